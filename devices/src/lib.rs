@@ -1,0 +1,4 @@
+//! devices
+#![no_std]
+#![forbid(unsafe_code)]
+pub mod time;

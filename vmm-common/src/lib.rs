@@ -1,0 +1,4 @@
+//! shared
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
