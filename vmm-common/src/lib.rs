@@ -1,4 +1,32 @@
-//! shared
+//! What every Tandem target shares: no privileged instruction, no system call, no port number that
+//! a backend would have to know.
+//!
+//! ```text
+//! Plan --> System { Vm { Vcpu, Machine { devices } } ..., links, Scheduler, Ledger, Trace }
+//!                     ^ Exit                 | Entry
+//!                     |                      v
+//!                  VcpuBackend: KVM, VMX, SVM, or a scripted guest in a simulation
+//! ```
+//!
+//! Read [`seam`] (what crosses to a backend), [`vm`], [`machine`] (a VM's hardware less its CPU),
+//! [`system`] (the loop) and [`scheduler`] to know how Tandem runs its machines.
 #![no_std]
 #![forbid(unsafe_code)]
+
 extern crate alloc;
+
+pub mod boot;
+pub mod cpuid;
+pub mod ledger;
+pub mod machine;
+pub mod plan;
+pub mod receipt;
+pub mod registers;
+pub mod scheduler;
+pub mod seam;
+pub mod seed;
+pub mod system;
+pub mod trace;
+pub mod vm;
+
+pub use devices::time::Instant;

@@ -1,0 +1,245 @@
+//! The one CPUID table: what of the host's processor a guest may know, on every target.
+//!
+//! Default-deny: a bit passes only if it is named here. What a feature needs to be switched between
+//! VMs (XSAVE state, MSRs) is switched; what is not switched is not shown.
+
+use alloc::vec::Vec;
+
+/// EAX, EBX, ECX and EDX after CPUID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CpuidResult {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// One row of a guest's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidEntry {
+    /// EAX before CPUID.
+    pub leaf: u32,
+    /// ECX before CPUID, where the leaf has subleaves.
+    pub subleaf: Option<u32>,
+    /// What the guest gets.
+    pub result: CpuidResult,
+}
+
+/// What a machine adds to what its host's processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidFeatures {
+    /// There is a local APIC, with x2APIC mode and TSC-deadline timer.
+    pub has_local_apic: bool,
+    /// Rate of the time-stamp counter, Hz; 0 if unknown.
+    pub tsc_hz: u64,
+}
+
+/// Leaf 1, ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE,
+/// AVX, F16C, RDRAND.
+const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
+/// Leaf 1, ECX: x2APIC, TSC deadline.
+const LEAF_1_ECX_APIC: u32 = bits(&[21, 24]);
+/// Leaf 1, ECX: a hypervisor is present.
+const LEAF_1_ECX_HYPERVISOR: u32 = bits(&[31]);
+/// Leaf 1, EDX: FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE,
+/// SSE2. No MTRR and no machine check: the machine has none.
+const LEAF_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26]);
+/// Leaf 1, EDX: APIC.
+const LEAF_1_EDX_APIC: u32 = bits(&[9]);
+/// Leaf 7, EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, AVX512F, AVX512DQ, RDSEED, ADX, SMAP,
+/// AVX512IFMA, CLFLUSHOPT, CLWB, AVX512CD, SHA, AVX512BW, AVX512VL.
+const LEAF_7_EBX: u32 =
+    bits(&[0, 3, 5, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 23, 24, 28, 29, 30, 31]);
+/// Leaf 7, ECX: AVX512VBMI, UMIP, AVX512VBMI2, GFNI, VAES, VPCLMULQDQ, AVX512VNNI, AVX512BITALG,
+/// AVX512VPOPCNTDQ, RDPID.
+const LEAF_7_ECX: u32 = bits(&[1, 2, 6, 8, 9, 10, 11, 12, 14, 22]);
+/// Leaf 7, EDX: FSRM.
+const LEAF_7_EDX: u32 = bits(&[4]);
+/// Leaf 0x80000001, ECX: LAHF, ABM, SSE4A, MISALIGNSSE, 3DNOWPREFETCH.
+const LEAF_8_1_ECX: u32 = bits(&[0, 5, 6, 7, 8]);
+/// Leaf 0x80000001, EDX: SYSCALL, NX, PDPE1GB, RDTSCP, LM, and AMD's copies of leaf 1.
+const LEAF_8_1_EDX: u32 = bits(&[11, 20, 26, 27, 29]) | (LEAF_1_EDX & 0x0183_f3ff);
+/// Leaf 0x80000007, EDX: invariant TSC.
+const LEAF_8_7_EDX: u32 = bits(&[8]);
+
+const HYPERVISOR_LEAF: u32 = 0x4000_0000;
+/// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
+const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
+const EXTENDED_LEAF: u32 = 0x8000_0000;
+/// The highest basic leaf shown: processor frequency.
+const MAX_BASIC_LEAF: u32 = 0x16;
+/// The highest extended leaf shown: address sizes.
+const MAX_EXTENDED_LEAF: u32 = 0x8000_0008;
+/// XSAVE components that are looked at.
+const XSAVE_COMPONENTS: u32 = 10;
+
+const fn bits(positions: &[u32]) -> u32 {
+    let mut mask = 0;
+    let mut index = 0;
+    while index < positions.len() {
+        mask |= 1 << positions[index];
+        index += 1;
+    }
+    mask
+}
+
+/// A guest's table, from what the host's processor (or its KVM) answers to `host(leaf, subleaf)`.
+#[must_use]
+pub fn table(
+    features: CpuidFeatures,
+    host: impl Fn(u32, u32) -> CpuidResult,
+) -> Vec<CpuidEntry> {
+    let mut table = Vec::new();
+    let mut row = |leaf, subleaf, result| table.push(CpuidEntry { leaf, subleaf, result });
+    let vendor = host(0, 0);
+    row(0, None, CpuidResult { eax: MAX_BASIC_LEAF, ..vendor });
+    row(1, None, leaf_1(features, host(1, 0)));
+    row(7, Some(0), leaf_7(host(7, 0)));
+    for subleaf in 0..XSAVE_COMPONENTS {
+        let result = host(0xd, subleaf);
+        if subleaf < 2 || result != CpuidResult::default() {
+            row(0xd, Some(subleaf), result);
+        }
+    }
+    row(0x15, None, leaf_15(features.tsc_hz));
+    row(0x16, None, leaf_16(features.tsc_hz));
+    row(HYPERVISOR_LEAF, None, hypervisor_leaf());
+    row(HYPERVISOR_RATES_LEAF, None, rates_leaf(features.tsc_hz));
+    row(EXTENDED_LEAF, None, CpuidResult { eax: MAX_EXTENDED_LEAF, ..vendor });
+    let extended = host(EXTENDED_LEAF + 1, 0);
+    let (ecx, edx) = (extended.ecx & LEAF_8_1_ECX, extended.edx & LEAF_8_1_EDX);
+    row(EXTENDED_LEAF + 1, None, CpuidResult { eax: extended.eax, ebx: 0, ecx, edx });
+    for leaf in EXTENDED_LEAF + 2..=EXTENDED_LEAF + 4 {
+        row(leaf, None, host(leaf, 0));
+    }
+    let edx = host(EXTENDED_LEAF + 7, 0).edx & LEAF_8_7_EDX;
+    row(EXTENDED_LEAF + 7, None, CpuidResult { edx, ..CpuidResult::default() });
+    let eax = host(EXTENDED_LEAF + 8, 0).eax & 0xffff;
+    row(EXTENDED_LEAF + 8, None, CpuidResult { eax, ..CpuidResult::default() });
+    table
+}
+
+/// What a guest with `table` gets from CPUID; zeros where the table has nothing.
+#[must_use]
+pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
+    let is_row = |row: &&CpuidEntry| {
+        row.leaf == leaf && row.subleaf.is_none_or(|of_row| of_row == subleaf)
+    };
+    table.iter().find(is_row).map(|row| row.result).unwrap_or_default()
+}
+
+fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
+    /// EBX\[15:8\]: CLFLUSH line size. The rest, APIC id and count, is 0 on one vCPU.
+    const CLFLUSH: u32 = 0xff00;
+    /// EBX\[23:16\]: one logical processor.
+    const ONE_PROCESSOR: u32 = 1 << 16;
+    let mut result = CpuidResult {
+        eax: host.eax,
+        ebx: (host.ebx & CLFLUSH) | ONE_PROCESSOR,
+        ecx: (host.ecx & LEAF_1_ECX) | LEAF_1_ECX_HYPERVISOR,
+        edx: host.edx & LEAF_1_EDX,
+    };
+    if features.has_local_apic {
+        result.ecx |= LEAF_1_ECX_APIC;
+        result.edx |= LEAF_1_EDX_APIC;
+    }
+    result
+}
+
+fn leaf_7(host: CpuidResult) -> CpuidResult {
+    CpuidResult {
+        eax: 0,
+        ebx: host.ebx & LEAF_7_EBX,
+        ecx: host.ecx & LEAF_7_ECX,
+        edx: host.edx & LEAF_7_EDX,
+    }
+}
+
+/// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's.
+fn leaf_15(tsc_hz: u64) -> CpuidResult {
+    const KHZ_IN_TIMER_RATE: u32 = devices::lapic::TIMER_HZ as u32 / 1000;
+    match u32::try_from(tsc_hz / 1000) {
+        Ok(khz) if khz > 0 => CpuidResult {
+            eax: KHZ_IN_TIMER_RATE,
+            ebx: khz,
+            ecx: devices::lapic::TIMER_HZ as u32,
+            edx: 0,
+        },
+        Ok(_) | Err(_) => CpuidResult::default(),
+    }
+}
+
+/// Frequencies in MHz. Guests believe EAX to be the TSC's rate: it is, or it is 0.
+fn leaf_16(tsc_hz: u64) -> CpuidResult {
+    let mhz = u32::try_from((tsc_hz + 500_000) / 1_000_000).unwrap_or(0);
+    CpuidResult { eax: mhz, ebx: mhz, ecx: 0, edx: 0 }
+}
+
+fn hypervisor_leaf() -> CpuidResult {
+    let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+    let (tand, emta, ndem) = (word(b"Tand"), word(b"emTa"), word(b"ndem"));
+    CpuidResult { eax: HYPERVISOR_RATES_LEAF, ebx: tand, ecx: emta, edx: ndem }
+}
+
+fn rates_leaf(tsc_hz: u64) -> CpuidResult {
+    CpuidResult {
+        eax: u32::try_from(tsc_hz / 1000).unwrap_or(0),
+        ebx: devices::lapic::TIMER_HZ as u32 / 1000,
+        ecx: 0,
+        edx: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEATURES: CpuidFeatures =
+        CpuidFeatures { has_local_apic: true, tsc_hz: 2_445_432_000 };
+
+    fn everything(_: u32, _: u32) -> CpuidResult {
+        CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 }
+    }
+
+    #[test]
+    fn virtualization_and_monitoring_are_never_shown() {
+        let table = table(FEATURES, everything);
+        let leaf_1 = lookup(&table, 1, 0);
+        assert_eq!(leaf_1.ecx & (1 << 5), 0, "VMX");
+        assert_eq!(leaf_1.ecx & (1 << 3), 0, "MONITOR");
+        assert_eq!(leaf_1.edx & (1 << 12), 0, "MTRR");
+        assert_eq!(lookup(&table, 0x8000_0001, 0).ecx & (1 << 2), 0, "SVM");
+    }
+
+    #[test]
+    fn a_machine_without_local_apic_shows_none() {
+        let features = CpuidFeatures { has_local_apic: false, ..FEATURES };
+        let leaf_1 = lookup(&table(features, everything), 1, 0);
+        assert_eq!((leaf_1.edx & (1 << 9), leaf_1.ecx & (1 << 21 | 1 << 24)), (0, 0));
+    }
+
+    #[test]
+    fn the_tsc_rate_is_told_truly() {
+        let table = table(FEATURES, everything);
+        let ratio = lookup(&table, 0x15, 0);
+        let hz = u64::from(ratio.ecx) * u64::from(ratio.ebx) / u64::from(ratio.eax);
+        assert_eq!(hz, 2_445_432_000);
+        assert_eq!(lookup(&table, 0x16, 0).eax, 2445);
+        assert_eq!(lookup(&table, 0x4000_0010, 0).eax, 2_445_432);
+    }
+
+    #[test]
+    fn an_unknown_rate_is_told_as_zero() {
+        let table = table(CpuidFeatures { tsc_hz: 0, ..FEATURES }, everything);
+        assert_eq!(lookup(&table, 0x15, 0), CpuidResult::default());
+        assert_eq!(lookup(&table, 0x16, 0).eax, 0);
+    }
+
+    #[test]
+    fn leaves_nobody_listed_are_zero() {
+        let table = table(FEATURES, everything);
+        assert_eq!(lookup(&table, 0xa, 0), CpuidResult::default());
+        assert_eq!(lookup(&table, 7, 1), CpuidResult::default());
+    }
+}

@@ -1,0 +1,160 @@
+//! A machine: a VM's hardware less its processor. Three maps (ports, MMIO, MSRs), the wiring of the
+//! interrupt lines, and time. What is not in a map is not there: ports read all ones, memory too,
+//! MSRs raise #GP.
+//!
+//! Lines are levels, sampled after every access ([`Machine::sample_pins`]); nobody calls back.
+
+use crate::Instant;
+use crate::cpuid::{CpuidEntry, CpuidResult};
+use crate::plan::{SERIAL_PORTS, SerialPlan, VmPlan};
+use alloc::vec::Vec;
+use devices::hpet::Hpet;
+use devices::i8042::Keyboard;
+use devices::ioapic::IoApic;
+use devices::lapic::{LocalApic, TscClock};
+use devices::pic::PicPair;
+use devices::pit::Pit;
+use devices::power::Power;
+use devices::rtc::Rtc;
+use devices::uart::{Port, PortMode};
+
+mod interrupts;
+mod mmio;
+mod msrs;
+mod ports;
+
+pub use msrs::{GeneralProtection, PASSED_MSRS};
+
+/// What a machine is told about the place where it runs.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The moment it is switched on.
+    pub now: Instant,
+    /// Unix time at that moment, seconds.
+    pub epoch_seconds: u64,
+    /// How the guest's time-stamp counter follows from the time.
+    pub tsc: TscClock,
+    /// What CPUID answers, where the backend does not answer it itself.
+    pub cpuid: Vec<CpuidEntry>,
+}
+
+/// A VM's hardware less its processor.
+#[derive(Debug)]
+pub struct Machine {
+    pic: PicPair,
+    pit: Pit,
+    rtc: Rtc,
+    keyboard: Keyboard,
+    power: Power,
+    serial: [Option<Port>; SERIAL_PORTS],
+    /// Which of the system's wires each port is an end of.
+    wires: [Option<usize>; SERIAL_PORTS],
+    io_apic: Option<IoApic>,
+    hpet: Option<Hpet>,
+    local_apic: Option<LocalApic>,
+    cpuid: Vec<CpuidEntry>,
+    /// When a timer next does something, as of the last access.
+    deadline: Instant,
+}
+
+impl Machine {
+    /// The machine that `plan` describes, switched on.
+    #[must_use]
+    pub fn new(plan: &VmPlan, surroundings: Surroundings) -> Self {
+        let Surroundings { now, epoch_seconds, tsc, cpuid } = surroundings;
+        let mut machine = Self {
+            pic: PicPair::new(),
+            pit: Pit::new(now),
+            rtc: Rtc::new(epoch_seconds, plan.memory_bytes),
+            keyboard: Keyboard::new(),
+            power: Power::new(),
+            serial: plan.serial.map(serial_port),
+            wires: plan.serial.map(SerialPlan::link),
+            io_apic: plan.devices.has_io_apic.then(|| IoApic::new(0)),
+            hpet: plan.devices.has_hpet.then(Hpet::new),
+            local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
+            cpuid,
+            deadline: Instant::ZERO,
+        };
+        machine.advance(now);
+        machine
+    }
+
+    /// Brings every device to `now`.
+    pub fn advance(&mut self, now: Instant) {
+        if now < self.deadline {
+            return;
+        }
+        self.pit.advance(now);
+        self.rtc.advance(now);
+        if let Some(hpet) = &mut self.hpet {
+            hpet.advance(now);
+        }
+        if let Some(local_apic) = &mut self.local_apic {
+            local_apic.advance(now);
+        }
+        self.sample_pins(now);
+        self.find_deadline();
+    }
+
+    /// When a device next does something by itself; [`Instant::FAR_FUTURE`] if none will.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The serial port COM`n + 1`, if the machine has it.
+    pub fn serial_mut(&mut self, n: usize) -> Option<&mut Port> {
+        self.serial[n].as_mut()
+    }
+
+    /// The serial port COM`n + 1`, if the machine has it.
+    #[must_use]
+    pub fn serial(&self, n: usize) -> Option<&Port> {
+        self.serial[n].as_ref()
+    }
+
+    /// Which of the system's wires COM`n + 1` is an end of.
+    #[must_use]
+    pub fn wire_of(&self, n: usize) -> Option<usize> {
+        self.wires[n]
+    }
+
+    /// One bit for each COM port whose transmitter may be written in batches: see
+    /// [`crate::seam::Entry::batchable_ports`].
+    #[must_use]
+    pub fn batchable_ports(&self) -> u8 {
+        let is_batchable = |port: &Option<Port>| {
+            port.as_ref().is_some_and(|port| port.mode() != PortMode::Unconnected && !port.wants_every_write())
+        };
+        let bit = |(n, port)| u8::from(is_batchable(port)) << n;
+        self.serial.iter().enumerate().map(bit).sum()
+    }
+
+    /// What CPUID answers.
+    #[must_use]
+    pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        crate::cpuid::lookup(&self.cpuid, leaf, subleaf)
+    }
+
+    fn find_deadline(&mut self) {
+        let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
+        let local_apic = self.local_apic.as_ref().and_then(LocalApic::deadline);
+        let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet, local_apic];
+        self.deadline = deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE);
+    }
+}
+
+fn serial_port(plan: SerialPlan) -> Option<Port> {
+    let mode = match plan {
+        SerialPlan::Absent => return None,
+        SerialPlan::Unconnected => PortMode::Unconnected,
+        SerialPlan::Console => PortMode::Console,
+        SerialPlan::Link(_) => PortMode::Link,
+        SerialPlan::Switched(_) => PortMode::Switched,
+    };
+    Some(Port::new(mode))
+}
+
+#[cfg(test)]
+mod tests;

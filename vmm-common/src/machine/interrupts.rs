@@ -1,0 +1,149 @@
+//! How the interrupt lines run.
+//!
+//! ```text
+//! PIT 0 ---------------- IRQ0 --+--> 8259 pair --INTR--> LINT0 of the local APIC, or the processor
+//! COM2, COM4 ----------- IRQ3 --+
+//! COM1, COM3 ----------- IRQ4 --+
+//! RTC ------------------ IRQ8 --+
+//!      IRQn also to pin n of the I/O APIC (IRQ0 to pin 2) --messages--> local APIC
+//! HPET timers: in place of IRQ0 and IRQ8, or to the I/O APIC pins that the guest chose
+//! ```
+
+use super::Machine;
+use crate::Instant;
+use devices::ioapic::DeliveryMode;
+
+const IRQ_TIMER: u8 = 0;
+const IRQ_KEYBOARD: u8 = 1;
+const IRQ_COM2: u8 = 3;
+const IRQ_COM1: u8 = 4;
+const IRQ_RTC: u8 = 8;
+/// IRQ0 is wired to this pin of the I/O APIC, as on every PC.
+const IO_APIC_TIMER_PIN: u8 = 2;
+
+impl Machine {
+    /// Whether the processor should be interrupted.
+    #[must_use]
+    pub fn has_interrupt(&self) -> bool {
+        self.has_external_interrupt()
+            || self.local_apic.as_ref().is_some_and(|local_apic| local_apic.has_interrupt())
+    }
+
+    /// The interrupt the processor takes now; None if it vanished meanwhile.
+    pub fn acknowledge(&mut self) -> Option<u8> {
+        if self.has_external_interrupt() {
+            Some(self.pic.acknowledge())
+        } else {
+            self.local_apic.as_mut().and_then(|local_apic| local_apic.acknowledge())
+        }
+    }
+
+    /// Takes the non-maskable interrupt that waits, if one does.
+    pub fn take_nmi(&mut self) -> bool {
+        self.local_apic.as_mut().is_some_and(|local_apic| local_apic.take_nmi())
+    }
+
+    /// Task priority, CR8\[3:0\].
+    #[must_use]
+    pub fn cr8(&self) -> u8 {
+        self.local_apic.as_ref().map_or(0, |local_apic| local_apic.cr8())
+    }
+
+    /// The guest's CR8 is now this.
+    pub fn set_cr8(&mut self, cr8: u8) {
+        if let Some(local_apic) = &mut self.local_apic
+            && local_apic.cr8() != cr8
+        {
+            local_apic.set_cr8(cr8);
+        }
+    }
+
+    fn has_external_interrupt(&self) -> bool {
+        let is_accepted = self.local_apic.as_ref().is_none_or(|apic| apic.accepts_external());
+        is_accepted && self.pic.has_interrupt()
+    }
+
+    /// Follows up an access to any device.
+    pub(super) fn after_access(&mut self, now: Instant) {
+        self.sample_pins(now);
+        self.find_deadline();
+    }
+
+    /// Carries the level of every pin to the interrupt controllers, and messages on from there.
+    pub fn sample_pins(&mut self, now: Instant) {
+        let pin = |n: usize| self.serial[n].as_ref().is_some_and(|port| port.pin());
+        let (com1, com2) = (pin(0) || pin(2), pin(1) || pin(3));
+        self.set_irq(IRQ_KEYBOARD, self.keyboard.pin());
+        self.set_irq(IRQ_COM2, com2);
+        self.set_irq(IRQ_COM1, com1);
+        let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
+        // Taken in any case: ticks while the HPET has the line are nobody's.
+        let has_ticked = self.pit.take_irq0_edges(now) > 0;
+        if !is_replaced {
+            if has_ticked {
+                self.set_irq(IRQ_TIMER, false);
+                self.set_irq(IRQ_TIMER, true);
+            }
+            self.set_irq(IRQ_RTC, self.rtc.pin());
+        }
+        self.sample_hpet();
+        self.carry_messages();
+    }
+
+    fn sample_hpet(&mut self) {
+        let Some(hpet) = &mut self.hpet else { return };
+        let pulses = hpet.take_pulses();
+        for (timer, pulses) in pulses.into_iter().enumerate() {
+            let Some(hpet) = &self.hpet else { return };
+            let ((pin, level), legacy) = (hpet.line(timer), hpet.legacy_irq(timer));
+            let Some(pin) = pin else { continue };
+            if pulses > 0 {
+                self.set_hpet_line(pin, legacy, false);
+                self.set_hpet_line(pin, legacy, true);
+            }
+            self.set_hpet_line(pin, legacy, level);
+        }
+    }
+
+    fn set_hpet_line(&mut self, pin: u8, legacy: Option<u8>, level: bool) {
+        if let Some(irq) = legacy {
+            self.pic.set_line(irq, level);
+        }
+        if let Some(io_apic) = &mut self.io_apic {
+            io_apic.set_line(pin, level);
+        }
+    }
+
+    fn set_irq(&mut self, irq: u8, level: bool) {
+        self.pic.set_line(irq, level);
+        if let Some(io_apic) = &mut self.io_apic {
+            let pin = if irq == IRQ_TIMER { IO_APIC_TIMER_PIN } else { irq };
+            io_apic.set_line(pin, level);
+        }
+    }
+
+    /// Messages from the I/O APIC to the local APIC, ends of interrupts the other way.
+    fn carry_messages(&mut self) {
+        let Some(local_apic) = &mut self.local_apic else { return };
+        let Some(io_apic) = &mut self.io_apic else {
+            while local_apic.take_eoi().is_some() {}
+            return;
+        };
+        while let Some(vector) = local_apic.take_eoi() {
+            io_apic.end_of_interrupt(vector);
+        }
+        while let Some(message) = io_apic.next_message() {
+            if !local_apic.matches(message.destination, message.is_logical) {
+                continue;
+            }
+            match message.delivery_mode {
+                DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                    local_apic.accept(message.vector, message.is_level);
+                }
+                DeliveryMode::Nmi => local_apic.accept_nmi(),
+                // The 8259 pair is wired to LINT0; SMM and other processors are not there.
+                DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
+            }
+        }
+    }
+}

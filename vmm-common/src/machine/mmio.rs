@@ -1,0 +1,57 @@
+//! The MMIO map: three windows, each there only if the plan has the device. Elsewhere loads give
+//! all ones and stores go nowhere.
+
+use super::Machine;
+use crate::Instant;
+use crate::seam::Size;
+
+/// Where the I/O APIC's registers lie (82093AA).
+pub const IO_APIC_BASE: u64 = 0xfec0_0000;
+/// Where the HPET's registers lie.
+pub const HPET_BASE: u64 = 0xfed0_0000;
+/// Where the local APIC's registers lie (SDM vol. 3, 11.4.1).
+pub const LOCAL_APIC_BASE: u64 = 0xfee0_0000;
+/// Bytes of each window.
+pub const WINDOW_BYTES: u64 = 0x1000;
+
+impl Machine {
+    /// A load of 1, 2, 4 or 8 bytes.
+    pub fn mmio_read(&mut self, address: u64, size: Size, now: Instant) -> u64 {
+        const NOBODY: u64 = u64::MAX;
+        let offset = address % WINDOW_BYTES;
+        let value = match address - offset {
+            IO_APIC_BASE => self.io_apic.as_mut().map_or(NOBODY, |d| d.read(offset).into()),
+            HPET_BASE => self.hpet.as_mut().map_or(NOBODY, |d| d.read(offset, size, now)),
+            LOCAL_APIC_BASE => {
+                self.local_apic.as_mut().map_or(NOBODY, |d| d.mmio_read(offset, now).into())
+            }
+            _ => return NOBODY,
+        };
+        self.after_access(now);
+        value
+    }
+
+    /// A store of 1, 2, 4 or 8 bytes.
+    pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
+        let offset = address % WINDOW_BYTES;
+        match address - offset {
+            IO_APIC_BASE => {
+                if let Some(io_apic) = &mut self.io_apic {
+                    io_apic.write(offset, value as u32);
+                }
+            }
+            HPET_BASE => {
+                if let Some(hpet) = &mut self.hpet {
+                    hpet.write(offset, size, value, now);
+                }
+            }
+            LOCAL_APIC_BASE => {
+                if let Some(local_apic) = &mut self.local_apic {
+                    local_apic.mmio_write(offset, value as u32, now);
+                }
+            }
+            _ => return,
+        }
+        self.after_access(now);
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+use crate::plan::{BootKind, BootPlan, DeviceSet, ImageSource, Share};
+use alloc::string::String;
+
+const TSC: TscClock = TscClock { hz: 2_000_000_000, offset: 0 };
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn plan(devices: DeviceSet) -> VmPlan {
+    VmPlan {
+        id: 0,
+        name: String::from("a"),
+        memory_bytes: 0x100_0000,
+        vcpu_count: 1,
+        devices,
+        boot: BootPlan {
+            kernel: ImageSource::Builtin(String::from("os")),
+            kind: BootKind::Auto,
+            bios: None,
+        },
+        cmdline: String::new(),
+        share: Share::Weight(1),
+        serial: [SerialPlan::Console, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
+        has_keyboard: false,
+    }
+}
+
+fn machine_with(devices: DeviceSet) -> Machine {
+    let surroundings =
+        Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC, cpuid: Vec::new() };
+    Machine::new(&plan(devices), surroundings)
+}
+
+fn full() -> Machine {
+    machine_with(DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true })
+}
+
+fn bare() -> Machine {
+    machine_with(DeviceSet { has_io_apic: false, has_hpet: false, has_local_apic: false })
+}
+
+/// Programs the 8259 pair for vectors 0x20 and 0x28, IRQ `irq` alone unmasked.
+fn unmask(machine: &mut Machine, irq: u8) {
+    let writes = [
+        (0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01),
+        (0xa0, 0x11), (0xa1, 0x28), (0xa1, 0x02), (0xa1, 0x01),
+        (0x21, !(1 << irq)), (0xa1, 0xff),
+    ];
+    for (port, value) in writes {
+        assert_eq!(machine.port_write(port, 1, u32::from(value as u8), Instant::ZERO), None);
+    }
+}
+
+#[test]
+fn what_nobody_owns_reads_all_ones() {
+    let mut machine = bare();
+    assert_eq!(machine.port_read(0x1234, 1, Instant::ZERO), 0xff);
+    assert_eq!(machine.port_read(0xcf8, 4, Instant::ZERO), 0xffff_ffff);
+    assert_eq!(machine.port_read(0x2f8, 1, Instant::ZERO), 0xff, "COM2 is absent");
+    assert_eq!(machine.mmio_read(0xfec0_0000, 4, Instant::ZERO), u64::MAX, "I/O APIC is absent");
+    assert_eq!(machine.mmio_read(0xd000_0000, 8, Instant::ZERO), u64::MAX);
+    assert!(machine.msr_read(0x1b, Instant::ZERO).is_err(), "no local APIC");
+    assert!(machine.msr_write(0x1234, 0, Instant::ZERO).is_err());
+}
+
+#[test]
+fn the_pit_interrupts_through_the_8259_with_and_without_a_local_apic() {
+    for mut machine in [bare(), full()] {
+        unmask(&mut machine, 0);
+        for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0x00)] {
+            assert_eq!(machine.port_write(port, 1, value, Instant::ZERO), None);
+        }
+        assert!(!machine.has_interrupt());
+        let due = machine.deadline();
+        assert!(due < Instant::from_ns(SECOND_NS));
+        machine.advance(due);
+        assert!(machine.has_interrupt());
+        assert_eq!(machine.acknowledge(), Some(0x20));
+    }
+}
+
+#[test]
+fn the_local_apic_timer_interrupts_at_its_deadline() {
+    let mut machine = full();
+    let apic = |register: u64| 0xfee0_0000 + register;
+    for (register, value) in [(0x0f0, 0x1ff), (0x3e0, 0xb), (0x320, 0x40), (0x380, 1000)] {
+        machine.mmio_write(apic(register), 4, value, Instant::ZERO);
+    }
+    assert_eq!(machine.deadline(), Instant::from_ns(1000));
+    machine.advance(Instant::from_ns(1000));
+    assert_eq!(machine.acknowledge(), Some(0x40));
+    assert_eq!(machine.acknowledge(), None);
+}
+
+#[test]
+fn a_byte_typed_interrupts_through_the_io_apic() {
+    let mut machine = full();
+    machine.mmio_write(0xfee0_00f0, 4, 0x1ff, Instant::ZERO);
+    machine.mmio_write(0xfec0_0000, 4, 0x18, Instant::ZERO);
+    machine.mmio_write(0xfec0_0010, 4, 0x44, Instant::ZERO);
+    assert_eq!(machine.port_write(0x3f9, 1, 1, Instant::ZERO), None);
+    machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+    machine.sample_pins(Instant::ZERO);
+    assert_eq!(machine.acknowledge(), Some(0x44));
+}
+
+#[test]
+fn power_and_reset_end_the_machine() {
+    use devices::power::Ending;
+    let mut machine = full();
+    let off = machine.port_write(0x604, 2, 0x2000, Instant::ZERO);
+    assert_eq!(off, Some(Ending::PowerOff { status: 0 }));
+    let failed = machine.port_write(0xf4, 4, 3, Instant::ZERO);
+    assert_eq!(failed, Some(Ending::PowerOff { status: 3 }));
+    assert_eq!(machine.port_write(0x64, 1, 0xfe, Instant::ZERO), Some(Ending::Reset));
+}
+
+#[test]
+fn wide_accesses_reach_the_neighbouring_registers() {
+    let mut machine = full();
+    // LCR's DLAB, then both halves of the divisor latch at once.
+    assert_eq!(machine.port_write(0x3fb, 1, 0x80, Instant::ZERO), None);
+    assert_eq!(machine.port_write(0x3f8, 2, 0x0102, Instant::ZERO), None);
+    assert_eq!(machine.port_read(0x3f8, 2, Instant::ZERO), 0x0102);
+}
+
+#[test]
+fn a_written_x2apic_base_opens_the_msrs() {
+    let mut machine = full();
+    assert!(machine.msr_read(0x802, Instant::ZERO).is_err());
+    let base = machine.msr_read(0x1b, Instant::ZERO).expect("there is a local APIC");
+    machine.msr_write(0x1b, base | 1 << 10, Instant::ZERO).expect("x2APIC may be enabled");
+    assert_eq!(machine.msr_read(0x802, Instant::ZERO), Ok(0));
+}

@@ -1,0 +1,204 @@
+//! The plan: what is to run, checked. Every way of describing machines (the YAML file, the seed's
+//! `config.bin`) ends in this one type, and both targets start from it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+mod check;
+pub use check::{Field, Limits, Problem, check};
+
+/// The most VMs one plan may hold.
+pub const MAX_VMS: usize = 64;
+/// Serial ports of a machine, COM1 to COM4.
+pub const SERIAL_PORTS: usize = 4;
+/// RAM begins at 0 and ends below this address, where device registers may lie.
+pub const DEVICE_HOLE: u64 = 0xe000_0000;
+/// RAM is a multiple of this, bytes.
+pub const PAGE_BYTES: u64 = 0x1000;
+/// The slice if the config names none: 5 ms.
+pub const DEFAULT_SLICE_NS: u64 = 5_000_000;
+/// RAM if the config names none: 16 MiB, as the seed's machines have.
+pub const DEFAULT_MEMORY_BYTES: u64 = 0x100_0000;
+/// The guest that runs where a config names no kernel.
+pub const DEFAULT_KERNEL: &str = "os";
+
+/// Several machines, what connects them, and how they share the core.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Nanoseconds a VM of average weight runs before the next one's turn.
+    pub slice_ns: u64,
+    /// The host core to run on; None: whichever the host offers first.
+    pub core: Option<u64>,
+    /// The machines, in the order of their first turns.
+    pub vms: Vec<VmPlan>,
+    /// The serial links between them.
+    pub links: Vec<LinkPlan>,
+}
+
+/// One virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPlan {
+    /// Unique number.
+    pub id: u64,
+    /// Unique name; leads its console lines.
+    pub name: String,
+    /// RAM in bytes, from physical address 0.
+    pub memory_bytes: u64,
+    /// Virtual CPUs.
+    pub vcpu_count: u64,
+    /// Optional devices.
+    pub devices: DeviceSet,
+    /// What is loaded and where it is entered.
+    pub boot: BootPlan,
+    /// Handed to the kernel by the multiboot information.
+    pub cmdline: String,
+    /// Its part of the core.
+    pub share: Share,
+    /// What each serial port is connected to, COM1 first.
+    pub serial: [SerialPlan; SERIAL_PORTS],
+    /// The keyboard may be given to this VM.
+    pub has_keyboard: bool,
+}
+
+/// Devices a config may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSet {
+    /// I/O APIC at 0xfec00000.
+    pub has_io_apic: bool,
+    /// HPET at 0xfed00000.
+    pub has_hpet: bool,
+    /// Local APIC at 0xfee00000, or by MSRs in x2APIC mode.
+    pub has_local_apic: bool,
+}
+
+/// What boots a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootPlan {
+    /// The kernel image.
+    pub kernel: ImageSource,
+    /// How it is entered.
+    pub kind: BootKind,
+    /// A BIOS stub of one's own for [`BootKind::Flat`], loaded at 0x8000.
+    pub bios: Option<ImageSource>,
+}
+
+/// Where an image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageSource {
+    /// One of the guests that Tandem brings, by name.
+    Builtin(String),
+    /// A file, by a path that the host understands.
+    File(String),
+}
+
+/// How a kernel is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootKind {
+    /// Multiboot if the image has the header, else flat.
+    Auto,
+    /// Multiboot 1, in 32-bit protected mode.
+    Multiboot,
+    /// A raw image at 0x200000, by a BIOS stub entered in real mode at 0:0x8000.
+    Flat,
+}
+
+/// A VM's part of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// In proportion to the weights of all VMs that have one.
+    Weight(u32),
+    /// At least, and at most, `run_ns` in every `period_ns`, as far as it has something to do.
+    Budget {
+        /// Nanoseconds of core time in each period.
+        run_ns: u64,
+        /// The period in nanoseconds.
+        period_ns: u64,
+    },
+}
+
+/// What a serial port is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SerialPlan {
+    /// The machine has no such port; its registers read all ones.
+    Absent,
+    /// A port with nothing connected.
+    Unconnected,
+    /// The shared console.
+    Console,
+    /// Always an end of `links[n]`.
+    Link(usize),
+    /// The console while IER is 0, an end of `links[n]` while IER is 1 (the seed's way).
+    Switched(usize),
+}
+
+/// A serial link between two or more ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// Unique name.
+    pub name: String,
+    /// The rate both ends have, whatever the guests program; None: what they program.
+    pub baud: Option<u32>,
+    /// Drop what does not fit, as the seed does, instead of holding the sender back.
+    pub is_lossy: bool,
+    /// A file on the host that gets a copy of what passes.
+    pub tap: Option<String>,
+}
+
+impl SerialPlan {
+    /// The link this port may be an end of.
+    #[must_use]
+    pub const fn link(self) -> Option<usize> {
+        match self {
+            Self::Link(link) | Self::Switched(link) => Some(link),
+            Self::Absent | Self::Unconnected | Self::Console => None,
+        }
+    }
+
+    /// Whether the guest's console output may come from this port.
+    #[must_use]
+    pub const fn is_console(self) -> bool {
+        match self {
+            Self::Console | Self::Switched(_) => true,
+            Self::Absent | Self::Unconnected | Self::Link(_) => false,
+        }
+    }
+}
+
+impl Plan {
+    /// The share of the core that VM `vm` is entitled to while all VMs have work: parts of a
+    /// million.
+    ///
+    /// Budgets come first; what they leave is divided by weight.
+    #[must_use]
+    pub fn entitled_ppm(&self, vm: usize) -> u64 {
+        const MILLION: u128 = 1_000_000;
+        let budget = |share: Share| match share {
+            Share::Budget { run_ns, period_ns } => {
+                u128::from(run_ns) * MILLION / u128::from(period_ns.max(1))
+            }
+            Share::Weight(_) => 0,
+        };
+        let weight = |share: Share| match share {
+            Share::Weight(weight) => u128::from(weight),
+            Share::Budget { .. } => 0,
+        };
+        let budgets: u128 = self.vms.iter().map(|vm| budget(vm.share)).sum();
+        let weights: u128 = self.vms.iter().map(|vm| weight(vm.share)).sum();
+        let own = self.vms[vm].share;
+        let ppm = match own {
+            Share::Budget { .. } => budget(own),
+            Share::Weight(_) => {
+                MILLION.saturating_sub(budgets) * weight(own) / weights.max(1)
+            }
+        };
+        u64::try_from(ppm).unwrap_or(u64::MAX)
+    }
+
+    /// What a VM of the default guest does where its config does not say: its user tests, then
+    /// the first VM sends a message over the link and every other prints what arrives.
+    #[must_use]
+    pub fn default_cmdline(vm: usize) -> &'static str {
+        if vm == 0 { "usertests; put_char; poweroff" } else { "usertests; get_char; poweroff" }
+    }
+}

@@ -1,0 +1,119 @@
+//! A processor's registers as data: what a VM boots with, and what a dump shows.
+
+use core::fmt;
+
+/// A segment register with its hidden part (SDM vol. 3, 3.4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Selector.
+    pub selector: u16,
+    /// Linear base address.
+    pub base: u64,
+    /// Limit in bytes, less one.
+    pub limit: u32,
+    /// Access rights as in a VMCS (SDM vol. 3, 25.4.1): type in 3:0, S 4, DPL 6:5, P 7, AVL 12,
+    /// L 13, D/B 14, G 15, unusable 16.
+    pub access: u32,
+}
+
+/// GDTR or IDTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableRegister {
+    /// Linear base address.
+    pub base: u64,
+    /// Limit in bytes, less one.
+    pub limit: u16,
+}
+
+/// The most instruction bytes a dump shows: no x86 instruction is longer than 15.
+pub const INSTRUCTION_BYTES: usize = 15;
+
+/// One processor's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuState {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15 (the order of their encoding).
+    pub general: [u64; 16],
+    /// RIP.
+    pub rip: u64,
+    /// RFLAGS.
+    pub rflags: u64,
+    /// CR0.
+    pub cr0: u64,
+    /// CR2.
+    pub cr2: u64,
+    /// CR3.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// IA32_EFER.
+    pub efer: u64,
+    /// ES, CS, SS, DS, FS, GS (the order of their encoding), then LDTR and TR.
+    pub segments: [Segment; 8],
+    /// GDTR.
+    pub gdtr: TableRegister,
+    /// IDTR.
+    pub idtr: TableRegister,
+    /// The bytes at CS:RIP, as far as they could be read.
+    pub instruction: [u8; INSTRUCTION_BYTES],
+    /// How many of them could be read.
+    pub instruction_len: u8,
+}
+
+/// The place of each general register in [`CpuState::general`].
+#[allow(missing_docs)]
+pub mod general {
+    pub const RAX: usize = 0;
+    pub const RCX: usize = 1;
+    pub const RDX: usize = 2;
+    pub const RBX: usize = 3;
+    pub const RSP: usize = 4;
+    pub const RBP: usize = 5;
+    pub const RSI: usize = 6;
+    pub const RDI: usize = 7;
+}
+
+/// The place of each segment register in [`CpuState::segments`].
+#[allow(missing_docs)]
+pub mod segment {
+    pub const ES: usize = 0;
+    pub const CS: usize = 1;
+    pub const SS: usize = 2;
+    pub const DS: usize = 3;
+    pub const FS: usize = 4;
+    pub const GS: usize = 5;
+    pub const LDTR: usize = 6;
+    pub const TR: usize = 7;
+}
+
+const GENERAL_NAMES: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8 ", "r9 ", "r10", "r11", "r12",
+    "r13", "r14", "r15",
+];
+const SEGMENT_NAMES: [&str; 8] = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"];
+
+impl fmt::Display for CpuState {
+    /// A dump of some 15 lines, each ended by a newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rip {:016x}  rflags {:08x}", self.rip, self.rflags)?;
+        for (names, values) in GENERAL_NAMES.chunks(4).zip(self.general.chunks(4)) {
+            for (i, (name, value)) in names.iter().zip(values).enumerate() {
+                write!(f, "{}{name} {value:016x}", if i == 0 { "" } else { "  " })?;
+            }
+            writeln!(f)?;
+        }
+        let (cr0, cr2, cr3, cr4) = (self.cr0, self.cr2, self.cr3, self.cr4);
+        writeln!(f, "cr0 {cr0:08x}  cr2 {cr2:016x}  cr3 {cr3:016x}  cr4 {cr4:08x}")?;
+        writeln!(f, "efer {:08x}", self.efer)?;
+        for (name, s) in SEGMENT_NAMES.iter().zip(&self.segments) {
+            let (selector, base, limit, access) = (s.selector, s.base, s.limit, s.access);
+            writeln!(f, "{name:4} {selector:04x} base {base:016x} limit {limit:08x} {access:05x}")?;
+        }
+        writeln!(f, "gdtr base {:016x} limit {:04x}", self.gdtr.base, self.gdtr.limit)?;
+        writeln!(f, "idtr base {:016x} limit {:04x}", self.idtr.base, self.idtr.limit)?;
+        write!(f, "code")?;
+        for byte in &self.instruction[..usize::from(self.instruction_len).min(INSTRUCTION_BYTES)] {
+            write!(f, " {byte:02x}")?;
+        }
+        writeln!(f, "{}", if self.instruction_len == 0 { " (unreadable)" } else { "" })
+    }
+}

@@ -1,0 +1,332 @@
+//! Who has the core next, and for how long. Pure: no clock, no allocation after `new`, no locks.
+//!
+//! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle lasts
+//! as many slices as there are such vCPUs, divided among them by weight. Whoever overruns pays from
+//! its next quantum, so shares are exact over time; whoever halts or yields gives the rest of its
+//! quantum away and saves nothing up. Every runnable vCPU therefore waits at most for the quanta
+//! of the others.
+//!
+//! VMs with a budget run before them, the one whose period ends first leading (EDF), until the
+//! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
+
+use crate::Instant;
+use crate::plan::Share;
+use alloc::vec::Vec;
+
+/// What the core does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Run this vCPU until the moment named, unless it halts or yields before.
+    Run {
+        /// Index of the vCPU.
+        vcpu: usize,
+        /// When its turn ends.
+        until: Instant,
+    },
+    /// Nobody can run before this moment, unless woken.
+    Idle {
+        /// When the first of them wakes by itself.
+        until: Instant,
+    },
+    /// Everybody has finished.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Runnable,
+    /// Until its next timer, or woken.
+    Halted(Instant),
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Account {
+    Weight {
+        /// What one cycle grants, ns.
+        quantum_ns: u64,
+        /// What is left of this turn's grant; negative after an overrun.
+        credit_ns: i64,
+    },
+    Budget {
+        run_ns: u64,
+        period_ns: u64,
+        /// What is left in this period, ns.
+        left_ns: u64,
+        /// When the period ends and the budget is granted anew.
+        period_end: Instant,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entity {
+    state: State,
+    account: Account,
+    /// It gave its turn away while it polls; whoever else is runnable goes first.
+    has_yielded: bool,
+}
+
+/// The scheduler of one core.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    entities: Vec<Entity>,
+    /// Where the round robin stands: whose turn it is, or was.
+    turn: usize,
+    /// The entity at `turn` still has this turn's grant.
+    is_turn_open: bool,
+}
+
+impl Scheduler {
+    /// A scheduler for one vCPU per share, all runnable, the first one first.
+    ///
+    /// `slice_ns` is what a vCPU of average weight runs at a time, and at least 1.
+    #[must_use]
+    pub fn new(shares: &[Share], slice_ns: u64) -> Self {
+        let weight = |share: &Share| match share {
+            Share::Weight(weight) => Some(u64::from(*weight)),
+            Share::Budget { .. } => None,
+        };
+        let weights: u64 = shares.iter().filter_map(weight).sum();
+        let weighted = shares.iter().filter_map(weight).count() as u64;
+        let account = |share: &Share| match *share {
+            Share::Weight(weight) => {
+                let cycle_ns = u128::from(slice_ns) * u128::from(weighted);
+                let quantum = cycle_ns * u128::from(weight) / u128::from(weights.max(1));
+                let quantum_ns = u64::try_from(quantum).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
+                Account::Weight { quantum_ns, credit_ns: 0 }
+            }
+            Share::Budget { run_ns, period_ns } => Account::Budget {
+                run_ns: run_ns.max(1),
+                period_ns: period_ns.max(1),
+                left_ns: 0,
+                period_end: Instant::ZERO,
+            },
+        };
+        let entity = |share| Entity {
+            state: State::Runnable,
+            account: account(share),
+            has_yielded: false,
+        };
+        let entities: Vec<Entity> = shares.iter().map(entity).collect();
+        Self { turn: entities.len().saturating_sub(1), entities, is_turn_open: false }
+    }
+
+    /// Who runs now, and until when.
+    pub fn next(&mut self, now: Instant) -> Next {
+        self.wake_due(now);
+        if self.entities.iter().all(|e| e.state == State::Finished) {
+            return Next::Done;
+        }
+        if let Some(next) = self.pick(now) {
+            return next;
+        }
+        // Only those who yielded are left: they may poll again.
+        if self.entities.iter().any(|e| e.state == State::Runnable && e.has_yielded) {
+            self.forgive_yields();
+            if let Some(next) = self.pick(now) {
+                return next;
+            }
+        }
+        Next::Idle { until: self.next_event(now) }
+    }
+
+    /// `vcpu` had the core for `ran_ns`.
+    pub fn ran(&mut self, vcpu: usize, ran_ns: u64) {
+        let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
+        match &mut self.entities[vcpu].account {
+            Account::Weight { credit_ns, .. } => *credit_ns = credit_ns.saturating_sub(ran),
+            Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran_ns),
+        }
+        // Somebody ran: those who stood back have waited for him.
+        for (index, entity) in self.entities.iter_mut().enumerate() {
+            entity.has_yielded &= index == vcpu;
+        }
+    }
+
+    /// `vcpu` has nothing to do until `until` or until it is woken. It gives up its turn.
+    pub fn halted(&mut self, vcpu: usize, until: Instant) {
+        self.entities[vcpu].state = State::Halted(until);
+        self.close_turn(vcpu);
+    }
+
+    /// `vcpu` polls for something another vCPU must bring; everybody else goes first.
+    pub fn yielded(&mut self, vcpu: usize) {
+        self.entities[vcpu].has_yielded = true;
+        self.close_turn(vcpu);
+    }
+
+    /// `vcpu` has something to do. Does nothing to one that is runnable or finished.
+    pub fn woken(&mut self, vcpu: usize) {
+        let entity = &mut self.entities[vcpu];
+        entity.has_yielded = false;
+        if let State::Halted(_) = entity.state {
+            entity.state = State::Runnable;
+        }
+    }
+
+    /// `vcpu` will never run again.
+    pub fn finished(&mut self, vcpu: usize) {
+        self.entities[vcpu].state = State::Finished;
+        self.close_turn(vcpu);
+    }
+
+    /// Whether `vcpu` could run now.
+    #[must_use]
+    pub fn is_runnable(&self, vcpu: usize) -> bool {
+        self.entities[vcpu].state == State::Runnable
+    }
+
+    /// When `vcpu` wakes by itself, if it has halted.
+    #[must_use]
+    pub fn halted_until(&self, vcpu: usize) -> Option<Instant> {
+        match self.entities[vcpu].state {
+            State::Halted(until) => Some(until),
+            State::Runnable | State::Finished => None,
+        }
+    }
+
+    /// Whether somebody other than `vcpu` could use the core at `now`.
+    #[must_use]
+    pub fn is_wanted_by_others(&self, vcpu: usize, now: Instant) -> bool {
+        self.entities.iter().enumerate().any(|(index, entity)| {
+            index != vcpu
+                && match entity.state {
+                    State::Runnable => entity.may_run(now),
+                    State::Halted(until) => until <= now,
+                    State::Finished => false,
+                }
+        })
+    }
+
+    fn close_turn(&mut self, vcpu: usize) {
+        if self.turn == vcpu {
+            self.is_turn_open = false;
+        }
+        if let Account::Weight { credit_ns, .. } = &mut self.entities[vcpu].account {
+            *credit_ns = (*credit_ns).min(0);
+        }
+    }
+
+    fn wake_due(&mut self, now: Instant) {
+        for entity in &mut self.entities {
+            if matches!(entity.state, State::Halted(until) if until <= now) {
+                entity.state = State::Runnable;
+                entity.has_yielded = false;
+            }
+            entity.replenish(now);
+        }
+    }
+
+    fn forgive_yields(&mut self) {
+        for entity in &mut self.entities {
+            entity.has_yielded = false;
+        }
+    }
+
+    fn pick(&mut self, now: Instant) -> Option<Next> {
+        self.pick_budgeted(now).or_else(|| self.pick_weighted(now))
+    }
+
+    /// Earliest deadline first among those with budget left.
+    fn pick_budgeted(&self, now: Instant) -> Option<Next> {
+        let candidates = self.entities.iter().enumerate().filter_map(|(vcpu, entity)| {
+            let Account::Budget { left_ns, period_end, .. } = entity.account else { return None };
+            (entity.is_ready() && left_ns > 0).then_some((period_end, vcpu, left_ns))
+        });
+        let (_, vcpu, left_ns) = candidates.min()?;
+        let until = now.after_ns(left_ns).min(self.next_replenishment());
+        Some(Next::Run { vcpu, until })
+    }
+
+    /// Deficit round robin among the weighted.
+    fn pick_weighted(&mut self, now: Instant) -> Option<Next> {
+        let count = self.entities.len();
+        // An overrun of several quanta is paid off a quantum per lap; everybody else runs meanwhile,
+        // and when alone the debtor pays it off at once.
+        for _ in 0..count * MAX_DEBT_LAPS {
+            if !self.is_turn_open {
+                self.turn = (self.turn + 1) % count;
+            }
+            let entity = &mut self.entities[self.turn];
+            let is_new_turn = !core::mem::replace(&mut self.is_turn_open, false);
+            let is_ready = entity.is_ready();
+            let Account::Weight { quantum_ns, credit_ns } = &mut entity.account else { continue };
+            if !is_ready {
+                continue;
+            }
+            if is_new_turn {
+                *credit_ns = credit_ns.saturating_add(*quantum_ns as i64);
+            }
+            if *credit_ns > 0 {
+                let left_ns = u64::try_from(*credit_ns).unwrap_or(0);
+                self.is_turn_open = true;
+                let until = now.after_ns(left_ns).min(self.next_replenishment());
+                return Some(Next::Run { vcpu: self.turn, until });
+            }
+        }
+        self.forgive_debts();
+        None
+    }
+
+    /// After an absurd overrun (a suspended host) fairness begins anew.
+    fn forgive_debts(&mut self) {
+        for entity in &mut self.entities {
+            if let Account::Weight { credit_ns, .. } = &mut entity.account {
+                *credit_ns = (*credit_ns).max(0);
+            }
+        }
+    }
+
+    /// When somebody's used-up budget is granted anew and he may preempt.
+    fn next_replenishment(&self) -> Instant {
+        let ends = self.entities.iter().filter_map(|entity| match entity.account {
+            Account::Budget { period_end, .. } if entity.state == State::Runnable => {
+                Some(period_end)
+            }
+            Account::Budget { .. } | Account::Weight { .. } => None,
+        });
+        ends.min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    fn next_event(&self, now: Instant) -> Instant {
+        let events = self.entities.iter().filter_map(|entity| match entity.state {
+            State::Halted(until) => Some(until),
+            State::Runnable => match entity.account {
+                Account::Budget { period_end, .. } => Some(period_end),
+                Account::Weight { .. } => Some(now),
+            },
+            State::Finished => None,
+        });
+        events.min().unwrap_or(Instant::FAR_FUTURE)
+    }
+}
+
+/// Laps after which an overrun is written off.
+const MAX_DEBT_LAPS: usize = 64;
+
+impl Entity {
+    fn is_ready(&self) -> bool {
+        self.state == State::Runnable && !self.has_yielded
+    }
+
+    fn may_run(&self, now: Instant) -> bool {
+        match self.account {
+            Account::Weight { .. } => true,
+            Account::Budget { left_ns, period_end, .. } => left_ns > 0 || period_end <= now,
+        }
+    }
+
+    fn replenish(&mut self, now: Instant) {
+        if let Account::Budget { run_ns, period_ns, left_ns, period_end } = &mut self.account
+            && *period_end <= now
+        {
+            let late_ns = now.ns_since(*period_end);
+            let periods = late_ns / *period_ns + 1;
+            *period_end = period_end.after_ns(periods.saturating_mul(*period_ns));
+            *left_ns = *run_ns;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use super::{Next, Scheduler};
+use crate::Instant;
+use crate::plan::Share;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const MS: u64 = 1_000_000;
+
+/// Runs everybody to the end of each turn for `turns` turns; returns who got how much.
+fn spin(scheduler: &mut Scheduler, vcpus: usize, turns: usize) -> Vec<u64> {
+    let mut now = Instant::ZERO;
+    let mut received = vec![0; vcpus];
+    for _ in 0..turns {
+        let Next::Run { vcpu, until } = scheduler.next(now) else { panic!("somebody can run") };
+        let ran_ns = until.ns_since(now);
+        scheduler.ran(vcpu, ran_ns);
+        received[vcpu] += ran_ns;
+        now = until;
+    }
+    received
+}
+
+#[test]
+fn equal_weights_take_turns_of_one_slice_in_order() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 3], 5 * MS);
+    let mut now = Instant::ZERO;
+    for turn in 0..9 {
+        let until = now.after_ns(5 * MS);
+        assert_eq!(scheduler.next(now), Next::Run { vcpu: turn % 3, until });
+        scheduler.ran(turn % 3, 5 * MS);
+        now = until;
+    }
+}
+
+#[test]
+fn weights_divide_the_core_in_proportion() {
+    let shares = [Share::Weight(1), Share::Weight(2), Share::Weight(4)];
+    let mut scheduler = Scheduler::new(&shares, 5 * MS);
+    let received = spin(&mut scheduler, 3, 300);
+    let total: u64 = received.iter().sum();
+    for (weight, received) in [1, 2, 4].into_iter().zip(received) {
+        let expected = total * weight / 7;
+        assert!(received.abs_diff(expected) * 1000 < total, "{received} of {total}");
+    }
+}
+
+#[test]
+fn an_overrun_is_paid_back_from_the_next_quantum() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(0, 7 * MS);
+    let now = Instant::from_ns(7 * MS);
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 1, .. }));
+    scheduler.ran(1, 5 * MS);
+    let now = Instant::from_ns(12 * MS);
+    assert_eq!(scheduler.next(now), Next::Run { vcpu: 0, until: Instant::from_ns(15 * MS) });
+}
+
+#[test]
+fn a_halted_vcpu_saves_nothing_up() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    let mut now = Instant::ZERO;
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(0, MS);
+    scheduler.halted(0, Instant::FAR_FUTURE);
+    for _ in 0..10 {
+        let Next::Run { vcpu: 1, until } = scheduler.next(now) else { panic!("only 1 can run") };
+        scheduler.ran(1, until.ns_since(now));
+        now = until;
+    }
+    scheduler.woken(0);
+    assert_eq!(scheduler.next(now), Next::Run { vcpu: 0, until: now.after_ns(5 * MS) });
+}
+
+#[test]
+fn a_polling_vcpu_stands_back_until_somebody_else_ran() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(0, 1000);
+    scheduler.yielded(0);
+    let now = Instant::from_ns(1000);
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 1, .. }));
+    scheduler.ran(1, 1000);
+    scheduler.yielded(1);
+    assert!(matches!(scheduler.next(Instant::from_ns(2000)), Next::Run { vcpu: 0, .. }));
+}
+
+#[test]
+fn pollers_alone_on_the_core_poll_in_turn() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    scheduler.yielded(0);
+    scheduler.yielded(1);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { .. }));
+}
+
+#[test]
+fn the_core_idles_until_the_first_timer() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    scheduler.halted(0, Instant::from_ns(9 * MS));
+    scheduler.halted(1, Instant::from_ns(3 * MS));
+    let until = Instant::from_ns(3 * MS);
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Idle { until });
+    assert!(matches!(scheduler.next(until), Next::Run { vcpu: 1, .. }));
+}
+
+#[test]
+fn everybody_finished_is_the_end() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    scheduler.finished(0);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
+    scheduler.finished(1);
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Done);
+}
+
+#[test]
+fn a_budget_is_granted_each_period_and_not_exceeded() {
+    let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
+    let mut scheduler = Scheduler::new(&[budget, Share::Weight(1)], 5 * MS);
+    let received = spin(&mut scheduler, 2, 400);
+    let total: u64 = received.iter().sum();
+    assert!((received[0] * 5).abs_diff(total) < 20 * MS, "{received:?}");
+}
+
+#[test]
+fn a_used_up_budget_leaves_the_core_idle_until_the_period_ends() {
+    let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
+    let mut scheduler = Scheduler::new(&[budget], 5 * MS);
+    let Next::Run { vcpu: 0, until } = scheduler.next(Instant::ZERO) else { panic!("runs") };
+    assert_eq!(until, Instant::from_ns(2 * MS));
+    scheduler.ran(0, 2 * MS);
+    assert_eq!(scheduler.next(until), Next::Idle { until: Instant::from_ns(10 * MS) });
+}
+
+#[test]
+fn the_shorter_deadline_leads_among_budgets() {
+    let shares = [
+        Share::Budget { run_ns: 5 * MS, period_ns: 20 * MS },
+        Share::Budget { run_ns: 5 * MS, period_ns: 10 * MS },
+    ];
+    let mut scheduler = Scheduler::new(&shares, 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
+}

@@ -1,0 +1,192 @@
+//! The seam between the loop and whatever runs guest instructions: values in, values out.
+//!
+//! A backend is one method, [`VcpuBackend::enter`]: run the guest until it needs somebody or the
+//! deadline passes. [`Entry`] carries what the guest gets, [`Exit`] what it wants. The answer to an
+//! IN, a load from a device or an RDMSR travels in the *next* entry, so no callback crosses here.
+//!
+//! What one guest instruction asks for may be many accesses (`rep outsb`, or writes that the
+//! hardware batched). A backend hands them out one `enter` at a time without going back to the
+//! guest in between, and says so with [`Exit::left_guest`].
+
+use crate::Instant;
+use crate::registers::CpuState;
+
+/// What goes into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The answer to the exit before this entry.
+    pub reply: Reply,
+    /// An event to inject. Interrupts only when the exit before was [`Exit::is_interruptible`].
+    pub inject: Option<Injection>,
+    /// Leave the guest with [`ExitReason::InterruptWindow`] as soon as it can take an interrupt.
+    pub wants_window: bool,
+    /// Task priority, CR8\[3:0\], as the local APIC has it.
+    pub cr8: u8,
+    /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
+    /// batches, as nothing the guest can see depends on the moment.
+    pub batchable_ports: u8,
+    /// `enter` returns by this moment, whatever the guest does.
+    pub deadline: Instant,
+}
+
+/// The answer to what a guest waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// The guest waits for nothing.
+    #[default]
+    None,
+    /// What an IN, a load or an RDMSR returns; truncated to the size of the access.
+    Value(u64),
+    /// What CPUID returns.
+    Cpuid(crate::cpuid::CpuidResult),
+    /// The RDMSR or WRMSR raises #GP(0).
+    GeneralProtection,
+}
+
+/// An event delivered through the guest's IDT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// A maskable interrupt with this vector.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+}
+
+/// What came out of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// What the guest wants.
+    pub reason: ExitReason,
+    /// RFLAGS.IF.
+    pub is_interrupt_flag_set: bool,
+    /// The guest can take a maskable interrupt at the next entry.
+    pub is_interruptible: bool,
+    /// CR8\[3:0\] as the guest has it now.
+    pub cr8: u8,
+    /// False for the further parts of an exit already taken (string I/O, batched writes).
+    pub left_guest: bool,
+}
+
+/// Bytes in one access: 1, 2, 4 or 8.
+pub type Size = u8;
+
+/// Why the guest was left. Sizes are in bytes, `port` and `address` are the guest's.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// IN, one element of it.
+    PortIn { port: u16, size: Size },
+    /// OUT, one element of it.
+    PortOut { port: u16, size: Size, value: u32 },
+    /// A load from an address that is not RAM.
+    MmioRead { address: u64, size: Size },
+    /// A store to an address that is not RAM.
+    MmioWrite { address: u64, size: Size, value: u64 },
+    /// RDMSR of a register that the processor does not keep for the guest.
+    MsrRead { index: u32 },
+    /// WRMSR to such a register.
+    MsrWrite { index: u32, value: u64 },
+    /// CPUID, where the backend does not answer from the table itself.
+    Cpuid { leaf: u32, subleaf: u32 },
+    /// HLT.
+    Halt,
+    /// Triple fault.
+    Shutdown,
+    /// The guest can take an interrupt now, as asked for.
+    InterruptWindow,
+    /// The deadline passed, or the host wants the core.
+    Preempted,
+    /// The guest did something that stops its own VM.
+    Fault(Fault),
+}
+
+/// What a guest did that stops its own VM.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The processor, or who emulates it, could not carry out the instruction; with the backend's
+    /// code (KVM: `internal.suberror`).
+    CannotEmulate { code: u32 },
+    /// The processor refused the guest's state; with the hardware's reason.
+    EntryFailed { reason: u64 },
+    /// An exit for which nobody granted the guest anything; with the backend's number.
+    Unexpected { exit: u32 },
+    /// The host failed to run the vCPU; with its error number.
+    Host { errno: i32 },
+}
+
+/// One virtual CPU as a target runs it.
+pub trait VcpuBackend {
+    /// Runs the guest until it needs somebody or the entry's deadline passes.
+    fn enter(&mut self, entry: &Entry) -> Exit;
+
+    /// The registers as they stand, for a dump; what cannot be read is zero.
+    fn registers(&mut self) -> CpuState;
+}
+
+/// What the loop needs of the place it runs on.
+pub trait Host {
+    /// The time now. Never earlier than the time before.
+    fn now(&mut self) -> Instant;
+
+    /// Takes console output of a VM (an index into the system's VMs). Never waits.
+    fn console_output(&mut self, vm: usize, bytes: &[u8]);
+
+    /// The next key typed for a VM, if there is one.
+    fn console_input(&mut self, vm: usize) -> Option<u8>;
+
+    /// A VM has ended; `dump` holds its registers if it was stopped against its will.
+    fn vm_ended(&mut self, vm: usize, ending: &crate::vm::Ending, dump: Option<&CpuState>);
+}
+
+impl ExitReason {
+    /// The names of the kinds, in the order of [`ExitReason::kind`].
+    pub const KINDS: [&'static str; 12] = [
+        "port in",
+        "port out",
+        "mmio read",
+        "mmio write",
+        "msr read",
+        "msr write",
+        "cpuid",
+        "halt",
+        "shutdown",
+        "interrupt window",
+        "preempted",
+        "fault",
+    ];
+
+    /// The position of this reason in [`ExitReason::KINDS`].
+    #[must_use]
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::PortIn { .. } => 0,
+            Self::PortOut { .. } => 1,
+            Self::MmioRead { .. } => 2,
+            Self::MmioWrite { .. } => 3,
+            Self::MsrRead { .. } => 4,
+            Self::MsrWrite { .. } => 5,
+            Self::Cpuid { .. } => 6,
+            Self::Halt => 7,
+            Self::Shutdown => 8,
+            Self::InterruptWindow => 9,
+            Self::Preempted => 10,
+            Self::Fault(_) => 11,
+        }
+    }
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::CannotEmulate { code } => {
+                write!(f, "the processor could not carry out the instruction (code {code})")
+            }
+            Self::EntryFailed { reason } => {
+                write!(f, "the processor refused the guest's state (reason {reason:#x})")
+            }
+            Self::Unexpected { exit } => write!(f, "an exit nobody expected (number {exit})"),
+            Self::Host { errno } => write!(f, "the host failed to run the vCPU (errno {errno})"),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The loop: several VMs, what connects them, and one core.
+//!
+//! A target asks [`System::next`] who has the core, calls [`System::turn`] with that vCPU's backend,
+//! and asks again; while nobody can run it waits and asks again. On bare metal that is a loop; over
+//! KVM each vCPU's thread does it for as long as it holds the turn.
+//!
+//! ```text
+//! next -> Run { vcpu, until } -> turn: entry -> guest -> exit -> handle -> entry ... -> next
+//!      -> Idle { until }      -> wait for a timer, a key                             -> next
+//!      -> Done
+//! ```
+
+use crate::Instant;
+use crate::ledger::{Activity, Ledger, Standing};
+use crate::machine::Machine;
+use crate::plan::{Plan, Share};
+use crate::scheduler::{Next, Scheduler};
+use crate::seam::{Entry, Exit, ExitReason, Host, Reply, VcpuBackend};
+use crate::trace::{Event, Trace, What};
+use crate::vm::{Ending, Vm};
+use alloc::vec::Vec;
+
+mod serial;
+pub use serial::Wire;
+
+/// Everything that runs on one core.
+#[derive(Debug)]
+pub struct System {
+    /// The VMs, in the plan's order.
+    pub vms: Vec<Vm>,
+    /// The links, in the plan's order.
+    pub wires: Vec<Wire>,
+    /// Where the time went.
+    pub ledger: Ledger,
+    /// What happened last.
+    pub trace: Trace,
+    scheduler: Scheduler,
+    last_vm: Option<usize>,
+}
+
+/// Why a turn goes on or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// Enter again.
+    Continue,
+    /// The slice is over.
+    SliceOver,
+    /// The guest polls for what another VM must bring.
+    Yield,
+    /// The guest has nothing to do until this moment, unless woken.
+    Halt(Instant),
+    /// The VM is over.
+    End(Ending),
+}
+
+impl System {
+    /// The plan's VMs, each with one vCPU and one of `machines`, and its links.
+    ///
+    /// `trace_events` is how many events the trace keeps.
+    #[must_use]
+    pub fn new(plan: &Plan, machines: Vec<Machine>, trace_events: usize, now: Instant) -> Self {
+        let vm = |(plan, machine): (&crate::plan::VmPlan, Machine)| {
+            let mut vm = Vm::new(plan.id, plan.name.clone(), machine);
+            vm.add_vcpu();
+            vm
+        };
+        let shares: Vec<Share> = plan.vms.iter().map(|vm| vm.share).collect();
+        Self {
+            vms: plan.vms.iter().zip(machines).map(vm).collect(),
+            wires: Wire::all(plan),
+            ledger: Ledger::new(plan.vms.len(), now),
+            trace: Trace::new(trace_events),
+            scheduler: Scheduler::new(&shares, plan.slice_ns),
+            last_vm: None,
+        }
+    }
+
+    /// Who has the core now. Feeds what was typed to the guests first.
+    pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
+        let now = host.now();
+        if matches!(self.ledger.activity(), Activity::Idle) {
+            self.record(now, 0, What::IdleEnds);
+        }
+        self.ledger.core_turns_to(Activity::Switching, now);
+        self.feed_consoles(now, host);
+        for vm in 0..self.vms.len() {
+            if let Some(due) = self.scheduler.halted_until(vm)
+                && due <= now
+            {
+                self.ledger.vm_turns_to(vm, Standing::Waiting, due);
+            }
+        }
+        let next = self.scheduler.next(now);
+        if let Next::Idle { .. } = next {
+            self.record(now, 0, What::IdleBegins);
+            self.ledger.core_turns_to(Activity::Idle, now);
+        }
+        next
+    }
+
+    /// Runs `vcpu` until `until`, or until it halts, yields or ends.
+    pub fn turn<B: VcpuBackend, H: Host>(
+        &mut self,
+        vcpu: usize,
+        until: Instant,
+        backend: &mut B,
+        host: &mut H,
+    ) {
+        // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
+        let vm = vcpu;
+        let begin = host.now();
+        self.record(begin, vm, What::TurnBegins);
+        self.ledger.vm_turns_to(vm, Standing::Running, begin);
+        self.ledger.core_turns_to(Activity::Vmm(vm), begin);
+        self.ledger.vms[vm].turns += 1;
+        self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
+        self.last_vm = Some(vm);
+        let is_contended = self.ledger.is_contended();
+
+        let mut now = begin;
+        let end = loop {
+            match self.step(vm, until, &mut now, backend, host) {
+                Step::Continue if now >= until => break Step::SliceOver,
+                Step::Continue => {}
+                end => break end,
+            }
+        };
+
+        now = host.now();
+        self.ledger.core_turns_to(Activity::Switching, now);
+        let ran_ns = now.ns_since(begin);
+        self.scheduler.ran(vcpu, ran_ns);
+        if is_contended {
+            self.ledger.contended(vm, ran_ns);
+        }
+        self.record(now, vm, What::TurnEnds);
+        match end {
+            Step::Continue | Step::SliceOver => {
+                self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+            }
+            Step::Yield => {
+                self.scheduler.yielded(vcpu);
+                self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+            }
+            Step::Halt(until) => {
+                self.scheduler.halted(vcpu, until);
+                self.ledger.vm_turns_to(vm, Standing::Halted, now);
+            }
+            Step::End(ending) => {
+                let dump = ending.deserves_dump().then(|| backend.registers());
+                self.end_vm(vm, ending, dump, now, host);
+            }
+        }
+    }
+
+    /// Ends every VM that still runs, as the host wants the run to be over.
+    pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
+        let now = host.now();
+        for vm in 0..self.vms.len() {
+            if self.vms[vm].ending.is_none() {
+                self.end_vm(vm, Ending::Stopped { why }, None, now, host);
+            }
+        }
+    }
+
+    /// Whether all VMs have ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.vms.iter().all(|vm| vm.ending.is_some())
+    }
+
+    /// Enters the guest once and does what it asks for.
+    fn step<B: VcpuBackend, H: Host>(
+        &mut self,
+        vm: usize,
+        until: Instant,
+        now: &mut Instant,
+        backend: &mut B,
+        host: &mut H,
+    ) -> Step {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        machine.advance(*now);
+        let mut entry = vcpu.next_entry(machine);
+        entry.deadline = until.min(machine.deadline());
+        self.note_injection(vm, &entry, *now);
+
+        let entered = host.now();
+        self.ledger.core_turns_to(Activity::Guest(vm), entered);
+        let exit = backend.enter(&entry);
+        *now = host.now();
+        self.ledger.core_turns_to(Activity::Vmm(vm), *now);
+        self.note_exit(vm, &exit, *now);
+
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        vcpu.is_interruptible = exit.is_interruptible;
+        machine.set_cr8(exit.cr8);
+        self.handle(vm, &exit, now.ns_since(entered), *now, host)
+    }
+
+    /// One line for each thing a guest can ask for.
+    fn handle<H: Host>(
+        &mut self,
+        vm: usize,
+        exit: &Exit,
+        guest_ns: u64,
+        now: Instant,
+        host: &mut H,
+    ) -> Step {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        let ending = match exit.reason {
+            ExitReason::PortIn { port, size } => {
+                vcpu.reply = Reply::Value(machine.port_read(port, size, now).into());
+                return self.after_port_access(vm, port, guest_ns, now, host);
+            }
+            ExitReason::PortOut { port, size, value } => {
+                match machine.port_write(port, size, value, now) {
+                    None => return self.after_port_access(vm, port, guest_ns, now, host),
+                    Some(devices::power::Ending::PowerOff { status }) => Ending::PowerOff { status },
+                    Some(devices::power::Ending::Reset) => Ending::Reset,
+                }
+            }
+            ExitReason::MmioRead { address, size } => {
+                vcpu.reply = Reply::Value(machine.mmio_read(address, size, now));
+                return Step::Continue;
+            }
+            ExitReason::MmioWrite { address, size, value } => {
+                machine.mmio_write(address, size, value, now);
+                return Step::Continue;
+            }
+            ExitReason::MsrRead { index } => {
+                let value = machine.msr_read(index, now);
+                vcpu.reply = value.map_or(Reply::GeneralProtection, Reply::Value);
+                return Step::Continue;
+            }
+            ExitReason::MsrWrite { index, value } => {
+                let done = machine.msr_write(index, value, now);
+                vcpu.reply = done.map_or(Reply::GeneralProtection, |()| Reply::None);
+                return Step::Continue;
+            }
+            ExitReason::Cpuid { leaf, subleaf } => {
+                vcpu.reply = Reply::Cpuid(machine.cpuid(leaf, subleaf));
+                return Step::Continue;
+            }
+            ExitReason::Halt => return self.halt(vm, exit.is_interrupt_flag_set, now),
+            ExitReason::InterruptWindow | ExitReason::Preempted => return Step::Continue,
+            ExitReason::Shutdown => Ending::TripleFault,
+            ExitReason::Fault(fault) => Ending::Fault(fault),
+        };
+        Step::End(ending)
+    }
+
+    fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        machine.advance(now);
+        vcpu.has_nmi |= machine.take_nmi();
+        if vcpu.has_nmi || (is_interrupt_flag_set && machine.has_interrupt()) {
+            Step::Continue
+        } else if is_interrupt_flag_set {
+            Step::Halt(machine.deadline())
+        } else {
+            Step::End(Ending::HaltedForever)
+        }
+    }
+
+    fn end_vm<H: Host>(
+        &mut self,
+        vm: usize,
+        ending: Ending,
+        dump: Option<crate::registers::CpuState>,
+        now: Instant,
+        host: &mut H,
+    ) {
+        self.record(now, vm, What::Ended);
+        self.scheduler.finished(vm);
+        self.ledger.vm_turns_to(vm, Standing::Ended, now);
+        self.unplug(vm, now, host);
+        host.vm_ended(vm, &ending, dump.as_ref());
+        self.vms[vm].ending = Some(ending);
+    }
+
+    /// `vm` may have something to do now.
+    fn wake(&mut self, vm: usize, now: Instant) {
+        self.scheduler.woken(vm);
+        if self.ledger.vms[vm].standing() == Standing::Halted {
+            self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+        }
+    }
+
+    fn note_injection(&mut self, vm: usize, entry: &Entry, now: Instant) {
+        if let Some(crate::seam::Injection::Interrupt(vector)) = entry.inject {
+            self.ledger.vms[vm].interrupts += 1;
+            self.record(now, vm, What::Interrupt(vector));
+        }
+    }
+
+    fn note_exit(&mut self, vm: usize, exit: &Exit, now: Instant) {
+        self.record(now, vm, What::Exit(exit.reason));
+        let account = &mut self.ledger.vms[vm];
+        if exit.left_guest {
+            account.exits[exit.reason.kind()] += 1;
+        } else {
+            account.batched += 1;
+        }
+    }
+
+    fn record(&mut self, at: Instant, vm: usize, what: What) {
+        self.trace.record(Event { at, vm: vm as u16, vcpu: 0, what });
+    }
+}

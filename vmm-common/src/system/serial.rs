@@ -1,0 +1,206 @@
+//! What an access to a serial port sets in motion: bytes over links, console lines, and giving up
+//! the core while a guest only polls.
+
+use super::{Step, System};
+use crate::Instant;
+use crate::machine::Machine;
+use crate::plan::{Plan, SERIAL_PORTS};
+use crate::seam::Host;
+use crate::vm::Vm;
+use alloc::vec::Vec;
+use devices::link::{Link, LinkSettings, Ports};
+use devices::uart::Port;
+
+/// A guest that finds nothing on the line this many times in a row, in quick succession, spins.
+const SPIN_POLLS: u32 = 2;
+/// After this many it is put to sleep, so that an idle prompt does not burn the core.
+const DOZE_POLLS: u32 = 64;
+/// How long such a sleep lasts unless a byte ends it.
+const DOZE_NS: u64 = 500_000;
+/// Polls further apart than this are no spinning: the guest does something in between.
+const SPIN_GAP_NS: u64 = 100_000;
+/// Records a tap keeps until the host fetches them.
+const TAP_RECORDS: usize = 1 << 16;
+
+/// A link and whose ports are its ends.
+#[derive(Debug)]
+pub struct Wire {
+    /// The link.
+    pub link: Link,
+    /// VM and port of each end.
+    pub ends: Vec<(usize, usize)>,
+}
+
+impl Wire {
+    /// A wire for each link of the plan.
+    pub(super) fn all(plan: &Plan) -> Vec<Self> {
+        let wire = |(index, link): (usize, &crate::plan::LinkPlan)| {
+            let ports = |(vm, plan): (usize, &crate::plan::VmPlan)| {
+                (0..SERIAL_PORTS)
+                    .filter(|port| plan.serial[*port].link() == Some(index))
+                    .map(|port| (vm, port))
+                    .collect::<Vec<_>>()
+            };
+            let ends: Vec<_> = plan.vms.iter().enumerate().flat_map(ports).collect();
+            let settings = LinkSettings { baud: link.baud, is_lossy: link.is_lossy };
+            let made = Link::new(settings, ends.len());
+            let link = if link.tap.is_some() { made.with_tap(TAP_RECORDS) } else { made };
+            Self { link, ends }
+        };
+        plan.links.iter().enumerate().map(wire).collect()
+    }
+}
+
+/// The ports of a wire's ends, wherever they are.
+struct Ends<'a> {
+    vms: &'a mut [Vm],
+    ends: &'a [(usize, usize)],
+}
+
+impl Ports for Ends<'_> {
+    fn port(&mut self, end: usize) -> &mut Port {
+        let (vm, port) = self.ends[end];
+        let port = self.vms[vm].machine.serial_mut(port);
+        port.expect("a wire's ends are ports that the machine was made with")
+    }
+}
+
+impl System {
+    /// Follows up an access to a port, if it is one of a serial port's.
+    pub(super) fn after_port_access<H: Host>(
+        &mut self,
+        vm: usize,
+        port: u16,
+        guest_ns: u64,
+        now: Instant,
+        host: &mut H,
+    ) -> Step {
+        let Some(com) = Machine::com_of(port) else { return Step::Continue };
+        let Some(serial) = self.vms[vm].machine.serial_mut(com) else { return Step::Continue };
+        let (has_link, has_console) = (serial.has_link(), serial.has_console());
+        let polls = serial.idle_polls();
+        if has_link {
+            self.pump_wire_of(vm, com, now);
+        }
+        if has_console {
+            self.drain_console(vm, com, host);
+            self.feed_console(vm, com, now, host);
+        }
+        self.weigh_polls(vm, com, polls, guest_ns, now)
+    }
+
+    /// Whether a guest that polls the line should go on.
+    fn weigh_polls(
+        &mut self,
+        vm: usize,
+        com: usize,
+        polls: u32,
+        guest_ns: u64,
+        now: Instant,
+    ) -> Step {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        // What was found while following up ends the poll.
+        let is_spinning = polls >= SPIN_POLLS
+            && guest_ns < SPIN_GAP_NS
+            && machine.serial_mut(com).is_some_and(|port| port.idle_polls() >= SPIN_POLLS);
+        if !is_spinning {
+            vcpu.idle_polls = 0;
+            return Step::Continue;
+        }
+        vcpu.idle_polls = vcpu.idle_polls.saturating_add(1);
+        if vcpu.idle_polls >= DOZE_POLLS {
+            Step::Halt(machine.deadline().min(now.after_ns(DOZE_NS)))
+        } else if self.scheduler.is_wanted_by_others(vm, now) {
+            Step::Yield
+        } else {
+            Step::Continue
+        }
+    }
+
+    /// Moves what can be moved on the wire at this port, and wakes whom it reaches.
+    fn pump_wire_of(&mut self, vm: usize, com: usize, now: Instant) {
+        let Some(wire) = self.vms[vm].machine.wire_of(com) else { return };
+        let Wire { link, ends } = &mut self.wires[wire];
+        let reached = link.pump(&mut Ends { vms: &mut self.vms, ends }, now);
+        for end in reached.iter() {
+            let (reached_vm, _) = self.wires[wire].ends[end];
+            self.vms[reached_vm].machine.sample_pins(now);
+            if reached_vm != vm {
+                self.wake_by_byte(reached_vm, now);
+            }
+        }
+    }
+
+    /// A byte, or room for one, has come to `vm`: whoever polls or halts for it goes on.
+    fn wake_by_byte(&mut self, vm: usize, now: Instant) {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        if core::mem::take(&mut vcpu.idle_polls) > 0 || machine.has_interrupt() {
+            self.wake(vm, now);
+        }
+    }
+
+    /// Unplugs the cables of a VM that ended.
+    pub(super) fn unplug<H: Host>(&mut self, vm: usize, now: Instant, host: &mut H) {
+        for com in 0..SERIAL_PORTS {
+            if self.vms[vm].machine.serial_mut(com).is_some_and(|port| port.has_console()) {
+                self.drain_console(vm, com, host);
+            }
+        }
+        for wire in 0..self.wires.len() {
+            let Wire { link, ends } = &mut self.wires[wire];
+            let mut own_port = None;
+            for (end, (owner, port)) in ends.iter().enumerate() {
+                if *owner == vm {
+                    link.stop(end);
+                    own_port = Some(*port);
+                }
+            }
+            if let Some(port) = own_port {
+                self.pump_wire_of(vm, port, now);
+            }
+        }
+    }
+
+    /// Hands what the guest printed to the host.
+    fn drain_console<H: Host>(&mut self, vm: usize, com: usize, host: &mut H) {
+        let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
+        let mut bytes = [0; 32];
+        let mut len = 0;
+        while let Some(byte) = port.console_take() {
+            bytes[len] = byte;
+            len += 1;
+            if len == bytes.len() {
+                host.console_output(vm, &bytes);
+                len = 0;
+            }
+        }
+        if len > 0 {
+            host.console_output(vm, &bytes[..len]);
+        }
+    }
+
+    /// Hands what was typed to all guests that can take it.
+    pub(super) fn feed_consoles<H: Host>(&mut self, now: Instant, host: &mut H) {
+        for vm in 0..self.vms.len() {
+            for com in 0..SERIAL_PORTS {
+                if self.vms[vm].ending.is_none() {
+                    self.feed_console(vm, com, now, host);
+                }
+            }
+        }
+    }
+
+    fn feed_console<H: Host>(&mut self, vm: usize, com: usize, now: Instant, host: &mut H) {
+        let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
+        let mut has_fed = false;
+        while port.has_console() && port.console_space() > 0 {
+            let Some(byte) = host.console_input(vm) else { break };
+            port.console_feed(byte).expect("there was room for it");
+            has_fed = true;
+        }
+        if has_fed {
+            self.vms[vm].machine.sample_pins(now);
+            self.wake_by_byte(vm, now);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A ring of what happened last, written before each exit is handled: what went wrong is in it.
+
+use crate::Instant;
+use crate::seam::ExitReason;
+use alloc::boxed::Box;
+use alloc::vec;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A VM got the core.
+    TurnBegins,
+    /// It gave the core away.
+    TurnEnds,
+    /// The guest was left; not yet handled.
+    Exit(ExitReason),
+    /// A maskable interrupt was injected.
+    Interrupt(u8),
+    /// Nobody can run.
+    IdleBegins,
+    /// Somebody can.
+    IdleEnds,
+    /// A VM ended.
+    Ended,
+}
+
+/// When, to whom, what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Instant,
+    /// Index of the VM; of no meaning while idle.
+    pub vm: u16,
+    /// vCPU of that VM.
+    pub vcpu: u16,
+    /// What.
+    pub what: What,
+}
+
+/// The last events, as many as it was made for.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    ring: Box<[Event]>,
+    written: u64,
+}
+
+impl Trace {
+    /// A ring for the last `events` events; 0 records nothing.
+    #[must_use]
+    pub fn new(events: usize) -> Self {
+        let blank = Event { at: Instant::ZERO, vm: 0, vcpu: 0, what: What::IdleEnds };
+        Self { ring: vec![blank; events].into_boxed_slice(), written: 0 }
+    }
+
+    /// Records an event over the oldest.
+    pub fn record(&mut self, event: Event) {
+        let len = self.ring.len() as u64;
+        if len > 0 {
+            self.ring[(self.written % len) as usize] = event;
+            self.written += 1;
+        }
+    }
+
+    /// How many events were overwritten.
+    #[must_use]
+    pub fn overwritten(&self) -> u64 {
+        self.written.saturating_sub(self.ring.len() as u64)
+    }
+
+    /// The recorded events, oldest first.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        let len = self.ring.len() as u64;
+        (self.overwritten()..self.written).map(move |at| &self.ring[(at % len) as usize])
+    }
+}

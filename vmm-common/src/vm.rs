@@ -1,0 +1,184 @@
+//! A virtual machine: its identity, its vCPUs, its hardware and, once it is over, how it ended.
+
+use crate::machine::Machine;
+use crate::seam::{Entry, Fault, Reply};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A virtual machine.
+#[derive(Debug)]
+pub struct Vm {
+    id: u64,
+    name: String,
+    vcpus: Vec<Vcpu>,
+    /// Its hardware less the processor.
+    pub machine: Machine,
+    /// How it ended; None while it runs.
+    pub ending: Option<Ending>,
+}
+
+/// What the loop keeps of a virtual CPU between entries; the registers are the backend's.
+#[derive(Debug)]
+pub struct Vcpu {
+    id: u32,
+    vm_id: u64,
+    /// The answer that the guest waits for.
+    pub reply: Reply,
+    /// After the last exit the guest could take a maskable interrupt.
+    pub is_interruptible: bool,
+    /// A non-maskable interrupt waits.
+    pub has_nmi: bool,
+    /// Polls in a row that found nothing, close together.
+    pub idle_polls: u32,
+}
+
+/// How a VM ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest powered off with this status.
+    PowerOff {
+        /// 0 is success.
+        status: u32,
+    },
+    /// The guest asked for a reset.
+    Reset,
+    /// Triple fault.
+    TripleFault,
+    /// HLT with interrupts disabled: nothing can wake it.
+    HaltedForever,
+    /// The guest did something that stops its own VM.
+    Fault(Fault),
+    /// The host ended the run first.
+    Stopped {
+        /// Why, for people.
+        why: &'static str,
+    },
+}
+
+impl Vm {
+    /// A VM without vCPUs.
+    #[must_use]
+    pub fn new(id: u64, name: String, machine: Machine) -> Self {
+        Self { id, name, vcpus: Vec::new(), machine, ending: None }
+    }
+
+    /// The number the config gave it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name the config gave it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a vCPU; returns its id.
+    pub fn add_vcpu(&mut self) -> u32 {
+        let id = self.vcpus.len() as u32;
+        self.vcpus.push(Vcpu {
+            id,
+            vm_id: self.id,
+            reply: Reply::None,
+            is_interruptible: false,
+            has_nmi: false,
+            idle_polls: 0,
+        });
+        id
+    }
+
+    /// The vCPU with this id, if it exists.
+    #[must_use]
+    pub fn vcpu(&self, id: u32) -> Option<&Vcpu> {
+        self.vcpus.get(id as usize)
+    }
+
+    /// The vCPU with this id, if it exists, to change.
+    pub fn vcpu_mut(&mut self, id: u32) -> Option<&mut Vcpu> {
+        self.vcpus.get_mut(id as usize)
+    }
+
+    /// The machine and one of its vCPUs, both to change.
+    pub fn parts(&mut self, vcpu: u32) -> Option<(&mut Machine, &mut Vcpu)> {
+        let vcpu = self.vcpus.get_mut(vcpu as usize)?;
+        Some((&mut self.machine, vcpu))
+    }
+}
+
+impl Vcpu {
+    /// Its number within its VM.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The number of its VM.
+    #[must_use]
+    pub fn vm_id(&self) -> u64 {
+        self.vm_id
+    }
+
+    /// The next entry, less its deadline: the pending reply, and the most urgent event the guest can
+    /// take now.
+    pub fn next_entry(&mut self, machine: &mut Machine) -> Entry {
+        use crate::seam::Injection;
+        self.has_nmi |= machine.take_nmi();
+        let has_interrupt = machine.has_interrupt();
+        let inject = if core::mem::take(&mut self.has_nmi) {
+            Some(Injection::Nmi)
+        } else if has_interrupt && self.is_interruptible {
+            machine.acknowledge().map(Injection::Interrupt)
+        } else {
+            None
+        };
+        // Another may wait behind the one just taken.
+        let wants_window = match inject {
+            None => has_interrupt,
+            Some(_) => machine.has_interrupt(),
+        };
+        Entry {
+            reply: core::mem::take(&mut self.reply),
+            inject,
+            wants_window,
+            cr8: machine.cr8(),
+            batchable_ports: machine.batchable_ports(),
+            deadline: crate::Instant::FAR_FUTURE,
+        }
+    }
+}
+
+impl Ending {
+    /// The guest ended as it asked to, with status 0.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        match self {
+            Self::PowerOff { status } => *status == 0,
+            Self::Reset => true,
+            Self::TripleFault | Self::HaltedForever | Self::Fault(_) | Self::Stopped { .. } => false,
+        }
+    }
+
+    /// The guest was stopped against its will, so its registers are worth a look.
+    #[must_use]
+    pub fn deserves_dump(&self) -> bool {
+        match self {
+            Self::TripleFault | Self::HaltedForever | Self::Fault(_) => true,
+            Self::PowerOff { .. } | Self::Reset | Self::Stopped { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOff { status } => write!(f, "powered off, status {status}"),
+            Self::Reset => write!(f, "asked for a reset"),
+            Self::TripleFault => write!(f, "stopped: triple fault"),
+            Self::HaltedForever => write!(f, "stopped: halted with interrupts off"),
+            Self::Fault(fault) => write!(f, "stopped: {fault}"),
+            Self::Stopped { why } => write!(f, "stopped: {why}"),
+        }
+    }
+}
