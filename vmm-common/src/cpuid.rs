@@ -38,8 +38,10 @@ pub struct CpuidFeatures {
 /// Leaf 1, ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE,
 /// AVX, F16C, RDRAND.
 const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
-/// Leaf 1, ECX: x2APIC, TSC deadline.
-const LEAF_1_ECX_APIC: u32 = bits(&[21, 24]);
+/// Leaf 1, ECX: x2APIC.
+const LEAF_1_ECX_X2APIC: u32 = bits(&[21]);
+/// Leaf 1, ECX: TSC deadline. Only where the counter's rate is known.
+const LEAF_1_ECX_TSC_DEADLINE: u32 = bits(&[24]);
 /// Leaf 1, ECX: a hypervisor is present.
 const LEAF_1_ECX_HYPERVISOR: u32 = bits(&[31]);
 /// Leaf 1, EDX: FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE,
@@ -141,7 +143,8 @@ fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
         edx: host.edx & LEAF_1_EDX,
     };
     if features.has_local_apic {
-        result.ecx |= LEAF_1_ECX_APIC;
+        result.ecx |= LEAF_1_ECX_X2APIC;
+        result.ecx |= if features.tsc_hz > 0 { LEAF_1_ECX_TSC_DEADLINE } else { 0 };
         result.edx |= LEAF_1_EDX_APIC;
     }
     result

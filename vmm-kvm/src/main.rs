@@ -1,2 +1,179 @@
-//! bin
-fn main() {}
+//! `vmm-kvm`: several virtual machines on one core of a Linux host.
+//!
+//! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] who may touch what,
+//! [`host`] what the shared loop sees of this process.
+
+mod cli;
+mod console;
+mod events;
+mod host;
+mod kvm;
+mod run;
+mod sys;
+mod timeline;
+mod turn;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use cli::{Arguments, Command, Run};
+use host::Cut;
+use run::{Options, Outcome};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use vmm_common::plan::Limits;
+use vmm_config::{Environment, Loaded};
+
+/// Every VM ended as its guest asked, with status 0.
+const SUCCESS: u8 = 0;
+/// A VM failed.
+const VM_FAILED: u8 = 1;
+/// The config or the command line is wrong.
+const USAGE: u8 = 2;
+/// The host refused.
+const HOST_REFUSED: u8 = 3;
+/// Ended by a signal: this and the signal's number, as shells have it.
+const SIGNALLED: u8 = 128;
+
+/// Handing the core over costs some microseconds, preempting a guest some tens: slices below this
+/// would be mostly that.
+const MIN_SLICE_NS: u64 = 200_000;
+/// Events that `--trace` keeps, the last ones: some 50 MB.
+const TRACE_EVENTS: usize = 1 << 20;
+/// Events kept without it.
+const QUIET_TRACE_EVENTS: usize = 256;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where nobody reads there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { SUCCESS });
+        }
+    };
+    let code = match (arguments.command, arguments.run) {
+        (Some(Command::Run(run)), _) | (None, Some(run)) => run_config(&run),
+        (Some(Command::Check { config }), _) => check(&config),
+        (Some(Command::Compile { config, output }), _) => compile(&config, &output),
+        (Some(Command::Schema), _) => {
+            print(&format!("{:#}\n", vmm_config::schema()));
+            SUCCESS
+        }
+        (None, None) => {
+            complain("which config? allowed: vmm-kvm CONFIG, or vmm-kvm --help");
+            USAGE
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run_config(arguments: &Run) -> u8 {
+    let Some(loaded) = load(&arguments.config) else { return USAGE };
+    let options = Options {
+        core: arguments.core,
+        log_dir: arguments.log_dir.clone(),
+        timeout_ns: arguments.timeout,
+        trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
+    };
+    let outcome = match run::run(&loaded, &options) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return HOST_REFUSED;
+        }
+    };
+    report(&outcome, arguments)
+}
+
+/// Prints the receipt, writes the files asked for; the exit code.
+fn report(outcome: &Outcome, arguments: &Run) -> u8 {
+    let text = format!("core {}; {}", outcome.core, outcome.receipt);
+    if outcome.cut == Some(Cut::OutputClosed) {
+        complain(&text);
+    } else {
+        print(&text);
+    }
+    for trouble in &outcome.console_troubles {
+        complain(trouble);
+    }
+    let written = [
+        arguments.receipt.as_ref().map(|path| write_receipt(outcome, path)),
+        arguments.trace.as_ref().map(|path| write_trace(outcome, path)),
+    ];
+    let mut has_failed = false;
+    for error in written.into_iter().flatten().filter_map(Result::err) {
+        complain(&format!("{error:#}"));
+        has_failed = true;
+    }
+    match outcome.cut {
+        Some(Cut::Interrupted) => SIGNALLED + libc::SIGINT as u8,
+        Some(Cut::Signal(signal)) => SIGNALLED + signal as u8,
+        Some(Cut::TimedOut | Cut::OutputClosed) => VM_FAILED,
+        None if outcome.receipt.vms.iter().all(|vm| vm.is_success) && !has_failed => SUCCESS,
+        None => VM_FAILED,
+    }
+}
+
+fn write_receipt(outcome: &Outcome, path: &Path) -> Result<()> {
+    let context = || format!("cannot write the receipt to {}", path.display());
+    let mut file = BufWriter::new(File::create(path).with_context(context)?);
+    serde_json::to_writer_pretty(&mut file, &outcome.receipt).with_context(context)?;
+    writeln!(file).and_then(|()| file.flush()).with_context(context)
+}
+
+fn write_trace(outcome: &Outcome, path: &Path) -> Result<()> {
+    let context = || format!("cannot write the timeline to {}", path.display());
+    let file = File::create(path).with_context(context)?;
+    timeline::write(&outcome.system, BufWriter::new(file)).with_context(context)
+}
+
+fn check(config: &Path) -> u8 {
+    let Some(loaded) = load(config) else { return USAGE };
+    print(&vmm_config::summary(&loaded));
+    SUCCESS
+}
+
+fn compile(config: &Path, output: &Path) -> u8 {
+    let Some(loaded) = load(config) else { return USAGE };
+    let words = vmm_common::seed::from_plan(&loaded.plan);
+    let Some(bytes) = vmm_common::seed::encode(&words) else {
+        let (has, max) = (words.len(), vmm_common::seed::MAX_CONFIG_VMS);
+        complain(&format!("{}: {has} VMs; allowed in a config.bin: {max}", config.display()));
+        return USAGE;
+    };
+    if let Err(error) = std::fs::write(output, bytes) {
+        complain(&format!("cannot write {}: {error}", output.display()));
+        return HOST_REFUSED;
+    }
+    SUCCESS
+}
+
+/// The config's plan and images, or every fault on standard error.
+fn load(config: &Path) -> Option<Loaded> {
+    let limits = Limits {
+        host_memory_bytes: sys::available_memory().unwrap_or(u64::MAX),
+        min_slice_ns: MIN_SLICE_NS,
+        cores: sys::allowed_cores().unwrap_or_default(),
+    };
+    let builtin: Vec<_> = guests::IMAGES.iter().map(|image| (image.name, image.bytes)).collect();
+    match vmm_config::load(config, &Environment { limits, builtin: &builtin }) {
+        Ok(loaded) => Some(loaded),
+        Err(faults) => {
+            complain(faults.to_string().trim_end());
+            None
+        }
+    }
+}
+
+/// To standard output; a reader that left is no reason to fail.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// To standard error, led by our name.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "vmm-kvm: {text}");
+}

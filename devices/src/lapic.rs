@@ -1,0 +1,276 @@
+//! The local APIC of one CPU, in xAPIC (MMIO) and x2APIC (MSR) mode.
+//!
+//! This file holds the state and what the CPU core sees: accept, outrank, acknowledge, end. The
+//! guest's view is layered over it: `register.rs` is the register file both modes share, `xapic.rs`
+//! and `x2apic.rs` are the two ways to reach it, `command.rs` is the interrupt command register and
+//! `destination.rs` whom its messages name, `timer.rs` the timer, `vectors.rs` the 256-bit registers.
+//!
+//! The VM has one CPU, so no interprocessor interrupt ever leaves. The owner, after each access and
+//! each [`LocalApic::advance`], looks at [`LocalApic::take_eoi`], [`LocalApic::take_nmi`] and
+//! [`LocalApic::has_interrupt`].
+//!
+//! Source: Intel SDM volume 3, chapter "Advanced Programmable Interrupt Controller (APIC)".
+
+mod command;
+mod destination;
+mod register;
+mod timer;
+mod vectors;
+mod x2apic;
+mod xapic;
+
+#[cfg(test)]
+mod tests;
+
+pub use timer::{TIMER_HZ, TscClock};
+pub use x2apic::GeneralProtection;
+
+use crate::time::Instant;
+use register::{Lvt, LvtTable};
+use timer::Timer;
+use vectors::Vectors;
+
+/// Physical address of the MMIO page after reset.
+pub const DEFAULT_BASE: u64 = 0xFEE0_0000;
+/// IA32_APIC_BASE: this CPU boots the machine.
+pub const BASE_BOOTSTRAP: u64 = 1 << 8;
+/// IA32_APIC_BASE: x2APIC mode.
+pub const BASE_X2APIC: u64 = 1 << 10;
+/// IA32_APIC_BASE: the APIC is enabled.
+pub const BASE_ENABLED: u64 = 1 << 11;
+
+/// Vectors below this are illegal: they belong to the CPU's own exceptions.
+const FIRST_LEGAL_VECTOR: u8 = 16;
+/// Spurious-interrupt vector register bit 8: the APIC is enabled by software.
+const SPURIOUS_ENABLED: u32 = 1 << 8;
+const SPURIOUS_RESET: u32 = 0xFF;
+/// Destination format register of the flat model, and its bits that always read 1.
+const DESTINATION_FORMAT_FLAT: u32 = 0xFFFF_FFFF;
+const DESTINATION_FORMAT_ONES: u32 = 0x0FFF_FFFF;
+
+/// Error status register bits.
+const ERROR_SEND_ILLEGAL_VECTOR: u32 = 1 << 5;
+const ERROR_RECEIVE_ILLEGAL_VECTOR: u32 = 1 << 6;
+const ERROR_ILLEGAL_REGISTER: u32 = 1 << 7;
+
+/// One CPU's local APIC.
+#[derive(Clone, Debug)]
+pub struct LocalApic {
+    id: u32,
+    base: u64,
+    task_priority: u8,
+    logical_destination: u32,
+    destination_format: u32,
+    spurious: u32,
+    requested: Vectors,
+    in_service: Vectors,
+    level_triggered: Vectors,
+    /// Errors since the guest last wrote the error status register, and what that write latched.
+    errors: u32,
+    latched_errors: u32,
+    command_low: u32,
+    command_high: u32,
+    lvt: LvtTable,
+    timer: Timer,
+    /// Level-triggered vectors whose EOI the I/O APIC has not been told of.
+    ended_levels: Vectors,
+    has_nmi: bool,
+}
+
+impl LocalApic {
+    /// The APIC as firmware leaves it to a guest on a PC in virtual wire mode: enabled in hardware
+    /// at 0xFEE00000 (IA32_APIC_BASE = 0xFEE00900), disabled in software (SVR = 0xFF), LINT0
+    /// passing the 8259A's interrupts (0x700), LINT1 NMI (0x400), all else masked.
+    #[must_use]
+    pub fn new(id: u8, tsc: TscClock) -> Self {
+        let mut apic = Self {
+            id: u32::from(id),
+            base: DEFAULT_BASE | BASE_ENABLED | BASE_BOOTSTRAP,
+            task_priority: 0,
+            logical_destination: 0,
+            destination_format: DESTINATION_FORMAT_FLAT,
+            spurious: SPURIOUS_RESET,
+            requested: Vectors::NONE,
+            in_service: Vectors::NONE,
+            level_triggered: Vectors::NONE,
+            errors: 0,
+            latched_errors: 0,
+            command_low: 0,
+            command_high: 0,
+            lvt: LvtTable::RESET,
+            timer: Timer::new(tsc),
+            ended_levels: Vectors::NONE,
+            has_nmi: false,
+        };
+        apic.lvt.set(Lvt::Lint0, register::LVT_EXTINT);
+        apic.lvt.set(Lvt::Lint1, register::LVT_NMI);
+        apic
+    }
+
+    /// Takes an interrupt message: sets `vector` in IRR, and in TMR if it `is_level`.
+    ///
+    /// A disabled APIC drops it; a vector below 16 becomes an error. Returns whether IRR changed:
+    /// `false` also means that the vector was requested already and the two are now one.
+    pub fn accept(&mut self, vector: u8, is_level: bool) -> bool {
+        if !self.is_enabled() {
+            return false;
+        }
+        if vector < FIRST_LEGAL_VECTOR {
+            self.record_error(ERROR_RECEIVE_ILLEGAL_VECTOR);
+            return false;
+        }
+        self.level_triggered.assign(vector, is_level);
+        self.requested.insert(vector)
+    }
+
+    /// Takes a non-maskable interrupt from outside (an I/O APIC message of that mode).
+    pub fn accept_nmi(&mut self) {
+        self.has_nmi |= self.is_hardware_enabled();
+    }
+
+    /// The highest requested vector outranks the processor priority (PPR).
+    ///
+    /// Requests accepted before the guest disabled the APIC by software are still delivered (SDM,
+    /// "Local APIC State After It Has Been Software Disabled").
+    #[must_use]
+    pub fn has_interrupt(&self) -> bool {
+        self.deliverable().is_some()
+    }
+
+    /// Delivers: moves the highest request from IRR to ISR and returns its vector.
+    ///
+    /// `None` exactly when [`Self::has_interrupt`] is false. The spurious vector is never needed:
+    /// it covers a priority raised between request and acknowledgement, and here they are one step.
+    pub fn acknowledge(&mut self) -> Option<u8> {
+        let vector = self.deliverable()?;
+        self.requested.remove(vector);
+        self.in_service.insert(vector);
+        Some(vector)
+    }
+
+    /// The next level-triggered vector whose end the owner must forward to the I/O APIC; called
+    /// until `None` after each access.
+    pub fn take_eoi(&mut self) -> Option<u8> {
+        let vector = self.ended_levels.highest()?;
+        self.ended_levels.remove(vector);
+        Some(vector)
+    }
+
+    /// A non-maskable interrupt is pending; asking takes it.
+    pub fn take_nmi(&mut self) -> bool {
+        core::mem::replace(&mut self.has_nmi, false)
+    }
+
+    /// Interrupts of the 8259A pair reach the CPU: through LINT0 as ExtINT, or because the APIC is
+    /// disabled in hardware and its pins are the CPU's INTR and NMI.
+    #[must_use]
+    pub fn accepts_external(&self) -> bool {
+        !self.is_hardware_enabled() || self.lvt.is_unmasked_extint(Lvt::Lint0)
+    }
+
+    /// CR8: the task priority class, 0 to 15.
+    #[must_use]
+    pub const fn cr8(&self) -> u8 {
+        self.task_priority >> 4
+    }
+
+    /// Writes CR8. Only bits 3-0 count; the CPU has refused the others with #GP.
+    pub fn set_cr8(&mut self, class: u8) {
+        self.task_priority = class << 4;
+    }
+
+    /// Brings the timer to `now`, requesting its interrupt if it expired.
+    ///
+    /// However long the step and however short the period, this is one step: several expiries
+    /// make one request, the others are added to [`Self::missed_ticks`].
+    pub fn advance(&mut self, now: Instant) {
+        let expiries = self.timer.advance(now);
+        let entry = self.lvt.get(Lvt::Timer);
+        if expiries != 0 && entry & register::LVT_MASKED == 0 {
+            let is_new = self.accept(entry as u8, false);
+            self.timer.count_missed(expiries - u64::from(is_new));
+        }
+    }
+
+    /// When the timer next requests an interrupt; `None` while stopped or masked. After
+    /// `advance(now)` this is later than `now`.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.lvt.get(Lvt::Timer) & register::LVT_MASKED {
+            0 => self.timer.expiry(),
+            _ => None,
+        }
+    }
+
+    /// Timer expiries that made no interrupt of their own because one was pending, since reset.
+    #[must_use]
+    pub const fn missed_ticks(&self) -> u64 {
+        self.timer.missed()
+    }
+
+    /// Changes the guest's TSC (the guest wrote IA32_TSC or IA32_TSC_ADJUST); an armed deadline is
+    /// a TSC value and moves in time.
+    pub fn set_tsc_clock(&mut self, tsc: TscClock) {
+        self.timer.set_tsc_clock(tsc);
+    }
+
+    /// Enabled in hardware and software: accepts interrupts, lets local sources be unmasked.
+    fn is_enabled(&self) -> bool {
+        self.is_hardware_enabled() && self.spurious & SPURIOUS_ENABLED != 0
+    }
+
+    fn is_hardware_enabled(&self) -> bool {
+        self.base & BASE_ENABLED != 0
+    }
+
+    fn is_x2apic(&self) -> bool {
+        self.base & BASE_X2APIC != 0
+    }
+
+    fn deliverable(&self) -> Option<u8> {
+        let vector = self.requested.highest()?;
+        (class(vector) > class(self.processor_priority())).then_some(vector)
+    }
+
+    /// PPR (SDM, "Task and Processor Priorities"): the higher class of task and service; the low
+    /// bits are the task's only if the task decides.
+    fn processor_priority(&self) -> u8 {
+        let service = self.in_service.highest().unwrap_or(0);
+        if class(self.task_priority) >= class(service) {
+            self.task_priority
+        } else {
+            service & 0xF0
+        }
+    }
+
+    /// The EOI register: ends the highest vector in service.
+    fn end_of_interrupt(&mut self) {
+        if let Some(vector) = self.in_service.highest() {
+            self.in_service.remove(vector);
+            if self.level_triggered.contains(vector) {
+                self.ended_levels.insert(vector);
+            }
+        }
+    }
+
+    /// Records an error and requests the error interrupt the first time it is seen.
+    fn record_error(&mut self, error: u32) {
+        let is_new = self.errors & error == 0;
+        self.errors |= error;
+        let entry = self.lvt.get(Lvt::Error);
+        if is_new && entry & register::LVT_MASKED == 0 && self.is_enabled() {
+            let vector = entry as u8;
+            if vector < FIRST_LEGAL_VECTOR {
+                self.errors |= ERROR_RECEIVE_ILLEGAL_VECTOR;
+            } else {
+                self.level_triggered.assign(vector, false);
+                self.requested.insert(vector);
+            }
+        }
+    }
+}
+
+/// Priority class of a vector or priority register.
+const fn class(priority: u8) -> u8 {
+    priority >> 4
+}

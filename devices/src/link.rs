@@ -1,0 +1,292 @@
+//! A null modem between the serial ports of two or more machines.
+//!
+//! A byte written at one end goes to every other end with the same rate. The link owns no port:
+//! each machine owns its own, and [`Link::pump`] reaches them through [`Ports`]. Call it after
+//! every access to a linked port and after [`Link::stop`].
+//!
+//! * **Lossless** unless asked otherwise: a byte leaves its sender's FIFO only when every peer
+//!   that will get it has room. Until then it is held, the sender's THRE stays down, and it rises
+//!   (with its interrupt) when the peers have drained.
+//! * **A peer that is still booting holds bytes back** too, so the order of starting does not
+//!   matter: one that is not [listening](Port::is_listening), one that has the divisor latch open,
+//!   and one that has not programmed its rate while the reset rate differs from the sender's.
+//! * **Lost, and counted with the reason**: bytes for peers that have all programmed another rate
+//!   or have all stopped. The sender's THRE rises; nobody hangs for ever.
+//! * **Lossy**, if asked for: nothing is held back, and a receiver without room loses the byte
+//!   with LSR.OE, as on a real line.
+//!
+//! Rates agree when the divisors are equal, unless the link fixes the rate for everybody.
+//! RTS goes to the peers' CTS; DTR to their DSR and DCD. With several peers each input is the OR
+//! over the live ones. A stopped end drops its lines and takes no more, yet what it has written
+//! still goes out.
+
+mod ends;
+mod statistics;
+mod tap;
+#[cfg(test)]
+mod tests;
+
+pub use crate::uart::{Port, PortMode};
+pub use ends::{EndSet, MAX_ENDS};
+pub use statistics::{LinkStatistics, LossReason};
+pub use tap::{Tap, TapRecord};
+
+use crate::time::Instant;
+use crate::uart::ModemInputs;
+
+/// The ports at the ends of a link, wherever their machines keep them.
+pub trait Ports {
+    /// The port at `end`, counted from 0.
+    fn port(&mut self, end: usize) -> &mut Port;
+}
+
+impl Ports for [Port] {
+    fn port(&mut self, end: usize) -> &mut Port {
+        &mut self[end]
+    }
+}
+
+/// What the configuration says about a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// The rate of every end in bits per second; `None` means what each guest programs.
+    pub baud: Option<u32>,
+    /// Never hold a byte back: drop it where it does not fit.
+    pub is_lossy: bool,
+}
+
+/// A null modem between up to [`MAX_ENDS`] ports.
+#[derive(Clone, Debug)]
+pub struct Link {
+    settings: LinkSettings,
+    ends: usize,
+    live: EndSet,
+    /// The end whose byte goes first, so that no sender starves another.
+    turn: usize,
+    statistics: [LinkStatistics; MAX_ENDS],
+    tap: Option<Tap>,
+}
+
+/// What an end would do with a byte now.
+enum Reception {
+    /// It has no part in this link, or its machine has ended.
+    Absent,
+    /// It is still booting, or it has no room: the byte must wait.
+    Waits,
+    /// It listens at another rate.
+    Mismatch,
+    /// Offer it the byte.
+    Takes,
+}
+
+/// The sender's side of a comparison of rates.
+#[derive(Clone, Copy)]
+struct Rate {
+    divisor: u16,
+    /// The divisor latch is open, in a machine that may yet close it.
+    is_changing: bool,
+}
+
+impl Link {
+    /// A link between `ends` ports, all of them live.
+    ///
+    /// # Panics
+    /// If `ends` is not from 2 to [`MAX_ENDS`]: the plan has been checked for that.
+    #[must_use]
+    pub fn new(settings: LinkSettings, ends: usize) -> Self {
+        assert!((2..=MAX_ENDS).contains(&ends), "a link has 2 to {MAX_ENDS} ends, not {ends}");
+        Self {
+            settings,
+            ends,
+            live: EndSet::first(ends),
+            turn: 0,
+            statistics: [LinkStatistics::ZERO; MAX_ENDS],
+            tap: None,
+        }
+    }
+
+    /// The same, with a tap that holds at most `capacity` bytes.
+    #[must_use]
+    pub fn with_tap(self, capacity: usize) -> Self {
+        Self { tap: Some(Tap::new(capacity)), ..self }
+    }
+
+    /// Moves every byte and modem line that can move. Returns the ends that have something new: a
+    /// byte, a transmitter that emptied, or a changed modem line. Their machines may have to wake.
+    pub fn pump(&mut self, ports: &mut (impl Ports + ?Sized), now: Instant) -> EndSet {
+        let mut touched = self.cross_modem_lines(ports);
+        // Bytes only leave transmitters and fill receivers here, so an end that could not move
+        // one can again only after a guest has run: a full fruitless round ends the work.
+        let mut fruitless = 0;
+        while fruitless < self.ends {
+            let sender = self.turn;
+            self.turn = (self.turn + 1) % self.ends;
+            fruitless =
+                if self.carry_byte(sender, ports, now, &mut touched) { 0 } else { fruitless + 1 };
+        }
+        touched
+    }
+
+    /// The machine at `end` has ended. Pump afterwards.
+    pub const fn stop(&mut self, end: usize) {
+        self.live = self.live.without(end);
+    }
+
+    /// Whether the machine at `end` has not ended.
+    #[must_use]
+    pub const fn is_live(&self, end: usize) -> bool {
+        self.live.contains(end)
+    }
+
+    /// How many ends the link has.
+    #[must_use]
+    pub const fn ends(&self) -> usize {
+        self.ends
+    }
+
+    /// What the configuration said.
+    #[must_use]
+    pub const fn settings(&self) -> LinkSettings {
+        self.settings
+    }
+
+    /// The account of `end`, as of the last pump.
+    ///
+    /// # Panics
+    /// If the link has no such end.
+    #[must_use]
+    pub fn statistics(&self, end: usize) -> &LinkStatistics {
+        &self.statistics[..self.ends][end]
+    }
+
+    /// The tap, if there is one, for the host to drain.
+    pub const fn tap(&mut self) -> Option<&mut Tap> {
+        self.tap.as_mut()
+    }
+}
+
+/// The leaves of the pump.
+impl Link {
+    /// RTS to CTS, DTR to DSR and DCD, from every live end to every other.
+    fn cross_modem_lines(&self, ports: &mut (impl Ports + ?Sized)) -> EndSet {
+        let mut ready = EndSet::EMPTY;
+        let mut requesting = EndSet::EMPTY;
+        for end in (0..self.ends).filter(|&end| self.live.contains(end)) {
+            let port = ports.port(end);
+            let outputs = port.link_outputs();
+            if port.has_link() && outputs.dtr {
+                ready.insert(end);
+            }
+            if port.has_link() && outputs.rts {
+                requesting.insert(end);
+            }
+        }
+        let mut touched = EndSet::EMPTY;
+        for end in 0..self.ends {
+            let is_ready = !ready.without(end).is_empty();
+            let cts = !requesting.without(end).is_empty();
+            let inputs = ModemInputs { cts, dsr: is_ready, ri: false, dcd: is_ready };
+            if ports.port(end).set_link_inputs(inputs) {
+                touched.insert(end);
+            }
+        }
+        touched
+    }
+
+    /// Moves the first byte of `sender` to its peers, or off the books. Returns whether it moved.
+    fn carry_byte(
+        &mut self,
+        sender: usize,
+        ports: &mut (impl Ports + ?Sized),
+        now: Instant,
+        touched: &mut EndSet,
+    ) -> bool {
+        self.copy_counts(sender, ports.port(sender));
+        let port = ports.port(sender);
+        if port.link_line().is_none_or(|line| line.in_flight() == 0) {
+            return false;
+        }
+        let is_changing = port.uart().is_divisor_latch_open() && self.live.contains(sender);
+        let rate = Rate { divisor: port.uart().divisor(), is_changing };
+
+        let mut takers = EndSet::EMPTY;
+        let mut reason = LossReason::PeerStopped;
+        for end in (0..self.ends).filter(|&end| end != sender) {
+            match self.reception(rate, end, ports.port(end)) {
+                Reception::Absent => {}
+                Reception::Waits => return false,
+                Reception::Mismatch => reason = LossReason::BaudMismatch,
+                Reception::Takes => takers.insert(end),
+            }
+        }
+        let Some(byte) = ports.port(sender).link_take() else { return false };
+        if ports.port(sender).link_line().is_none_or(|line| line.in_flight() == 0) {
+            touched.insert(sender);
+        }
+        if self.deliver(byte, takers, ports, touched) {
+            self.statistics[sender].delivered += 1;
+            if let Some(tap) = &mut self.tap {
+                tap.record(TapRecord { at: now, from_end: sender, byte });
+            }
+        } else {
+            let reason = if takers.is_empty() { reason } else { LossReason::ReceiverOverrun };
+            *self.statistics[sender].lost_mut(reason) += 1;
+        }
+        true
+    }
+
+    /// What `end` would do with a byte sent at `rate`.
+    fn reception(&self, rate: Rate, end: usize, port: &Port) -> Reception {
+        if !self.live.contains(end) || !port.has_link() {
+            return Reception::Absent;
+        }
+        let uart = port.uart();
+        let is_fixed = self.settings.baud.is_some();
+        let is_matched = is_fixed || uart.divisor() == rate.divisor;
+        let is_settling = !is_fixed
+            && (rate.is_changing
+                || uart.is_divisor_latch_open()
+                || !is_matched && !uart.is_baud_programmed());
+        if !self.settings.is_lossy && (is_settling || !port.is_listening()) {
+            Reception::Waits
+        } else if !is_matched {
+            Reception::Mismatch
+        } else if !self.settings.is_lossy && port.link_space() == 0 {
+            Reception::Waits
+        } else {
+            Reception::Takes
+        }
+    }
+
+    /// Gives `byte` to each of `takers`. Returns whether at least one had room.
+    fn deliver(
+        &mut self,
+        byte: u8,
+        takers: EndSet,
+        ports: &mut (impl Ports + ?Sized),
+        touched: &mut EndSet,
+    ) -> bool {
+        let mut is_delivered = false;
+        for end in (0..self.ends).filter(|&end| takers.contains(end)) {
+            touched.insert(end);
+            match ports.port(end).link_feed(byte) {
+                Ok(()) => {
+                    self.statistics[end].received += 1;
+                    is_delivered = true;
+                }
+                Err(_) => self.statistics[end].missed += 1,
+            }
+        }
+        is_delivered
+    }
+
+    /// Brings the sender's account up to what its port has counted.
+    fn copy_counts(&mut self, sender: usize, port: &Port) {
+        let Some(line) = port.link_line() else { return };
+        let counts = line.counts();
+        let statistics = &mut self.statistics[sender];
+        statistics.sent = counts.written;
+        *statistics.lost_mut(LossReason::TransmitOverrun) = counts.transmit_overruns;
+        *statistics.lost_mut(LossReason::Flushed) = counts.flushed;
+    }
+}

@@ -1,0 +1,95 @@
+//! The clock: deadlines are exact, and steps do not change the time or the flags.
+
+use crate::seed::{Random, for_each_seed};
+use devices::rtc::Rtc;
+use devices::time::Instant;
+
+fn read(rtc: &mut Rtc, index: u8, now: Instant) -> u8 {
+    rtc.write(0x70, index, now);
+    rtc.read(0x71, now)
+}
+
+fn write(rtc: &mut Rtc, index: u8, value: u8, now: Instant) {
+    rtc.write(0x70, index, now);
+    rtc.write(0x71, value, now);
+}
+
+/// A clock with random sources enabled, an alarm that comes within the hour, and a start that is
+/// not on a second.
+fn any_clock(random: &Random, now: Instant) -> Rtc {
+    let mut rtc = Rtc::new(random.below(1 << 33), 0);
+    write(&mut rtc, 0x0A, 0x20 | random.below(16) as u8, now);
+    if random.flip() {
+        write(&mut rtc, 0x0A, 0x70, now);
+        write(&mut rtc, 0x0A, 0x20 | random.below(16) as u8, now);
+    }
+    write(&mut rtc, 5, 0xC0, now);
+    write(&mut rtc, 3, random.pick(&[0xC0, 0x15, 0x59]), now);
+    write(&mut rtc, 1, random.pick(&[0xC0, 0x00, 0x30]), now);
+    let enabled = random.pick(&[0x10, 0x20, 0x30, 0x40, 0x50, 0x70]);
+    write(&mut rtc, 0x0B, 0x02 | enabled, now);
+    read(&mut rtc, 0x0C, now);
+    rtc
+}
+
+#[test]
+fn rtc_pin_rises_at_its_deadline_and_not_before() {
+    for_each_seed(3000, |random| {
+        let mut now = Instant::from_ns(random.below(1 << 40));
+        let mut rtc = any_clock(random, now);
+        for _ in 0..20 {
+            let Some(deadline) = rtc.deadline() else { break };
+            assert!(deadline > now && !rtc.pin());
+            let mut late = rtc.clone();
+            rtc.advance(Instant::from_ns(deadline.as_ns() - 1));
+            assert!(!rtc.pin(), "before the deadline");
+            assert_eq!(rtc.deadline(), Some(deadline));
+            rtc.advance(deadline);
+            assert!(rtc.pin(), "at the deadline");
+            late.advance(deadline.after_ns(random.below(1 << 32)));
+            assert!(late.pin(), "after the deadline");
+            now = deadline.after_ns(random.below(1 << random.below(33)));
+            assert_eq!(read(&mut rtc, 0x0C, now) & 0x80, 0x80);
+        }
+    });
+}
+
+#[test]
+fn rtc_shows_the_same_time_and_flags_in_any_steps() {
+    for_each_seed(3000, |random| {
+        let mut now = Instant::from_ns(random.below(1 << 40));
+        let mut strolled = any_clock(random, now);
+        let mut leapt = strolled.clone();
+        for _ in 0..random.below(30) {
+            now = now.after_ns(random.below(1 << random.below(40)));
+            strolled.advance(now);
+        }
+        for index in 0..=0x0D {
+            assert_eq!(read(&mut strolled, index, now), read(&mut leapt, index, now), "{index:#x}");
+        }
+    });
+}
+
+#[test]
+fn rtc_survives_any_access() {
+    for_each_seed(4000, |random| {
+        let mut rtc = Rtc::new(random.any(), random.any());
+        let mut now = Instant::ZERO;
+        for _ in 0..200 {
+            now = random.later(now);
+            let index = random.pick(&[random.below(0x0E) as u8, 0x32, random.next() as u8]);
+            match random.below(4) {
+                0 | 1 => write(&mut rtc, index, random.any() as u8, now),
+                2 => {
+                    read(&mut rtc, index, now);
+                    rtc.read(random.next() as u16, now);
+                }
+                _ => {
+                    rtc.advance(now);
+                    let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
+                    assert!(rtc.deadline().is_none_or(is_later));
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,91 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Several virtual machines on one core, from one YAML file, over KVM.
+///
+/// Exit code 0: every VM ended as its guest asked, with status 0. 1: a VM failed. 2: the config or
+/// the command line is wrong. 3: the host refused. 130: ended from the keyboard.
+#[derive(Debug, Parser)]
+#[command(name = "vmm-kvm", version, args_conflicts_with_subcommands = true)]
+#[command(subcommand_precedence_over_arg = true)]
+pub struct Arguments {
+    /// What to do; `run` if it is left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What to run.
+    #[command(flatten)]
+    pub run: Option<Run>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the VMs of a config and print the receipt
+    Run(Run),
+    /// Say everything that is wrong with a config, or what it would run
+    Check {
+        /// The YAML file
+        config: PathBuf,
+    },
+    /// Pack a config into the seed's config.bin
+    Compile {
+        /// The YAML file
+        config: PathBuf,
+        /// Where the 4096 bytes go
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+    /// Print the JSON Schema of the YAML, for editors
+    Schema,
+}
+
+/// A run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Run {
+    /// The YAML file
+    pub config: PathBuf,
+    /// The host core to run on [default: the config's, or the first allowed]
+    #[arg(long, value_name = "N")]
+    pub core: Option<u64>,
+    /// Write the receipt as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+    /// Write what happened as a timeline that Perfetto opens
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Write each VM's raw output to DIR/NAME.log, too
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// End the run after this long, as 90s, 500ms or 2m
+    #[arg(long, value_name = "TIME", value_parser = duration_ns)]
+    pub timeout: Option<u64>,
+}
+
+/// Nanoseconds of a number with a unit.
+fn duration_ns(text: &str) -> Result<u64, String> {
+    vmm_config::parse_duration_ns(text)
+        .filter(|ns| *ns > 0)
+        .ok_or_else(|| "allowed: a number over 0 with ms, s or m behind it, as 60s".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        let short = Arguments::try_parse_from(["vmm-kvm", "two.yml", "--core", "1"]).unwrap();
+        assert_eq!(short.run.map(|run| run.core), Some(Some(1)));
+        let long = Arguments::try_parse_from(["vmm-kvm", "run", "two.yml"]).unwrap();
+        assert!(matches!(long.command, Some(Command::Run(_))));
+    }
+}

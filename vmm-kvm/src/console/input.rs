@@ -1,0 +1,142 @@
+//! The keyboard: which VM has it, and the keys that are ours.
+
+use std::collections::VecDeque;
+
+/// Ctrl-A.
+const ESCAPE: u8 = 0x01;
+/// Typed ahead of the guests, bytes; beyond this the terminal keeps the rest.
+const TYPED_AHEAD_BYTES: usize = 16 << 20;
+
+/// What Ctrl-A ? says.
+pub const HELP: &str = "\
+keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
+      Ctrl-A n       give it to the next VM
+      Ctrl-A x       end the run
+      Ctrl-A Ctrl-A  send a Ctrl-A
+      Ctrl-A ?       this help";
+
+/// The keyboard, shared by all VMs.
+#[derive(Debug)]
+pub struct Keyboard {
+    typed: Vec<VecDeque<u8>>,
+    focus: usize,
+    /// Our keys are looked for: on a terminal, not in a pipe.
+    has_escape: bool,
+    is_escaped: bool,
+}
+
+/// What a key of ours asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The keyboard is now this VM's.
+    Focus(usize),
+    /// End the run.
+    End,
+    /// Show [`HELP`].
+    Help,
+}
+
+impl Keyboard {
+    /// A keyboard for `vms` VMs, first given to VM `focus`.
+    pub fn new(vms: usize, focus: usize, has_escape: bool) -> Self {
+        let typed = (0..vms).map(|_| VecDeque::new()).collect();
+        Self { typed, focus, has_escape, is_escaped: false }
+    }
+
+    /// The VM that has the keyboard.
+    pub fn focus(&self) -> usize {
+        self.focus
+    }
+
+    /// How many bytes may be typed now.
+    pub fn space(&self) -> usize {
+        TYPED_AHEAD_BYTES.saturating_sub(self.typed.iter().map(VecDeque::len).sum())
+    }
+
+    /// Takes what was typed; returns what our keys ask for.
+    pub fn typed(&mut self, bytes: &[u8]) -> Vec<Command> {
+        bytes.iter().filter_map(|byte| self.key(*byte)).collect()
+    }
+
+    /// The next key for VM `vm`.
+    pub fn take(&mut self, vm: usize) -> Option<u8> {
+        self.typed[vm].pop_front()
+    }
+
+    fn key(&mut self, key: u8) -> Option<Command> {
+        if !self.has_escape {
+            self.typed[self.focus].push_back(key);
+            return None;
+        }
+        if !std::mem::take(&mut self.is_escaped) {
+            match key {
+                ESCAPE => self.is_escaped = true,
+                key => self.typed[self.focus].push_back(key),
+            }
+            return None;
+        }
+        match key {
+            ESCAPE => {
+                self.typed[self.focus].push_back(ESCAPE);
+                None
+            }
+            b'0'..=b'9' => self.focus_on(usize::from(key - b'0')),
+            b'n' => self.focus_on((self.focus + 1) % self.typed.len()),
+            b'x' => Some(Command::End),
+            _ => Some(Command::Help),
+        }
+    }
+
+    fn focus_on(&mut self, vm: usize) -> Option<Command> {
+        if vm >= self.typed.len() {
+            return Some(Command::Help);
+        }
+        self.focus = vm;
+        Some(Command::Focus(vm))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(keyboard: &mut Keyboard, vm: usize) -> Vec<u8> {
+        std::iter::from_fn(|| keyboard.take(vm)).collect()
+    }
+
+    #[test]
+    fn keys_go_to_the_vm_that_has_the_keyboard_when_they_are_typed() {
+        let mut keyboard = Keyboard::new(2, 0, true);
+        assert_eq!(keyboard.typed(b"ab\x011cd\x01n"), [Command::Focus(1), Command::Focus(0)]);
+        assert_eq!(taken(&mut keyboard, 0), b"ab");
+        assert_eq!(taken(&mut keyboard, 1), b"cd");
+    }
+
+    #[test]
+    fn an_escape_split_between_two_reads_is_one_key() {
+        let mut keyboard = Keyboard::new(2, 0, true);
+        assert_eq!(keyboard.typed(b"\x01"), []);
+        assert_eq!(keyboard.typed(b"x"), [Command::End]);
+    }
+
+    #[test]
+    fn escape_twice_is_one_ctrl_a_for_the_guest() {
+        let mut keyboard = Keyboard::new(1, 0, true);
+        assert_eq!(keyboard.typed(b"\x01\x01"), []);
+        assert_eq!(taken(&mut keyboard, 0), b"\x01");
+    }
+
+    #[test]
+    fn a_vm_that_is_not_there_cannot_have_the_keyboard() {
+        let mut keyboard = Keyboard::new(2, 0, true);
+        assert_eq!(keyboard.typed(b"\x017"), [Command::Help]);
+        assert_eq!(keyboard.focus(), 0);
+    }
+
+    #[test]
+    fn a_pipe_has_no_keys_of_ours() {
+        let mut keyboard = Keyboard::new(2, 1, false);
+        assert_eq!(keyboard.typed(b"\x01x"), []);
+        assert_eq!(taken(&mut keyboard, 1), b"\x01x");
+    }
+}

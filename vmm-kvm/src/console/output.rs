@@ -1,0 +1,240 @@
+//! What the guests print, on our standard output: whole lines led by the VM's name.
+//!
+//! A guest never waits for the reader: output is kept here until the reader takes it, up to
+//! [`BACKLOG_BYTES`]; what does not fit is left out, and a line in its place says how much.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+/// Output kept for a reader that does not read.
+const BACKLOG_BYTES: usize = 4 << 20;
+/// A guest's line is broken after this many bytes.
+const LINE_BYTES: usize = 4096;
+/// Written at once without waiting: what a pipe takes as a whole when it is ready (PIPE_BUF).
+const CHUNK_BYTES: usize = 4096;
+/// Foreground colours that read well on dark and light: cyan, yellow, green, magenta, blue, red.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+
+/// Standard output, shared by all VMs.
+#[derive(Debug)]
+pub struct Output {
+    vms: Vec<VmOutput>,
+    backlog: Vec<u8>,
+    is_terminal: bool,
+    is_closed: bool,
+    /// The VM whose unfinished line the terminal shows.
+    open_line: Option<usize>,
+}
+
+#[derive(Debug)]
+struct VmOutput {
+    prefix: String,
+    line: Vec<u8>,
+    /// Bytes of `line` that the terminal shows already.
+    shown: usize,
+    /// Bytes left out since the last line that fitted.
+    omitted: u64,
+    omitted_total: u64,
+    log: Option<File>,
+    log_error: Option<io::Error>,
+}
+
+impl Output {
+    /// The output of VMs with these names; their raw bytes also to `log_dir/NAME.log`.
+    pub fn new(names: &[&str], log_dir: Option<&Path>) -> io::Result<Self> {
+        let is_terminal = io::stdout().is_terminal();
+        let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
+        let vm = |(index, name): (usize, &&str)| {
+            let log = log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
+            let colour = COLOURS[index % COLOURS.len()];
+            let prefix = match is_terminal {
+                true => format!("\x1b[{colour}m{name:width$} |\x1b[0m "),
+                false => format!("{name:width$} | "),
+            };
+            Ok(VmOutput {
+                prefix,
+                line: Vec::new(),
+                shown: 0,
+                omitted: 0,
+                omitted_total: 0,
+                log,
+                log_error: None,
+            })
+        };
+        let vms = names.iter().enumerate().map(vm).collect::<io::Result<_>>()?;
+        Ok(Self { vms, backlog: Vec::new(), is_terminal, is_closed: false, open_line: None })
+    }
+
+    /// Takes what VM `vm` printed.
+    pub fn push(&mut self, vm: usize, bytes: &[u8]) {
+        self.log(vm, bytes);
+        for byte in bytes {
+            match byte {
+                b'\r' => {}
+                b'\n' => self.end_line(vm),
+                byte => {
+                    self.vms[vm].line.push(*byte);
+                    if self.vms[vm].line.len() >= LINE_BYTES {
+                        self.end_line(vm);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a line of Tandem's own.
+    pub fn say(&mut self, text: &str) {
+        self.close_open_line();
+        for line in text.lines() {
+            self.append(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Ends the unfinished line of a VM that is over.
+    pub fn finish(&mut self, vm: usize) {
+        if !self.vms[vm].line.is_empty() {
+            self.end_line(vm);
+        }
+    }
+
+    /// Writes what the reader takes without waiting. On a terminal the unfinished line of VM
+    /// `focus`, its prompt perhaps, is shown too.
+    pub fn flush(&mut self, focus: Option<usize>) {
+        if self.is_terminal && let Some(vm) = focus {
+            self.show_unfinished(vm);
+        }
+        let mut written = 0;
+        while written < self.backlog.len() && !self.is_closed {
+            if !is_ready(io::stdout().as_raw_fd(), 0) {
+                break;
+            }
+            let end = self.backlog.len().min(written + CHUNK_BYTES);
+            written += self.write(written, end);
+        }
+        self.backlog.drain(..written);
+    }
+
+    /// Writes all that is left. Gives up on a reader that takes nothing for `patience_ms`, and
+    /// returns how many bytes that cost.
+    pub fn drain(&mut self, patience_ms: i32) -> usize {
+        for vm in 0..self.vms.len() {
+            self.finish(vm);
+        }
+        let mut written = 0;
+        while written < self.backlog.len() && !self.is_closed {
+            if !is_ready(io::stdout().as_raw_fd(), patience_ms) {
+                break;
+            }
+            let end = self.backlog.len().min(written + CHUNK_BYTES);
+            written += self.write(written, end);
+        }
+        self.backlog.drain(..written);
+        std::mem::take(&mut self.backlog).len()
+    }
+
+    /// Nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// What was left out of the output of each VM, bytes.
+    pub fn omitted(&self) -> impl Iterator<Item = u64> + '_ {
+        self.vms.iter().map(|vm| vm.omitted_total)
+    }
+
+    /// Why each VM's log is not complete.
+    pub fn log_errors(&self) -> impl Iterator<Item = Option<&io::Error>> {
+        self.vms.iter().map(|vm| vm.log_error.as_ref())
+    }
+
+    fn log(&mut self, vm: usize, bytes: &[u8]) {
+        let vm = &mut self.vms[vm];
+        if let Some(log) = &mut vm.log
+            && let Err(error) = log.write_all(bytes)
+        {
+            vm.log_error = Some(error);
+            vm.log = None;
+        }
+    }
+
+    fn end_line(&mut self, vm: usize) {
+        let mut line = std::mem::take(&mut self.vms[vm].line);
+        let shown = std::mem::take(&mut self.vms[vm].shown);
+        line.push(b'\n');
+        if shown > 0 && self.open_line == Some(vm) {
+            self.open_line = None;
+            self.append(&line[shown..]);
+        } else {
+            self.close_open_line();
+            self.append_for(vm, &line);
+        }
+        line.clear();
+        self.vms[vm].line = line;
+    }
+
+    fn show_unfinished(&mut self, vm: usize) {
+        let VmOutput { line, shown, .. } = &mut self.vms[vm];
+        if line.len() == *shown || self.backlog.len() >= BACKLOG_BYTES {
+            return;
+        }
+        let fresh = line[*shown..].to_vec();
+        let is_continued = self.open_line == Some(vm) && *shown > 0;
+        *shown = line.len();
+        if is_continued {
+            self.append(&fresh);
+        } else {
+            self.close_open_line();
+            let whole = self.vms[vm].line.clone();
+            self.append_for(vm, &whole);
+        }
+        self.open_line = Some(vm);
+    }
+
+    /// Another's line follows: the terminal leaves the unfinished one.
+    fn close_open_line(&mut self) {
+        if let Some(vm) = self.open_line.take() {
+            self.vms[vm].shown = 0;
+            self.append(b"\n");
+        }
+    }
+
+    fn append_for(&mut self, vm: usize, line: &[u8]) {
+        let VmOutput { prefix, omitted, omitted_total, .. } = &mut self.vms[vm];
+        if self.backlog.len() + prefix.len() + line.len() > BACKLOG_BYTES {
+            *omitted += line.len() as u64;
+            *omitted_total += line.len() as u64;
+            return;
+        }
+        if *omitted > 0 {
+            let note = format!("{prefix}[{omitted} bytes left out: nobody read them]\n");
+            *omitted = 0;
+            self.backlog.extend_from_slice(note.as_bytes());
+        }
+        self.backlog.extend_from_slice(prefix.as_bytes());
+        self.backlog.extend_from_slice(line);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.backlog.extend_from_slice(bytes);
+    }
+
+    /// Writes a piece of the backlog; returns how much was taken.
+    fn write(&mut self, start: usize, end: usize) -> usize {
+        let mut stdout = io::stdout().lock();
+        match stdout.write(&self.backlog[start..end]).and_then(|n| stdout.flush().map(|()| n)) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.is_closed = true;
+                0
+            }
+        }
+    }
+}
+
+fn is_ready(fd: RawFd, timeout_ms: i32) -> bool {
+    crate::sys::is_writable(fd, timeout_ms)
+}

@@ -1,0 +1,56 @@
+//! The terminal in raw mode for as long as VMs run, and as it was in every other case.
+
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
+
+/// The settings to go back to; here rather than in [`RawTerminal`], for the panic hook.
+static SAVED: Mutex<Option<libc::termios>> = Mutex::new(None);
+
+/// Standard input passes every key as it is typed, Ctrl-C aside, until this is dropped.
+#[derive(Debug)]
+pub struct RawTerminal(());
+
+impl RawTerminal {
+    /// Switches the terminal; None if standard input is none.
+    pub fn new() -> io::Result<Option<Self>> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        let saved = crate::sys::terminal_settings(libc::STDIN_FILENO)?;
+        let mut raw = saved;
+        // ISIG stays: Ctrl-C ends the run. OPOST stays: our own lines end in a plain newline.
+        raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::IEXTEN);
+        raw.c_iflag &= !(libc::IXON | libc::ICRNL | libc::INLCR | libc::ISTRIP);
+        raw.c_cc[libc::VMIN] = 1;
+        raw.c_cc[libc::VTIME] = 0;
+        *SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(saved);
+        restore_on_panic();
+        crate::sys::set_terminal_settings(libc::STDIN_FILENO, &raw)?;
+        Ok(Some(Self(())))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Puts the terminal back as it was found.
+fn restore() {
+    // A panic while the lock is held is not possible: nothing in between can panic.
+    if let Ok(mut saved) = SAVED.try_lock()
+        && let Some(saved) = saved.take()
+    {
+        // If it fails the terminal has gone, and there is nothing to restore.
+        let _ = crate::sys::set_terminal_settings(libc::STDIN_FILENO, &saved);
+    }
+}
+
+fn restore_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        restore();
+        report(panic);
+    }));
+}

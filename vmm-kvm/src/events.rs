@@ -1,0 +1,173 @@
+//! What the host may have for us: keys, signals, the end of a wait. One epoll, looked at between
+//! turns and waited on while no VM can run; no thread of its own.
+
+use anyhow::{Context, Result};
+use event_manager::{EventManager, EventOps, Events, EventSet, MutEventSubscriber, SubscriberOps};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+use vmm_sys_util::timerfd::TimerFd;
+
+/// Bytes of one `struct signalfd_siginfo`; the signal's number is its first word.
+const SIGNAL_INFO_BYTES: usize = 128;
+/// Read at once.
+const CHUNK_BYTES: usize = 4096;
+
+/// The host's events.
+pub struct HostEvents {
+    manager: EventManager<Sources>,
+    id: event_manager::SubscriberId,
+}
+
+impl std::fmt::Debug for HostEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostEvents").finish_non_exhaustive()
+    }
+}
+
+/// What has arrived since the last look.
+#[derive(Debug, Default)]
+pub struct Arrived {
+    /// Bytes read from standard input.
+    pub typed: Vec<u8>,
+    /// The last signal received.
+    pub signal: Option<i32>,
+}
+
+#[derive(Debug)]
+struct Sources {
+    signals: File,
+    timer: TimerFd,
+    /// Standard input, until it ends.
+    stdin: Option<File>,
+    /// Epoll refuses regular files: they are simply always ready.
+    is_stdin_always_ready: bool,
+    is_stdin_wanted: bool,
+    arrived: Arrived,
+}
+
+impl HostEvents {
+    /// Events of `signals`, which are blocked from now on, and of standard input.
+    pub fn new(signals: &[i32]) -> Result<Self> {
+        let signals = crate::sys::signal_file(signals).context("signals as a file")?;
+        let stdin = crate::sys::stdin().context("standard input")?;
+        let is_stdin_always_ready = stdin.metadata().is_ok_and(|data| data.is_file());
+        let sources = Sources {
+            signals,
+            timer: TimerFd::new().context("a timer as a file")?,
+            stdin: Some(stdin),
+            is_stdin_always_ready,
+            is_stdin_wanted: true,
+            arrived: Arrived::default(),
+        };
+        let mut manager = EventManager::new().context("epoll")?;
+        let id = manager.add_subscriber(sources);
+        Ok(Self { manager, id })
+    }
+
+    /// What has arrived. Keys only as far as there is `space` for them: the rest stays outside.
+    pub fn look(&mut self, space: usize) -> Result<Arrived> {
+        self.collect(space, 0)
+    }
+
+    /// Waits until something arrives or `wait_ns` pass; what has arrived.
+    pub fn wait(&mut self, space: usize, wait_ns: u64) -> Result<Arrived> {
+        let sources = self.sources()?;
+        if sources.is_stdin_always_ready && sources.stdin.is_some() && space > 0 {
+            return self.collect(space, 0);
+        }
+        if wait_ns == 0 {
+            return self.collect(space, 0);
+        }
+        sources.timer.reset(Duration::from_nanos(wait_ns), None).context("arming a timer")?;
+        let arrived = self.collect(space, -1);
+        self.sources()?.timer.clear().context("disarming a timer")?;
+        arrived
+    }
+
+    fn sources(&mut self) -> Result<&mut Sources> {
+        self.manager.subscriber_mut(self.id).context("the sources were added for good")
+    }
+
+    fn collect(&mut self, space: usize, timeout_ms: i32) -> Result<Arrived> {
+        let sources = self.sources()?;
+        sources.is_stdin_wanted = space > 0;
+        if sources.is_stdin_always_ready && space > 0 {
+            sources.read_stdin();
+        }
+        match self.manager.run_with_timeout(timeout_ms) {
+            Ok(_) => {}
+            Err(event_manager::Error::Epoll(error)) if error.errno() == libc::EINTR => {}
+            Err(error) => return Err(error).context("epoll"),
+        }
+        Ok(std::mem::take(&mut self.sources()?.arrived))
+    }
+}
+
+impl Sources {
+    /// Reads once; true if standard input has ended.
+    fn read_stdin(&mut self) -> bool {
+        let Some(stdin) = &mut self.stdin else { return true };
+        let mut chunk = [0; CHUNK_BYTES];
+        match stdin.read(&mut chunk) {
+            Ok(0) => {
+                self.stdin = None;
+                true
+            }
+            Ok(len) => {
+                self.arrived.typed.extend_from_slice(&chunk[..len]);
+                false
+            }
+            Err(error) => {
+                let is_passing = matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                );
+                // A terminal that went away reads as an error: no more keys.
+                if !is_passing {
+                    self.stdin = None;
+                }
+                !is_passing
+            }
+        }
+    }
+
+    fn read_signals(&mut self) {
+        let mut info = [0; SIGNAL_INFO_BYTES];
+        while self.signals.read_exact(&mut info).is_ok() {
+            let number = [info[0], info[1], info[2], info[3]];
+            self.arrived.signal = Some(i32::from_le_bytes(number));
+        }
+    }
+}
+
+impl MutEventSubscriber for Sources {
+    fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
+        let fd = events.fd();
+        if fd == self.signals.as_raw_fd() {
+            self.read_signals();
+        } else if fd == self.timer.as_raw_fd() {
+            // Rearmed for each wait; reading it only clears its readiness.
+            let _ = self.timer.wait();
+        } else if self.is_stdin_wanted && self.stdin.as_ref().is_some_and(|s| s.as_raw_fd() == fd) {
+            let stdin = Events::new_raw(fd, EventSet::IN);
+            if self.read_stdin() && ops.remove(stdin).is_err() {
+                self.stdin = None;
+            }
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        let mut fds = vec![self.signals.as_raw_fd(), self.timer.as_raw_fd()];
+        if let (Some(stdin), false) = (&self.stdin, self.is_stdin_always_ready) {
+            fds.push(stdin.as_raw_fd());
+        }
+        for fd in fds {
+            // Standard input that epoll refuses (/dev/null) has nothing to say.
+            if ops.add(Events::new_raw(fd, EventSet::IN)).is_err() {
+                self.stdin = None;
+            }
+        }
+    }
+}

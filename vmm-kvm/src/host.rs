@@ -1,0 +1,145 @@
+//! This process as the loop's host: the clock, the shared console, and what may end the run early.
+
+use crate::console::{Command, HELP, Keyboard, Output};
+use crate::events::{Arrived, HostEvents};
+use crate::sys::Clock;
+use anyhow::Result;
+use vmm_common::Instant;
+use vmm_common::registers::CpuState;
+use vmm_common::seam::Host;
+use vmm_common::vm::Ending;
+
+/// How often keys and signals are looked for while guests run.
+const LOOK_NS: u64 = 2_000_000;
+
+/// Why a run ends before its VMs do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// SIGINT, or the key that stands for it.
+    Interrupted,
+    /// Another signal that asks to end.
+    Signal(i32),
+    /// `--timeout`.
+    TimedOut,
+    /// Nobody reads standard output any more.
+    OutputClosed,
+}
+
+/// This process, as the loop sees it.
+#[derive(Debug)]
+pub struct LinuxHost {
+    /// The clock that all times are of.
+    pub clock: Clock,
+    /// Standard output.
+    pub output: Output,
+    /// Why the run should end now.
+    pub cut: Option<Cut>,
+    keyboard: Keyboard,
+    events: HostEvents,
+    names: Vec<String>,
+    time_limit: Instant,
+    next_look: Instant,
+}
+
+impl LinuxHost {
+    /// A host for VMs with these names that ends the run at `time_limit`.
+    pub fn new(
+        clock: Clock,
+        output: Output,
+        keyboard: Keyboard,
+        events: HostEvents,
+        names: Vec<String>,
+        time_limit: Instant,
+    ) -> Self {
+        let next_look = Instant::ZERO;
+        Self { clock, output, cut: None, keyboard, events, names, time_limit, next_look }
+    }
+
+    /// Between turns: looks at keys and signals, if that is due, and lets the reader have output.
+    pub fn between_turns(&mut self) -> Result<()> {
+        let now = self.clock.now();
+        if now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = now.after_ns(LOOK_NS);
+        let arrived = self.events.look(self.keyboard.space())?;
+        self.follow_up(arrived, now);
+        Ok(())
+    }
+
+    /// Nobody can run before `until`: waits for that, a key or a signal.
+    pub fn idle(&mut self, until: Instant) -> Result<()> {
+        let now = self.clock.now();
+        self.flush();
+        let wait_ns = until.min(self.time_limit).ns_since(now);
+        let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
+        let now = self.clock.now();
+        self.follow_up(arrived, now);
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.output.flush(Some(self.keyboard.focus()));
+        if self.output.is_closed() {
+            self.cut.get_or_insert(Cut::OutputClosed);
+        }
+    }
+
+    fn follow_up(&mut self, arrived: Arrived, now: Instant) {
+        for command in self.keyboard.typed(&arrived.typed) {
+            match command {
+                Command::Focus(vm) => {
+                    let name = &self.names[vm];
+                    self.output.say(&format!("[the keyboard is {name}'s]"));
+                }
+                Command::End => self.cut = self.cut.or(Some(Cut::Interrupted)),
+                Command::Help => self.output.say(HELP),
+            }
+        }
+        let signal = arrived.signal.map(|signal| match signal {
+            libc::SIGINT => Cut::Interrupted,
+            signal => Cut::Signal(signal),
+        });
+        let timed_out = (now >= self.time_limit).then_some(Cut::TimedOut);
+        self.cut = self.cut.or(signal).or(timed_out);
+        self.flush();
+    }
+}
+
+impl Host for LinuxHost {
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn console_output(&mut self, vm: usize, bytes: &[u8]) {
+        self.output.push(vm, bytes);
+    }
+
+    fn console_input(&mut self, vm: usize) -> Option<u8> {
+        self.keyboard.take(vm)
+    }
+
+    fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+        self.output.finish(vm);
+        let name = &self.names[vm];
+        self.output.say(&format!("[{name} {ending}]"));
+        if let Some(dump) = dump {
+            let lines = dump.to_string();
+            for line in lines.lines() {
+                self.output.say(&format!("[{name}]   {line}"));
+            }
+        }
+    }
+}
+
+impl Cut {
+    /// What the VMs that still ran are said to have been stopped by.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted from the keyboard",
+            Self::Signal(_) => "the run was ended by a signal",
+            Self::TimedOut => "the time limit was reached",
+            Self::OutputClosed => "nobody reads the output any more",
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The KVM backend: one VM's memory and vCPU as the kernel keeps them.
+//!
+//! No in-kernel interrupt controller and no in-kernel PIT: every HLT, timer and interrupt is ours,
+//! and no kernel thread works outside the core we share.
+
+use anyhow::{Context, Result, bail};
+use kvm_bindings::{
+    KVM_API_VERSION, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
+    KVM_MSR_EXIT_REASON_INVAL, KVM_MSR_EXIT_REASON_UNKNOWN, kvm_enable_cap,
+};
+use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use std::sync::Arc;
+use vmm_common::machine::PASSED_MSRS;
+
+mod batch;
+mod memory;
+mod registers;
+mod run_page;
+mod vcpu;
+
+pub use memory::GuestRam;
+pub use vcpu::{PreparedVcpu, supported_cpuid};
+
+/// The capabilities without which nothing works, and what each is for.
+const NEEDED: [(Cap, &str); 4] = [
+    (Cap::UserMemory, "guest memory"),
+    (Cap::ImmediateExit, "ending a guest's turn in time"),
+    (Cap::X86UserSpaceMsr, "model-specific registers kept by Tandem"),
+    (Cap::X86MsrFilter, "model-specific registers denied by default"),
+];
+
+/// Opens /dev/kvm and checks that it can do what is needed.
+pub fn open() -> Result<Kvm> {
+    let kvm = Kvm::new().map_err(|error| match error.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => anyhow::anyhow!(
+            "there is no /dev/kvm: load the kvm_intel or kvm_amd module, and enable virtualization \
+             in the firmware (or nesting, on a virtual machine)"
+        ),
+        libc::EACCES | libc::EPERM => anyhow::anyhow!(
+            "no permission to open /dev/kvm: join its group (often `sudo usermod -aG kvm $USER`, \
+             then log in anew) or run as root"
+        ),
+        _ => anyhow::Error::new(error).context("cannot open /dev/kvm"),
+    })?;
+    let version = kvm.get_api_version();
+    if version != KVM_API_VERSION as i32 {
+        bail!("/dev/kvm has API version {version}; needed: {KVM_API_VERSION}");
+    }
+    for (capability, purpose) in NEEDED {
+        if !kvm.check_extension(capability) {
+            bail!("this kernel's KVM lacks {capability:?}, needed for {purpose}: Linux 5.10 has it");
+        }
+    }
+    Ok(kvm)
+}
+
+/// A VM in the kernel, with its RAM, before it has a vCPU.
+pub fn create_vm(kvm: &Kvm, ram: &GuestRam) -> Result<Arc<VmFd>> {
+    /// Three pages that kvm_intel wants on processors without unrestricted guest mode; in the
+    /// device hole, where no RAM is.
+    const TSS_ADDRESS: usize = 0xfffb_d000;
+    let vm = kvm.create_vm().context("KVM cannot create a VM")?;
+    vm.set_tss_address(TSS_ADDRESS).context("KVM_SET_TSS_ADDR")?;
+    ram.give_to(&vm)?;
+    deny_msrs(&vm)?;
+    Ok(Arc::new(vm))
+}
+
+/// Default-deny: the processor keeps [`PASSED_MSRS`]; all others come to us.
+fn deny_msrs(vm: &VmFd) -> Result<()> {
+    let reasons =
+        KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;
+    let capability = kvm_enable_cap {
+        cap: KVM_CAP_X86_USER_SPACE_MSR,
+        args: [reasons.into(), 0, 0, 0],
+        ..Default::default()
+    };
+    vm.enable_cap(&capability).context("KVM_CAP_X86_USER_SPACE_MSR")?;
+    // No range has more than eight registers.
+    let allow_all = [0xff_u8];
+    let range = |(first, last): (u32, u32)| MsrFilterRange {
+        flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
+        base: first,
+        msr_count: last - first + 1,
+        bitmap: &allow_all,
+    };
+    vm.set_msr_filter(MsrFilterDefaultAction::DENY, &PASSED_MSRS.map(range))
+        .context("KVM_X86_SET_MSR_FILTER")
+}

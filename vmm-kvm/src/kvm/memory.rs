@@ -1,0 +1,61 @@
+//! A guest's RAM: anonymous memory of this process, committed page by page as the guest touches it.
+
+use anyhow::{Context, Result, anyhow};
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
+use vmm_common::boot::{Boot, Piece};
+
+/// RAM of one VM, from guest physical address 0.
+#[derive(Clone, Debug)]
+pub struct GuestRam(GuestMemoryMmap);
+
+impl GuestRam {
+    /// `bytes` of zeros.
+    pub fn new(bytes: u64) -> Result<Self> {
+        let len = usize::try_from(bytes).context("the memory does not fit into this process")?;
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)])
+            .map(Self)
+            .with_context(|| format!("the host cannot give {} MiB of memory", bytes >> 20))
+    }
+
+    /// Copies the pieces of a boot to their places.
+    pub fn place(&self, boot: &Boot, kernel: &[u8]) -> Result<()> {
+        for piece in &boot.pieces {
+            let (address, bytes) = match piece {
+                Piece::Kernel { address, offset, len } => (address, &kernel[*offset..*offset + *len]),
+                Piece::Bytes { address, bytes } => (address, &bytes[..]),
+            };
+            self.0
+                .write_slice(bytes, GuestAddress(*address))
+                .map_err(|error| anyhow!("a piece of the image at {address:#x}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Up to `bytes.len()` bytes at `address`; how many could be read.
+    pub fn peek(&self, address: u64, bytes: &mut [u8]) -> usize {
+        self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
+    }
+
+    /// Shows the RAM to a VM's guest.
+    pub fn give_to(&self, vm: &VmFd) -> Result<()> {
+        for (slot, region) in (0_u32..).zip(self.0.iter()) {
+            let start = region.start_addr();
+            let host_address = self.0.get_host_address(start).context("RAM is mapped here")?;
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: start.0,
+                memory_size: region.len(),
+                userspace_addr: host_address as u64,
+            };
+            // SAFETY: the range is this mapping's, which `KvmVcpu` keeps alive for as long as the
+            // VM; nothing but guest memory accesses, which may race with the guest, touches it.
+            unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
+        }
+        Ok(())
+    }
+}

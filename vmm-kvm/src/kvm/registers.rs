@@ -1,0 +1,126 @@
+//! Between KVM's registers and ours.
+
+use super::GuestRam;
+use anyhow::{Context, Result};
+use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_ioctls::VcpuFd;
+use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, TableRegister, segment};
+
+const CR0_PE: u64 = 1;
+const CR0_PG: u64 = 1 << 31;
+/// Access rights, bit 16: the segment is unusable.
+const UNUSABLE: u32 = 1 << 16;
+
+/// Loads a boot's registers.
+pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
+    let mut special = vcpu.get_sregs().context("KVM_GET_SREGS")?;
+    special.cr0 = state.cr0;
+    special.cr3 = state.cr3;
+    special.cr4 = state.cr4;
+    special.efer = state.efer;
+    let [es, cs, ss, ds, fs, gs, ldt, tr] = state.segments.map(|segment| to_kvm(&segment));
+    (special.es, special.cs, special.ss, special.ds) = (es, cs, ss, ds);
+    (special.fs, special.gs, special.ldt, special.tr) = (fs, gs, ldt, tr);
+    special.gdt = kvm_dtable { base: state.gdtr.base, limit: state.gdtr.limit, padding: [0; 3] };
+    special.idt = kvm_dtable { base: state.idtr.base, limit: state.idtr.limit, padding: [0; 3] };
+    vcpu.set_sregs(&special).context("KVM_SET_SREGS")?;
+    let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] =
+        state.general;
+    let (rip, rflags) = (state.rip, state.rflags);
+    let general = kvm_regs {
+        rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,
+    };
+    vcpu.set_regs(&general).context("KVM_SET_REGS")
+}
+
+/// The registers for a dump, with the bytes at the instruction pointer; what KVM does not tell is
+/// zero.
+pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
+    let general = vcpu.get_regs().unwrap_or_default();
+    let special = vcpu.get_sregs().unwrap_or_default();
+    let mut state = from_kvm(&general, &special);
+    let linear = state.segments[segment::CS].base.wrapping_add(state.rip);
+    for offset in 0..INSTRUCTION_BYTES {
+        let at = linear.wrapping_add(offset as u64);
+        let Some(address) = physical(vcpu, &state, at) else { break };
+        if ram.peek(address, &mut state.instruction[offset..=offset]) == 0 {
+            break;
+        }
+        state.instruction_len += 1;
+    }
+    state
+}
+
+fn physical(vcpu: &VcpuFd, state: &CpuState, linear: u64) -> Option<u64> {
+    if state.cr0 & (CR0_PG | CR0_PE) != CR0_PG | CR0_PE {
+        return Some(linear & 0xffff_ffff);
+    }
+    let translation = vcpu.translate_gva(linear).ok()?;
+    (translation.valid != 0).then_some(translation.physical_address)
+}
+
+fn from_kvm(general: &kvm_regs, special: &kvm_sregs) -> CpuState {
+    let g = general;
+    let s = special;
+    let table = |t: &kvm_dtable| TableRegister { base: t.base, limit: t.limit };
+    let segments = [&s.es, &s.cs, &s.ss, &s.ds, &s.fs, &s.gs, &s.ldt, &s.tr];
+    CpuState {
+        general: [
+            g.rax, g.rcx, g.rdx, g.rbx, g.rsp, g.rbp, g.rsi, g.rdi, g.r8, g.r9, g.r10, g.r11,
+            g.r12, g.r13, g.r14, g.r15,
+        ],
+        rip: g.rip,
+        rflags: g.rflags,
+        cr0: s.cr0,
+        cr2: s.cr2,
+        cr3: s.cr3,
+        cr4: s.cr4,
+        efer: s.efer,
+        segments: segments.map(segment_from_kvm),
+        gdtr: table(&s.gdt),
+        idtr: table(&s.idt),
+        ..CpuState::default()
+    }
+}
+
+fn to_kvm(segment: &Segment) -> kvm_segment {
+    let access = segment.access;
+    let bit = |n: u32| (access >> n & 1) as u8;
+    kvm_segment {
+        base: segment.base,
+        limit: segment.limit,
+        selector: segment.selector,
+        type_: (access & 0xf) as u8,
+        s: bit(4),
+        dpl: (access >> 5 & 3) as u8,
+        present: bit(7),
+        avl: bit(12),
+        l: bit(13),
+        db: bit(14),
+        g: bit(15),
+        unusable: bit(16),
+        padding: 0,
+    }
+}
+
+fn segment_from_kvm(segment: &kvm_segment) -> Segment {
+    let s = segment;
+    let bits = [(s.type_, 0), (s.s, 4), (s.dpl, 5), (s.present, 7), (s.avl, 12)];
+    let more = [(s.l, 13), (s.db, 14), (s.g, 15)];
+    let access = bits.iter().chain(&more).map(|(value, at)| u32::from(*value) << at).sum::<u32>();
+    let unusable = if s.unusable == 0 { 0 } else { UNUSABLE };
+    Segment { selector: s.selector, base: s.base, limit: s.limit, access: access | unusable }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_survives_the_way_to_kvm_and_back() {
+        for access in [0xc09b, 0xc093, 0x93, 0x9b, 0x8b, 0x82, 0xa09b, 0x1_0000] {
+            let segment = Segment { selector: 8, base: 0x1000, limit: 0xfffff, access };
+            assert_eq!(segment_from_kvm(&to_kvm(&segment)), segment);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! One vCPU: `enter` as KVM_RUN does it.
+
+use super::batch::Batch;
+use super::run_page::{self, PortString};
+use super::{GuestRam, registers};
+use crate::sys::{Clock, ThreadTimer};
+use anyhow::{Context, Result};
+use devices::lapic::TscClock;
+use kvm_bindings as kvm;
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use std::io;
+use std::sync::Arc;
+use vmm_common::cpuid::CpuidEntry;
+use vmm_common::registers::CpuState;
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+
+/// A vCPU ready to run, on whichever thread starts it.
+#[derive(Debug)]
+pub struct PreparedVcpu {
+    fd: VcpuFd,
+    batch: Batch,
+    ram: GuestRam,
+    clock: Clock,
+}
+
+/// A vCPU on the thread that runs it. Cannot be sent to another: its timer belongs to this one.
+#[derive(Debug)]
+pub struct KvmVcpu {
+    // Dropped in this order: the timer points into the page that `fd` maps.
+    timer: ThreadTimer,
+    fd: VcpuFd,
+    batch: Batch,
+    ram: GuestRam,
+    clock: Clock,
+    pending: Pending,
+}
+
+/// What is still to be handed out of the last exit.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Nothing,
+    /// Batched writes come first; then what the guest was left for.
+    Exit,
+    /// Accesses of a string from this one on.
+    String { string: PortString, next: u32 },
+}
+
+impl PreparedVcpu {
+    /// vCPU 0 of `vm`, with these registers.
+    pub fn new(vm: Arc<VmFd>, ram: GuestRam, clock: Clock, boot: &CpuState) -> Result<Self> {
+        let mut fd = vm.create_vcpu(0).context("KVM cannot create a vCPU")?;
+        registers::load(&fd, boot)?;
+        let batch = Batch::new(vm, &mut fd);
+        Ok(Self { fd, batch, ram, clock })
+    }
+
+    /// Lets CPUID answer from this table.
+    pub fn set_cpuid(&self, table: &[CpuidEntry]) -> Result<()> {
+        self.fd.set_cpuid2(&kvm_cpuid(table)?).context("KVM_SET_CPUID2")
+    }
+
+    /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
+    pub fn tsc_clock(&self) -> Result<TscClock> {
+        const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
+        let hz = self.fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
+        let entry = kvm::kvm_msr_entry { index: IA32_TIME_STAMP_COUNTER, ..Default::default() };
+        let mut msrs = kvm::Msrs::from_entries(&[entry]).context("one MSR fits")?;
+        let before = self.clock.now();
+        self.fd.get_msrs(&mut msrs).context("KVM_GET_MSRS")?;
+        let after = self.clock.now();
+        let middle = before.after_ns(after.ns_since(before) / 2);
+        let tsc = msrs.as_slice()[0].data;
+        let since_start = TscClock { hz, offset: 0 }.tsc_at(middle);
+        Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
+    }
+
+    /// Makes the calling thread the one that runs this vCPU.
+    pub fn start(mut self) -> io::Result<KvmVcpu> {
+        let flag = run_page::immediate_exit(&mut self.fd);
+        // SAFETY: the flag lies in the mapping that `fd` keeps, which moves into the same value as
+        // the timer and is dropped after it; that value cannot leave this thread.
+        let timer = unsafe { ThreadTimer::new(self.clock, flag) }?;
+        let Self { fd, batch, ram, clock } = self;
+        Ok(KvmVcpu { timer, fd, batch, ram, clock, pending: Pending::Nothing })
+    }
+}
+
+impl KvmVcpu {
+    /// Between turns nothing ends KVM_RUN.
+    pub fn rest(&mut self) {
+        self.timer.disarm(self.clock.now());
+    }
+
+    /// Hands out the next part of the last exit.
+    fn next_part(&mut self) -> Option<Exit> {
+        let (reason, left_guest) = match self.pending {
+            Pending::Nothing => return None,
+            Pending::Exit => match self.batch.next(&mut self.fd) {
+                Some(write) => return Some(self.exit(write, false, false)),
+                None => {
+                    self.pending = Pending::Nothing;
+                    (self.decode(), true)
+                }
+            },
+            Pending::String { string, next } => (self.string_element(string, next), false),
+        };
+        let is_last = match self.pending {
+            Pending::Nothing => true,
+            // The last IN of a string is answered by the entry that goes back to the guest.
+            Pending::String { string, next } => string.is_in && next + 1 == string.count,
+            Pending::Exit => false,
+        };
+        Some(self.exit(reason, left_guest, is_last))
+    }
+
+    fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
+        let run = self.fd.get_kvm_run();
+        Exit {
+            reason,
+            is_interrupt_flag_set: run.if_flag != 0,
+            is_interruptible: is_last && run.ready_for_interrupt_injection != 0,
+            cr8: run.cr8 as u8,
+            left_guest,
+        }
+    }
+
+    /// What the guest was left for; a string of port accesses becomes pending.
+    fn decode(&mut self) -> ExitReason {
+        let run = self.fd.get_kvm_run();
+        match run.exit_reason {
+            kvm::KVM_EXIT_IO => {
+                let string = run_page::port_string(run);
+                self.begin_string(string)
+            }
+            kvm::KVM_EXIT_MMIO => {
+                let (address, data, size, is_write) = run_page::mmio(run);
+                let value = u64::from_le_bytes(data);
+                match is_write {
+                    true => ExitReason::MmioWrite { address, size, value },
+                    false => ExitReason::MmioRead { address, size },
+                }
+            }
+            kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
+            kvm::KVM_EXIT_X86_WRMSR => {
+                let (index, value) = run_page::msr(run);
+                ExitReason::MsrWrite { index, value }
+            }
+            kvm::KVM_EXIT_HLT => ExitReason::Halt,
+            kvm::KVM_EXIT_SHUTDOWN => ExitReason::Shutdown,
+            kvm::KVM_EXIT_IRQ_WINDOW_OPEN => ExitReason::InterruptWindow,
+            kvm::KVM_EXIT_INTR | kvm::KVM_EXIT_SET_TPR => ExitReason::Preempted,
+            kvm::KVM_EXIT_FAIL_ENTRY => {
+                let reason = run_page::entry_failure(run);
+                ExitReason::Fault(Fault::EntryFailed { reason })
+            }
+            kvm::KVM_EXIT_INTERNAL_ERROR => {
+                let code = run_page::internal_error(run);
+                ExitReason::Fault(Fault::CannotEmulate { code })
+            }
+            exit => ExitReason::Fault(Fault::Unexpected { exit }),
+        }
+    }
+
+    fn begin_string(&mut self, string: PortString) -> ExitReason {
+        if string.count == 0 {
+            return ExitReason::Preempted;
+        }
+        self.pending = Pending::String { string, next: 0 };
+        self.string_element(string, 0)
+    }
+
+    /// Access `index` of a string: an IN asks, an OUT tells and is done with.
+    fn string_element(&mut self, string: PortString, index: u32) -> ExitReason {
+        let PortString { port, size, .. } = string;
+        if string.is_in {
+            return ExitReason::PortIn { port, size };
+        }
+        let mut value = [0; 4];
+        let data = string.element(&mut self.fd, index);
+        value[..data.len()].copy_from_slice(data);
+        self.batch.wrote(port, size);
+        self.advance_string();
+        ExitReason::PortOut { port, size, value: u32::from_le_bytes(value) }
+    }
+
+    fn advance_string(&mut self) {
+        if let Pending::String { string, next } = &mut self.pending {
+            *next += 1;
+            if *next >= string.count {
+                self.pending = Pending::Nothing;
+            }
+        }
+    }
+
+    /// Puts the answer where KVM_RUN will look for it.
+    fn answer(&mut self, reply: Reply) {
+        match self.pending {
+            Pending::Nothing => {}
+            // Batched writes want no answer, and the exit behind them was not handed out yet.
+            Pending::Exit => return,
+            Pending::String { string, next } => {
+                if let (true, Reply::Value(value)) = (string.is_in, reply) {
+                    let data = string.element(&mut self.fd, next);
+                    data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
+                    self.advance_string();
+                }
+                return;
+            }
+        }
+        let run = self.fd.get_kvm_run();
+        let is_msr =
+            matches!(run.exit_reason, kvm::KVM_EXIT_X86_RDMSR | kvm::KVM_EXIT_X86_WRMSR);
+        match reply {
+            Reply::Value(value) if is_msr => run_page::set_msr_answer(run, Some(value)),
+            Reply::Value(value) => run_page::set_mmio_data(run, value.to_le_bytes()),
+            Reply::GeneralProtection => run_page::set_msr_answer(run, None),
+            Reply::None if is_msr => run_page::set_msr_answer(run, Some(0)),
+            // KVM answers CPUID from the table it was given.
+            Reply::None | Reply::Cpuid(_) => {}
+        }
+    }
+
+    fn inject(&mut self, injection: Injection) -> io::Result<()> {
+        match injection {
+            Injection::Interrupt(vector) => interrupt(&self.fd, vector),
+            Injection::Nmi => self.fd.nmi().map_err(io::Error::from),
+        }
+    }
+
+    fn run(&mut self, entry: &Entry) -> io::Result<()> {
+        if let Some(injection) = entry.inject {
+            self.inject(injection)?;
+        }
+        self.batch.allow(entry.batchable_ports);
+        self.timer.arm(entry.deadline);
+        let run = self.fd.get_kvm_run();
+        run.cr8 = entry.cr8.into();
+        run.request_interrupt_window = entry.wants_window.into();
+        run.immediate_exit = 0;
+        // A signal before this line is seen by the clock, one after it by the flag it sets.
+        if self.clock.now() >= entry.deadline {
+            run.immediate_exit = 1;
+        }
+        match self.fd.run() {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                self.fd.get_kvm_run().exit_reason = kvm::KVM_EXIT_INTR;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl VcpuBackend for KvmVcpu {
+    fn enter(&mut self, entry: &Entry) -> Exit {
+        self.answer(entry.reply);
+        if let Some(part) = self.next_part() {
+            return part;
+        }
+        self.pending = Pending::Exit;
+        if let Err(error) = self.run(entry) {
+            self.pending = Pending::Nothing;
+            let errno = error.raw_os_error().unwrap_or(0);
+            return self.exit(ExitReason::Fault(Fault::Host { errno }), true, true);
+        }
+        self.next_part().expect("an exit was just taken")
+    }
+
+    fn registers(&mut self) -> CpuState {
+        registers::dump(&self.fd, &self.ram)
+    }
+}
+
+/// KVM_INTERRUPT, which kvm-ioctls does not wrap.
+fn interrupt(fd: &VcpuFd, vector: u8) -> io::Result<()> {
+    use vmm_sys_util::ioctl::ioctl_with_ref;
+    vmm_sys_util::ioctl_iow_nr!(KVM_INTERRUPT, kvm::KVMIO, 0x86, kvm::kvm_interrupt);
+    let request = kvm::kvm_interrupt { irq: vector.into() };
+    // SAFETY: the descriptor is a vCPU's, and the structure the one that this request reads.
+    let result = unsafe { ioctl_with_ref(fd, KVM_INTERRUPT(), &request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The table as KVM takes it.
+fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
+    let entry = |row: &CpuidEntry| kvm::kvm_cpuid_entry2 {
+        function: row.leaf,
+        index: row.subleaf.unwrap_or(0),
+        flags: if row.subleaf.is_some() { kvm::KVM_CPUID_FLAG_SIGNIFCANT_INDEX } else { 0 },
+        eax: row.result.eax,
+        ebx: row.result.ebx,
+        ecx: row.result.ecx,
+        edx: row.result.edx,
+        ..Default::default()
+    };
+    let entries: Vec<_> = table.iter().map(entry).collect();
+    kvm::CpuId::from_entries(&entries).context("the CPUID table fits")
+}
+
+/// What KVM offers guests of this host's processor.
+pub fn supported_cpuid(kvm: &Kvm) -> Result<impl Fn(u32, u32) -> vmm_common::cpuid::CpuidResult> {
+    let supported = kvm.get_supported_cpuid(kvm::KVM_MAX_CPUID_ENTRIES);
+    let supported = supported.context("KVM_GET_SUPPORTED_CPUID")?;
+    Ok(move |leaf, subleaf| {
+        let is_row = |row: &&kvm::kvm_cpuid_entry2| {
+            let has_subleaves = row.flags & kvm::KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
+            row.function == leaf && (!has_subleaves || row.index == subleaf)
+        };
+        let row = supported.as_slice().iter().find(is_row).copied().unwrap_or_default();
+        let kvm::kvm_cpuid_entry2 { eax, ebx, ecx, edx, .. } = row;
+        vmm_common::cpuid::CpuidResult { eax, ebx, ecx, edx }
+    })
+}

@@ -1,0 +1,245 @@
+//! A run from plan to receipt: VMs made, one pinned thread for each vCPU, one turn among them.
+
+use crate::console::{Keyboard, Output, RawTerminal};
+use crate::events::HostEvents;
+use crate::host::{Cut, LinuxHost};
+use crate::kvm::{self, GuestRam, PreparedVcpu};
+use crate::sys::{self, Clock};
+use crate::turn::Turn;
+use anyhow::{Context, Result, anyhow};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+use vmm_common::Instant;
+use vmm_common::cpuid::{self, CpuidFeatures};
+use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::receipt::Receipt;
+use vmm_common::scheduler::Next;
+use vmm_common::system::System;
+use vmm_config::Loaded;
+
+/// What the command line adds to a config.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The core, in place of the config's.
+    pub core: Option<u64>,
+    /// Where each VM's raw output goes too.
+    pub log_dir: Option<PathBuf>,
+    /// When the run ends at the latest, ns after its start.
+    pub timeout_ns: Option<u64>,
+    /// How many events the trace keeps.
+    pub trace_events: usize,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The VMs, their trace and their accounts.
+    pub system: System,
+    /// The accounts, made up.
+    pub receipt: Receipt,
+    /// Why it ended before its VMs did.
+    pub cut: Option<Cut>,
+    /// The core it ran on.
+    pub core: u64,
+    /// What went wrong with the console, for people.
+    pub console_troubles: Vec<String>,
+}
+
+/// What the turn gives access to.
+struct World {
+    system: System,
+    host: LinuxHost,
+    /// Decided by whoever handed the turn over.
+    decided: Option<Next>,
+    trouble: Option<anyhow::Error>,
+}
+
+/// How long the last output waits for a reader that does not read.
+const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
+
+/// Runs what was loaded to its end.
+pub fn run(loaded: &Loaded, options: &Options) -> Result<Outcome> {
+    let plan = &loaded.plan;
+    let core = choose_core(options.core.or(plan.core))?;
+    let kvm = kvm::open()?;
+    // Before any thread is made, so that all inherit the mask and the blocked signals.
+    sys::pin_to(core).with_context(|| format!("cannot pin to core {core}"))?;
+    let events = HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let clock = Clock::start();
+    let mut vcpus = Vec::new();
+    let mut machines = Vec::new();
+    for vm in 0..plan.vms.len() {
+        let name = &plan.vms[vm].name;
+        let made = make_vm(&kvm, loaded, vm, clock).with_context(|| format!("VM {name}"))?;
+        vcpus.push(made.0);
+        machines.push(made.1);
+    }
+    let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
+    let output = open_output(&names, options)?;
+    let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
+    let keyboard = Keyboard::new(names.len(), focus, std::io::stdin().is_terminal());
+    let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
+    let begin = clock.now();
+    let system = System::new(plan, machines, options.trace_events, begin);
+    let host = LinuxHost::new(clock, output, keyboard, events, names.clone(), time_limit);
+    let terminal = RawTerminal::new().context("the terminal's settings")?;
+    let world = World { system, host, decided: None, trouble: None };
+    let world = run_threads(world, vcpus, &names, core)?;
+    drop(terminal);
+    finish(world, loaded, begin, core)
+}
+
+/// Pins before and reads back after; a config's core that is not there was refused with its line.
+fn choose_core(wanted: Option<u64>) -> Result<u64> {
+    let allowed = sys::allowed_cores().context("the allowed cores")?;
+    match wanted {
+        Some(core) if allowed.contains(&core) => Ok(core),
+        Some(core) => Err(anyhow!("core {core} is offline or not allowed; allowed: {allowed:?}")),
+        None => allowed.first().copied().ok_or_else(|| anyhow!("no core is allowed")),
+    }
+}
+
+fn make_vm(
+    kvm: &kvm_ioctls::Kvm,
+    loaded: &Loaded,
+    vm: usize,
+    clock: Clock,
+) -> Result<(PreparedVcpu, Machine)> {
+    let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
+    let ram = GuestRam::new(plan.memory_bytes)?;
+    ram.place(&image.boot, &image.kernel)?;
+    let fd = kvm::create_vm(kvm, &ram)?;
+    let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
+    let tsc = vcpu.tsc_clock()?;
+    let features =
+        CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };
+    let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
+    vcpu.set_cpuid(&table)?;
+    let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc, cpuid: table };
+    Ok((vcpu, Machine::new(plan, surroundings)))
+}
+
+fn open_output(names: &[String], options: &Options) -> Result<Output> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if let Some(dir) = &options.log_dir {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("the log directory {}", dir.display()))?;
+    }
+    Output::new(&names, options.log_dir.as_deref()).context("the log files")
+}
+
+fn run_threads(
+    world: World,
+    vcpus: Vec<PreparedVcpu>,
+    names: &[String],
+    core: u64,
+) -> Result<World> {
+    let turn = Turn::new(world, vcpus.len());
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (me, vcpu) in vcpus.into_iter().enumerate() {
+            let turn = &turn;
+            let name = format!("{}.0", names[me]);
+            let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
+                let result = run_vcpu(me, vcpu, turn, core);
+                if result.is_err() {
+                    turn.abandon();
+                }
+                result
+            });
+            threads.push(thread.context("the host cannot start a thread"));
+        }
+        if threads.iter().any(Result::is_err) {
+            turn.abandon();
+        }
+        for thread in threads {
+            thread?.join().map_err(|_| anyhow!("a vCPU thread panicked; please report this"))??;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let mut world = turn.into_inner();
+    world.trouble.take().map_or(Ok(world), Err)
+}
+
+/// A vCPU's thread: waits for the turn, runs while it has it, hands it on.
+fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
+    sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
+    let mut vcpu = vcpu.start().context("a timer for the vCPU's thread")?;
+    while let Some(mut held) = turn.wait(me) {
+        loop {
+            match held.next() {
+                Next::Run { vcpu: next, until } if next == me => {
+                    let World { system, host, .. } = &mut *held;
+                    system.turn(me, until, &mut vcpu, host);
+                }
+                Next::Run { vcpu: next, until } => {
+                    held.decided = Some(Next::Run { vcpu: next, until });
+                    vcpu.rest();
+                    held.hand_to(next);
+                    break;
+                }
+                Next::Idle { until } => {
+                    vcpu.rest();
+                    held.idle(until);
+                }
+                Next::Done => {
+                    held.end();
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl World {
+    fn next(&mut self) -> Next {
+        if let Some(next) = self.decided.take() {
+            return next;
+        }
+        let looked = self.host.between_turns();
+        self.note(looked);
+        if let Some(cut) = self.host.cut {
+            self.system.stop(cut.why(), &mut self.host);
+        }
+        self.system.next(&mut self.host)
+    }
+
+    fn idle(&mut self, until: Instant) {
+        let waited = self.host.idle(until);
+        self.note(waited);
+    }
+
+    /// Without its events the host cannot go on; the VMs end in order.
+    fn note(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.trouble.get_or_insert(error);
+            self.system.stop("the host failed", &mut self.host);
+        }
+    }
+}
+
+fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Outcome> {
+    let World { mut system, mut host, .. } = world;
+    let end = host.clock.now();
+    system.ledger.close(end);
+    let unread = host.output.drain(LAST_OUTPUT_PATIENCE_MS);
+    let receipt = Receipt::new(&loaded.plan, &system, end.ns_since(begin));
+    let mut troubles = Vec::new();
+    if unread > 0 {
+        troubles.push(format!("{unread} bytes of output left out: nobody read them"));
+    }
+    let names = loaded.plan.vms.iter().map(|vm| &vm.name);
+    for ((name, omitted), error) in names.zip(host.output.omitted()).zip(host.output.log_errors()) {
+        if omitted > 0 {
+            troubles.push(format!("{omitted} bytes of {name}'s output left out: nobody read them"));
+        }
+        if let Some(error) = error {
+            troubles.push(format!("{name}'s log is not complete: {error}"));
+        }
+    }
+    Ok(Outcome { system, receipt, cut: host.cut, core, console_troubles: troubles })
+}
