@@ -11,6 +11,8 @@ use vmm_common::vm::Ending;
 
 /// How often keys and signals are looked for while guests run.
 const LOOK_NS: u64 = 2_000_000;
+/// Output is gathered for this long before it is written, while guests run.
+const GATHER_NS: u64 = 1_000_000;
 
 /// Why a run ends before its VMs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct LinuxHost {
     names: Vec<String>,
     time_limit: Instant,
     next_look: Instant,
+    next_flush: Instant,
 }
 
 impl LinuxHost {
@@ -51,8 +54,9 @@ impl LinuxHost {
         names: Vec<String>,
         time_limit: Instant,
     ) -> Self {
-        let next_look = Instant::ZERO;
-        Self { clock, output, cut: None, keyboard, events, names, time_limit, next_look }
+        let (next_look, next_flush) = (Instant::ZERO, Instant::ZERO);
+        let cut = None;
+        Self { clock, output, cut, keyboard, events, names, time_limit, next_look, next_flush }
     }
 
     /// Between turns: looks at keys and signals, if that is due, and lets the reader have output.
@@ -113,6 +117,11 @@ impl Host for LinuxHost {
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {
         self.output.push(vm, bytes);
+        let now = self.clock.now();
+        if now >= self.next_flush {
+            self.next_flush = now.after_ns(GATHER_NS);
+            self.flush();
+        }
     }
 
     fn console_input(&mut self, vm: usize) -> Option<u8> {

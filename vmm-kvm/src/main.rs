@@ -1,29 +1,17 @@
-//! `vmm-kvm`: several virtual machines on one core of a Linux host.
-//!
-//! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] who may touch what,
-//! [`host`] what the shared loop sees of this process.
-
-mod cli;
-mod console;
-mod events;
-mod host;
-mod kvm;
-mod run;
-mod sys;
-mod timeline;
-mod turn;
+//! The command line: what was asked for, what is said, and the exit code.
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cli::{Arguments, Command, Run};
-use host::Cut;
-use run::{Options, Outcome};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use vmm_common::plan::Limits;
 use vmm_config::{Environment, Loaded};
+use vmm_kvm::cli::{Arguments, Command, Run};
+use vmm_kvm::host::Cut;
+use vmm_kvm::run::{self, Options, Outcome};
+use vmm_kvm::{sys, timeline};
 
 /// Every VM ended as its guest asked, with status 0.
 const SUCCESS: u8 = 0;

@@ -128,7 +128,8 @@ fn open_output(names: &[String], options: &Options) -> Result<Output> {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("the log directory {}", dir.display()))?;
     }
-    Output::new(&names, options.log_dir.as_deref()).context("the log files")
+    let to = sys::stdout().context("standard output")?;
+    Output::new(to, &names, options.log_dir.as_deref()).context("the log files")
 }
 
 fn run_threads(

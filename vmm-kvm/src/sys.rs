@@ -102,6 +102,12 @@ pub fn stdin() -> io::Result<File> {
     Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
 }
 
+/// Standard output without the standard library's buffer: what is written is written.
+pub fn stdout() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
 /// Whether a write to `fd` would not wait; waits for that itself, up to `timeout_ms`.
 pub fn is_writable(fd: RawFd, timeout_ms: libc::c_int) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };

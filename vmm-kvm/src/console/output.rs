@@ -1,11 +1,12 @@
-//! What the guests print, on our standard output: whole lines led by the VM's name.
+//! What the guests print, on standard output: whole lines led by the VM's name.
 //!
 //! A guest never waits for the reader: output is kept here until the reader takes it, up to
 //! [`BACKLOG_BYTES`]; what does not fit is left out, and a line in its place says how much.
 
+use crate::sys::is_writable;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// Output kept for a reader that does not read.
@@ -20,6 +21,7 @@ const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 /// Standard output, shared by all VMs.
 #[derive(Debug)]
 pub struct Output {
+    to: File,
     vms: Vec<VmOutput>,
     backlog: Vec<u8>,
     is_terminal: bool,
@@ -42,9 +44,9 @@ struct VmOutput {
 }
 
 impl Output {
-    /// The output of VMs with these names; their raw bytes also to `log_dir/NAME.log`.
-    pub fn new(names: &[&str], log_dir: Option<&Path>) -> io::Result<Self> {
-        let is_terminal = io::stdout().is_terminal();
+    /// The output of VMs with these names on `to`; their raw bytes also to `log_dir/NAME.log`.
+    pub fn new(to: File, names: &[&str], log_dir: Option<&Path>) -> io::Result<Self> {
+        let is_terminal = to.is_terminal();
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
         let vm = |(index, name): (usize, &&str)| {
             let log = log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
@@ -64,7 +66,7 @@ impl Output {
             })
         };
         let vms = names.iter().enumerate().map(vm).collect::<io::Result<_>>()?;
-        Ok(Self { vms, backlog: Vec::new(), is_terminal, is_closed: false, open_line: None })
+        Ok(Self { to, vms, backlog: Vec::new(), is_terminal, is_closed: false, open_line: None })
     }
 
     /// Takes what VM `vm` printed.
@@ -107,7 +109,7 @@ impl Output {
         }
         let mut written = 0;
         while written < self.backlog.len() && !self.is_closed {
-            if !is_ready(io::stdout().as_raw_fd(), 0) {
+            if !is_writable(self.to.as_raw_fd(), 0) {
                 break;
             }
             let end = self.backlog.len().min(written + CHUNK_BYTES);
@@ -124,7 +126,7 @@ impl Output {
         }
         let mut written = 0;
         while written < self.backlog.len() && !self.is_closed {
-            if !is_ready(io::stdout().as_raw_fd(), patience_ms) {
+            if !is_writable(self.to.as_raw_fd(), patience_ms) {
                 break;
             }
             let end = self.backlog.len().min(written + CHUNK_BYTES);
@@ -222,8 +224,7 @@ impl Output {
 
     /// Writes a piece of the backlog; returns how much was taken.
     fn write(&mut self, start: usize, end: usize) -> usize {
-        let mut stdout = io::stdout().lock();
-        match stdout.write(&self.backlog[start..end]).and_then(|n| stdout.flush().map(|()| n)) {
+        match self.to.write(&self.backlog[start..end]) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -233,8 +234,4 @@ impl Output {
             }
         }
     }
-}
-
-fn is_ready(fd: RawFd, timeout_ms: i32) -> bool {
-    crate::sys::is_writable(fd, timeout_ms)
 }

@@ -1,0 +1,14 @@
+//! Several virtual machines on one core of a Linux host, over KVM.
+//!
+//! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] who may touch what,
+//! [`host`] what the shared loop sees of this process. The command line is in `main.rs`.
+
+pub mod cli;
+pub mod console;
+pub mod events;
+pub mod host;
+pub mod kvm;
+pub mod run;
+pub mod sys;
+pub mod timeline;
+pub mod turn;
