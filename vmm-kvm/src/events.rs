@@ -48,15 +48,15 @@ struct Sources {
 }
 
 impl HostEvents {
-    /// Events of `signals`, which are blocked from now on, and of standard input.
-    pub fn new(signals: &[i32]) -> Result<Self> {
+    /// Events of `signals`, which are blocked from now on, and of standard input, if it is wanted.
+    pub fn new(signals: &[i32], stdin: Option<File>) -> Result<Self> {
         let signals = crate::sys::signal_file(signals).context("signals as a file")?;
-        let stdin = crate::sys::stdin().context("standard input")?;
-        let is_stdin_always_ready = stdin.metadata().is_ok_and(|data| data.is_file());
+        let is_file = |stdin: &File| stdin.metadata().is_ok_and(|data| data.is_file());
+        let is_stdin_always_ready = stdin.as_ref().is_some_and(is_file);
         let sources = Sources {
             signals,
             timer: TimerFd::new().context("a timer as a file")?,
-            stdin: Some(stdin),
+            stdin,
             is_stdin_always_ready,
             is_stdin_wanted: true,
             arrived: Arrived::default(),

@@ -19,7 +19,8 @@ mod run_page;
 mod vcpu;
 
 pub use memory::GuestRam;
-pub use vcpu::{PreparedVcpu, supported_cpuid};
+pub use registers::load as load_registers;
+pub use vcpu::{KvmVcpu, PreparedVcpu, interrupt, kvm_cpuid, supported_cpuid};
 
 /// The capabilities without which nothing works, and what each is for.
 const NEEDED: [(Cap, &str); 4] = [

@@ -10,7 +10,7 @@ use vmm_common::plan::Limits;
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
 use vmm_kvm::host::Cut;
-use vmm_kvm::run::{self, Options, Outcome};
+use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
 use vmm_kvm::{sys, timeline};
 
 /// Every VM ended as its guest asked, with status 0.
@@ -64,8 +64,9 @@ fn run_config(arguments: &Run) -> u8 {
         log_dir: arguments.log_dir.clone(),
         timeout_ns: arguments.timeout,
         trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
+        console: ConsolePlace::Standard,
     };
-    let outcome = match run::run(&loaded, &options) {
+    let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,
         Err(error) => {
             complain(&format!("{error:#}"));

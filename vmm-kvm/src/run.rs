@@ -7,8 +7,9 @@ use crate::kvm::{self, GuestRam, PreparedVcpu};
 use crate::sys::{self, Clock};
 use crate::turn::Turn;
 use anyhow::{Context, Result, anyhow};
+use std::fs::File;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
@@ -20,7 +21,7 @@ use vmm_common::system::System;
 use vmm_config::Loaded;
 
 /// What the command line adds to a config.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// The core, in place of the config's.
     pub core: Option<u64>,
@@ -30,6 +31,18 @@ pub struct Options {
     pub timeout_ns: Option<u64>,
     /// How many events the trace keeps.
     pub trace_events: usize,
+    /// Where the console is.
+    pub console: ConsolePlace,
+}
+
+/// Where the shared console is.
+#[derive(Debug, Default)]
+pub enum ConsolePlace {
+    /// Standard input and output; the terminal, if they are one.
+    #[default]
+    Standard,
+    /// Output to this file, and no keyboard: for programs that run VMs.
+    File(File),
 }
 
 /// A run that is over.
@@ -60,13 +73,16 @@ struct World {
 const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
 /// Runs what was loaded to its end.
-pub fn run(loaded: &Loaded, options: &Options) -> Result<Outcome> {
+pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let plan = &loaded.plan;
     let core = choose_core(options.core.or(plan.core))?;
     let kvm = kvm::open()?;
     // Before any thread is made, so that all inherit the mask and the blocked signals.
     sys::pin_to(core).with_context(|| format!("cannot pin to core {core}"))?;
-    let events = HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let is_shared = matches!(options.console, ConsolePlace::Standard);
+    let stdin = is_shared.then(sys::stdin).transpose().context("standard input")?;
+    let is_terminal = stdin.as_ref().is_some_and(File::is_terminal);
+    let events = HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP], stdin)?;
     let clock = Clock::start();
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
@@ -77,14 +93,15 @@ pub fn run(loaded: &Loaded, options: &Options) -> Result<Outcome> {
         machines.push(made.1);
     }
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let output = open_output(&names, options)?;
+    let output = open_output(&names, options.console, options.log_dir.as_deref())?;
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
-    let keyboard = Keyboard::new(names.len(), focus, std::io::stdin().is_terminal());
+    let keyboard = Keyboard::new(names.len(), focus, is_terminal);
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let begin = clock.now();
     let system = System::new(plan, machines, options.trace_events, begin);
     let host = LinuxHost::new(clock, output, keyboard, events, names.clone(), time_limit);
-    let terminal = RawTerminal::new().context("the terminal's settings")?;
+    let terminal = is_terminal.then(RawTerminal::new).transpose();
+    let terminal = terminal.context("the terminal's settings")?;
     let world = World { system, host, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
     drop(terminal);
@@ -122,14 +139,17 @@ fn make_vm(
     Ok((vcpu, Machine::new(plan, surroundings)))
 }
 
-fn open_output(names: &[String], options: &Options) -> Result<Output> {
+fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(dir) = &options.log_dir {
+    if let Some(dir) = log_dir {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("the log directory {}", dir.display()))?;
     }
-    let to = sys::stdout().context("standard output")?;
-    Output::new(to, &names, options.log_dir.as_deref()).context("the log files")
+    let to = match place {
+        ConsolePlace::Standard => sys::stdout().context("standard output")?,
+        ConsolePlace::File(file) => file,
+    };
+    Output::new(to, &names, log_dir).context("the log files")
 }
 
 fn run_threads(

@@ -1,6 +1,6 @@
 //! The terminal in raw mode for as long as VMs run, and as it was in every other case.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::Mutex;
 
 /// The settings to go back to; here rather than in [`RawTerminal`], for the panic hook.
@@ -11,11 +11,8 @@ static SAVED: Mutex<Option<libc::termios>> = Mutex::new(None);
 pub struct RawTerminal(());
 
 impl RawTerminal {
-    /// Switches the terminal; None if standard input is none.
-    pub fn new() -> io::Result<Option<Self>> {
-        if !io::stdin().is_terminal() {
-            return Ok(None);
-        }
+    /// Switches the terminal that standard input is.
+    pub fn new() -> io::Result<Self> {
         let saved = crate::sys::terminal_settings(libc::STDIN_FILENO)?;
         let mut raw = saved;
         // ISIG stays: Ctrl-C ends the run. OPOST stays: our own lines end in a plain newline.
@@ -26,7 +23,7 @@ impl RawTerminal {
         *SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(saved);
         restore_on_panic();
         crate::sys::set_terminal_settings(libc::STDIN_FILENO, &raw)?;
-        Ok(Some(Self(())))
+        Ok(Self(()))
     }
 }
 

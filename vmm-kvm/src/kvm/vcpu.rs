@@ -273,7 +273,7 @@ impl VcpuBackend for KvmVcpu {
 }
 
 /// KVM_INTERRUPT, which kvm-ioctls does not wrap.
-fn interrupt(fd: &VcpuFd, vector: u8) -> io::Result<()> {
+pub fn interrupt(fd: &VcpuFd, vector: u8) -> io::Result<()> {
     use vmm_sys_util::ioctl::ioctl_with_ref;
     vmm_sys_util::ioctl_iow_nr!(KVM_INTERRUPT, kvm::KVMIO, 0x86, kvm::kvm_interrupt);
     let request = kvm::kvm_interrupt { irq: vector.into() };
@@ -283,7 +283,7 @@ fn interrupt(fd: &VcpuFd, vector: u8) -> io::Result<()> {
 }
 
 /// The table as KVM takes it.
-fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
+pub fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
     let entry = |row: &CpuidEntry| kvm::kvm_cpuid_entry2 {
         function: row.leaf,
         index: row.subleaf.unwrap_or(0),

@@ -1,0 +1,99 @@
+//! Tandem itself, run in this process as its command line runs it.
+
+use anyhow::{Context, Result, bail};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek};
+use vmm_common::boot;
+use vmm_common::plan::{
+    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+};
+use vmm_config::{Loaded, LoadedImage};
+use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
+
+/// A guest and its part of the core.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The image.
+    pub image: Cow<'static, [u8]>,
+    /// How it is entered.
+    pub kind: BootKind,
+    /// Its command line.
+    pub cmdline: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl Guest {
+    /// A built-in guest.
+    pub fn builtin(name: &str, cmdline: &str) -> Self {
+        let image = guests::find(name).expect("a built-in guest").bytes;
+        let cmdline = cmdline.to_string();
+        Self { image: Cow::Borrowed(image), kind: BootKind::Auto, cmdline, weight: 1 }
+    }
+
+    /// A guest of a few instructions.
+    pub fn flat(code: Vec<u8>) -> Self {
+        let image = Cow::Owned(code);
+        Self { image, kind: BootKind::Flat, cmdline: String::new(), weight: 1 }
+    }
+}
+
+/// Runs `guests`, COM2 of all of them on one link, to their end; what they printed goes to `console`.
+pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> Result<Outcome> {
+    let is_linked = guests.len() > 1;
+    let com2 = if is_linked { SerialPlan::Link(0) } else { SerialPlan::Unconnected };
+    let vm = |(index, guest): (usize, &Guest)| VmPlan {
+        id: index as u64,
+        name: format!("vm{index}"),
+        memory_bytes: crate::bare::RAM_BYTES,
+        vcpu_count: 1,
+        devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
+        boot: BootPlan {
+            kernel: ImageSource::Builtin("bench".to_string()),
+            kind: guest.kind,
+            bios: None,
+        },
+        cmdline: guest.cmdline.clone(),
+        share: Share::Weight(guest.weight),
+        serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
+        has_keyboard: false,
+    };
+    let link = LinkPlan { name: "com2".to_string(), baud: None, is_lossy: false, tap: None };
+    let plan = Plan {
+        slice_ns,
+        core: Some(core),
+        vms: guests.iter().enumerate().map(vm).collect(),
+        links: if is_linked { vec![link] } else { Vec::new() },
+    };
+    let image = |(guest, vm): (&Guest, &VmPlan)| {
+        let boot = boot::place(guest.kind, &guest.image, None, &guest.cmdline, vm.memory_bytes)?;
+        Ok::<_, anyhow::Error>(LoadedImage { kernel: guest.image.clone(), boot })
+    };
+    let images = guests.iter().zip(&plan.vms).map(image).collect::<Result<_>>()?;
+    let options = Options { console: ConsolePlace::File(console), ..Options::default() };
+    let outcome = run(&Loaded { plan, images }, options)?;
+    if let Some(failed) = outcome.receipt.vms.iter().find(|vm| !vm.is_success) {
+        bail!("{} {}", failed.name, failed.ending);
+    }
+    Ok(outcome)
+}
+
+/// The same, with what they printed thrown away.
+pub fn run_quietly(guests: &[Guest], slice_ns: u64, core: u64) -> Result<Outcome> {
+    let null = File::options().write(true).open("/dev/null").context("/dev/null")?;
+    run_guests(guests, slice_ns, core, null)
+}
+
+/// The same, with what they printed returned.
+pub fn run_and_read(guests: &[Guest], slice_ns: u64, core: u64) -> Result<(Outcome, String)> {
+    let path = std::env::temp_dir().join(format!("tandem-bench-{}", std::process::id()));
+    let file = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+    let mut file = file.context("a temporary file")?;
+    std::fs::remove_file(&path).context("a temporary file")?;
+    let outcome = run_guests(guests, slice_ns, core, file.try_clone()?)?;
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok((outcome, text))
+}
