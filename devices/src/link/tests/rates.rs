@@ -95,12 +95,21 @@ fn half_written_divisor_loses_nothing() {
     bench.write(1, DATA, SLOW);
     bench.write(1, LCR, 0x03);
     bench.expect(1, b"mid");
-    for (offset, value) in [(LCR, 0x80), (DATA, FAST), (DATA, SLOW), (LCR, 0x03)] {
-        bench.send(1, b"");
+}
+
+#[test]
+fn sender_that_passes_through_another_rate_loses_nothing_it_holds() {
+    let mut bench = Bench::<2>::awake(LOSSLESS);
+    bench.program(0, SLOW);
+    bench.program(1, SLOW);
+    bench.send(0, &[6; DEPTH + 2]);
+    for (offset, value) in [(LCR, 0x80), (DATA, FAST)] {
         bench.write(0, offset, value);
     }
-    bench.send(0, b"same");
-    bench.expect(1, b"same");
+    bench.expect(1, &[6; DEPTH]);
+    bench.write(0, DATA, SLOW);
+    bench.write(0, LCR, 0x03);
+    bench.expect(1, &[6; 2]);
 }
 
 #[test]
@@ -143,4 +152,13 @@ fn peer_without_fifos_takes_one_byte_at_a_time_and_loses_none() {
     bench.send(0, &[5; DEPTH + 1]);
     bench.expect_counts(0, DEPTH as u64 + 1, 1, &[]);
     bench.expect(1, &[5; DEPTH + 1]);
+}
+
+#[test]
+fn sender_that_ends_with_its_divisor_latch_open_still_delivers() {
+    let mut bench = Bench::<2>::awake(LOSSLESS);
+    bench.send(0, &[4; DEPTH + 3]);
+    bench.write(0, LCR, 0x80);
+    bench.stop(0);
+    bench.expect(1, &[4; DEPTH + 3]);
 }
