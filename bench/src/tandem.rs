@@ -87,7 +87,7 @@ pub fn run_quietly(guests: &[Guest], slice_ns: u64, core: u64) -> Result<Outcome
 
 /// The same, with what they printed returned.
 pub fn run_and_read(guests: &[Guest], slice_ns: u64, core: u64) -> Result<(Outcome, String)> {
-    let path = std::env::temp_dir().join(format!("tandem-bench-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("tandem-bench-console-{}", std::process::id()));
     let file = File::options().create(true).truncate(true).read(true).write(true).open(&path);
     let mut file = file.context("a temporary file")?;
     std::fs::remove_file(&path).context("a temporary file")?;

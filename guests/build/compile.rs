@@ -3,9 +3,9 @@
 
 use crate::elf::Elf;
 use crate::ring0::{CodeRange, refusals};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 /// In which ring an image's code runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,9 +52,9 @@ const RING_0_FLAGS: &[&str] = &["-Ctarget-feature=-sse,-sse2", "-Cno-redzone=yes
 /// Compiles, checks and flattens; gives the image's bytes, or what to tell the user.
 pub fn compile(job: &Job<'_>, out: &Path) -> Result<Vec<u8>, String> {
     let linked = out.join(format!("{}.elf", job.name));
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
         .args(["--crate-name", job.name, job.source, "--target", TARGET, "--color=never"])
         .args(FLAGS)
         .arg(format!("-Clink-arg=-Tlink/{}", job.script))

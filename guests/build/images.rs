@@ -24,16 +24,16 @@ const fn single(name: &'static str, source: &'static str, summary: &'static str)
 /// All images, in the order in which they are listed to users.
 #[rustfmt::skip]
 pub const IMAGES: &[Source] = &[
-    single("os", "os/kernel/main.rs", "64-bit OS with a shell; the command line is run first, `;` separates"),
+    single("os", "os/kernel/main.rs", "[COMMAND; ...] 64-bit OS with a shell"),
     single("exit_storm", "single/exit_storm.rs", "[N=200000] port writes that do nothing"),
     single("storm_forever", "single/storm_forever.rs", "port writes without end"),
     single("hlt_loop", "single/hlt_loop.rs", "[N=500] [apic] halts through ticks of 1 kHz"),
     single("spin", "single/spin.rs", "[MS=100] [forever] counts in ring 3 and never exits"),
     single("console_burst", "single/console_burst.rs", "[N=20000] bytes of text, one OUT each"),
-    single("link_ping", "single/link_ping.rs", "[N=1000] [irq] round trips over COM2 with link_pong"),
+    single("link_ping", "single/link_ping.rs", "[N=1000] [irq] COM2 round trips with link_pong"),
     single("link_pong", "single/link_pong.rs", "[N=1000] [irq] the other end of link_ping"),
     single("bulk_send", "single/bulk_send.rs", "[KIB=64] [SEED=1] sends data over COM2"),
-    single("bulk_receive", "single/bulk_receive.rs", "[KIB=64] receives and checks what bulk_send sends"),
+    single("bulk_receive", "single/bulk_receive.rs", "[KIB=64] receives what bulk_send sends"),
     single("bulk", "single/bulk.rs", "[KIB=64] [SEED=1] both directions at once, with itself"),
     single("triple_fault", "single/triple_fault.rs", "faults without a handler"),
     single("spin_cli", "single/spin_cli.rs", "spins with interrupts off, for ever"),

@@ -44,9 +44,10 @@ fn is_refused(instruction: &Instruction) -> bool {
 
 /// The plain 128-bit moves are interpreted, their VEX and EVEX forms are not.
 fn is_wide(instruction: &Instruction) -> bool {
-    !instruction.cpuid_features().iter().all(|feature| {
-        matches!(feature, CpuidFeature::SSE | CpuidFeature::SSE2)
-    })
+    !instruction
+        .cpuid_features()
+        .iter()
+        .all(|feature| matches!(feature, CpuidFeature::SSE | CpuidFeature::SSE2))
 }
 
 /// An allow-list: what is not on it (SSE, x87, POPCNT, MOVBE, XSAVE, SMAP, ...) is refused.

@@ -5,11 +5,11 @@
 //! pages only and are written entry by entry, because most of them stays empty and each store
 //! costs. After this code:
 //!
-//! | virtual                  | physical       |                                                    |
-//! |--------------------------|----------------|----------------------------------------------------|
-//! | 0 to 128 MiB             | same           | RAM, ring 0                                        |
-//! | 1 GiB to 2 GiB           | nothing yet    | `user_directory`: ring 3, filled in by the image   |
-//! | 0xFEC0_0000, 0xFEE0_0000 | same, uncached | IOAPIC, HPET (first page), local APIC (second one) |
+//! | virtual                  | physical       |                                                 |
+//! |--------------------------|----------------|-------------------------------------------------|
+//! | 0 to 128 MiB             | same           | RAM, ring 0                                     |
+//! | 1 GiB to 2 GiB           | nothing yet    | `user_directory`: ring 3, filled by the image   |
+//! | 0xFEC0_0000, 0xFEE0_0000 | same, uncached | IOAPIC and HPET in the first, local APIC second |
 //!
 //! The image provides `extern "C" fn guest_main() -> !`.
 

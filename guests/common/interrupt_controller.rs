@@ -98,7 +98,8 @@ pub fn mask_8259() {
     cpu::out8(SLAVE_DATA, 0xFF);
 }
 
-/// Programs the 8259 pair to deliver the IRQs 0 to 7 whose bits in `mask` are clear, at [`IRQ_BASE`].
+/// Programs the 8259 pair to deliver, from vector [`IRQ_BASE`] on, those of the IRQs 0 to 7 whose
+/// bits in `mask` are clear.
 pub fn initialise_8259(mask: u8) {
     const INITIALISE: u8 = 0x11; // edge triggered, cascaded, four words
     const MODE_8086: u8 = 0x01;

@@ -1,18 +1,20 @@
 //! The link to another machine: COM2, with the FIFOs on. Waiting is by polling the line status,
 //! two reads in a row being the hint for a monitor that this machine waits; or by IRQ 3 and HLT.
 
-use super::interrupt_controller::{IRQ_BASE, end_of_interrupt_8259, initialise_8259, mask_8259};
 use super::console::{self, DATA_READY, FIFO_BYTES, LINE_STATUS, TRANSMIT_EMPTY};
+use super::interrupt_controller::{IRQ_BASE, end_of_interrupt_8259, initialise_8259, mask_8259};
 use super::{cpu, interrupts};
 
 const COM2: u16 = 0x2F8;
 const IRQ: u64 = 3;
-/// Both ends send ENQ until both have had an answer to their own.
+/// Asks whether the other end is there.
 const ENQUIRY: u8 = 0x05;
+/// Answers an enquiry.
 const ACKNOWLEDGE: u8 = 0x06;
-/// Comes before the first byte of what the link is used for.
+/// The last byte before what the link is used for.
 const START: u8 = 0x02;
-const POLLS_PER_ENQUIRY: u32 = 256;
+const FIRST_ENQUIRY_INTERVAL: u32 = 256;
+const LAST_ENQUIRY_INTERVAL: u32 = 1 << 16;
 
 /// How to wait for a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,45 +28,21 @@ pub enum Waiting {
 /// A connection to the same protocol at the other end.
 pub struct Link {
     waiting: Waiting,
-    is_started: bool,
 }
 
 impl Link {
-    /// Programs COM2 and finds the other end, whichever of the two is there first. A byte sent
-    /// before the other end has programmed its UART may be lost, but an answer cannot be: so each
-    /// end has what it needs when it has both given and got one.
+    /// Programs COM2 and finds the other end, whichever of the two is there first.
     pub fn connect(waiting: Waiting) -> Self {
         console::initialise(COM2);
         match waiting {
             Waiting::Polling => mask_8259(),
             Waiting::Interrupt => initialise_8259(!(1 << IRQ)),
         }
-        let (mut has_given, mut has_got) = (false, false);
-        let mut polls = 0;
-        while !(has_given && has_got) {
-            if polls % POLLS_PER_ENQUIRY == 0 && has_room() {
-                cpu::out8(COM2, ENQUIRY);
-            }
-            polls += 1;
-            if cpu::in8(COM2 + LINE_STATUS) & DATA_READY == 0 {
-                continue;
-            }
-            match cpu::in8(COM2) {
-                ENQUIRY => {
-                    while !has_room() {}
-                    cpu::out8(COM2, ACKNOWLEDGE);
-                    has_given = true;
-                }
-                ACKNOWLEDGE => has_got = true,
-                _ => {}
-            }
-        }
+        Handshake::default().run();
         if waiting == Waiting::Interrupt {
             cpu::out8(COM2 + console::INTERRUPT_ENABLE, 1); // received data available
         }
-        while !has_room() {}
-        cpu::out8(COM2, START);
-        Self { waiting, is_started: false }
+        Self { waiting }
     }
 
     /// Sends one byte, waiting for room.
@@ -75,18 +53,14 @@ impl Link {
 
     /// Waits for a byte.
     pub fn receive(&mut self) -> u8 {
-        loop {
-            while cpu::in8(COM2 + LINE_STATUS) & DATA_READY == 0 {
-                if self.waiting == Waiting::Interrupt {
-                    self.halt();
-                }
+        while cpu::in8(COM2 + LINE_STATUS) & DATA_READY == 0 {
+            if self.waiting == Waiting::Interrupt
+                && interrupts::halt_until_interrupt() == IRQ_BASE + IRQ
+            {
+                end_of_interrupt_8259();
             }
-            let byte = cpu::in8(COM2);
-            if self.is_started {
-                return byte;
-            }
-            self.is_started = byte == START;
         }
+        cpu::in8(COM2)
     }
 
     /// Sends as much as there is room for now, and gives the number of bytes.
@@ -106,21 +80,69 @@ impl Link {
             if cpu::in8(COM2 + LINE_STATUS) & DATA_READY == 0 {
                 break;
             }
-            let byte = cpu::in8(COM2);
-            if self.is_started {
-                *place = byte;
-                count += 1;
-            } else {
-                self.is_started = byte == START;
-            }
+            *place = cpu::in8(COM2);
+            count += 1;
         }
         count
     }
+}
 
-    fn halt(&mut self) {
-        if interrupts::halt_until_interrupt() == IRQ_BASE + IRQ {
-            end_of_interrupt_8259();
+/// What the two ends know of each other. A byte sent before the other end has programmed its UART
+/// may be lost, but the answer to an enquiry cannot be, since who asks is there. So an end that has
+/// given and got an answer starts; and until the other end has started too it keeps reading, so
+/// neither can block the other.
+#[derive(Default)]
+struct Handshake {
+    owes_answer: bool,
+    has_given: bool,
+    has_got: bool,
+    has_started: bool,
+    has_other_started: bool,
+}
+
+impl Handshake {
+    fn run(mut self) {
+        let (mut polls, mut interval) = (0, FIRST_ENQUIRY_INTERVAL);
+        while !(self.has_started && self.has_other_started) {
+            let status = cpu::in8(COM2 + LINE_STATUS);
+            if status & DATA_READY != 0 && !self.has_other_started {
+                self.take(cpu::in8(COM2));
+            }
+            if status & TRANSMIT_EMPTY != 0 {
+                let may_enquire = polls % interval == 0;
+                if let Some(byte) = self.next(may_enquire) {
+                    cpu::out8(COM2, byte);
+                }
+                if may_enquire && interval < LAST_ENQUIRY_INTERVAL {
+                    interval *= 2;
+                    polls = 0;
+                }
+            }
+            polls += 1;
         }
+    }
+
+    fn take(&mut self, byte: u8) {
+        match byte {
+            // One answer was enough, and nothing may follow the start.
+            ENQUIRY => self.owes_answer = !self.has_started,
+            ACKNOWLEDGE => self.has_got = true,
+            START => self.has_other_started = true,
+            _ => {} // noise of a machine that does something else before
+        }
+    }
+
+    fn next(&mut self, may_enquire: bool) -> Option<u8> {
+        if self.owes_answer {
+            self.owes_answer = false;
+            self.has_given = true;
+            return Some(ACKNOWLEDGE);
+        }
+        if self.has_given && self.has_got && !self.has_started {
+            self.has_started = true;
+            return Some(START);
+        }
+        (may_enquire && !self.has_got).then_some(ENQUIRY)
     }
 }
 

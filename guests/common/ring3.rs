@@ -73,9 +73,11 @@ unsafe extern "C" {
 pub fn initialise() {
     // SAFETY: one store to a table entry, which stays valid.
     unsafe { boot_pdpt[0] |= USER };
-    for page in 0..LARGE_PAGES {
-        // SAFETY: as above.
-        unsafe { boot_directory[page] |= USER };
+    let directory = &raw mut boot_directory;
+    // SAFETY: the boot code's table, to which there is no other reference.
+    let directory = unsafe { &mut *directory };
+    for large_page in directory.iter_mut().take(LARGE_PAGES) {
+        *large_page |= USER;
     }
     // SAFETY: reloads the same tables, so that the changes count.
     unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack)) }

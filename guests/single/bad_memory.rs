@@ -25,7 +25,8 @@ unsafe extern "C" {
 extern "C" fn guest_main() -> ! {
     console::initialise(console::COM1);
     interrupts::initialise();
-    let memory_end = boot::memory_end().unwrap_or(ASSUMED_MEMORY_END);
+    // A loader may keep the last few pages of RAM to itself.
+    let memory_end = boot::memory_end().unwrap_or(ASSUMED_MEMORY_END).next_multiple_of(1 << 20);
     let bits = physical_address_bits();
     let mut count = 0;
     for address in [memory_end, memory_end + 0x1000, memory_end + LARGE_PAGE] {

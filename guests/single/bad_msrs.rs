@@ -20,8 +20,8 @@ const RANGES: [Range<u32>; 5] = [
     0xC001_0000..0xC001_1400,
 ];
 
-/// All ones in these would stop this guest's own code or clock: time stamp, its adjustment, power
-/// and sleep control, deadline, the extended features and where FS, GS and the calls lead.
+/// All ones in these would stop this guest or its clock: the time stamp and its adjustment, the
+/// deadline, the extended features.
 fn keeps_its_value(register: u32) -> bool {
     matches!(register, 0x10 | 0x3B | 0x6E0 | 0xC000_0080)
 }

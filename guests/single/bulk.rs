@@ -10,5 +10,5 @@ mod transfer;
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    transfer::run(transfer::Direction::Both)
+    transfer::run(transfer::Role { is_sender: true, is_receiver: true })
 }

@@ -10,5 +10,5 @@ mod transfer;
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    transfer::run(transfer::Direction::Receive)
+    transfer::run(transfer::Role { is_sender: false, is_receiver: true })
 }

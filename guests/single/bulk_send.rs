@@ -1,5 +1,5 @@
-//! Sends N KiB (default 64) over the link, with 16-byte bursts. The second parameter seeds the data.
-//! The other end is bulk_receive.
+//! Sends N KiB (default 64) over the link in bursts of 16 bytes. The second parameter seeds the
+//! data. The other end is bulk_receive.
 #![no_std]
 #![no_main]
 
@@ -10,5 +10,5 @@ mod transfer;
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    transfer::run(transfer::Direction::Send)
+    transfer::run(transfer::Role { is_sender: true, is_receiver: false })
 }

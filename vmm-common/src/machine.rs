@@ -2,7 +2,7 @@
 //! interrupt lines, and time. What is not in a map is not there: ports read all ones, memory too,
 //! MSRs raise #GP.
 //!
-//! Lines are levels, sampled after every access ([`Machine::sample_pins`]); nobody calls back.
+//! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
 use crate::cpuid::{CpuidEntry, CpuidResult};
@@ -49,6 +49,8 @@ pub struct Machine {
     serial: [Option<Port>; SERIAL_PORTS],
     /// Which of the system's wires each port is an end of.
     wires: [Option<usize>; SERIAL_PORTS],
+    /// The levels of IRQ4 and IRQ3 as the interrupt controllers have them.
+    serial_levels: [bool; 2],
     io_apic: Option<IoApic>,
     hpet: Option<Hpet>,
     local_apic: Option<LocalApic>,
@@ -70,6 +72,7 @@ impl Machine {
             power: Power::new(),
             serial: plan.serial.map(serial_port),
             wires: plan.serial.map(SerialPlan::link),
+            serial_levels: [false; 2],
             io_apic: plan.devices.has_io_apic.then(|| IoApic::new(0)),
             hpet: plan.devices.has_hpet.then(Hpet::new),
             local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),

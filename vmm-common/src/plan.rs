@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 pub use check::{Field, Limits, Problem, check};
+pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS, MAX_WEIGHT};
 
 /// The most VMs one plan may hold.
 pub const MAX_VMS: usize = 64;

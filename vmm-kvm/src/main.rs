@@ -150,7 +150,8 @@ fn load(config: &Path) -> Option<Loaded> {
     match vmm_config::load(config, &Environment { limits, builtin: &builtin }) {
         Ok(loaded) => Some(loaded),
         Err(faults) => {
-            complain(faults.to_string().trim_end());
+            // Led by the file's name, as tools that read compilers' output want it.
+            let _ = write!(io::stderr(), "{faults}");
             None
         }
     }

@@ -157,10 +157,14 @@ extern "C" fn end_kvm_run(
 }
 
 /// A timer that ends this thread's KVM_RUN at a moment. Stays on the thread that made it.
+///
+/// The flag stays up from when the timer goes off until it is armed anew, so that neither a signal
+/// just before KVM_RUN nor one long before it is missed.
 #[derive(Debug)]
 pub struct ThreadTimer {
     id: libc::timer_t,
     origin_ns: u64,
+    immediate_exit: *mut u8,
     armed_for: Option<Instant>,
 }
 
@@ -189,15 +193,22 @@ impl ThreadTimer {
         }
         // SAFETY: the call succeeded, so it has written the id.
         let id = unsafe { id.assume_init() };
-        Ok(Self { id, origin_ns: clock.origin_ns, armed_for: None })
+        Ok(Self { id, origin_ns: clock.origin_ns, immediate_exit, armed_for: None })
     }
 
     /// Ends KVM_RUN at `deadline`, in place of any moment set before.
-    pub fn arm(&mut self, deadline: Instant) {
-        if self.armed_for != Some(deadline) {
-            self.armed_for = Some(deadline);
-            // Zero would disarm.
-            self.set(self.origin_ns.saturating_add(deadline.as_ns()).max(1));
+    pub fn arm(&mut self, deadline: Instant, clock: Clock) {
+        if self.armed_for == Some(deadline) {
+            return;
+        }
+        self.armed_for = Some(deadline);
+        // Zero would disarm.
+        self.set(self.origin_ns.saturating_add(deadline.as_ns()).max(1));
+        // From here on only the new moment raises the flag. A signal of the old one, or an early one
+        // of the new, has been taken by now: the clock knows which of them counts.
+        self.set_flag(0);
+        if clock.now() >= deadline {
+            self.set_flag(1);
         }
     }
 
@@ -206,6 +217,11 @@ impl ThreadTimer {
         if self.armed_for.take().is_some_and(|deadline| deadline > now) {
             self.set(0);
         }
+    }
+
+    fn set_flag(&self, value: u8) {
+        // SAFETY: the flag is valid while the timer exists (see `new`); only this thread writes it.
+        unsafe { self.immediate_exit.write_volatile(value) };
     }
 
     fn set(&self, at_ns: u64) {

@@ -13,27 +13,29 @@ mod abi;
 #[path = "../../common/mod.rs"]
 mod common;
 mod fault;
+mod floating_point;
 mod kernel;
 mod memory;
 mod process;
+mod schedule;
 mod system_call;
 mod trap;
 
-use common::{boot, clock, console, cpu};
+use common::{boot, clock, console};
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
     console::initialise(console::COM1);
     trap::initialise(); // from here on a fault is reported
-    let kilohertz = clock::time_stamp_kilohertz();
     let kernel = trap::kernel();
-    kernel.timer.initialise(kilohertz);
+    kernel.timer.initialise(clock::time_stamp_kilohertz());
     let mut command = [0; abi::LONGEST_COMMAND]; // the loader's copy lies in memory to be used
     let length = boot::command_line().len().min(command.len());
     let command = copy_prefix(&mut command, boot::command_line(), length);
     kernel.frames.initialise(boot::memory_end());
     memory::map_programs();
-    announce(kernel, kilohertz);
+    let free = kernel.frames.free_kibibytes();
+    console::Line::new().text("Tandem guest OS, ").decimal(free).text(" KiB free").print();
     kernel.start_shell(command);
     trap::resume(kernel.run())
 }
@@ -43,11 +45,4 @@ fn copy_prefix<'a>(to: &'a mut [u8], from: &[u8], length: usize) -> &'a [u8] {
         *to = *from;
     }
     to.get(..length).unwrap_or(&[])
-}
-
-fn announce(kernel: &kernel::Kernel, kilohertz: u64) {
-    let mut line = console::Line::new();
-    line.text("Tandem guest OS: ").decimal(kernel.frames.free_kibibytes()).text(" KiB free, TSC ");
-    line.decimal(kilohertz).text(" kHz, ").text(kernel.timer.name());
-    line.text(", booted at TSC ").decimal(cpu::time_stamp()).print();
 }

@@ -37,7 +37,9 @@ unsafe impl Sync for PageTable {}
 
 impl PageTable {
     /// A table that maps nothing.
-    pub const EMPTY: Self = Self(UnsafeCell::new([0; ENTRIES]));
+    pub const fn empty() -> Self {
+        Self(UnsafeCell::new([0; ENTRIES]))
+    }
 
     fn entry(&self, index: usize) -> u64 {
         // SAFETY: the reference lives for this expression only.
@@ -56,7 +58,7 @@ impl PageTable {
     }
 }
 
-static PROGRAMS_TABLE: PageTable = PageTable::EMPTY;
+static PROGRAMS_TABLE: PageTable = PageTable::empty();
 
 unsafe extern "C" {
     static boot_pml4: PageTable;
@@ -68,7 +70,7 @@ unsafe extern "C" {
 pub fn map_programs() {
     let first = PROGRAMS.0.as_ptr() as u64;
     for page in 0..PROGRAMS.0.len().div_ceil(PAGE_BYTES as usize).min(ENTRIES) {
-        PROGRAMS_TABLE.set_entry(page, first + page as u64 * PAGE_BYTES | PRESENT_USER);
+        PROGRAMS_TABLE.set_entry(page, (first + page as u64 * PAGE_BYTES) | PRESENT_USER);
     }
     // SAFETY: the boot code reserved the directory for this; nothing is mapped there yet.
     unsafe { user_directory.set_entry(0, PROGRAMS_TABLE.address() | PRESENT_USER_WRITABLE) };
@@ -189,11 +191,7 @@ pub fn copy_stack(from: &PageTable, to: &PageTable, frames: &mut FramePool) -> b
 }
 
 /// Puts the command at the top of a new stack and gives its address, aligned for a stack pointer.
-pub fn place_command(
-    table: &PageTable,
-    command: &[u8],
-    frames: &mut FramePool,
-) -> Option<u64> {
+pub fn place_command(table: &PageTable, command: &[u8], frames: &mut FramePool) -> Option<u64> {
     if command.len() as u64 > PAGE_BYTES || !add_stack_page(table, STACK_TOP - 1, frames) {
         return None;
     }

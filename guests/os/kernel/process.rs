@@ -1,5 +1,6 @@
 //! What the kernel knows about a process.
 
+use crate::floating_point::FloatingPoint;
 use crate::memory::PageTable;
 use crate::trap::Frame;
 
@@ -24,19 +25,6 @@ pub enum State {
     Ended(u32),
 }
 
-/// The x87 and SSE registers, as FXSAVE stores them.
-#[repr(C, align(16))]
-pub struct FloatingPoint(pub [u64; 64]);
-
-impl FloatingPoint {
-    /// The state a program starts with: all exceptions masked (FCW 0x37F, MXCSR 0x1F80).
-    pub fn reset(&mut self) {
-        self.0.fill(0);
-        self.0[0] = 0x37F;
-        self.0[3] = 0x1F80;
-    }
-}
-
 /// A process, or a free place for one.
 pub struct Process {
     pub frame: Frame,
@@ -53,15 +41,17 @@ pub struct Process {
 
 impl Process {
     /// A free place.
-    pub const FREE: Self = Self {
-        frame: Frame::EMPTY,
-        floating_point: FloatingPoint([0; 64]),
-        state: State::Free,
-        number: 0,
-        parent: 0,
-        table: PageTable::EMPTY,
-        name: [0; LONGEST_NAME],
-    };
+    pub const fn free() -> Self {
+        Self {
+            frame: Frame::EMPTY,
+            floating_point: FloatingPoint::EMPTY,
+            state: State::Free,
+            number: 0,
+            parent: 0,
+            table: PageTable::empty(),
+            name: [0; LONGEST_NAME],
+        }
+    }
 
     /// The program's name, cut off where it is long.
     pub fn name(&self) -> &str {

@@ -114,7 +114,7 @@ fn set_interrupt_enable(value: u8) -> Outcome {
 }
 
 fn give_way(kernel: &mut Kernel) -> Outcome {
-    kernel.end_slice();
+    kernel.end_turn();
     Outcome::Done(0)
 }
 

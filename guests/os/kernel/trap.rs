@@ -187,7 +187,7 @@ static HALT_ENDED_BY: AtomicU64 = AtomicU64::new(0);
 
 /// The kernel. Callers are `guest_main` and the entry from ring 3, of which one runs at a time.
 pub fn kernel() -> &'static mut Kernel {
-    // SAFETY: an entry's reference is dead when it resumes a process; entries from ring 0 make none.
+    // SAFETY: an entry's reference is dead when it resumes a process; those from ring 0 make none.
     unsafe { &mut *KERNEL.pointer() }
 }
 

@@ -37,7 +37,11 @@ const fn program(name: &'static str, summary: &'static str, run: fn(&str) -> i32
 
 static PROGRAMS: &[Program] = &[
     program("bad_pointer", "pass a kernel pointer to write, then write there", faults::bad_pointer),
-    program("cyclictest", "[N] latency of N sleeps of 1 ms, as a histogram", cyclictest::run),
+    program(
+        "cyclictest",
+        "[N] [quiet] latency of N sleeps of 1 ms, as a histogram",
+        cyclictest::run,
+    ),
     program("echo", "[words] print them", basics::echo),
     program("exec_simple", "replace this program by echo", processes::exec_simple),
     program("forktest", "several children by fork, waited for", processes::forktest),

@@ -95,7 +95,9 @@ impl Shell {
 }
 
 fn help() {
-    println!("; separates commands, & starts one in the background. Besides the programs there are");
+    println!(
+        "; separates commands, & starts one in the background. Besides the programs there are"
+    );
     println!("help, wait (for the background) and poweroff [status].");
     for program in PROGRAMS {
         println!("{:>16}  {}", program.name, program.summary);

@@ -20,14 +20,10 @@ const VERDICT_GOOD: u8 = b'G';
 const VERDICT_BAD: u8 = b'B';
 
 /// What this end does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Sends only.
-    Send,
-    /// Receives only.
-    Receive,
-    /// Both at once.
-    Both,
+#[derive(Clone, Copy)]
+pub struct Role {
+    pub is_sender: bool,
+    pub is_receiver: bool,
 }
 
 /// The work of ring 3: a range of memory and what to do with it.
@@ -39,7 +35,7 @@ struct Work {
 }
 
 /// The whole guest.
-pub fn run(direction: Direction) -> ! {
+pub fn run(role: Role) -> ! {
     console::initialise(console::COM1);
     interrupts::initialise();
     ring3::initialise();
@@ -50,8 +46,8 @@ pub fn run(direction: Direction) -> ! {
         power::off(STATUS_TOO_LARGE);
     }
     let mut link = Link::connect(Waiting::Polling);
-    let sent = if direction == Direction::Receive { 0 } else { length };
-    let received = if direction == Direction::Send { 0 } else { length };
+    let sent = if role.is_sender { length } else { 0 };
+    let received = if role.is_receiver { length } else { 0 };
     let checksum = prepare(sent, seed);
     exchange(&mut link, memory(SENT_AT, total(sent)), memory(RECEIVED_AT, total(received)));
     let is_right = received == 0 || verify(&mut link, received);

@@ -63,19 +63,42 @@ impl Machine {
         is_accepted && self.pic.has_interrupt()
     }
 
-    /// Follows up an access to any device.
+    /// Follows up an access to any device but a serial port.
     pub(super) fn after_access(&mut self, now: Instant) {
         self.sample_pins(now);
         self.find_deadline();
     }
 
     /// Carries the level of every pin to the interrupt controllers, and messages on from there.
-    pub fn sample_pins(&mut self, now: Instant) {
-        let pin = |n: usize| self.serial[n].as_ref().is_some_and(|port| port.pin());
-        let (com1, com2) = (pin(0) || pin(2), pin(1) || pin(3));
+    pub(super) fn sample_pins(&mut self, now: Instant) {
         self.set_irq(IRQ_KEYBOARD, self.keyboard.pin());
-        self.set_irq(IRQ_COM2, com2);
+        self.carry_serial_pins();
+        self.sample_timers(now);
+        self.carry_messages();
+    }
+
+    /// The same for the serial ports alone, which is what most exits are about.
+    pub fn sample_serial_pins(&mut self) {
+        if self.carry_serial_pins() {
+            self.carry_messages();
+        }
+    }
+
+    /// True if a level changed.
+    fn carry_serial_pins(&mut self) -> bool {
+        let pin = |n: usize| self.serial[n].as_ref().is_some_and(|port| port.pin());
+        let levels = [pin(0) || pin(2), pin(1) || pin(3)];
+        let before = core::mem::replace(&mut self.serial_levels, levels);
+        if before == levels {
+            return false;
+        }
+        let [com1, com2] = levels;
         self.set_irq(IRQ_COM1, com1);
+        self.set_irq(IRQ_COM2, com2);
+        true
+    }
+
+    fn sample_timers(&mut self, now: Instant) {
         let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
         // Taken in any case: ticks while the HPET has the line are nobody's.
         let has_ticked = self.pit.take_irq0_edges(now) > 0;
@@ -87,7 +110,6 @@ impl Machine {
             self.set_irq(IRQ_RTC, self.rtc.pin());
         }
         self.sample_hpet();
-        self.carry_messages();
     }
 
     fn sample_hpet(&mut self) {

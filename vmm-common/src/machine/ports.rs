@@ -57,7 +57,7 @@ impl Machine {
             u32::from(byte) << (8 * n)
         };
         let value = (0..size.min(4)).map(byte).sum();
-        self.after_access(now);
+        self.after_port_access(port, now);
         value
     }
 
@@ -70,8 +70,18 @@ impl Machine {
             let byte = (value >> (8 * n)) as u8;
             self.port_write_byte(port.wrapping_add(n.into()), byte, now);
         }
-        self.after_access(now);
+        self.after_port_access(port, now);
         self.keyboard.is_reset_requested().then_some(Ending::Reset)
+    }
+
+    fn after_port_access(&mut self, port: u16, now: Instant) {
+        match Owner::of(port) {
+            Owner::Serial(..) => self.sample_serial_pins(),
+            // The upper bytes of a wide access may reach any device.
+            Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power | Owner::Nobody => {
+                self.after_access(now);
+            }
+        }
     }
 
     fn port_read_byte(&mut self, port: u16, now: Instant) -> u8 {

@@ -3,11 +3,15 @@
 //! A problem names the plan's field, the value and what is allowed; whoever read the plan from a
 //! file adds line and column.
 
-use super::{DEVICE_HOLE, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, Share};
+use super::{DEVICE_HOLE, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+
+mod shares;
+#[cfg(test)]
+mod tests;
 
 /// What the machine at hand offers.
 #[derive(Clone, Debug)]
@@ -39,14 +43,16 @@ pub enum Field {
     VmVcpuCount(usize),
     /// `VmPlan::share`.
     VmShare(usize),
-    /// `VmPlan::boot`: the kernel.
-    VmKernel(usize),
+    /// `VmPlan::cmdline`.
+    VmCmdline(usize),
     /// `VmPlan::serial[port]`.
     VmSerial(usize, usize),
     /// `VmPlan::has_keyboard`.
     VmKeyboard(usize),
     /// `LinkPlan::name`.
     LinkName(usize),
+    /// The ports that are ends of the link.
+    LinkEnds(usize),
     /// `LinkPlan::baud`.
     LinkBaud(usize),
 }
@@ -63,22 +69,28 @@ pub struct Problem {
 /// The longest slice: a second.
 const MAX_SLICE_NS: u64 = 1_000_000_000;
 /// The largest weight.
-const MAX_WEIGHT: u32 = 10_000;
+pub const MAX_WEIGHT: u32 = 10_000;
 /// The longest period of a budget: ten seconds.
-const MAX_PERIOD_NS: u64 = 10_000_000_000;
+pub const MAX_BUDGET_PERIOD_NS: u64 = 10_000_000_000;
 /// The longest name of a VM or link.
-const MAX_NAME_CHARS: usize = 32;
+pub const MAX_NAME_CHARS: usize = 32;
+/// The longest command line: it lies below the memory that kernels are loaded to.
+pub const MAX_CMDLINE_BYTES: usize = 4096;
 /// What a 16550A divides to get its rate.
-const BASE_BAUD: u32 = 115_200;
+pub const BASE_BAUD: u32 = 115_200;
 
-/// All that is wrong with `plan` on a machine with `limits`, in the order of the plan.
+/// All that is wrong with `plan` on a machine with `limits`.
 #[must_use]
 pub fn check(plan: &Plan, limits: &Limits) -> Vec<Problem> {
     let mut problems = Problems(Vec::new());
     check_core(plan, limits, &mut problems);
-    check_machines(plan, limits, &mut problems);
-    check_names(plan, &mut problems);
-    check_shares(plan, limits, &mut problems);
+    for (index, vm) in plan.vms.iter().enumerate() {
+        check_machine(index, vm, &mut problems);
+    }
+    check_total_memory(plan, limits, &mut problems);
+    check_vm_names(plan, &mut problems);
+    check_keyboard(plan, &mut problems);
+    shares::check(plan, limits, &mut problems);
     check_links(plan, &mut problems);
     problems.0
 }
@@ -95,92 +107,102 @@ fn check_core(plan: &Plan, limits: &Limits, problems: &mut Problems) {
     if let Some(core) = plan.core
         && !limits.cores.contains(&core)
     {
-        let allowed: Vec<String> = limits.cores.iter().map(|core| format!("{core}")).collect();
+        let allowed: Vec<String> = limits.cores.iter().map(u64::to_string).collect();
         let allowed = allowed.join(", ");
-        problems.add(Field::Core, format!("core {core} is not there; allowed here: {allowed}"));
+        problems.add(Field::Core, format!("core is {core}; allowed on this host: {allowed}"));
     }
-    let slice = Nanoseconds(plan.slice_ns);
-    let (min, max) = (Nanoseconds(limits.min_slice_ns), Nanoseconds(MAX_SLICE_NS));
-    if plan.slice_ns < limits.min_slice_ns {
-        problems.add(
-            Field::Slice,
-            format!("a slice of {slice} goes to switching; allowed: {min} to {max}"),
-        );
-    } else if plan.slice_ns > MAX_SLICE_NS {
-        problems.add(Field::Slice, format!("a slice of {slice} is too long; allowed: {min} to {max}"));
+    if plan.slice_ns < limits.min_slice_ns || plan.slice_ns > MAX_SLICE_NS {
+        let slice = Nanoseconds(plan.slice_ns);
+        let (min, max) = (Nanoseconds(limits.min_slice_ns), Nanoseconds(MAX_SLICE_NS));
+        problems.add(Field::Slice, format!("slice is {slice}; allowed: {min} to {max}"));
     }
-}
-
-fn check_machines(plan: &Plan, limits: &Limits, problems: &mut Problems) {
     if plan.vms.is_empty() || plan.vms.len() > MAX_VMS {
         let count = plan.vms.len();
-        problems.add(Field::Vms, format!("{count} VMs; allowed: 1 to {MAX_VMS}"));
+        problems.add(Field::Vms, format!("there are {count} VMs; allowed: 1 to {MAX_VMS}"));
     }
-    let mut total_bytes = 0_u64;
-    for (index, vm) in plan.vms.iter().enumerate() {
-        let bytes = vm.memory_bytes;
-        let field = Field::VmMemory(index);
-        if bytes == 0 {
-            problems.add(field, String::from("a machine with no memory; allowed: 4KiB to 3584MiB"));
-        } else if !bytes.is_multiple_of(PAGE_BYTES) {
-            problems.add(field, format!("{bytes:#x} bytes are no whole pages; allowed: multiples of 4KiB"));
-        } else if bytes > DEVICE_HOLE {
-            problems.add(
-                field,
-                format!("{bytes:#x} bytes overlap the device hole at {DEVICE_HOLE:#x}; allowed: up to 3584MiB"),
-            );
+}
+
+fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
+    let memory = Bytes(vm.memory_bytes);
+    let (page, hole) = (Bytes(PAGE_BYTES), Bytes(DEVICE_HOLE));
+    if !is_memory(vm.memory_bytes) {
+        let why = if vm.memory_bytes > DEVICE_HOLE {
+            format!(" and would overlap the devices at {DEVICE_HOLE:#x}")
         } else {
-            total_bytes = total_bytes.saturating_add(bytes);
-            if total_bytes > limits.host_memory_bytes {
-                let host_mib = limits.host_memory_bytes >> 20;
-                let total_mib = total_bytes.div_ceil(1 << 20);
-                problems.add(
-                    field,
-                    format!("VMs up to this one want {total_mib}MiB; allowed: the host's {host_mib}MiB"),
-                );
-            }
-        }
-        if vm.vcpu_count != 1 {
-            let count = vm.vcpu_count;
+            String::new()
+        };
+        problems.add(
+            Field::VmMemory(index),
+            format!("memory is {memory}{why}; allowed: {page} to {hole} in steps of {page}"),
+        );
+    }
+    if vm.vcpu_count != 1 {
+        let count = vm.vcpu_count;
+        problems.add(
+            Field::VmVcpuCount(index),
+            format!("{count} vCPUs; allowed: 1, as all VMs share one core"),
+        );
+    }
+    if vm.cmdline.len() > MAX_CMDLINE_BYTES || vm.cmdline.contains('\0') {
+        let bytes = vm.cmdline.len();
+        problems.add(
+            Field::VmCmdline(index),
+            format!(
+                "cmdline has {bytes} bytes; allowed: up to {MAX_CMDLINE_BYTES}, none of them NUL"
+            ),
+        );
+    }
+    let consoles = vm.serial.iter().enumerate().filter(|(_, port)| port.is_console());
+    for (port, _) in consoles.skip(1) {
+        problems.add(
+            Field::VmSerial(index, port),
+            String::from("a second console port; allowed: one in a VM"),
+        );
+    }
+}
+
+const fn is_memory(bytes: u64) -> bool {
+    bytes > 0 && bytes <= DEVICE_HOLE && bytes.is_multiple_of(PAGE_BYTES)
+}
+
+/// The VM with which the host's memory no longer suffices is the one named.
+fn check_total_memory(plan: &Plan, limits: &Limits, problems: &mut Problems) {
+    let host = limits.host_memory_bytes;
+    let mut total = 0_u64;
+    for (index, vm) in plan.vms.iter().enumerate().filter(|(_, vm)| is_memory(vm.memory_bytes)) {
+        let before = total;
+        total = total.saturating_add(vm.memory_bytes);
+        if total > host && before <= host {
+            let (total_mib, host_mib) = (total.div_ceil(1 << 20), host >> 20);
             problems.add(
-                Field::VmVcpuCount(index),
-                format!("{count} vCPUs; allowed: 1, as all VMs share one core"),
+                Field::VmMemory(index),
+                format!(
+                    "memory of the VMs up to this one is {total_mib}MiB; \
+                    allowed: the host's {host_mib}MiB"
+                ),
             );
         }
     }
 }
 
-fn check_names(plan: &Plan, problems: &mut Problems) {
+fn check_vm_names(plan: &Plan, problems: &mut Problems) {
     let mut ids = BTreeMap::new();
     let mut names = BTreeMap::new();
-    let mut keyboard = None;
     for (index, vm) in plan.vms.iter().enumerate() {
         check_name(&vm.name, Field::VmName(index), problems);
         if let Some(first) = ids.insert(vm.id, index) {
             let (id, name) = (vm.id, &plan.vms[first].name);
-            problems.add(Field::VmId(index), format!("id {id} is already the id of {name}"));
+            problems.add(
+                Field::VmId(index),
+                format!("id {id} is the id of {name} already; allowed: one of its own"),
+            );
         }
         if names.insert(vm.name.as_str(), index).is_some() {
             let name = &vm.name;
-            problems.add(Field::VmName(index), format!("there is already a VM named {name}"));
-        }
-        if vm.has_keyboard {
-            if let Some(first) = keyboard {
-                let other: &str = &plan.vms[usize::min(first, index)].name;
-                problems.add(
-                    Field::VmKeyboard(index),
-                    format!("{other} has the keyboard already; allowed: one VM, and Ctrl-A moves it"),
-                );
-            }
-            keyboard = keyboard.or(Some(index));
-        }
-    }
-    let mut links = BTreeMap::new();
-    for (index, link) in plan.links.iter().enumerate() {
-        check_name(&link.name, Field::LinkName(index), problems);
-        if links.insert(link.name.as_str(), index).is_some() {
-            let name = &link.name;
-            problems.add(Field::LinkName(index), format!("there is already a link named {name}"));
+            problems.add(
+                Field::VmName(index),
+                format!("a VM is named {name} already; allowed: a name of its own"),
+            );
         }
     }
 }
@@ -188,95 +210,46 @@ fn check_names(plan: &Plan, problems: &mut Problems) {
 fn check_name(name: &str, field: Field, problems: &mut Problems) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || !name.chars().all(is_plain) {
+        let start: String = name.chars().take(2 * MAX_NAME_CHARS).collect();
         problems.add(
             field,
-            format!("{name:?} cannot be a name; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _"),
+            format!("name is {start:?}; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _"),
         );
     }
 }
 
-fn check_shares(plan: &Plan, limits: &Limits, problems: &mut Problems) {
-    let weights = plan.vms.iter().filter_map(|vm| match vm.share {
-        Share::Weight(weight) => Some(u64::from(weight)),
-        Share::Budget { .. } => None,
-    });
-    let (sum, count) = weights.fold((0, 0), |(sum, count), weight| (sum + weight, count + 1));
-    let mut budget_ppm = 0;
-    for (index, vm) in plan.vms.iter().enumerate() {
-        let field = Field::VmShare(index);
-        match vm.share {
-            Share::Weight(0) if sum == 0 => problems.add(
-                field,
-                format!("weights sum to 0; allowed: 1 to {MAX_WEIGHT} each"),
+fn check_keyboard(plan: &Plan, problems: &mut Problems) {
+    let mut owners = plan.vms.iter().enumerate().filter(|(_, vm)| vm.has_keyboard);
+    let Some((_, first)) = owners.next() else { return };
+    for (index, _) in owners {
+        let name = &first.name;
+        problems.add(
+            Field::VmKeyboard(index),
+            format!(
+                "{name} starts with the keyboard already; allowed: one VM, and Ctrl-A moves it"
             ),
-            Share::Weight(weight) if weight == 0 || weight > MAX_WEIGHT => {
-                problems.add(field, format!("weight {weight}; allowed: 1 to {MAX_WEIGHT}"));
-            }
-            Share::Weight(weight) => {
-                let cycle_ns = u128::from(plan.slice_ns) * count as u128;
-                let quantum_ns = (cycle_ns * u128::from(weight) / u128::from(sum.max(1))) as u64;
-                if quantum_ns < limits.min_slice_ns && plan.slice_ns >= limits.min_slice_ns {
-                    let (quantum, min) = (Nanoseconds(quantum_ns), Nanoseconds(limits.min_slice_ns));
-                    problems.add(
-                        field,
-                        format!("weight {weight} of {sum} leaves turns of {quantum}; allowed: {min} or longer, by a longer slice or a larger weight"),
-                    );
-                }
-            }
-            Share::Budget { run_ns, period_ns } => {
-                check_budget(run_ns, period_ns, limits, field, problems);
-                let before = budget_ppm;
-                budget_ppm += u128::from(run_ns) * 1_000_000 / u128::from(period_ns.max(1));
-                if budget_ppm > 1_000_000 && before <= 1_000_000 {
-                    let percent = budget_ppm as f64 / 10_000.0;
-                    problems.add(
-                        field,
-                        format!("budgets up to this one sum to {percent:.1} %; allowed: 100 %"),
-                    );
-                }
-            }
-        }
-    }
-    if budget_ppm == 1_000_000
-        && let Some(index) = plan.vms.iter().position(|vm| matches!(vm.share, Share::Weight(_)))
-    {
-        problems.add(
-            Field::VmShare(index),
-            String::from("budgets take 100 % and leave nothing to weights; allowed: less"),
-        );
-    }
-}
-
-fn check_budget(run_ns: u64, period_ns: u64, limits: &Limits, field: Field, problems: &mut Problems) {
-    let (run, period) = (Nanoseconds(run_ns), Nanoseconds(period_ns));
-    if run_ns < limits.min_slice_ns || run_ns > period_ns || period_ns > MAX_PERIOD_NS {
-        let (min, max) = (Nanoseconds(limits.min_slice_ns), Nanoseconds(MAX_PERIOD_NS));
-        problems.add(
-            field,
-            format!("a budget of {run} in {period}; allowed: {min} or more in a period of the same to {max}"),
         );
     }
 }
 
 fn check_links(plan: &Plan, problems: &mut Problems) {
-    for (index, vm) in plan.vms.iter().enumerate() {
-        let consoles = vm.serial.iter().enumerate().filter(|(_, port)| port.is_console());
-        for (port, _) in consoles.skip(1) {
+    let mut names = BTreeMap::new();
+    for (index, link) in plan.links.iter().enumerate() {
+        let name = &link.name;
+        check_name(name, Field::LinkName(index), problems);
+        if names.insert(name.as_str(), index).is_some() {
             problems.add(
-                Field::VmSerial(index, port),
-                String::from("a second console port; allowed: one for each VM"),
+                Field::LinkName(index),
+                format!("a link is named {name} already; allowed: a name of its own"),
             );
         }
-    }
-    for (index, link) in plan.links.iter().enumerate() {
         let is_end = |port: &&SerialPlan| port.link() == Some(index);
         let ends = plan.vms.iter().flat_map(|vm| &vm.serial).filter(is_end).count();
-        let name = &link.name;
         if !(2..=devices::link::MAX_ENDS).contains(&ends) {
             let max = devices::link::MAX_ENDS;
             let plural = if ends == 1 { "end" } else { "ends" };
             problems.add(
-                Field::LinkName(index),
+                Field::LinkEnds(index),
                 format!("link {name} has {ends} {plural}; allowed: 2 to {max}"),
             );
         }
@@ -285,7 +258,7 @@ fn check_links(plan: &Plan, problems: &mut Problems) {
         {
             problems.add(
                 Field::LinkBaud(index),
-                format!("{baud} baud; allowed: {BASE_BAUD} divided by a whole number"),
+                format!("baud is {baud}; allowed: {BASE_BAUD} divided by a whole number, as 9600"),
             );
         }
     }
@@ -297,10 +270,25 @@ struct Nanoseconds(u64);
 impl core::fmt::Display for Nanoseconds {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
-            ns if ns.is_multiple_of(1_000_000_000) && ns > 0 => write!(f, "{}s", ns / 1_000_000_000),
-            ns if ns.is_multiple_of(1_000_000) && ns > 0 => write!(f, "{}ms", ns / 1_000_000),
-            ns if ns.is_multiple_of(1_000) && ns > 0 => write!(f, "{}us", ns / 1_000),
+            0 => write!(f, "0"),
+            ns if ns.is_multiple_of(1_000_000_000) => write!(f, "{}s", ns / 1_000_000_000),
+            ns if ns.is_multiple_of(1_000_000) => write!(f, "{}ms", ns / 1_000_000),
+            ns if ns.is_multiple_of(1_000) => write!(f, "{}us", ns / 1_000),
             ns => write!(f, "{ns}ns"),
+        }
+    }
+}
+
+/// A number of bytes, printed in the unit that fits.
+struct Bytes(u64);
+
+impl core::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            0 => write!(f, "0"),
+            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
+            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{}KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

@@ -124,7 +124,7 @@ impl System {
         let reached = link.pump(&mut Ends { vms: &mut self.vms, ends }, now);
         for end in reached.iter() {
             let (reached_vm, _) = self.wires[wire].ends[end];
-            self.vms[reached_vm].machine.sample_pins(now);
+            self.vms[reached_vm].machine.sample_serial_pins();
             if reached_vm != vm {
                 self.wake_by_byte(reached_vm, now);
             }
@@ -199,7 +199,7 @@ impl System {
             has_fed = true;
         }
         if has_fed {
-            self.vms[vm].machine.sample_pins(now);
+            self.vms[vm].machine.sample_serial_pins();
             self.wake_by_byte(vm, now);
         }
     }

@@ -232,15 +232,10 @@ impl KvmVcpu {
             self.inject(injection)?;
         }
         self.batch.allow(entry.batchable_ports);
-        self.timer.arm(entry.deadline);
+        self.timer.arm(entry.deadline, self.clock);
         let run = self.fd.get_kvm_run();
         run.cr8 = entry.cr8.into();
         run.request_interrupt_window = entry.wants_window.into();
-        run.immediate_exit = 0;
-        // A signal before this line is seen by the clock, one after it by the flag it sets.
-        if self.clock.now() >= entry.deadline {
-            run.immediate_exit = 1;
-        }
         match self.fd.run() {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {

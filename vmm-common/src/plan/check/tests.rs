@@ -1,0 +1,117 @@
+use super::*;
+use crate::plan::Share;
+use crate::seed::{SeedVm, to_plan};
+use alloc::vec;
+
+const MIB: u64 = 1 << 20;
+
+fn limits() -> Limits {
+    Limits { host_memory_bytes: 64 * MIB, min_slice_ns: 200_000, cores: vec![0, 1] }
+}
+
+fn plan(vms: u64) -> Plan {
+    let vm =
+        |id| SeedVm { id, memory: 16 * MIB, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
+    to_plan(&(0..vms).map(vm).collect::<Vec<_>>())
+}
+
+/// What is wrong with the plan of two VMs once it has been changed so.
+fn problems(change: impl Fn(&mut Plan)) -> Vec<(Field, String)> {
+    let mut plan = plan(2);
+    change(&mut plan);
+    check(&plan, &limits()).into_iter().map(|problem| (problem.field, problem.message)).collect()
+}
+
+fn fields(change: impl Fn(&mut Plan)) -> Vec<Field> {
+    problems(change).into_iter().map(|(field, _)| field).collect()
+}
+
+#[test]
+fn the_seeds_plan_is_right() {
+    assert_eq!(fields(|_| ()), []);
+}
+
+#[test]
+fn memory_is_whole_pages_below_the_devices() {
+    for bytes in [0, 1, 4097, DEVICE_HOLE + PAGE_BYTES, u64::MAX] {
+        assert_eq!(fields(|plan| plan.vms[1].memory_bytes = bytes), [Field::VmMemory(1)]);
+    }
+}
+
+#[test]
+fn the_first_vm_too_much_for_the_host_is_named() {
+    let mut plan = plan(6);
+    let found = |plan: &Plan| check(plan, &limits()).iter().map(|p| p.field).collect::<Vec<_>>();
+    assert_eq!(found(&plan), [Field::VmMemory(4)]);
+    plan.vms[0].memory_bytes = 65 * MIB;
+    assert_eq!(found(&plan), [Field::VmMemory(0)]);
+}
+
+#[test]
+fn all_problems_are_found_at_once() {
+    let found = fields(|plan| {
+        plan.core = Some(7);
+        plan.slice_ns = 1000;
+        plan.vms[0].name = String::from("a b");
+        plan.vms[0].vcpu_count = 2;
+        plan.vms[1].id = 0;
+        plan.vms[1].has_keyboard = true;
+        plan.links[0].baud = Some(9601);
+    });
+    let expected = [
+        Field::Core,
+        Field::Slice,
+        Field::VmVcpuCount(0),
+        Field::VmName(0),
+        Field::VmId(1),
+        Field::VmKeyboard(1),
+        Field::LinkBaud(0),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn budgets_are_admitted_up_to_the_whole_core() {
+    let half = Share::Budget { run_ns: 5_000_000, period_ns: 10_000_000 };
+    let more = Share::Budget { run_ns: 6_000_000, period_ns: 10_000_000 };
+    let both = |shares: [Share; 2]| {
+        problems(|plan| (plan.vms[0].share, plan.vms[1].share) = (shares[0], shares[1]))
+    };
+    assert_eq!(both([half, half]), []);
+    assert_eq!(both([half, Share::Weight(1)]), []);
+    let message = String::from("budgets up to this one sum to 110.0 %; allowed: 100 %");
+    assert_eq!(both([half, more]), [(Field::VmShare(1), message)]);
+    let whole = Share::Budget { run_ns: 10_000_000, period_ns: 10_000_000 };
+    assert_eq!(both([whole, Share::Weight(1)])[0].0, Field::VmShare(1));
+    let longer_than_its_period = Share::Budget { run_ns: 10_000_000, period_ns: 5_000_000 };
+    assert_eq!(both([longer_than_its_period, half])[0].0, Field::VmShare(0));
+}
+
+#[test]
+fn weights_leave_everybody_a_useful_turn() {
+    let weights = |left, right| {
+        fields(|plan| {
+            plan.vms[0].share = Share::Weight(left);
+            plan.vms[1].share = Share::Weight(right);
+        })
+    };
+    assert_eq!(weights(1, 49), []);
+    assert_eq!(weights(1, 50), [Field::VmShare(0)]);
+    assert_eq!(weights(0, 0), [Field::VmShare(0)]);
+    assert_eq!(weights(MAX_WEIGHT + 1, MAX_WEIGHT), [Field::VmShare(0)]);
+}
+
+#[test]
+fn a_link_has_two_ends_and_a_vm_one_console() {
+    assert_eq!(fields(|plan| plan.vms[1].serial[0] = SerialPlan::Console), [Field::LinkEnds(0)]);
+    let second = fields(|plan| plan.vms[1].serial[3] = SerialPlan::Console);
+    assert_eq!(second, [Field::VmSerial(1, 3)]);
+}
+
+#[test]
+fn a_command_line_has_room_below_the_kernel_and_no_nul() {
+    let with = |text: &str| fields(|plan| plan.vms[0].cmdline = String::from(text));
+    assert_eq!(with(&"x".repeat(MAX_CMDLINE_BYTES)), []);
+    assert_eq!(with(&"x".repeat(MAX_CMDLINE_BYTES + 1)), [Field::VmCmdline(0)]);
+    assert_eq!(with("a\0b"), [Field::VmCmdline(0)]);
+}
