@@ -117,10 +117,12 @@ impl Host for LinuxHost {
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {
         self.output.push(vm, bytes);
-        let now = self.clock.now();
-        if now >= self.next_flush {
-            self.next_flush = now.after_ns(GATHER_NS);
-            self.flush();
+        if self.output.has_lines() {
+            let now = self.clock.now();
+            if now >= self.next_flush {
+                self.next_flush = now.after_ns(GATHER_NS);
+                self.flush();
+            }
         }
     }
 
@@ -138,6 +140,7 @@ impl Host for LinuxHost {
                 self.output.say(&format!("[{name}]   {line}"));
             }
         }
+        self.flush();
     }
 }
 

@@ -102,6 +102,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let host = LinuxHost::new(clock, output, keyboard, events, names.clone(), time_limit);
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
+    sys::forget_start_up();
     let world = World { system, host, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
     drop(terminal);

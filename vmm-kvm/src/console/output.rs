@@ -136,6 +136,11 @@ impl Output {
         std::mem::take(&mut self.backlog).len()
     }
 
+    /// Lines wait to be written.
+    pub fn has_lines(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Nobody reads any more.
     pub fn is_closed(&self) -> bool {
         self.is_closed
