@@ -137,6 +137,8 @@ impl Ledger {
         if account.standing == standing {
             return;
         }
+        // A halt whose timer was due before the turn was over ends the moment it begins.
+        let now = now.max(account.since);
         let spent_ns = now.ns_since(account.since);
         account.since = now;
         match core::mem::replace(&mut account.standing, standing) {

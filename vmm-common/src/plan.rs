@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 mod check;
-pub use check::{Field, Limits, Problem, check};
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS, MAX_WEIGHT};
+pub use check::{Field, Limits, Problem, check};
 
 /// The most VMs one plan may hold.
 pub const MAX_VMS: usize = 64;
@@ -189,9 +189,7 @@ impl Plan {
         let own = self.vms[vm].share;
         let ppm = match own {
             Share::Budget { .. } => budget(own),
-            Share::Weight(_) => {
-                MILLION.saturating_sub(budgets) * weight(own) / weights.max(1)
-            }
+            Share::Weight(_) => MILLION.saturating_sub(budgets) * weight(own) / weights.max(1),
         };
         u64::try_from(ppm).unwrap_or(u64::MAX)
     }

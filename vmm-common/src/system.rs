@@ -180,6 +180,9 @@ impl System {
     ) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(*now);
+        if vcpu.stays_halted(machine) {
+            return Step::Halt(machine.deadline());
+        }
         let mut entry = vcpu.next_entry(machine);
         entry.deadline = until.min(machine.deadline());
         self.note_injection(vm, &entry, *now);
@@ -252,13 +255,14 @@ impl System {
     fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
-        vcpu.has_nmi |= machine.take_nmi();
-        if vcpu.has_nmi || (is_interrupt_flag_set && machine.has_interrupt()) {
-            Step::Continue
-        } else if is_interrupt_flag_set {
+        vcpu.is_halted = true;
+        let stays_halted = vcpu.stays_halted(machine);
+        if !is_interrupt_flag_set && !vcpu.has_nmi {
+            Step::End(Ending::HaltedForever)
+        } else if stays_halted {
             Step::Halt(machine.deadline())
         } else {
-            Step::End(Ending::HaltedForever)
+            Step::Continue
         }
     }
 

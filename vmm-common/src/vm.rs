@@ -29,6 +29,8 @@ pub struct Vcpu {
     pub is_interruptible: bool,
     /// A non-maskable interrupt waits.
     pub has_nmi: bool,
+    /// It has executed HLT, and no event has ended that yet.
+    pub is_halted: bool,
     /// Polls in a row that found nothing, close together.
     pub idle_polls: u32,
 }
@@ -84,6 +86,7 @@ impl Vm {
             reply: Reply::None,
             is_interruptible: false,
             has_nmi: false,
+            is_halted: false,
             idle_polls: 0,
         });
         id
@@ -120,11 +123,19 @@ impl Vcpu {
         self.vm_id
     }
 
+    /// Whether HLT goes on: only an event that the guest takes ends it (SDM vol. 2, HLT), not the
+    /// tick of a timer that is masked.
+    pub fn stays_halted(&mut self, machine: &mut Machine) -> bool {
+        self.has_nmi |= machine.take_nmi();
+        self.is_halted && !self.has_nmi && !machine.has_interrupt()
+    }
+
     /// The next entry, less its deadline: the pending reply, and the most urgent event the guest can
     /// take now.
     pub fn next_entry(&mut self, machine: &mut Machine) -> Entry {
         use crate::seam::Injection;
         self.has_nmi |= machine.take_nmi();
+        self.is_halted = false;
         let has_interrupt = machine.has_interrupt();
         let inject = if core::mem::take(&mut self.has_nmi) {
             Some(Injection::Nmi)

@@ -1,9 +1,43 @@
 //! From a YAML file to a checked plan with its images in hand, or to every fault at once.
+//!
+//! ```text
+//! bytes --node--> tree with places --record (by keys)--> typed values --native | seed--> Draft
+//!   Draft --vmm_common::plan::check--> Plan --images--> Loaded        any fault on the way: Faults
+//! ```
+//!
+//! No step stops at its first fault, and each goes on with whatever the one before could read. A
+//! place of which a fault has been told is not blamed again for what follows from it.
+#![forbid(unsafe_code)]
 
+mod draft;
+mod fault;
+mod images;
+mod keys;
+mod native;
+mod node;
+mod record;
+mod schema;
+mod seed;
+mod summary;
+mod value;
+mod words;
+
+pub use fault::{Fault, Faults};
+pub use schema::schema;
+pub use summary::summary;
+pub use value::parse_duration_ns;
+
+use fault::Collector;
+use node::{Node, Position, Value};
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use vmm_common::boot::Boot;
 use vmm_common::plan::{Limits, Plan};
+
+/// Bytes of a config file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What the place offers where the plan is to run.
 #[derive(Clone, Debug)]
@@ -32,37 +66,106 @@ pub struct LoadedImage {
     pub boot: Boot,
 }
 
-/// One thing wrong with a config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// 1-based; 0 if the fault is of the file as a whole.
-    pub line: usize,
-    /// 1-based; 0 if the fault is of the file as a whole.
-    pub column: usize,
-    /// What is wrong, with the value and what is allowed.
-    pub message: String,
+/// Loads a config file; the paths in it are relative to where it lies.
+///
+/// # Errors
+/// All that is wrong with it, or with the images it names, or that it asks of the host in vain.
+pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Faults> {
+    let file = path.display().to_string();
+    let bytes = read_file(path).map_err(|message| Faults::of_file(&file, message))?;
+    load_bytes(&file, &bytes, path.parent().unwrap_or(Path::new("")), environment)
 }
 
-/// All that is wrong with a config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
-impl std::fmt::Display for Faults { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{:?}", self.0) } }
-/// The JSON Schema.
-pub fn schema() -> serde_json::Value { serde_json::Value::Null }
-/// What would run.
-pub fn summary(_loaded: &Loaded) -> String { String::new() }
-/// Nanoseconds.
-pub fn parse_duration_ns(_text: &str) -> Option<u64> { None }
+/// Loads a config from what its file holds; `file` is the name that faults give it, and paths in it
+/// are relative to `directory`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(
+    file: &str,
+    bytes: &[u8],
+    directory: &Path,
+    environment: &Environment<'_>,
+) -> Result<Loaded, Faults> {
+    let text = decode(bytes).map_err(|message| Faults::of_file(file, message))?;
+    let mut faults = Collector::default();
+    let loaded = load_text(text, directory, environment, &mut faults);
+    match loaded {
+        Some(loaded) if faults.is_empty() => Ok(loaded),
+        _ => Err(faults.into_faults(file, text)),
+    }
+}
 
-/// Loads a config file.
-pub fn load(_path: &Path, environment: &Environment<'_>) -> Result<Loaded, Faults> {
-    use vmm_common::{boot, seed};
-    let vm = |id| seed::SeedVm { id, memory: 0x100_0000, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
-    let plan = seed::to_plan(&[vm(0), vm(1)]);
-    let kernel = environment.builtin.iter().find(|(name, _)| *name == "os").expect("os").1;
-    let images = plan.vms.iter().map(|vm| LoadedImage {
-        kernel: Cow::Borrowed(kernel),
-        boot: boot::place(vm.boot.kind, kernel, None, &vm.cmdline, vm.memory_bytes).expect("placed"),
-    }).collect();
-    Ok(Loaded { plan, images })
+fn load_text(
+    text: &str,
+    directory: &Path,
+    environment: &Environment<'_>,
+    faults: &mut Collector,
+) -> Option<Loaded> {
+    let root = match node::parse(text) {
+        Ok(Some(root)) => root,
+        Ok(None) => {
+            faults.add(Position::FILE, format!("the file is empty; allowed: {SPELLINGS}"));
+            return None;
+        }
+        Err(fault) => {
+            faults.add(fault.at, fault.message);
+            return None;
+        }
+    };
+    let Node { at, value: Value::Mapping(entries) } = &root else {
+        let shown = root.value.shown();
+        faults.add(root.at, format!("the file holds {shown}; allowed: {SPELLINGS}"));
+        return None;
+    };
+    let draft = if seed::is_spelled(entries) {
+        seed::read(*at, entries, faults)
+    } else {
+        native::read(&root, directory, faults)
+    };
+    let wrong = draft.check(&environment.limits, faults);
+    let images = images::load(&draft, &wrong, environment, faults);
+    Some(Loaded { plan: draft.plan, images })
+}
+
+/// What a config is, in a few words.
+const SPELLINGS: &str = "a mapping with the key vms, or with vm_count, vm0, vm1, ...";
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let too_large = |more: &str, bytes: u64| {
+        let allowed = value::size(MAX_FILE_BYTES);
+        format!("the file has {more}{bytes} bytes; allowed: up to {allowed}")
+    };
+    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    let len = file.metadata().map_err(cannot)?.len();
+    if len > MAX_FILE_BYTES {
+        return Err(too_large("", len));
+    }
+    // A pipe or a device tells no length.
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large("more than ", MAX_FILE_BYTES));
+    }
+    Ok(bytes)
+}
+
+/// The bytes as text, without a byte order mark.
+fn decode(bytes: &[u8]) -> Result<&str, String> {
+    let wrong = |at: usize, byte: u8| {
+        format!("byte {at} is {byte:#04x}, so the file is no text; allowed: YAML in UTF-8")
+    };
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let (bytes, allowed) = (bytes.len(), value::size(MAX_FILE_BYTES));
+        return Err(format!("the file has {bytes} bytes; allowed: up to {allowed}"));
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(wrong(at, 0));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        wrong(at, bytes[at])
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }

@@ -60,15 +60,16 @@ impl LinuxHost {
     }
 
     /// Between turns: looks at keys and signals, if that is due, and lets the reader have output.
-    pub fn between_turns(&mut self) -> Result<()> {
+    /// True if it was due.
+    pub fn between_turns(&mut self) -> Result<bool> {
         let now = self.clock.now();
         if now < self.next_look {
-            return Ok(());
+            return Ok(false);
         }
         self.next_look = now.after_ns(LOOK_NS);
         let arrived = self.events.look(self.keyboard.space())?;
         self.follow_up(arrived, now);
-        Ok(())
+        Ok(true)
     }
 
     /// Nobody can run before `until`: waits for that, a key or a signal.

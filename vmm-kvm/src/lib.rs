@@ -10,5 +10,6 @@ pub mod host;
 pub mod kvm;
 pub mod run;
 pub mod sys;
+pub mod tap;
 pub mod timeline;
 pub mod turn;

@@ -5,6 +5,7 @@ use crate::events::HostEvents;
 use crate::host::{Cut, LinuxHost};
 use crate::kvm::{self, GuestRam, PreparedVcpu};
 use crate::sys::{self, Clock};
+use crate::tap::Taps;
 use crate::turn::Turn;
 use anyhow::{Context, Result, anyhow};
 use std::fs::File;
@@ -64,6 +65,7 @@ pub struct Outcome {
 struct World {
     system: System,
     host: LinuxHost,
+    taps: Taps,
     /// Decided by whoever handed the turn over.
     decided: Option<Next>,
     trouble: Option<anyhow::Error>,
@@ -103,7 +105,8 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
     sys::forget_start_up();
-    let world = World { system, host, decided: None, trouble: None };
+    let taps = Taps::open(plan)?;
+    let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
     drop(terminal);
     finish(world, loaded, begin, core)
@@ -222,8 +225,11 @@ impl World {
         if let Some(next) = self.decided.take() {
             return next;
         }
-        let looked = self.host.between_turns();
-        self.note(looked);
+        match self.host.between_turns() {
+            Ok(true) => self.taps.drain(&mut self.system),
+            Ok(false) => {}
+            Err(error) => self.give_up(error),
+        }
         if let Some(cut) = self.host.cut {
             self.system.stop(cut.why(), &mut self.host);
         }
@@ -231,26 +237,25 @@ impl World {
     }
 
     fn idle(&mut self, until: Instant) {
-        let waited = self.host.idle(until);
-        self.note(waited);
+        if let Err(error) = self.host.idle(until) {
+            self.give_up(error);
+        }
     }
 
     /// Without its events the host cannot go on; the VMs end in order.
-    fn note(&mut self, result: Result<()>) {
-        if let Err(error) = result {
-            self.trouble.get_or_insert(error);
-            self.system.stop("the host failed", &mut self.host);
-        }
+    fn give_up(&mut self, error: anyhow::Error) {
+        self.trouble.get_or_insert(error);
+        self.system.stop("the host failed", &mut self.host);
     }
 }
 
 fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Outcome> {
-    let World { mut system, mut host, .. } = world;
+    let World { mut system, mut host, taps, .. } = world;
     let end = host.clock.now();
     system.ledger.close(end);
     let unread = host.output.drain(LAST_OUTPUT_PATIENCE_MS);
     let receipt = Receipt::new(&loaded.plan, &system, end.ns_since(begin));
-    let mut troubles = Vec::new();
+    let mut troubles = taps.finish(&mut system);
     if unread > 0 {
         troubles.push(format!("{unread} bytes of output left out: nobody read them"));
     }

@@ -193,7 +193,8 @@ impl System {
     fn feed_console<H: Host>(&mut self, vm: usize, com: usize, now: Instant, host: &mut H) {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
         let mut has_fed = false;
-        while port.has_console() && port.console_space() > 0 {
+        // What is typed while a guest still boots waits, or its driver's first reset would drop it.
+        while port.has_console() && port.is_listening() && port.console_space() > 0 {
             let Some(byte) = host.console_input(vm) else { break };
             port.console_feed(byte).expect("there was room for it");
             has_fed = true;

@@ -1,0 +1,186 @@
+//! The keys of both spellings. This one table is what [`crate::record`] reads by and what
+//! [`mod@crate::schema`] is made of, so that neither knows a key that the other does not.
+
+use vmm_common::plan::{
+    BASE_BAUD, DEVICE_HOLE, MAX_CMDLINE_BYTES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
+};
+
+/// A key of a mapping.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) is_required: bool,
+    /// For editors and the reference: what it means, and what holds where it is left out.
+    pub(crate) doc: &'static str,
+}
+
+/// What may stand behind a key.
+///
+/// The ranges are for the schema and for the words "allowed: ..."; the plan's check refuses what
+/// lies outside, whatever it comes from.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A whole number.
+    Integer { min: u64, max: u64 },
+    /// The seed's 0 or 1.
+    Flag,
+    /// `true` or `false`.
+    Boolean,
+    /// Bytes, a multiple of `step` up to `max`.
+    Size { step: u64, max: u64 },
+    /// A time with its unit.
+    Duration,
+    /// Text of up to `max_bytes` bytes.
+    Text { max_bytes: usize },
+    /// A name: letters, digits, `-` and `_`.
+    Name,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// A mapping with these keys.
+    Mapping(&'static Keys),
+    /// One of a few words, or a mapping with exactly one of the `either` keys.
+    Port { words: &'static [&'static str], either: &'static [&'static str], keys: &'static Keys },
+    /// A list of mappings with these keys.
+    List { of: &'static Keys, min: usize, max: usize },
+}
+
+/// The keys of one kind of mapping.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// "a VM", as in "unknown key in a VM".
+    pub(crate) of: &'static str,
+    pub(crate) keys: &'static [Key],
+}
+
+impl Keys {
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+}
+
+const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, is_required: false, doc }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, is_required: true, doc }
+}
+
+const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
+const PATH: Kind = Kind::Text { max_bytes: 4096 };
+const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: DEVICE_HOLE };
+const BAUD: Kind = Kind::Integer { min: 1, max: BASE_BAUD as u64 };
+const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
+const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
+const PORT: Kind = Kind::Port {
+    words: &["console", "none", "absent"],
+    either: &["link", "switched"],
+    keys: &PORT_KEYS,
+};
+
+/// The native spelling.
+#[rustfmt::skip]
+pub(crate) static TOP: Keys = Keys { of: "a config", keys: &[
+    optional("slice", Kind::Duration,
+        "How long a VM of average weight runs before the next one's turn. Default: 5ms"),
+    optional("core", ANY_INTEGER,
+        "The host core that all VMs run on. Default: the first one allowed"),
+    required("vms", Kind::List { of: &VM, min: 1, max: MAX_VMS },
+        "The virtual machines, in the order of their first turns"),
+    optional("links", Kind::List { of: &LINK, min: 0, max: MAX_VMS * 4 },
+        "The serial links between them"),
+] };
+
+#[rustfmt::skip]
+pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
+    optional("name", Kind::Name,
+        "Unique name; leads its console lines. Default: vm0, vm1, ... by its place in the list"),
+    optional("id", ANY_INTEGER,
+        "Unique number. Default: its place in the list, from 0"),
+    optional("kernel", PATH,
+        "What runs: a built-in guest's name, or a path (with a / or a . in it) relative to this \
+        file. Default: os"),
+    optional("boot", Kind::Choice(&["auto", "multiboot", "flat"]),
+        "How the kernel is entered: multiboot 1, or flat, raw at 0x200000 behind a BIOS stub at \
+        0x8000. Default: auto, which is multiboot if the image has the header"),
+    optional("bios", PATH,
+        "A BIOS stub of one's own for boot: flat, a path relative to this file"),
+    optional("cmdline", CMDLINE,
+        "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
+    optional("memory", MEMORY,
+        "RAM, in bytes or with KiB, MiB or GiB. Default: 16MiB"),
+    optional("vcpus", VCPUS,
+        "Virtual CPUs. Default: 1"),
+    optional("weight", Kind::Integer { min: 1, max: MAX_WEIGHT as u64 },
+        "Its part of the core, in proportion to the other VMs' weights. Default: 1"),
+    optional("budget", Kind::Mapping(&BUDGET),
+        "In place of weight: at least and at most so much core time in every period"),
+    optional("devices", Kind::Mapping(&DEVICES),
+        "Devices that may be left out"),
+    optional("keyboard", Kind::Boolean,
+        "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("com1", PORT, "Serial port at 0x3f8, IRQ 4. Default: console"),
+    optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
+    optional("com3", PORT, "Serial port at 0x3e8, IRQ 4. Default: absent"),
+    optional("com4", PORT, "Serial port at 0x2e8, IRQ 3. Default: absent"),
+] };
+
+#[rustfmt::skip]
+static BUDGET: Keys = Keys { of: "a budget", keys: &[
+    required("run", Kind::Duration, "Core time in each period"),
+    required("every", Kind::Duration, "The period"),
+] };
+
+#[rustfmt::skip]
+static DEVICES: Keys = Keys { of: "devices", keys: &[
+    optional("io_apic", Kind::Boolean, "I/O APIC at 0xfec00000. Default: true"),
+    optional("hpet", Kind::Boolean, "HPET at 0xfed00000. Default: true"),
+    optional("local_apic", Kind::Boolean, "Local APIC at 0xfee00000 and its MSRs. Default: true"),
+] };
+
+#[rustfmt::skip]
+static PORT_KEYS: Keys = Keys { of: "a port", keys: &[
+    optional("link", Kind::Name, "Always an end of the link with this name"),
+    optional("switched", Kind::Name,
+        "The console while the guest's IER is 0, an end of the link with this name while it is 1"),
+    optional("baud", BAUD, "Fixes the link's rate, whatever the guests program"),
+] };
+
+#[rustfmt::skip]
+static LINK: Keys = Keys { of: "a link", keys: &[
+    required("name", Kind::Name, "Unique name, by which ports refer to it"),
+    optional("baud", BAUD,
+        "Fixes the rate of every end, whatever the guests program. Default: what they program"),
+    optional("lossy", Kind::Boolean,
+        "Drops bytes that do not fit instead of holding the sender back. Default: false"),
+    optional("tap", PATH,
+        "A file that gets a copy of what passes, a path relative to this file"),
+] };
+
+/// The seed's spelling; its `vm0`, `vm1`, ... are each a [`SEED_VM`].
+#[rustfmt::skip]
+pub(crate) static SEED_TOP: Keys = Keys { of: "the seed's spelling (vm0, vm1, ...)", keys: &[
+    required("vm_count", Kind::Integer { min: 1, max: MAX_VMS as u64 }, "The number of VMs"),
+] };
+
+#[rustfmt::skip]
+pub(crate) static SEED_VM: Keys = Keys { of: "a VM of the seed's spelling", keys: &[
+    required("id", ANY_INTEGER, "Unique number"),
+    required("memory", MEMORY, "RAM in bytes"),
+    required("vcpu_count", VCPUS, "Virtual CPUs"),
+    required("io_apic", Kind::Flag, "I/O APIC: 1 with, 0 without"),
+    required("HPET", Kind::Flag, "HPET: 1 with, 0 without"),
+    required("local_apic", Kind::Flag, "Local APIC: 1 with, 0 without"),
+] };
+
+/// The number of a `vm0`, `vm1`, ... as the seed's script builds it.
+pub(crate) fn seed_vm_number(key: &str) -> Option<u64> {
+    let digits = key.strip_prefix("vm")?;
+    let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+    (u64::to_string(&number) == digits).then_some(number)
+}

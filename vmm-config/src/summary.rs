@@ -1,0 +1,185 @@
+//! What a config would run, for people.
+
+use crate::Loaded;
+use crate::value::size;
+use std::fmt::{self, Write};
+use vmm_common::plan::{
+    BootKind, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, Plan, SerialPlan, Share, VmPlan,
+};
+
+/// The VMs, their shares and how long each may have to wait, their ports and links.
+///
+/// The worst blackout is what a VM that wants to run waits for at most, apart from what switching
+/// costs: the turns of all others, or of its own budget's next period.
+#[must_use]
+pub fn summary(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    write(&loaded.plan, &mut text).expect("writing to a String cannot fail");
+    text
+}
+
+fn write(plan: &Plan, out: &mut String) -> fmt::Result {
+    let core =
+        plan.core.map_or_else(|| String::from("the first core allowed"), |n| format!("core {n}"));
+    let (count, slice) = (plan.vms.len(), Time(plan.slice_ns));
+    let plural = if count == 1 { "VM" } else { "VMs" };
+    let memory: u64 = plan.vms.iter().map(|vm| vm.memory_bytes).sum();
+    writeln!(out, "{count} {plural} with {} on {core}, slice {slice}", size(memory))?;
+    for (index, vm) in plan.vms.iter().enumerate() {
+        write_vm(plan, index, vm, out)?;
+    }
+    for (index, link) in plan.links.iter().enumerate() {
+        write_link(plan, index, link, out)?;
+    }
+    Ok(())
+}
+
+fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Result {
+    let VmPlan { name, id, cmdline, .. } = vm;
+    let (percent, tenths) = tenths_of_percent(plan.entitled_ppm(index));
+    let blackout = Time(worst_blackout_ns(plan, index));
+    writeln!(out, "\n{name} (id {id})")?;
+    let keyboard = if vm.has_keyboard { ", starts with the keyboard" } else { "" };
+    writeln!(out, "  memory   {}{keyboard}", size(vm.memory_bytes))?;
+    writeln!(out, "  kernel   {}", kernel(vm))?;
+    if !cmdline.is_empty() {
+        writeln!(out, "  cmdline  {}", cmdline.escape_debug())?;
+    }
+    let how = match vm.share {
+        Share::Weight(weight) => format!("weight {weight}"),
+        Share::Budget { run_ns, period_ns } => {
+            format!("{} every {}", Time(run_ns), Time(period_ns))
+        }
+    };
+    writeln!(out, "  share    {percent}.{tenths} % ({how}), worst blackout {blackout}")?;
+    let absent: Vec<&str> = [
+        ("I/O APIC", vm.devices.has_io_apic),
+        ("HPET", vm.devices.has_hpet),
+        ("local APIC", vm.devices.has_local_apic),
+    ]
+    .into_iter()
+    .filter_map(|(device, is_there)| (!is_there).then_some(device))
+    .collect();
+    if !absent.is_empty() {
+        writeln!(out, "  without  {}", absent.join(", "))?;
+    }
+    for (port, wiring) in vm.serial.iter().enumerate() {
+        let link = |link: usize| &plan.links[link].name;
+        let wiring = match *wiring {
+            SerialPlan::Absent => continue,
+            SerialPlan::Unconnected => String::from("connected to nothing"),
+            SerialPlan::Console => String::from("console"),
+            SerialPlan::Link(number) => format!("link {}", link(number)),
+            SerialPlan::Switched(number) => {
+                format!("console, link {} while IER is 1", link(number))
+            }
+        };
+        writeln!(out, "  com{}     {wiring}", port + 1)?;
+    }
+    Ok(())
+}
+
+fn kernel(vm: &VmPlan) -> String {
+    let name = |source: &ImageSource| match source {
+        ImageSource::Builtin(name) => format!("{name} (built in)"),
+        ImageSource::File(path) => path.escape_debug().to_string(),
+    };
+    let kernel = name(&vm.boot.kernel);
+    let bios = vm.boot.bios.as_ref().map(|bios| format!(" behind {}", name(bios)));
+    match vm.boot.kind {
+        BootKind::Auto => kernel,
+        BootKind::Multiboot => format!("{kernel}, multiboot"),
+        BootKind::Flat => format!("{kernel}, flat{}", bios.unwrap_or_default()),
+    }
+}
+
+fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> fmt::Result {
+    let mut ends = Vec::new();
+    for vm in &plan.vms {
+        for (port, wiring) in vm.serial.iter().enumerate() {
+            if wiring.link() == Some(index) {
+                ends.push(format!("{}.com{}", vm.name, port + 1));
+            }
+        }
+    }
+    let rate =
+        link.baud.map_or_else(|| String::from("the guests' rate"), |baud| format!("{baud} baud"));
+    let loss = if link.is_lossy { "lossy" } else { "lossless" };
+    let tap = link.tap.as_ref().map(|tap| format!(", tapped to {}", tap.escape_debug()));
+    let ends = ends.join(" <-> ");
+    writeln!(out, "\nlink {}: {ends}, {rate}, {loss}{}", link.name, tap.unwrap_or_default())
+}
+
+/// How long VM `own` may have to wait for the core while it could run, ns.
+///
+/// A VM with a weight waits at most for one turn of every other VM with a weight, and for what the
+/// budgets may take meanwhile. One with a budget may get it at the start of one period and at the
+/// end of the next.
+fn worst_blackout_ns(plan: &Plan, own: usize) -> u64 {
+    if let Share::Budget { run_ns, period_ns } = plan.vms[own].share {
+        return if plan.vms.len() == 1 { period_ns - run_ns } else { 2 * (period_ns - run_ns) };
+    }
+    let weight = |vm: &VmPlan| match vm.share {
+        Share::Weight(weight) => Some(u64::from(weight)),
+        Share::Budget { .. } => None,
+    };
+    let weights: u64 = plan.vms.iter().filter_map(weight).sum();
+    let count = plan.vms.iter().filter_map(weight).count() as u64;
+    let others = weights - weight(&plan.vms[own]).unwrap_or(0);
+    let turns = u128::from(plan.slice_ns) * u128::from(count) * u128::from(others);
+    let turns_ns = u64::try_from(turns / u128::from(weights.max(1))).unwrap_or(u64::MAX);
+    let budgets = plan.vms.iter().filter_map(|vm| match vm.share {
+        Share::Budget { run_ns, period_ns } => Some((run_ns, period_ns)),
+        Share::Weight(_) => None,
+    });
+    with_budgets(turns_ns, budgets)
+}
+
+/// The time in which `turns_ns` of work get done beside budgets that go first.
+///
+/// Each may take the end of one period and the beginning of the next in one piece, as a deferrable
+/// server does (Strosnider, Lehoczky and Sha, 1995).
+fn with_budgets(turns_ns: u64, budgets: impl Iterator<Item = (u64, u64)> + Clone) -> u64 {
+    let mut window_ns = u128::from(turns_ns);
+    loop {
+        let taken_ns = |(run_ns, period_ns): (u64, u64)| {
+            let (run_ns, period_ns) = (u128::from(run_ns), u128::from(period_ns));
+            (window_ns + period_ns - run_ns).div_ceil(period_ns) * run_ns
+        };
+        let longer_ns = u128::from(turns_ns) + budgets.clone().map(taken_ns).sum::<u128>();
+        // Budgets that sum to nearly the whole core may keep it for longer than is worth telling.
+        if longer_ns == window_ns || longer_ns > 100 * u128::from(MAX_BUDGET_PERIOD_NS) {
+            return u64::try_from(longer_ns).unwrap_or(u64::MAX);
+        }
+        window_ns = longer_ns;
+    }
+}
+
+/// Parts of a million as percent and tenths, rounded.
+const fn tenths_of_percent(ppm: u64) -> (u64, u64) {
+    let tenths = (ppm + 500) / 1000;
+    (tenths / 10, tenths % 10)
+}
+
+/// Nanoseconds in the unit that fits, to a tenth.
+struct Time(u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit_ns, unit) = match self.0 {
+            0..1_000 => (1, "ns"),
+            1_000..1_000_000 => (1_000, "us"),
+            1_000_000..1_000_000_000 => (1_000_000, "ms"),
+            _ => (1_000_000_000, "s"),
+        };
+        let tenths = (u128::from(self.0) * 10 + unit_ns / 2) / unit_ns;
+        match (tenths / 10, tenths % 10) {
+            (0, 0) => write!(f, "none"),
+            (whole, 0) => write!(f, "{whole}{unit}"),
+            (whole, tenth) => write!(f, "{whole}.{tenth}{unit}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

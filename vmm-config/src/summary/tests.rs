@@ -1,0 +1,77 @@
+use super::*;
+use vmm_common::seed::{SeedVm, to_plan};
+
+const MS: u64 = 1_000_000;
+
+fn plan(shares: &[Share]) -> Plan {
+    let vm =
+        SeedVm { id: 0, memory: 0x100_0000, vcpu_count: 1, io_apic: 1, hpet: 0, local_apic: 1 };
+    let mut plan = to_plan(&vec![vm; shares.len()]);
+    for (vm, share) in plan.vms.iter_mut().zip(shares) {
+        vm.share = *share;
+    }
+    plan
+}
+
+fn blackouts(shares: &[Share]) -> Vec<u64> {
+    let plan = plan(shares);
+    (0..shares.len()).map(|vm| worst_blackout_ns(&plan, vm)).collect()
+}
+
+#[test]
+fn a_vm_waits_for_the_turns_of_the_others() {
+    assert_eq!(blackouts(&[Share::Weight(1)]), [0]);
+    assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS; 3]);
+    // A cycle of 20 ms: turns of 2, 4, 6 and 8 ms.
+    let weights = [1, 2, 3, 4].map(Share::Weight);
+    assert_eq!(blackouts(&weights), [18 * MS, 16 * MS, 14 * MS, 12 * MS]);
+}
+
+#[test]
+fn budgets_come_on_top_of_the_turns() {
+    let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
+    // 5 ms of the other's turn, and 2 ms at the end of a period and at the begin of the next.
+    let expected = [16 * MS, 9 * MS, 9 * MS];
+    assert_eq!(blackouts(&[budget, Share::Weight(1), Share::Weight(1)]), expected);
+    assert_eq!(blackouts(&[budget]), [8 * MS]);
+}
+
+#[test]
+fn budgets_of_nearly_everything_do_not_keep_the_sum_from_ending() {
+    let nearly = Share::Budget { run_ns: 9_999_999_999, period_ns: 10_000_000_000 };
+    assert!(blackouts(&[nearly, Share::Weight(1)])[1] > 0);
+}
+
+#[test]
+fn the_text_says_who_gets_what_and_who_talks_to_whom() {
+    let mut plan = plan(&[Share::Weight(1), Share::Weight(2)]);
+    plan.core = Some(3);
+    plan.links[0].baud = Some(9600);
+    plan.links[0].tap = Some(String::from("wire.log"));
+    plan.vms[1].boot.kind = BootKind::Flat;
+    plan.vms[1].boot.kernel = ImageSource::File(String::from("k.bin"));
+    plan.vms[1].cmdline.clear();
+    let mut text = String::new();
+    write(&plan, &mut text).unwrap();
+    let expected = "\
+2 VMs with 32MiB on core 3, slice 5ms
+
+vm0 (id 0)
+  memory   16MiB, starts with the keyboard
+  kernel   os (built in)
+  cmdline  usertests; put_char; poweroff
+  share    33.3 % (weight 1), worst blackout 6.7ms
+  without  HPET
+  com1     console, link com1 while IER is 1
+
+vm1 (id 0)
+  memory   16MiB
+  kernel   k.bin, flat
+  share    66.7 % (weight 2), worst blackout 3.3ms
+  without  HPET
+  com1     console, link com1 while IER is 1
+
+link com1: vm0.com1 <-> vm1.com1, 9600 baud, lossless, tapped to wire.log
+";
+    assert_eq!(text, expected);
+}
