@@ -51,8 +51,8 @@ enum Account {
     Budget {
         run_ns: u64,
         period_ns: u64,
-        /// What is left in this period, ns.
-        left_ns: u64,
+        /// What is left in this period, ns; negative after an overrun, which the next one pays.
+        left_ns: i64,
         /// When the period ends and the budget is granted anew.
         period_end: Instant,
     },
@@ -96,7 +96,7 @@ impl Scheduler {
                 Account::Weight { quantum_ns, credit_ns: 0 }
             }
             Share::Budget { run_ns, period_ns } => Account::Budget {
-                run_ns: run_ns.max(1),
+                run_ns: run_ns.clamp(1, i64::MAX as u64 / 4),
                 period_ns: period_ns.max(1),
                 left_ns: 0,
                 period_end: Instant::ZERO,
@@ -135,7 +135,7 @@ impl Scheduler {
         let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
         match &mut self.entities[vcpu].account {
             Account::Weight { credit_ns, .. } => *credit_ns = credit_ns.saturating_sub(ran),
-            Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran_ns),
+            Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran),
         }
         // Somebody ran: those who stood back have waited for him.
         for (index, entity) in self.entities.iter_mut().enumerate() {
@@ -231,6 +231,7 @@ impl Scheduler {
     fn pick_budgeted(&self, now: Instant) -> Option<Next> {
         let candidates = self.entities.iter().enumerate().filter_map(|(vcpu, entity)| {
             let Account::Budget { left_ns, period_end, .. } = entity.account else { return None };
+            let left_ns = u64::try_from(left_ns).unwrap_or(0);
             (entity.is_ready() && left_ns > 0).then_some((period_end, vcpu, left_ns))
         });
         let (_, vcpu, left_ns) = candidates.min()?;
@@ -323,7 +324,9 @@ impl Entity {
             let late_ns = now.ns_since(*period_end);
             let periods = late_ns / *period_ns + 1;
             *period_end = period_end.after_ns(periods.saturating_mul(*period_ns));
-            *left_ns = *run_ns;
+            // What was overrun is paid back; what was not used is gone.
+            let debt_ns = (*left_ns).min(0);
+            *left_ns = (*run_ns as i64).saturating_add(debt_ns).max(-(*run_ns as i64));
         }
     }
 }

@@ -140,3 +140,13 @@ fn the_shorter_deadline_leads_among_budgets() {
     let mut scheduler = Scheduler::new(&shares, 5 * MS);
     assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
 }
+
+#[test]
+fn an_overrun_budget_is_paid_back_in_the_next_period() {
+    let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
+    let mut scheduler = Scheduler::new(&[budget], 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { .. }));
+    scheduler.ran(0, 3 * MS);
+    let period_end = Instant::from_ns(10 * MS);
+    assert_eq!(scheduler.next(period_end), Next::Run { vcpu: 0, until: Instant::from_ns(11 * MS) });
+}

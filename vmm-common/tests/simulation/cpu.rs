@@ -45,26 +45,34 @@ pub enum Outcome {
     GeneralProtection,
 }
 
+/// An interrupt that the guest has set a timer for, and when it becomes pending.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    pub earliest: Instant,
+    pub latest: Instant,
+    pub vector: u8,
+}
+
 /// A guest's hold on its processor.
 #[derive(Clone, Debug)]
 pub struct Cpu(Rc<Registers>);
 
 #[derive(Debug)]
 struct Registers {
-    vm: usize,
     clock: Rc<Clock>,
     instruction: RefCell<Option<Instruction>>,
     outcome: RefCell<Option<Outcome>>,
-    expected: Cell<Option<(Instant, u8)>>,
+    handled_at: Cell<Instant>,
+    expected: Cell<Option<Expected>>,
 }
 
 impl Cpu {
-    pub fn new(vm: usize, clock: Rc<Clock>) -> Self {
+    pub fn new(clock: Rc<Clock>) -> Self {
         Self(Rc::new(Registers {
-            vm,
             clock,
             instruction: RefCell::new(None),
             outcome: RefCell::new(None),
+            handled_at: Cell::new(Instant::ZERO),
             expected: Cell::new(None),
         }))
     }
@@ -76,15 +84,19 @@ impl Cpu {
 
     /// When the access before this took effect.
     pub fn handled_at(&self) -> Instant {
-        self.0.clock.handled_at(self.0.vm)
+        self.0.handled_at.get()
     }
 
-    /// The guest expects this interrupt at this moment: the simulation watches how late it is.
-    pub fn expect_interrupt(&self, at: Instant, vector: u8) {
-        self.0.expected.set(Some((at, vector)));
+    pub fn was_handled(&self, at: Instant) {
+        self.0.handled_at.set(at);
     }
 
-    pub fn expected_interrupt(&self) -> Option<(Instant, u8)> {
+    /// The simulation watches that this interrupt comes, not early and not late.
+    pub fn expect(&self, expected: Expected) {
+        self.0.expected.set(Some(expected));
+    }
+
+    pub fn expected_interrupt(&self) -> Option<Expected> {
         self.0.expected.get()
     }
 

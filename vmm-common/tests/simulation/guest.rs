@@ -1,41 +1,24 @@
-//! A simulated guest: runs a program one instruction at a time, and holds the loop to the protocol
-//! of the seam at every entry.
-//!
-//! | held at every entry | by |
-//! |---|---|
-//! | no entry after the VM ended; HLT ends by an event only | [`Guest::check_entry`] |
-//! | the deadline is later than the time the loop decided by | [`Guest::check_entry`] |
-//! | injection only when possible, and then at once | [`Guest::check_entry`] |
-//! | each access gets exactly one reply, of its kind | [`Guest::take_reply`] |
-//! | a due interrupt comes within [`MAX_ENTRIES_TO_INJECT`] | [`Guest::check_promptness`] |
+//! A simulated guest: runs a program one instruction at a time, as a processor would. It honours the
+//! deadline with a small overrun, gathers writes where it may, and hands strings out in parts.
+
+mod protocol;
 
 use crate::cpu::{Cpu, Instruction, Outcome, Program};
 use crate::place::Clock;
 use crate::seed::Random;
+pub use protocol::Waits;
+use protocol::{Awaits, awaited};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use vmm_common::Instant;
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Injection, VcpuBackend};
 
-/// Entries into a guest with interrupts enabled before an interrupt that is due comes: one that
-/// opens the window, if the guest could not take it at its last exit, and the one that brings it.
-pub const MAX_ENTRIES_TO_INJECT: u32 = 2;
 /// What entering and leaving a guest costs, ns.
 const WORLD_SWITCH_NS: (u64, u64) = (150, 800);
 /// Writes that are gathered at most.
 const MAX_BATCH: usize = 16;
-
-/// What an access waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaits {
-    Nothing,
-    Value,
-    MsrValue,
-    MsrDone,
-    Cpuid,
-}
 
 /// A program or handler, and the instruction it is at.
 struct Frame {
@@ -59,15 +42,6 @@ pub struct Habits {
     pub max_overrun_ns: u64,
     /// It gathers writes where it may.
     pub is_batching: bool,
-}
-
-/// How long a guest that could run has waited for an entry, ns.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Waits {
-    /// After it was preempted, or an interrupt that ends its HLT became due.
-    pub longest_ns: u64,
-    /// After an IN, which may have been a fruitless poll.
-    pub longest_after_in_ns: u64,
 }
 
 /// One vCPU with its program.
@@ -144,80 +118,6 @@ impl Guest {
 
     fn is_halted(&self) -> bool {
         self.last.is_some_and(|(exit, _)| exit.reason == ExitReason::Halt)
-    }
-
-    fn check_entry(&self, entry: &Entry, entered: Instant) {
-        let vm = self.vm;
-        assert!(!self.clock.has_ended(vm), "VM {vm} has ended and is entered");
-        let basis = self.clock.basis();
-        assert!(entry.deadline > basis, "VM {vm}: {:?} is past, at {basis:?}", entry.deadline);
-        let could_take = self.last.is_some_and(|(exit, _)| exit.is_interruptible);
-        if let Some(Injection::Interrupt(vector)) = entry.inject {
-            assert!(could_take, "VM {vm} gets {vector:#x}, which it cannot take, at {entered:?}");
-        }
-        let is_late = entry.wants_window && could_take && entry.inject.is_none();
-        assert!(!is_late, "VM {vm} can take an interrupt, and it is held back");
-        let is_fallen_through = self.is_halted() && entry.inject.is_none();
-        assert!(!is_fallen_through, "VM {vm} goes on after HLT without an event, at {entered:?}");
-    }
-
-    /// An expected interrupt that is due is counted against the entries until it comes.
-    fn check_promptness(&mut self, entry: &Entry) {
-        let Some((at, vector)) = self.cpu.expected_interrupt() else { return };
-        if entry.inject == Some(Injection::Interrupt(vector)) {
-            assert!(self.clock.basis() >= at || self.clock.now() >= at, "{vector:#x} comes early");
-            self.cpu.has_come();
-            self.overdue_entries = 0;
-        } else if self.clock.basis() >= at && self.is_flag_set {
-            self.overdue_entries += 1;
-            let overdue = self.overdue_entries;
-            assert!(overdue < MAX_ENTRIES_TO_INJECT, "VM {}: {vector:#x} is overdue", self.vm);
-        }
-    }
-
-    fn note_wait(&mut self, entered: Instant) {
-        let due = self.due_at.take();
-        let Some((exit, left_at)) = self.last else { return };
-        let is_after_in = matches!(exit.reason, ExitReason::PortIn { .. });
-        let since = if self.is_halted() {
-            let expected = self.cpu.expected_interrupt().map(|(at, _)| at);
-            match expected.into_iter().chain(due).min() {
-                Some(at) => at.max(left_at),
-                None => return,
-            }
-        } else {
-            left_at
-        };
-        let waits = &mut self.waits;
-        let longest =
-            if is_after_in { &mut waits.longest_after_in_ns } else { &mut waits.longest_ns };
-        *longest = (*longest).max(entered.ns_since(since));
-    }
-
-    fn take_reply(&mut self, reply: Reply) {
-        let awaits = std::mem::replace(&mut self.awaits, Awaits::Nothing);
-        let outcome = match (awaits, reply) {
-            (Awaits::Nothing, Reply::None) => return,
-            (Awaits::Value | Awaits::MsrValue, Reply::Value(value)) => Outcome::Value(value),
-            (Awaits::MsrValue | Awaits::MsrDone, Reply::GeneralProtection) => {
-                Outcome::GeneralProtection
-            }
-            (Awaits::MsrDone, Reply::None) => Outcome::Done,
-            (Awaits::Cpuid, Reply::Cpuid(result)) => Outcome::Cpuid(result),
-            (awaits, reply) => panic!("VM {} waits for {awaits:?} and gets {reply:?}", self.vm),
-        };
-        match (&mut self.parts, outcome) {
-            (Some(Parts::In { left, got, .. }), Outcome::Value(value)) => {
-                got.push(value as u8);
-                *left -= 1;
-                if *left == 0 {
-                    let got = std::mem::take(got);
-                    self.parts = None;
-                    self.finish(Outcome::Bytes(got));
-                }
-            }
-            (_, outcome) => self.finish(outcome),
-        }
     }
 
     /// The instruction at hand is done.
@@ -341,28 +241,19 @@ impl Guest {
             Instruction::Exit(reason) => return Some(self.leave_for(reason, was_shadowed)),
             Instruction::Halt => {
                 self.finish(Outcome::Done);
-                let exit = self.exit(ExitReason::Halt, true, true);
-                return Some(self.after_batch(exit));
+                return Some(self.exit(ExitReason::Halt, true, true));
             }
             Instruction::OutString { port, bytes } => {
                 self.parts = Some(Parts::Out { port, bytes: bytes.into() });
-                return Some(self.begin_string());
+                return Some(self.string_part(true));
             }
             Instruction::InString { port, count } => {
                 self.parts = Some(Parts::In { port, left: count, got: Vec::new() });
-                return Some(self.begin_string());
+                return Some(self.string_part(true));
             }
         }
         self.finish(Outcome::Done);
         None
-    }
-
-    /// Strings are not gathered behind a batch here: the batch goes first, as exits of their own.
-    fn begin_string(&mut self) -> Exit {
-        match self.batch.pop_front() {
-            Some(write) => self.exit(write, true, false),
-            None => self.string_part(true),
-        }
     }
 
     fn leave_for(&mut self, reason: ExitReason, was_shadowed: bool) -> Exit {
@@ -372,8 +263,7 @@ impl Guest {
         }
         // Hardware may still show the shadow of an STI before the instruction that left.
         let is_possible = !was_shadowed || self.random.flip();
-        let exit = self.exit(reason, true, is_possible);
-        self.after_batch(exit)
+        self.exit(reason, true, is_possible)
     }
 
     /// `exit`, or the first of the writes gathered before it.
@@ -394,23 +284,13 @@ impl Guest {
     }
 }
 
-/// What the next entry must bring after this exit.
-fn awaited(reason: &ExitReason) -> Awaits {
-    match reason {
-        ExitReason::PortIn { .. } | ExitReason::MmioRead { .. } => Awaits::Value,
-        ExitReason::MsrRead { .. } => Awaits::MsrValue,
-        ExitReason::MsrWrite { .. } => Awaits::MsrDone,
-        ExitReason::Cpuid { .. } => Awaits::Cpuid,
-        ExitReason::PortOut { .. } | ExitReason::MmioWrite { .. } => Awaits::Nothing,
-        ExitReason::Halt | ExitReason::Shutdown | ExitReason::Fault(_) => Awaits::Nothing,
-        ExitReason::InterruptWindow | ExitReason::Preempted => Awaits::Nothing,
-    }
-}
-
 impl VcpuBackend for Guest {
     fn enter(&mut self, entry: &Entry) -> Exit {
         let entered = self.clock.now();
         self.check_entry(entry, entered);
+        if self.last.is_some_and(|(exit, _)| is_access(&exit.reason)) {
+            self.cpu.was_handled(self.clock.handled_at(self.vm));
+        }
         self.take_reply(entry.reply);
         self.has_nmi |= entry.inject == Some(Injection::Nmi);
         let exit = match self.next_part() {
@@ -428,7 +308,8 @@ impl VcpuBackend for Guest {
                     Some(Injection::Interrupt(vector)) => self.inject(vector),
                     Some(Injection::Nmi) | None => {}
                 }
-                self.run(entry)
+                let exit = self.run(entry);
+                self.after_batch(exit)
             }
         };
         self.last = Some((exit, self.clock.now()));
@@ -439,4 +320,9 @@ impl VcpuBackend for Guest {
     fn registers(&mut self) -> CpuState {
         CpuState::default()
     }
+}
+
+/// The guest did something, rather than have it done to it.
+fn is_access(reason: &ExitReason) -> bool {
+    !matches!(reason, ExitReason::InterruptWindow | ExitReason::Preempted)
 }

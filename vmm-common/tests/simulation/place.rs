@@ -82,7 +82,7 @@ impl Clock {
         self.vms.borrow()[vm].guest_ns
     }
 
-    /// When the loop saw the last exit of `vm`: what the guest did takes effect at this moment.
+    /// When the loop saw the last exit of `vm`.
     pub fn handled_at(&self, vm: usize) -> Instant {
         self.vms.borrow()[vm].handled_at
     }
@@ -132,9 +132,8 @@ impl SimulatedHost {
     /// the guest to make room.
     pub fn next_key(&self) -> Option<Instant> {
         let now = self.clock.now();
-        let next = |keys: &VecDeque<(Instant, u8)>| {
-            keys.iter().map(|(at, _)| *at).find(|at| *at > now)
-        };
+        let next =
+            |keys: &VecDeque<(Instant, u8)>| keys.iter().map(|(at, _)| *at).find(|at| *at > now);
         self.typing.iter().filter_map(next).min()
     }
 }
