@@ -106,7 +106,11 @@ impl Bare {
 
 /// Both serial ports ready to send, with nothing received; all ones elsewhere.
 pub fn line_status_idle(port: u16) -> u8 {
-    if port & 7 == LINE_STATUS && matches!(port & !7, 0x3f8 | 0x2f8) { LINE_STATUS_IDLE } else { 0xff }
+    if port & 7 == LINE_STATUS && matches!(port & !7, 0x3f8 | 0x2f8) {
+        LINE_STATUS_IDLE
+    } else {
+        0xff
+    }
 }
 
 fn place(ram: &GuestMemoryMmap, boot: &Boot, image: &[u8]) -> Result<()> {

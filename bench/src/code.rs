@@ -35,8 +35,7 @@ pub fn port_writes(count: u32) -> Vec<u8> {
 /// `lines` lines of 64 bytes on COM1, one OUT a byte, then off.
 pub fn console_lines(lines: u32) -> Vec<u8> {
     // outer: mov al,'x'; mov bl,63; inner: out dx,al; dec bl; jnz inner; mov al,10; out dx,al
-    const BODY: [u8; 12] =
-        [0xb0, b'x', 0xb3, 63, 0xee, 0xfe, 0xcb, 0x75, 0xfb, 0xb0, b'\n', 0xee];
+    const BODY: [u8; 12] = [0xb0, b'x', 0xb3, 63, 0xee, 0xfe, 0xcb, 0x75, 0xfb, 0xb0, b'\n', 0xee];
     let mut code = load_port(0x3f8).to_vec();
     code.extend(load_count(lines));
     code.extend(BODY);
@@ -51,9 +50,8 @@ pub const POLLS: u32 = 32;
 /// `rounds` rounds of [`POLLS`] reads of COM2's line status and one scratch write, then off.
 pub fn line_polls(rounds: u32) -> Vec<u8> {
     // mov edx,0x2fd; mov bl,POLLS; poll: in al,dx; dec bl; jnz poll; mov dl,0xff; out dx,al
-    let body = [
-        0xba, 0xfd, 0x02, 0, 0, 0xb3, POLLS as u8, 0xec, 0xfe, 0xcb, 0x75, 0xfb, 0xb2, 0xff, 0xee,
-    ];
+    let body =
+        [0xba, 0xfd, 0x02, 0, 0, 0xb3, POLLS as u8, 0xec, 0xfe, 0xcb, 0x75, 0xfb, 0xb2, 0xff, 0xee];
     let mut code = load_count(rounds).to_vec();
     code.extend(body);
     code.extend(end_loop(body.len()));

@@ -90,7 +90,13 @@ pub fn console(core: u64) -> Result<Line> {
     };
     let costs = side_by_side(5, || marginal(LINES, ours), || marginal(LINES, floor))?;
     let scale = US / LINE_BYTES;
-    Ok(ratio("console output in bursts, CPU per byte / write(2) per byte", "us", scale, costs, 0.25))
+    Ok(ratio(
+        "console output in bursts, CPU per byte / write(2) per byte",
+        "us",
+        scale,
+        costs,
+        0.25,
+    ))
 }
 
 /// One byte there and back between two VMs.
@@ -172,7 +178,13 @@ pub fn hand_over(core: u64) -> Result<Line> {
     };
     let costs = side_by_side(7, || marginal(ROUNDS, ours), || marginal(ROUNDS, floor))?;
     let scale = US / (2.0 * HAND_OVERS);
-    Ok(ratio("handing the turn over / two pinned threads, futex, one KVM_RUN", "us", scale, costs, 1.3))
+    Ok(ratio(
+        "handing the turn over / two pinned threads, futex, one KVM_RUN",
+        "us",
+        scale,
+        costs,
+        1.3,
+    ))
 }
 
 /// What ending a slice costs a spinning guest.
@@ -181,7 +193,8 @@ pub fn preemption(core: u64) -> Result<Line> {
     const SPIN: &str = "1500";
     let loops_of_floor = |period_ns: Option<u64>| -> Result<f64> {
         let mut text = Vec::new();
-        let mut vm = Bare::new(guests::find("spin").expect("built in").bytes, BootKind::Auto, SPIN)?;
+        let mut vm =
+            Bare::new(guests::find("spin").expect("built in").bytes, BootKind::Auto, SPIN)?;
         let clock = vmm_kvm::sys::Clock::start();
         let flag = &raw mut vm.vcpu.get_kvm_run().immediate_exit;
         // SAFETY: the flag is this thread's vCPU's, which outlives the timer.

@@ -22,9 +22,7 @@ const LINES: [(&str, Measure); 12] = [
     ("two", |core, _| lines::shares(core, &[1, 1], 4)),
     ("weights", |core, _| lines::shares(core, &[1, 2, 4], 4)),
     ("many", |core, _| lines::shares(core, &[1; 32], 8)),
-    ("process", |_, workplace| {
-        Ok(vec![lines::start(workplace)?, lines::memory(workplace)?])
-    }),
+    ("process", |_, workplace| Ok(vec![lines::start(workplace)?, lines::memory(workplace)?])),
 ];
 
 fn one(line: Line) -> Vec<Line> {

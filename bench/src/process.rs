@@ -57,8 +57,7 @@ impl Workplace {
         for _ in 0..4 {
             children.push(spawn(self.program("floor")?.arg(&image))?);
         }
-        let memory = |child: &mut Child| read_lines(child, 1).map(|()| ());
-        let ready: Result<()> = children.iter_mut().try_for_each(memory);
+        let ready = children.iter_mut().try_for_each(|child| read_lines(child, 1));
         let sum: Result<f64> = ready.and_then(|()| children.iter().map(pss_kb).sum());
         for child in &mut children {
             child.kill()?;

@@ -88,10 +88,7 @@ const fn bits(positions: &[u32]) -> u32 {
 
 /// A guest's table, from what the host's processor (or its KVM) answers to `host(leaf, subleaf)`.
 #[must_use]
-pub fn table(
-    features: CpuidFeatures,
-    host: impl Fn(u32, u32) -> CpuidResult,
-) -> Vec<CpuidEntry> {
+pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) -> Vec<CpuidEntry> {
     let mut table = Vec::new();
     let mut row = |leaf, subleaf, result| table.push(CpuidEntry { leaf, subleaf, result });
     let vendor = host(0, 0);
@@ -125,9 +122,8 @@ pub fn table(
 /// What a guest with `table` gets from CPUID; zeros where the table has nothing.
 #[must_use]
 pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
-    let is_row = |row: &&CpuidEntry| {
-        row.leaf == leaf && row.subleaf.is_none_or(|of_row| of_row == subleaf)
-    };
+    let is_row =
+        |row: &&CpuidEntry| row.leaf == leaf && row.subleaf.is_none_or(|of_row| of_row == subleaf);
     table.iter().find(is_row).map(|row| row.result).unwrap_or_default()
 }
 
@@ -198,8 +194,7 @@ fn rates_leaf(tsc_hz: u64) -> CpuidResult {
 mod tests {
     use super::*;
 
-    const FEATURES: CpuidFeatures =
-        CpuidFeatures { has_local_apic: true, tsc_hz: 2_445_432_000 };
+    const FEATURES: CpuidFeatures = CpuidFeatures { has_local_apic: true, tsc_hz: 2_445_432_000 };
 
     fn everything(_: u32, _: u32) -> CpuidResult {
         CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 }

@@ -128,7 +128,9 @@ impl Machine {
     #[must_use]
     pub fn batchable_ports(&self) -> u8 {
         let is_batchable = |port: &Option<Port>| {
-            port.as_ref().is_some_and(|port| port.mode() != PortMode::Unconnected && !port.wants_every_write())
+            port.as_ref().is_some_and(|port| {
+                port.mode() != PortMode::Unconnected && !port.wants_every_write()
+            })
         };
         let bit = |(n, port)| u8::from(is_batchable(port)) << n;
         self.serial.iter().enumerate().map(bit).sum()

@@ -92,7 +92,8 @@ impl Scheduler {
             Share::Weight(weight) => {
                 let cycle_ns = u128::from(slice_ns) * u128::from(weighted);
                 let quantum = cycle_ns * u128::from(weight) / u128::from(weights.max(1));
-                let quantum_ns = u64::try_from(quantum).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
+                let quantum_ns =
+                    u64::try_from(quantum).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
                 Account::Weight { quantum_ns, credit_ns: 0 }
             }
             Share::Budget { run_ns, period_ns } => Account::Budget {
@@ -102,11 +103,8 @@ impl Scheduler {
                 period_end: Instant::ZERO,
             },
         };
-        let entity = |share| Entity {
-            state: State::Runnable,
-            account: account(share),
-            has_yielded: false,
-        };
+        let entity =
+            |share| Entity { state: State::Runnable, account: account(share), has_yielded: false };
         let entities: Vec<Entity> = shares.iter().map(entity).collect();
         Self { turn: entities.len().saturating_sub(1), entities, is_turn_open: false }
     }

@@ -1,8 +1,10 @@
 //! The seed's `config.bin`: 4096 bytes of little-endian u64s, the number of VMs and then six words
 //! for each, in the order of the YAML keys. The rest is zero.
 
+use crate::plan::{
+    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+};
 use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS};
-use crate::plan::{BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;

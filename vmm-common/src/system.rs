@@ -218,7 +218,9 @@ impl System {
             ExitReason::PortOut { port, size, value } => {
                 match machine.port_write(port, size, value, now) {
                     None => return self.after_port_access(vm, port, guest_ns, now, host),
-                    Some(devices::power::Ending::PowerOff { status }) => Ending::PowerOff { status },
+                    Some(devices::power::Ending::PowerOff { status }) => {
+                        Ending::PowerOff { status }
+                    }
                     Some(devices::power::Ending::Reset) => Ending::Reset,
                 }
             }

@@ -167,7 +167,9 @@ impl Ending {
         match self {
             Self::PowerOff { status } => *status == 0,
             Self::Reset => true,
-            Self::TripleFault | Self::HaltedForever | Self::Fault(_) | Self::Stopped { .. } => false,
+            Self::TripleFault | Self::HaltedForever | Self::Fault(_) | Self::Stopped { .. } => {
+                false
+            }
         }
     }
 

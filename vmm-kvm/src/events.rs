@@ -2,7 +2,7 @@
 //! turns and waited on while no VM can run; no thread of its own.
 
 use anyhow::{Context, Result};
-use event_manager::{EventManager, EventOps, Events, EventSet, MutEventSubscriber, SubscriberOps};
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -120,10 +120,8 @@ impl Sources {
                 false
             }
             Err(error) => {
-                let is_passing = matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                );
+                let is_passing =
+                    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
                 // A terminal that went away reads as an error: no more keys.
                 if !is_passing {
                     self.stdin = None;

@@ -49,7 +49,9 @@ pub fn open() -> Result<Kvm> {
     }
     for (capability, purpose) in NEEDED {
         if !kvm.check_extension(capability) {
-            bail!("this kernel's KVM lacks {capability:?}, needed for {purpose}: Linux 5.10 has it");
+            bail!(
+                "this kernel's KVM lacks {capability:?}, needed for {purpose}: Linux 5.10 has it"
+            );
         }
     }
     Ok(kvm)

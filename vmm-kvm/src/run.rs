@@ -134,8 +134,7 @@ fn make_vm(
     let fd = kvm::create_vm(kvm, &ram)?;
     let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
     let tsc = vcpu.tsc_clock()?;
-    let features =
-        CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };
+    let features = CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };
     let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
     vcpu.set_cpuid(&table)?;
     let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

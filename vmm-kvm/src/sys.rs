@@ -108,9 +108,7 @@ unsafe extern "C" fn forget_object(
         // SAFETY: these pages are mapped from a file without write permission, and no relocation
         // was written to them (text relocations do not exist here), so the file has what they hold.
         // Where it is another kind of mapping (the vDSO) the call fails and nothing happens.
-        unsafe {
-            libc::madvise(first as *mut _, (end - first) as usize, libc::MADV_DONTNEED)
-        };
+        unsafe { libc::madvise(first as *mut _, (end - first) as usize, libc::MADV_DONTNEED) };
     }
     0
 }
@@ -221,9 +219,8 @@ impl ThreadTimer {
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut id = MaybeUninit::<libc::timer_t>::uninit();
         // SAFETY: both pointers are to values of ours that outlive the call.
-        let result = unsafe {
-            libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, id.as_mut_ptr())
-        };
+        let result =
+            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, id.as_mut_ptr()) };
         if result != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -268,9 +265,8 @@ impl ThreadTimer {
         };
         let setting = libc::itimerspec { it_interval: zero, it_value: at };
         // SAFETY: the id is of a timer that exists until `drop`; the setting is ours.
-        let result = unsafe {
-            libc::timer_settime(self.id, libc::TIMER_ABSTIME, &setting, ptr::null_mut())
-        };
+        let result =
+            unsafe { libc::timer_settime(self.id, libc::TIMER_ABSTIME, &setting, ptr::null_mut()) };
         debug_assert_eq!(result, 0, "the timer exists and the moment is well-formed");
     }
 }

@@ -9,6 +9,7 @@ mod basics;
 mod compute;
 mod cyclictest;
 mod faults;
+mod input;
 mod link;
 #[path = "../../common/memory.rs"]
 mod memory;
@@ -42,6 +43,7 @@ static PROGRAMS: &[Program] = &[
         "[N] [quiet] latency of N sleeps of 1 ms, as a histogram",
         cyclictest::run,
     ),
+    program("count_input", "[N] read N bytes and print their checksum", input::count_input),
     program("echo", "[words] print them", basics::echo),
     program("exec_simple", "replace this program by echo", processes::exec_simple),
     program("forktest", "several children by fork, waited for", processes::forktest),

@@ -26,14 +26,14 @@ const X2APIC_LAST: u32 = 0x8ff;
 /// Reads that unmodified kernels do not guard, and what a machine without the feature answers.
 /// Writes to these are ignored.
 const CONSTANT_MSRS: [(u32, u64); 8] = [
-    (0x17, 0),             // IA32_PLATFORM_ID
-    (0x8b, 0),             // IA32_BIOS_SIGN_ID: no microcode update
-    (0xfe, 0),             // IA32_MTRRCAP: no variable ranges
-    (0x1a0, 1),            // IA32_MISC_ENABLE: fast strings
-    (0x2ff, 0),            // IA32_MTRR_DEF_TYPE: MTRRs disabled
-    (0xc001_0010, 0),      // AMD SYSCFG
+    (0x17, 0),              // IA32_PLATFORM_ID
+    (0x8b, 0),              // IA32_BIOS_SIGN_ID: no microcode update
+    (0xfe, 0),              // IA32_MTRRCAP: no variable ranges
+    (0x1a0, 1),             // IA32_MISC_ENABLE: fast strings
+    (0x2ff, 0),             // IA32_MTRR_DEF_TYPE: MTRRs disabled
+    (0xc001_0010, 0),       // AMD SYSCFG
     (0xc001_0015, 1 << 24), // AMD HWCR: TSC runs at P0 frequency
-    (0xc001_0055, 0),      // AMD interrupt pending message
+    (0xc001_0055, 0),       // AMD interrupt pending message
 ];
 
 impl Machine {

@@ -62,7 +62,13 @@ impl Machine {
     }
 
     /// OUT of 1, 2 or 4 bytes; the VM's end, if this was it.
-    pub fn port_write(&mut self, port: u16, size: Size, value: u32, now: Instant) -> Option<Ending> {
+    pub fn port_write(
+        &mut self,
+        port: u16,
+        size: Size,
+        value: u32,
+        now: Instant,
+    ) -> Option<Ending> {
         if let Owner::Power = Owner::of(port) {
             return self.power.write(port, size, value);
         }
@@ -78,7 +84,12 @@ impl Machine {
         match Owner::of(port) {
             Owner::Serial(..) => self.sample_serial_pins(),
             // The upper bytes of a wide access may reach any device.
-            Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power | Owner::Nobody => {
+            Owner::Pic
+            | Owner::Pit
+            | Owner::Keyboard
+            | Owner::Rtc
+            | Owner::Power
+            | Owner::Nobody => {
                 self.after_access(now);
             }
         }

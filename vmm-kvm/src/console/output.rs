@@ -49,7 +49,8 @@ impl Output {
         let is_terminal = to.is_terminal();
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
         let vm = |(index, name): (usize, &&str)| {
-            let log = log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
+            let log =
+                log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
             let colour = COLOURS[index % COLOURS.len()];
             let prefix = match is_terminal {
                 true => format!("\x1b[{colour}m{name:width$} |\x1b[0m "),
@@ -104,7 +105,9 @@ impl Output {
     /// Writes what the reader takes without waiting. On a terminal the unfinished line of VM
     /// `focus`, its prompt perhaps, is shown too.
     pub fn flush(&mut self, focus: Option<usize>) {
-        if self.is_terminal && let Some(vm) = focus {
+        if self.is_terminal
+            && let Some(vm) = focus
+        {
             self.show_unfinished(vm);
         }
         let mut written = 0;

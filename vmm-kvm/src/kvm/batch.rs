@@ -46,7 +46,8 @@ impl Batch {
             if self.active & bit != 0 && allowed & bit == 0 {
                 self.active &= !bit;
                 self.writes[port] = 0;
-                let result = self.vm.unregister_coalesced_mmio(IoEventAddress::Pio(address.into()), 1);
+                let result =
+                    self.vm.unregister_coalesced_mmio(IoEventAddress::Pio(address.into()), 1);
                 debug_assert!(result.is_ok(), "it was registered");
             }
         }

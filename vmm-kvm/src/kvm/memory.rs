@@ -3,9 +3,7 @@
 use anyhow::{Context, Result, anyhow};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_common::boot::{Boot, Piece};
 
 /// RAM of one VM, from guest physical address 0.
@@ -25,7 +23,9 @@ impl GuestRam {
     pub fn place(&self, boot: &Boot, kernel: &[u8]) -> Result<()> {
         for piece in &boot.pieces {
             let (address, bytes) = match piece {
-                Piece::Kernel { address, offset, len } => (address, &kernel[*offset..*offset + *len]),
+                Piece::Kernel { address, offset, len } => {
+                    (address, &kernel[*offset..*offset + *len])
+                }
                 Piece::Bytes { address, bytes } => (address, &bytes[..]),
             };
             self.0

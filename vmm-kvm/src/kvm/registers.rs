@@ -28,7 +28,24 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
         state.general;
     let (rip, rflags) = (state.rip, state.rflags);
     let general = kvm_regs {
-        rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags,
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rsp,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip,
+        rflags,
     };
     vcpu.set_regs(&general).context("KVM_SET_REGS")
 }

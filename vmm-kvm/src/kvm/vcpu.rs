@@ -42,7 +42,10 @@ enum Pending {
     /// Batched writes come first; then what the guest was left for.
     Exit,
     /// Accesses of a string from this one on.
-    String { string: PortString, next: u32 },
+    String {
+        string: PortString,
+        next: u32,
+    },
 }
 
 impl PreparedVcpu {
@@ -208,8 +211,7 @@ impl KvmVcpu {
             }
         }
         let run = self.fd.get_kvm_run();
-        let is_msr =
-            matches!(run.exit_reason, kvm::KVM_EXIT_X86_RDMSR | kvm::KVM_EXIT_X86_WRMSR);
+        let is_msr = matches!(run.exit_reason, kvm::KVM_EXIT_X86_RDMSR | kvm::KVM_EXIT_X86_WRMSR);
         match reply {
             Reply::Value(value) if is_msr => run_page::set_msr_answer(run, Some(value)),
             Reply::Value(value) => run_page::set_mmio_data(run, value.to_le_bytes()),

@@ -1,0 +1,140 @@
+//! `boot::place` on random, plausible and mutated images.
+
+use crate::runner::check;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vmm_common::boot::{Piece, place};
+use vmm_common::plan::BootKind;
+
+const KINDS: [BootKind; 3] = [BootKind::Auto, BootKind::Multiboot, BootKind::Flat];
+const MULTIBOOT_MAGIC: u32 = 0x1bad_b002;
+
+/// Addresses as headers have them: plausible ones, edges, anything.
+fn address() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        4 => 0x8000_u32..0x2_0000,
+        4 => 0x10_0000_u32..0x20_0000,
+        1 => Just(0),
+        1 => Just(u32::MAX),
+        1 => any::<u32>(),
+    ]
+}
+
+fn ram_bytes() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => (0_u64..0x1000).prop_map(|pages| pages * 0x1000),
+        1 => any::<u64>(),
+        1 => Just(0),
+    ]
+}
+
+/// A multiboot header somewhere in an image, with or without address fields.
+fn multiboot_image() -> impl Strategy<Value = Vec<u8>> {
+    let flags = prop_oneof![Just(1_u32 << 16), Just(0), Just(3), any::<u32>()];
+    let header = (flags, [address(), address(), address(), address(), address()]);
+    (0_usize..0x900, header, 0_usize..0x3000).prop_map(|(word, (flags, fields), len)| {
+        let mut image = vec![0x90; (word * 4 + 12).max(len)];
+        let checksum = 0_u32.wrapping_sub(MULTIBOOT_MAGIC.wrapping_add(flags));
+        let words = [MULTIBOOT_MAGIC, flags, checksum].into_iter().chain(fields);
+        for (index, value) in words.enumerate() {
+            let at = word * 4 + index * 4;
+            if let Some(bytes) = image.get_mut(at..at + 4) {
+                bytes.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        image
+    })
+}
+
+/// A 32-bit ELF file with a multiboot header and random program headers.
+fn elf_image() -> impl Strategy<Value = Vec<u8>> {
+    let header =
+        (0_u32..3, prop_oneof![0_u32..0x2000, any::<u32>()], address(), address(), address());
+    (vec(header, 0..4), any::<u16>(), 0_usize..0x2000).prop_map(|(headers, odd, len)| {
+        let mut image = vec![0; 0x200 + len];
+        image[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1]);
+        image[28..32].copy_from_slice(&0x40_u32.to_le_bytes());
+        let (entry_bytes, entries) =
+            if odd % 8 == 0 { (odd, odd) } else { (32, headers.len() as u16) };
+        image[42..44].copy_from_slice(&entry_bytes.to_le_bytes());
+        image[44..46].copy_from_slice(&entries.to_le_bytes());
+        for (index, (kind, offset, address, file, memory)) in headers.into_iter().enumerate() {
+            let words = [kind, offset, 0, address, file % 0x2000, memory % 0x10_0000];
+            for (field, value) in words.into_iter().enumerate() {
+                let at = 0x40 + index * 32 + field * 4;
+                image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        let words = [MULTIBOOT_MAGIC, 0, 0_u32.wrapping_sub(MULTIBOOT_MAGIC)];
+        for (index, value) in words.into_iter().enumerate() {
+            image[0x100 + index * 4..0x104 + index * 4].copy_from_slice(&value.to_le_bytes());
+        }
+        image
+    })
+}
+
+fn image() -> impl Strategy<Value = Vec<u8>> {
+    let base = prop_oneof![
+        vec(any::<u8>(), 0..100),
+        multiboot_image(),
+        multiboot_image(),
+        elf_image(),
+        elf_image(),
+    ];
+    let mutations = prop_oneof![2 => Just(Vec::new()), 1 => vec((any::<u16>(), any::<u8>()), 1..6)];
+    (base, mutations).prop_map(|(mut image, mutations)| {
+        for (at, value) in mutations {
+            let len = image.len().max(1);
+            if let Some(byte) = image.get_mut(usize::from(at) % len) {
+                *byte = value;
+            }
+        }
+        image
+    })
+}
+
+#[test]
+fn whatever_is_placed_lies_in_the_image_and_in_ram_and_nothing_overlaps_the_information() {
+    let bios = prop_oneof![Just(None), vec(any::<u8>(), 0..0x9000).prop_map(Some)];
+    let input = (0_usize..3, image(), bios, "[ -~]{0,60}", ram_bytes());
+    check(4_000, input, |(kind, image, bios, cmdline, ram_bytes)| {
+        let Ok(boot) = place(KINDS[kind], &image, bios.as_deref(), &cmdline, ram_bytes) else {
+            return;
+        };
+        let mut made = Vec::new();
+        let mut loaded = Vec::new();
+        for piece in &boot.pieces {
+            let (address, len) = match piece {
+                Piece::Kernel { address, offset, len } => {
+                    assert!(offset + len <= image.len(), "{piece:?} of {}", image.len());
+                    loaded.push((*address, address + *len as u64));
+                    (*address, *len)
+                }
+                Piece::Bytes { address, bytes } => {
+                    made.push((*address, address + bytes.len() as u64));
+                    (*address, bytes.len())
+                }
+            };
+            let end = address.checked_add(len as u64).expect("the end is an address");
+            assert!(end <= ram_bytes, "{address:#x} to {end:#x} in {ram_bytes:#x}");
+        }
+        for (made, loaded) in made.iter().flat_map(|made| loaded.iter().map(move |l| (made, l))) {
+            let is_apart = made.1 <= loaded.0 || loaded.1 <= made.0 || loaded.0 == loaded.1;
+            assert!(is_apart, "{made:x?} lies on the kernel at {loaded:x?}");
+        }
+    });
+}
+
+#[test]
+fn every_way_of_placing_succeeds_on_some_of_these_images() {
+    use std::cell::Cell;
+    let placed = [const { Cell::new(0) }; 2];
+    check(500, (image(), Just(0x100_0000_u64)), |(image, ram_bytes)| {
+        if let Ok(boot) = place(BootKind::Multiboot, &image, None, "", ram_bytes) {
+            let is_elf = usize::from(image.starts_with(b"\x7fELF"));
+            placed[is_elf].set(placed[is_elf].get() + 1);
+            assert!(!boot.pieces.is_empty());
+        }
+    });
+    assert!(placed.iter().all(|count| count.get() > 10), "{placed:?}: the strategy is too wild");
+}

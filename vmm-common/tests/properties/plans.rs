@@ -1,0 +1,110 @@
+//! `plan::check` and what is computed from a plan, for plans that nobody would write.
+
+use crate::runner::check;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use vmm_common::Instant;
+use vmm_common::plan::{
+    BootKind, BootPlan, DeviceSet, ImageSource, Limits, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+    check as check_plan,
+};
+use vmm_common::scheduler::{Next, Scheduler};
+
+/// Numbers that people write, edges, anything.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0_u64..5,
+        Just(5_000_000),
+        (1_u64..1 << 20).prop_map(|pages| pages << 12),
+        Just(u64::MAX),
+        any::<u64>()
+    ]
+}
+
+pub fn share() -> impl Strategy<Value = Share> {
+    prop_oneof![
+        2 => (1_u32..10).prop_map(Share::Weight),
+        1 => prop_oneof![Just(0), Just(u32::MAX), any::<u32>()].prop_map(Share::Weight),
+        2 => (number(), number()).prop_map(|(run_ns, period_ns)| Share::Budget { run_ns, period_ns }),
+    ]
+}
+
+fn serial() -> impl Strategy<Value = SerialPlan> {
+    prop_oneof![
+        Just(SerialPlan::Absent),
+        Just(SerialPlan::Unconnected),
+        Just(SerialPlan::Console),
+        (0_usize..4).prop_map(SerialPlan::Link),
+        (0_usize..4).prop_map(SerialPlan::Switched),
+        any::<usize>().prop_map(SerialPlan::Link),
+    ]
+}
+
+fn vm() -> impl Strategy<Value = VmPlan> {
+    let numbers = (number(), number(), number());
+    let ports = [serial(), serial(), serial(), serial()];
+    let texts = ("\\PC{0,40}", prop_oneof!["[a-z]{0,9}", "\\PC{0,5000}"]);
+    (numbers, share(), ports, texts, any::<bool>()).prop_map(
+        |((id, memory_bytes, vcpu_count), share, serial, (name, cmdline), has_keyboard)| VmPlan {
+            id,
+            name,
+            memory_bytes,
+            vcpu_count,
+            devices: DeviceSet { has_io_apic: true, has_hpet: false, has_local_apic: true },
+            boot: BootPlan {
+                kernel: ImageSource::Builtin(String::from("os")),
+                kind: BootKind::Auto,
+                bios: None,
+            },
+            cmdline,
+            share,
+            serial,
+            has_keyboard,
+        },
+    )
+}
+
+pub fn plan() -> impl Strategy<Value = Plan> {
+    let baud = option::of(prop_oneof![Just(0_u32), Just(9600), any::<u32>()]);
+    let link = ("[a-z]{0,3}", baud, any::<bool>()).prop_map(|(name, baud, is_lossy)| LinkPlan {
+        name,
+        baud,
+        is_lossy,
+        tap: None,
+    });
+    (number(), option::of(number()), vec(vm(), 0..70), vec(link, 0..4))
+        .prop_map(|(slice_ns, core, vms, links)| Plan { slice_ns, core, vms, links })
+}
+
+#[test]
+fn check_finds_problems_in_any_plan_and_names_what_is_allowed() {
+    check(300, (plan(), number(), number()), |(plan, host_memory_bytes, min_slice_ns)| {
+        let limits = Limits { host_memory_bytes, min_slice_ns, cores: vec![0, 3] };
+        for problem in check_plan(&plan, &limits) {
+            assert!(problem.message.contains("allowed"), "{problem:?}");
+        }
+        for vm in 0..plan.vms.len() {
+            plan.entitled_ppm(vm);
+        }
+    });
+}
+
+#[test]
+fn a_scheduler_takes_any_shares() {
+    check(500, (vec(share(), 1..8), number(), vec(number(), 1..30)), |(shares, slice, times)| {
+        let mut scheduler = Scheduler::new(&shares, slice);
+        let mut now = Instant::ZERO;
+        for time in times {
+            match scheduler.next(now) {
+                Next::Run { vcpu, until } => {
+                    assert!(until > now || now == Instant::FAR_FUTURE);
+                    scheduler.ran(vcpu, time);
+                    now = now.after_ns(time);
+                }
+                Next::Idle { until } => now = until.max(now.after_ns(1)),
+                Next::Done => panic!("nobody has finished"),
+            }
+        }
+    });
+}

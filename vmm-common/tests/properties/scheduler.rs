@@ -1,0 +1,230 @@
+//! The scheduler under any sequence of events, against a model that only knows what it promises.
+
+use crate::runner::check;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vmm_common::Instant;
+use vmm_common::plan::Share;
+use vmm_common::scheduler::{Next, Scheduler};
+
+const MS: u64 = 1_000_000;
+const SLICE_NS: u64 = 5 * MS;
+/// Less than the smallest quantum that `share` allows.
+const MAX_OVERRUN_NS: u64 = 100_000;
+
+/// How a turn goes, and what happens besides.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// It runs to the end and a little more.
+    SliceOver {
+        overrun_ns: u64,
+    },
+    /// It halts after a part of its time, until then.
+    Halts {
+        percent: u64,
+        for_ns: u64,
+    },
+    /// It yields after a part of its time.
+    Yields {
+        percent: u64,
+    },
+    Finishes,
+    /// Nobody's turn: somebody is woken, as by a byte.
+    Woken(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..MAX_OVERRUN_NS).prop_map(|overrun_ns| Step::SliceOver { overrun_ns }),
+        4 => (0_u64..100, prop_oneof![0..20 * MS, Just(u64::MAX)])
+            .prop_map(|(percent, for_ns)| Step::Halts { percent, for_ns }),
+        3 => (0_u64..100).prop_map(|percent| Step::Yields { percent }),
+        4 => (0_usize..6).prop_map(Step::Woken),
+        1 => Just(Step::Finishes),
+    ]
+}
+
+fn weights() -> impl Strategy<Value = Vec<Share>> {
+    vec((1_u32..8).prop_map(Share::Weight), 1..6)
+}
+
+fn mixed() -> impl Strategy<Value = Vec<Share>> {
+    let budget = (1_u64..5, 5_u64..20)
+        .prop_map(|(run, period)| Share::Budget { run_ns: run * MS, period_ns: period * MS });
+    vec(prop_oneof![(1_u32..8).prop_map(Share::Weight), budget], 1..6)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Runnable,
+    Halted(Instant),
+    Finished,
+}
+
+/// A core that runs whom the scheduler names, and remembers who could have run.
+struct Model {
+    scheduler: Scheduler,
+    shares: Vec<Share>,
+    states: Vec<State>,
+    now: Instant,
+    /// Core time that went to others while it was ready, ns.
+    passed_over_ns: Vec<u64>,
+    /// Core time in its current period, by which a budget is held.
+    period: Vec<(u64, u64)>,
+}
+
+impl Model {
+    fn new(shares: Vec<Share>) -> Self {
+        let count = shares.len();
+        Self {
+            scheduler: Scheduler::new(&shares, SLICE_NS),
+            states: vec![State::Runnable; count],
+            now: Instant::ZERO,
+            passed_over_ns: vec![0; count],
+            period: vec![(0, 0); count],
+            shares,
+        }
+    }
+
+    fn play(&mut self, steps: &[Step]) {
+        for step in steps {
+            if let Step::Woken(vcpu) = *step {
+                self.wake(vcpu % self.states.len());
+                continue;
+            }
+            self.wake_due();
+            let next = self.scheduler.next(self.now);
+            match next {
+                Next::Run { vcpu, until } => self.run(vcpu, until, *step),
+                Next::Idle { until } => self.idle(until),
+                Next::Done => {
+                    assert!(self.states.iter().all(|state| *state == State::Finished));
+                    return;
+                }
+            }
+            self.now = self.now.after_ns(50);
+        }
+    }
+
+    fn wake(&mut self, vcpu: usize) {
+        self.scheduler.woken(vcpu);
+        if let State::Halted(_) = self.states[vcpu] {
+            self.states[vcpu] = State::Runnable;
+        }
+    }
+
+    fn wake_due(&mut self) {
+        for state in &mut self.states {
+            if matches!(*state, State::Halted(until) if until <= self.now) {
+                *state = State::Runnable;
+            }
+        }
+    }
+
+    fn run(&mut self, vcpu: usize, until: Instant, step: Step) {
+        assert_eq!(self.states[vcpu], State::Runnable, "{vcpu} cannot run");
+        assert!(until > self.now, "a turn of no length");
+        assert!(self.may_run(vcpu), "{vcpu} has used up its budget");
+        let whole_ns = until.ns_since(self.now);
+        let ran_ns = match step {
+            Step::SliceOver { overrun_ns } => whole_ns + overrun_ns,
+            Step::Halts { percent, .. } | Step::Yields { percent } => whole_ns * percent / 100,
+            Step::Finishes | Step::Woken(_) => 0,
+        };
+        self.charge(vcpu, ran_ns);
+        self.now = self.now.after_ns(ran_ns);
+        self.scheduler.ran(vcpu, ran_ns);
+        self.passed_over_ns[vcpu] = 0;
+        match step {
+            Step::SliceOver { .. } | Step::Woken(_) => {}
+            Step::Halts { for_ns, .. } => {
+                let until = self.now.after_ns(for_ns);
+                self.scheduler.halted(vcpu, until);
+                self.states[vcpu] = State::Halted(until);
+            }
+            Step::Yields { .. } => self.scheduler.yielded(vcpu),
+            Step::Finishes => {
+                self.scheduler.finished(vcpu);
+                self.states[vcpu] = State::Finished;
+            }
+        }
+        for (other, state) in self.states.iter().enumerate() {
+            let waits = other != vcpu && *state == State::Runnable;
+            let passed_over = &mut self.passed_over_ns[other];
+            *passed_over = if waits { *passed_over + ran_ns } else { 0 };
+        }
+    }
+
+    fn idle(&mut self, until: Instant) {
+        assert!(until > self.now, "idle for no time");
+        for vcpu in 0..self.states.len() {
+            let could_run = self.states[vcpu] == State::Runnable && self.may_run(vcpu);
+            assert!(!could_run, "{vcpu} could run and the core idles");
+        }
+        // Whoever halts for good would be woken by somebody; else time passes.
+        let wakes = until.min(self.now.after_ns(20 * MS));
+        self.now = wakes;
+    }
+
+    fn charge(&mut self, vcpu: usize, ran_ns: u64) {
+        if let Share::Budget { period_ns, .. } = self.shares[vcpu] {
+            let number = self.now.as_ns() / period_ns;
+            let (period, used_ns) = &mut self.period[vcpu];
+            *used_ns = if *period == number { *used_ns + ran_ns } else { ran_ns };
+            *period = number;
+        }
+    }
+
+    fn may_run(&self, vcpu: usize) -> bool {
+        let Share::Budget { run_ns, period_ns } = self.shares[vcpu] else { return true };
+        let (period, used_ns) = self.period[vcpu];
+        period != self.now.as_ns() / period_ns || used_ns < run_ns
+    }
+
+    /// Every other's quantum once, each with an overrun.
+    fn longest_wait_ns(&self, vcpu: usize) -> u64 {
+        let weight = |share: &Share| match share {
+            Share::Weight(weight) => u64::from(*weight),
+            Share::Budget { .. } => panic!("only weights bound a wait like this"),
+        };
+        let sum: u64 = self.shares.iter().map(weight).sum();
+        let count = self.shares.len() as u64;
+        let others = sum - weight(&self.shares[vcpu]);
+        SLICE_NS * count * others / sum + count * (MAX_OVERRUN_NS + 1)
+    }
+}
+
+#[test]
+fn only_who_can_run_is_run_and_nobody_idles_who_could() {
+    check(1_000, (mixed(), vec(step(), 1..120)), |(shares, steps)| {
+        Model::new(shares).play(&steps);
+    });
+}
+
+#[test]
+fn nobody_who_is_ready_waits_longer_than_for_the_others_quanta() {
+    check(1_000, (weights(), vec(step(), 1..120)), |(shares, steps)| {
+        let mut model = Model::new(shares);
+        for step in steps {
+            model.play(&[step]);
+            for (vcpu, passed_over_ns) in model.passed_over_ns.iter().enumerate() {
+                let bound_ns = model.longest_wait_ns(vcpu);
+                assert!(*passed_over_ns <= bound_ns, "{vcpu}: {passed_over_ns} of {bound_ns}");
+            }
+        }
+    });
+}
+
+#[test]
+fn after_an_overrun_of_any_length_somebody_runs_at_once() {
+    check(300, (weights(), any::<u64>()), |(shares, overrun_ns)| {
+        let mut scheduler = Scheduler::new(&shares, SLICE_NS);
+        for _ in 0..3 {
+            for _ in 0..shares.len() {
+                let next = scheduler.next(Instant::ZERO);
+                let Next::Run { vcpu, .. } = next else { panic!("{next:?}, and all could run") };
+                scheduler.ran(vcpu, overrun_ns);
+            }
+        }
+    });
+}
