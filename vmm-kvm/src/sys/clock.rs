@@ -1,0 +1,32 @@
+//! The one clock that all times are of.
+
+use std::mem::MaybeUninit;
+use vmm_common::Instant;
+
+/// CLOCK_MONOTONIC, counted from the moment the clock was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub(super) origin_ns: u64,
+}
+
+impl Clock {
+    /// A clock that shows zero now.
+    pub fn start() -> Self {
+        Self { origin_ns: monotonic_ns() }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Instant {
+        Instant::from_ns(monotonic_ns() - self.origin_ns)
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the pointer is to a timespec of ours, which the call fills.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr()) };
+    assert_eq!(result, 0, "every Linux has CLOCK_MONOTONIC");
+    // SAFETY: the call succeeded, so it has written the whole timespec.
+    let time = unsafe { time.assume_init() };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,62 @@
+//! Files that are not files: signals, standard input and output, the terminal.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, FromRawFd, RawFd};
+use std::ptr;
+
+/// Blocks `signals` in this thread and those it starts; they are read from the file instead.
+pub fn signal_file(signals: &[libc::c_int]) -> io::Result<File> {
+    let set = vmm_sys_util::signal::create_sigset(signals).map_err(io::Error::from)?;
+    // SAFETY: the set is initialised and ours; the old mask is not asked for.
+    let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) };
+    if result != 0 {
+        return Err(io::Error::from_raw_os_error(result));
+    }
+    // SAFETY: the set is initialised and ours.
+    let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Standard input without the standard library's buffer, in which keys would wait unseen by epoll.
+pub fn stdin() -> io::Result<File> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Standard output without the standard library's buffer: what is written is written.
+pub fn stdout() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Whether a write to `fd` would not wait; waits for that itself, up to `timeout_ms`.
+pub fn is_writable(fd: RawFd, timeout_ms: libc::c_int) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pointer is to one pollfd of ours.
+    let ready = unsafe { libc::poll(&mut poll, 1, timeout_ms) };
+    // An error or a closed reader shows when it is written to.
+    ready > 0
+}
+
+/// The settings of a terminal.
+pub fn terminal_settings(fd: RawFd) -> io::Result<libc::termios> {
+    let mut settings = MaybeUninit::uninit();
+    // SAFETY: the pointer is to a termios of ours, which the call fills.
+    let result = unsafe { libc::tcgetattr(fd, settings.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has written the whole structure.
+    Ok(unsafe { settings.assume_init() })
+}
+
+/// Changes the settings of a terminal now.
+pub fn set_terminal_settings(fd: RawFd, settings: &libc::termios) -> io::Result<()> {
+    // SAFETY: the pointer is to settings that the caller holds.
+    let result = unsafe { libc::tcsetattr(fd, libc::TCSANOW, settings) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
