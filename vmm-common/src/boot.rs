@@ -56,6 +56,13 @@ pub enum BootError {
         /// What is wrong.
         why: &'static str,
     },
+    /// It would lie where the multiboot information lies.
+    OnInformation {
+        /// Where that begins.
+        begin: u64,
+        /// The first address behind it.
+        end: u64,
+    },
     /// It does not fit into the machine's memory.
     TooLarge {
         /// First address beyond the image, once placed.
@@ -74,6 +81,11 @@ impl fmt::Display for BootError {
             }
             Self::BadAddresses { why } => write!(f, "the multiboot header is wrong: {why}"),
             Self::BadElf { why } => write!(f, "the ELF file cannot be loaded: {why}"),
+            Self::OnInformation { begin, end } => write!(
+                f,
+                "the image overlaps the multiboot information at {begin:#x} to {end:#x}; allowed: \
+                an image elsewhere"
+            ),
             Self::TooLarge { end, ram_bytes } => write!(
                 f,
                 "the image ends at {end:#x}, memory at {ram_bytes:#x}; allowed: an image that fits"

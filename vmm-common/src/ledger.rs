@@ -50,8 +50,10 @@ pub struct VmAccount {
     pub lifetime_ns: u64,
     /// The longest time it could have run but had to wait, ns.
     pub longest_blackout_ns: u64,
-    /// Core time it got while everybody was runnable, ns: what its share is measured on.
+    /// Core time it got in stretches in which every VM had work, ns: what its share is measured on.
     pub contended_ns: u64,
+    /// The same, in the stretch that is not over yet.
+    stretch_ns: u64,
     /// Turns it had.
     pub turns: u64,
     /// Times the guest was left, by [`ExitReason::kind`].
@@ -75,17 +77,22 @@ pub struct Ledger {
     pub idle_ns: u64,
     /// Handovers from one VM to another.
     pub switches: u64,
-    /// Core time in which every VM could have run, ns: what shares are measured on.
+    /// Core time in stretches in which every VM had work, ns: what shares are measured on.
     pub contended_ns: u64,
+    /// The same, in the stretch that is not over yet.
+    stretch_ns: u64,
+    /// A stretch shorter than this says nothing about shares, ns.
+    min_stretch_ns: u64,
     activity: Activity,
     since: Instant,
     started: Instant,
 }
 
 impl Ledger {
-    /// Accounts for `vms` VMs, all waiting, and a core that is choosing.
+    /// Accounts for `vms` VMs, all waiting, and a core that is choosing. Shares are measured on
+    /// stretches of at least `min_stretch_ns` in which every VM had work without a pause.
     #[must_use]
-    pub fn new(vms: usize, now: Instant) -> Self {
+    pub fn new(vms: usize, min_stretch_ns: u64, now: Instant) -> Self {
         let account = VmAccount {
             guest_ns: 0,
             vmm_ns: 0,
@@ -94,6 +101,7 @@ impl Ledger {
             lifetime_ns: 0,
             longest_blackout_ns: 0,
             contended_ns: 0,
+            stretch_ns: 0,
             turns: 0,
             exits: [0; ExitReason::KINDS.len()],
             batched: 0,
@@ -107,6 +115,8 @@ impl Ledger {
             idle_ns: 0,
             switches: 0,
             contended_ns: 0,
+            stretch_ns: 0,
+            min_stretch_ns,
             activity: Activity::Switching,
             since: now,
             started: now,
@@ -154,10 +164,21 @@ impl Ledger {
         }
     }
 
-    /// `vm` had the core for `ran_ns` while every VM could have run.
+    /// `vm` had the core for `ran_ns` while every VM could have run, and would have had it longer.
     pub fn contended(&mut self, vm: usize, ran_ns: u64) {
-        self.vms[vm].contended_ns += ran_ns;
-        self.contended_ns += ran_ns;
+        self.vms[vm].stretch_ns += ran_ns;
+        self.stretch_ns += ran_ns;
+    }
+
+    /// Some VM has nothing to do: what was a stretch until now counts, if it was long enough.
+    pub fn end_stretch(&mut self) {
+        let counts = self.stretch_ns >= self.min_stretch_ns;
+        self.contended_ns += if counts { self.stretch_ns } else { 0 };
+        self.stretch_ns = 0;
+        for account in &mut self.vms {
+            let stretch_ns = core::mem::take(&mut account.stretch_ns);
+            account.contended_ns += if counts { stretch_ns } else { 0 };
+        }
     }
 
     /// Whether every VM has something to run.
@@ -168,6 +189,7 @@ impl Ledger {
 
     /// Closes all accounts at `now`.
     pub fn close(&mut self, now: Instant) {
+        self.end_stretch();
         self.core_turns_to(Activity::Idle, now);
         for vm in 0..self.vms.len() {
             self.vm_turns_to(vm, Standing::Ended, now);

@@ -24,7 +24,7 @@ pub struct Receipt {
     pub switching_ns: u64,
     /// Nobody could run.
     pub idle_ns: u64,
-    /// Time in which every VM had work: what shares are measured on.
+    /// Core time in long stretches in which every VM had work: what shares are measured on.
     pub contended_ns: u64,
     /// Handovers from one VM to another.
     pub switches: u64,
@@ -49,7 +49,7 @@ pub struct VmReceipt {
     pub is_success: bool,
     /// The share it was entitled to while every VM had work.
     pub entitled_ppm: u64,
-    /// The share it received then; None if that was for less than [`MIN_CONTENDED_SLICES`] slices.
+    /// The share it received then; None if there was no such stretch.
     pub received_ppm: Option<u64>,
     /// Guest instructions ran.
     pub guest_ns: u64,
@@ -95,10 +95,17 @@ pub struct EndReceipt {
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// Shares mean something from this many slices a VM on.
+/// Shares mean something where every VM had work for this many slices each without a pause: then the
+/// turn that was cut short at either end is a small part.
 pub const MIN_CONTENDED_SLICES: u64 = 10;
 
 impl Receipt {
+    /// The shortest stretch that shares are measured on, ns.
+    #[must_use]
+    pub fn min_stretch_ns(plan: &Plan) -> u64 {
+        plan.slice_ns.saturating_mul(MIN_CONTENDED_SLICES * plan.vms.len() as u64)
+    }
+
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.
     #[must_use]
     pub fn new(plan: &Plan, system: &System, wall_ns: u64) -> Self {
@@ -132,8 +139,6 @@ impl VmReceipt {
     fn new(plan: &Plan, system: &System, vm: usize) -> Self {
         let ledger = &system.ledger;
         let account = &ledger.vms[vm];
-        let is_measured = ledger.contended_ns
-            >= plan.slice_ns.saturating_mul(MIN_CONTENDED_SLICES * plan.vms.len() as u64);
         let received_ppm = || {
             let ppm = u128::from(account.contended_ns) * 1_000_000;
             u64::try_from(ppm / u128::from(ledger.contended_ns.max(1))).unwrap_or(u64::MAX)
@@ -146,7 +151,7 @@ impl VmReceipt {
             ending: ending.map_or_else(|| "running".to_string(), ToString::to_string),
             is_success: ending.is_some_and(crate::vm::Ending::is_success),
             entitled_ppm: plan.entitled_ppm(vm),
-            received_ppm: (is_measured && plan.vms.len() > 1).then(received_ppm),
+            received_ppm: (ledger.contended_ns > 0 && plan.vms.len() > 1).then(received_ppm),
             guest_ns: account.guest_ns,
             vmm_ns: account.vmm_ns,
             waiting_ns: account.waiting_ns,
@@ -180,7 +185,8 @@ impl LinkReceipt {
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |ns: u64| Ppm(ppm_of(ns, self.wall_ns));
-        let vms_ns: u64 = self.vms.iter().map(|vm| vm.guest_ns + vm.vmm_ns).sum();
+        let core_ns = |vm: &VmReceipt| vm.guest_ns.saturating_add(vm.vmm_ns);
+        let vms_ns = self.vms.iter().map(core_ns).fold(0, u64::saturating_add);
         writeln!(
             f,
             "receipt: {} on one core, slices of {}: VMs {}, switching {}, idle {}; accounted for {}",
@@ -194,15 +200,13 @@ impl fmt::Display for Receipt {
         match self.share_error_ppm() {
             Some(error) => writeln!(
                 f,
-                "shares: measured on {} in which every VM had work; largest error {}",
+                "shares: measured on {} in which every VM had work all the time; largest error {}",
                 Time(self.contended_ns),
                 Ppm(error)
             )?,
-            None => writeln!(
-                f,
-                "shares: not measured, every VM had work at once for only {}",
-                Time(self.contended_ns)
-            )?,
+            None => {
+                writeln!(f, "shares: not measured, some VM always had nothing to do before long")?;
+            }
         }
         self.fmt_vms(f)?;
         self.fmt_exits(f)?;
@@ -240,7 +244,8 @@ impl Receipt {
     fn fmt_exits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "switches from VM to VM: {}; exits:", self.switches)?;
         for vm in &self.vms {
-            write!(f, "  {}: {}", vm.name, vm.exits.values().sum::<u64>())?;
+            let exits = vm.exits.values().copied().fold(0, u64::saturating_add);
+            write!(f, "  {}: {exits}", vm.name)?;
             let mut separator = " = ";
             for (name, count) in &vm.exits {
                 write!(f, "{separator}{count} {name}")?;
@@ -278,7 +283,7 @@ struct Ppm(u64);
 
 impl fmt::Display for Ppm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (self.0 + 50) / 100;
+        let hundredths = self.0.saturating_add(50) / 100;
         write!(f, "{}.{:02}%", hundredths / 100, hundredths % 100)
     }
 }

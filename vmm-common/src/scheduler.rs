@@ -237,8 +237,20 @@ impl Scheduler {
         Some(Next::Run { vcpu, until })
     }
 
-    /// Deficit round robin among the weighted.
+    /// Deficit round robin among the weighted: somebody, if one of them is ready.
     fn pick_weighted(&mut self, now: Instant) -> Option<Next> {
+        let is_weighted = |entity: &Entity| matches!(entity.account, Account::Weight { .. });
+        if !self.entities.iter().any(|entity| is_weighted(entity) && entity.is_ready()) {
+            return None;
+        }
+        self.go_round(now).or_else(|| {
+            self.forgive_debts();
+            self.go_round(now)
+        })
+    }
+
+    /// The next of the weighted who is ready and has credit.
+    fn go_round(&mut self, now: Instant) -> Option<Next> {
         let count = self.entities.len();
         // An overrun of several quanta is paid off a quantum per lap; everybody else runs meanwhile,
         // and when alone the debtor pays it off at once.
@@ -263,7 +275,6 @@ impl Scheduler {
                 return Some(Next::Run { vcpu: self.turn, until });
             }
         }
-        self.forgive_debts();
         None
     }
 

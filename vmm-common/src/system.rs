@@ -14,6 +14,7 @@ use crate::Instant;
 use crate::ledger::{Activity, Ledger, Standing};
 use crate::machine::Machine;
 use crate::plan::{Plan, Share};
+use crate::receipt::Receipt;
 use crate::scheduler::{Next, Scheduler};
 use crate::seam::{Entry, Exit, ExitReason, Host, Reply, VcpuBackend};
 use crate::trace::{Event, Trace, What};
@@ -68,7 +69,7 @@ impl System {
         Self {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
-            ledger: Ledger::new(plan.vms.len(), now),
+            ledger: Ledger::new(plan.vms.len(), Receipt::min_stretch_ns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
@@ -130,8 +131,9 @@ impl System {
         self.ledger.core_turns_to(Activity::Switching, now);
         let ran_ns = now.ns_since(begin);
         self.scheduler.ran(vcpu, ran_ns);
-        if is_contended {
-            self.ledger.contended(vm, ran_ns);
+        match end {
+            Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
+            _ => self.ledger.end_stretch(),
         }
         self.record(now, vm, What::TurnEnds);
         match end {

@@ -76,7 +76,9 @@ impl LinuxHost {
     pub fn idle(&mut self, until: Instant) -> Result<()> {
         let now = self.clock.now();
         self.flush();
-        let wait_ns = until.min(self.time_limit).ns_since(now);
+        let prompt = self.output.unfinished_due(self.keyboard.focus());
+        let until = until.min(self.time_limit).min(prompt.unwrap_or(Instant::FAR_FUTURE));
+        let wait_ns = until.ns_since(now);
         let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
         let now = self.clock.now();
         self.follow_up(arrived, now);
@@ -84,7 +86,7 @@ impl LinuxHost {
     }
 
     fn flush(&mut self) {
-        self.output.flush(Some(self.keyboard.focus()));
+        self.output.flush(self.keyboard.focus(), self.clock.now());
         if self.output.is_closed() {
             self.cut.get_or_insert(Cut::OutputClosed);
         }

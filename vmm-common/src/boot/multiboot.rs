@@ -81,9 +81,23 @@ pub fn place(
         place_elf32(image, ram_bytes)?
     };
     let info = information(cmdline, ram_bytes);
-    check_end(Some(INFO_ADDRESS + info.len() as u64), ram_bytes)?;
+    let info_end = INFO_ADDRESS + info.len() as u64;
+    check_end(Some(info_end), ram_bytes)?;
+    if pieces.iter().any(|piece| lies_within(piece, INFO_ADDRESS, info_end)) {
+        return Err(BootError::OnInformation { begin: INFO_ADDRESS, end: info_end });
+    }
     pieces.push(Piece::Bytes { address: INFO_ADDRESS, bytes: info });
     Ok(Boot { pieces, registers: registers(entry) })
+}
+
+/// Whether a part of the kernel lies between two addresses.
+fn lies_within(piece: &Piece, begin: u64, end: u64) -> bool {
+    match piece {
+        Piece::Kernel { address, len, .. } => {
+            *len > 0 && *address < end && begin < *address + *len as u64
+        }
+        Piece::Bytes { .. } => false,
+    }
 }
 
 /// Section 3.1.3: the address fields.

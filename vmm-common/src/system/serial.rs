@@ -15,8 +15,11 @@ use devices::uart::Port;
 const SPIN_POLLS: u32 = 2;
 /// After this many it is put to sleep, so that an idle prompt does not burn the core.
 const DOZE_POLLS: u32 = 64;
-/// How long such a sleep lasts unless a byte ends it.
+/// How long the first such sleeps last unless a byte ends them.
 const DOZE_NS: u64 = 500_000;
+/// Every so many polls they last twice as long, up to 16 times.
+const DOZE_STEP_POLLS: u32 = 32;
+const DOZE_MAX_DOUBLINGS: u32 = 4;
 /// Polls further apart than this are no spinning: the guest does something in between.
 const SPIN_GAP_NS: u64 = 100_000;
 /// Records a tap keeps until the host fetches them.
@@ -109,7 +112,9 @@ impl System {
         }
         vcpu.idle_polls = vcpu.idle_polls.saturating_add(1);
         if vcpu.idle_polls >= DOZE_POLLS {
-            Step::Halt(machine.deadline().min(now.after_ns(DOZE_NS)))
+            let steps = (vcpu.idle_polls - DOZE_POLLS) / DOZE_STEP_POLLS;
+            let doze_ns = DOZE_NS << steps.min(DOZE_MAX_DOUBLINGS);
+            Step::Halt(machine.deadline().min(now.after_ns(doze_ns)))
         } else if self.scheduler.is_wanted_by_others(vm, now) {
             Step::Yield
         } else {

@@ -8,9 +8,12 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use vmm_common::Instant;
 
 /// Output kept for a reader that does not read.
 const BACKLOG_BYTES: usize = 4 << 20;
+/// An unfinished line is shown once the guest has added nothing to it for this long.
+const LINGER_NS: u64 = 20_000_000;
 /// A guest's line is broken after this many bytes.
 const LINE_BYTES: usize = 4096;
 /// Written at once without waiting: what a pipe takes as a whole when it is ready (PIPE_BUF).
@@ -34,8 +37,12 @@ pub struct Output {
 struct VmOutput {
     prefix: String,
     line: Vec<u8>,
-    /// Bytes of `line` that the terminal shows already.
+    /// Bytes of `line` that the terminal shows already, on the line it is on.
     shown: usize,
+    /// How much of `line` was shown last, wherever that is now.
+    shown_before: usize,
+    /// How long `line` was when it was last looked at, and since when it is that long.
+    looked_at: (usize, Instant),
     /// Bytes left out since the last line that fitted.
     omitted: u64,
     omitted_total: u64,
@@ -60,6 +67,8 @@ impl Output {
                 prefix,
                 line: Vec::new(),
                 shown: 0,
+                shown_before: 0,
+                looked_at: (0, Instant::ZERO),
                 omitted: 0,
                 omitted_total: 0,
                 log,
@@ -103,12 +112,10 @@ impl Output {
     }
 
     /// Writes what the reader takes without waiting. On a terminal the unfinished line of VM
-    /// `focus`, its prompt perhaps, is shown too.
-    pub fn flush(&mut self, focus: Option<usize>) {
-        if self.is_terminal
-            && let Some(vm) = focus
-        {
-            self.show_unfinished(vm);
+    /// `focus`, its prompt perhaps, is shown too, once the guest has left it at that for a while.
+    pub fn flush(&mut self, focus: usize, now: Instant) {
+        if self.is_terminal {
+            self.show_unfinished(focus, now);
         }
         let mut written = 0;
         while written < self.backlog.len() && !self.is_closed {
@@ -137,6 +144,13 @@ impl Output {
         }
         self.backlog.drain(..written);
         std::mem::take(&mut self.backlog).len()
+    }
+
+    /// When the unfinished line of VM `focus` should be shown, if it is not.
+    pub fn unfinished_due(&self, focus: usize) -> Option<Instant> {
+        let VmOutput { line, shown_before, looked_at, .. } = &self.vms[focus];
+        let is_due = self.is_terminal && !line.is_empty() && line.len() != *shown_before;
+        is_due.then(|| looked_at.1.after_ns(LINGER_NS))
     }
 
     /// Lines wait to be written.
@@ -172,6 +186,7 @@ impl Output {
     fn end_line(&mut self, vm: usize) {
         let mut line = std::mem::take(&mut self.vms[vm].line);
         let shown = std::mem::take(&mut self.vms[vm].shown);
+        self.vms[vm].shown_before = 0;
         line.push(b'\n');
         if shown > 0 && self.open_line == Some(vm) {
             self.open_line = None;
@@ -184,20 +199,24 @@ impl Output {
         self.vms[vm].line = line;
     }
 
-    fn show_unfinished(&mut self, vm: usize) {
-        let VmOutput { line, shown, .. } = &mut self.vms[vm];
-        if line.len() == *shown || self.backlog.len() >= BACKLOG_BYTES {
+    fn show_unfinished(&mut self, vm: usize, now: Instant) {
+        let VmOutput { line, shown, shown_before, looked_at, .. } = &mut self.vms[vm];
+        if looked_at.0 != line.len() {
+            *looked_at = (line.len(), now);
+        }
+        let is_open = self.open_line == Some(vm) && *shown > 0;
+        let has_lingered = now.ns_since(looked_at.1) >= LINGER_NS;
+        let is_news = !line.is_empty() && line.len() != *shown_before;
+        if !is_news || !(is_open || has_lingered) || self.backlog.len() >= BACKLOG_BYTES {
             return;
         }
-        let fresh = line[*shown..].to_vec();
-        let is_continued = self.open_line == Some(vm) && *shown > 0;
-        *shown = line.len();
-        if is_continued {
+        let fresh = line[if is_open { *shown } else { 0 }..].to_vec();
+        (*shown, *shown_before) = (line.len(), line.len());
+        if is_open {
             self.append(&fresh);
         } else {
             self.close_open_line();
-            let whole = self.vms[vm].line.clone();
-            self.append_for(vm, &whole);
+            self.append_for(vm, &fresh);
         }
         self.open_line = Some(vm);
     }
