@@ -79,10 +79,10 @@ pub struct Ledger {
     pub switches: u64,
     /// Core time in stretches in which every VM had work, ns: what shares are measured on.
     pub contended_ns: u64,
-    /// The same, in the stretch that is not over yet.
-    stretch_ns: u64,
-    /// A stretch shorter than this says nothing about shares, ns.
-    min_stretch_ns: u64,
+    /// The turns of the stretch that is not over yet.
+    stretch_turns: u64,
+    /// A stretch of fewer turns says nothing about shares.
+    min_stretch_turns: u64,
     activity: Activity,
     since: Instant,
     started: Instant,
@@ -90,9 +90,9 @@ pub struct Ledger {
 
 impl Ledger {
     /// Accounts for `vms` VMs, all waiting, and a core that is choosing. Shares are measured on
-    /// stretches of at least `min_stretch_ns` in which every VM had work without a pause.
+    /// stretches of at least `min_stretch_turns` turns in which every VM had work without a pause.
     #[must_use]
-    pub fn new(vms: usize, min_stretch_ns: u64, now: Instant) -> Self {
+    pub fn new(vms: usize, min_stretch_turns: u64, now: Instant) -> Self {
         let account = VmAccount {
             guest_ns: 0,
             vmm_ns: 0,
@@ -115,8 +115,8 @@ impl Ledger {
             idle_ns: 0,
             switches: 0,
             contended_ns: 0,
-            stretch_ns: 0,
-            min_stretch_ns,
+            stretch_turns: 0,
+            min_stretch_turns,
             activity: Activity::Switching,
             since: now,
             started: now,
@@ -167,17 +167,16 @@ impl Ledger {
     /// `vm` had the core for `ran_ns` while every VM could have run, and would have had it longer.
     pub fn contended(&mut self, vm: usize, ran_ns: u64) {
         self.vms[vm].stretch_ns += ran_ns;
-        self.stretch_ns += ran_ns;
+        self.stretch_turns += 1;
     }
 
     /// Some VM has nothing to do: what was a stretch until now counts, if it was long enough.
     pub fn end_stretch(&mut self) {
-        let counts = self.stretch_ns >= self.min_stretch_ns;
-        self.contended_ns += if counts { self.stretch_ns } else { 0 };
-        self.stretch_ns = 0;
+        let counts = core::mem::take(&mut self.stretch_turns) >= self.min_stretch_turns;
         for account in &mut self.vms {
             let stretch_ns = core::mem::take(&mut account.stretch_ns);
             account.contended_ns += if counts { stretch_ns } else { 0 };
+            self.contended_ns += if counts { stretch_ns } else { 0 };
         }
     }
 

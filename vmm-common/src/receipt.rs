@@ -95,15 +95,15 @@ pub struct EndReceipt {
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// Shares mean something where every VM had work for this many slices each without a pause: then the
+/// Shares mean something where every VM had work for this many of its turns without a pause: then the
 /// turn that was cut short at either end is a small part.
-pub const MIN_CONTENDED_SLICES: u64 = 10;
+pub const MIN_CONTENDED_TURNS: u64 = 10;
 
 impl Receipt {
-    /// The shortest stretch that shares are measured on, ns.
+    /// The shortest stretch that shares are measured on, turns.
     #[must_use]
-    pub fn min_stretch_ns(plan: &Plan) -> u64 {
-        plan.slice_ns.saturating_mul(MIN_CONTENDED_SLICES * plan.vms.len() as u64)
+    pub fn min_stretch_turns(plan: &Plan) -> u64 {
+        MIN_CONTENDED_TURNS * plan.vms.len() as u64
     }
 
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.

@@ -69,7 +69,7 @@ impl System {
         Self {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
-            ledger: Ledger::new(plan.vms.len(), Receipt::min_stretch_ns(plan), now),
+            ledger: Ledger::new(plan.vms.len(), Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
