@@ -57,6 +57,8 @@ pub struct Outcome {
     pub cut: Option<Cut>,
     /// The core it ran on.
     pub core: u64,
+    /// Somebody still reads standard output.
+    pub is_output_read: bool,
     /// What went wrong with the console, for people.
     pub console_troubles: Vec<String>,
 }
@@ -255,6 +257,9 @@ fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Ou
     let unread = host.output.drain(LAST_OUTPUT_PATIENCE_MS);
     let receipt = Receipt::new(&loaded.plan, &system, end.ns_since(begin));
     let mut troubles = taps.finish(&mut system);
+    if let Some(error) = host.output.write_error() {
+        troubles.push(format!("standard output: {error}"));
+    }
     if unread > 0 {
         troubles.push(format!("{unread} bytes of output left out: nobody read them"));
     }
@@ -267,5 +272,7 @@ fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Ou
             troubles.push(format!("{name}'s log is not complete: {error}"));
         }
     }
-    Ok(Outcome { system, receipt, cut: host.cut, core, console_troubles: troubles })
+    let is_output_read = unread == 0 && !host.output.is_closed();
+    let cut = host.cut;
+    Ok(Outcome { system, receipt, cut, core, is_output_read, console_troubles: troubles })
 }

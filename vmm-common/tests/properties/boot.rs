@@ -28,49 +28,52 @@ fn ram_bytes() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// A multiboot header somewhere in an image, with or without address fields.
+/// A multiboot header somewhere in an image, with or without address fields, which in half of the
+/// cases agree with the image.
 fn multiboot_image() -> impl Strategy<Value = Vec<u8>> {
-    let flags = prop_oneof![Just(1_u32 << 16), Just(0), Just(3), any::<u32>()];
-    let header = (flags, [address(), address(), address(), address(), address()]);
-    (0_usize..0x900, header, 0_usize..0x3000).prop_map(|(word, (flags, fields), len)| {
-        let mut image = vec![0x90; (word * 4 + 12).max(len)];
+    let flags = prop_oneof![2 => Just(1_u32 << 16), 1 => Just(0), 1 => any::<u32>()];
+    let header = (flags, [address(), address(), address(), address(), address()], any::<bool>());
+    (0_u32..0x900, header, 0_usize..0x3000).prop_map(|(word, (flags, fields, agrees), len)| {
+        let at = word * 4;
+        let mut image = vec![0x90; (at as usize + 12).max(len)];
+        let [load, ..] = fields;
+        let agreeing = [load.saturating_add(at), load, 0, 0, load];
         let checksum = 0_u32.wrapping_sub(MULTIBOOT_MAGIC.wrapping_add(flags));
-        let words = [MULTIBOOT_MAGIC, flags, checksum].into_iter().chain(fields);
-        for (index, value) in words.enumerate() {
-            let at = word * 4 + index * 4;
-            if let Some(bytes) = image.get_mut(at..at + 4) {
-                bytes.copy_from_slice(&value.to_le_bytes());
-            }
-        }
+        let words = [MULTIBOOT_MAGIC, flags, checksum];
+        put(&mut image, at as usize, &words);
+        put(&mut image, at as usize + 12, if agrees { &agreeing } else { &fields });
         image
     })
 }
 
 /// A 32-bit ELF file with a multiboot header and random program headers.
 fn elf_image() -> impl Strategy<Value = Vec<u8>> {
-    let header =
-        (0_u32..3, prop_oneof![0_u32..0x2000, any::<u32>()], address(), address(), address());
+    let offset = prop_oneof![4 => 0_u32..0x100, 1 => any::<u32>()];
+    let file_len = prop_oneof![4 => 0_u32..0x100, 1 => 0_u32..0x4000];
+    let header = (0_u32..3, offset, address(), file_len, 0_u32..0x10_0000);
     (vec(header, 0..4), any::<u16>(), 0_usize..0x2000).prop_map(|(headers, odd, len)| {
         let mut image = vec![0; 0x200 + len];
         image[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1]);
-        image[28..32].copy_from_slice(&0x40_u32.to_le_bytes());
-        let (entry_bytes, entries) =
-            if odd % 8 == 0 { (odd, odd) } else { (32, headers.len() as u16) };
-        image[42..44].copy_from_slice(&entry_bytes.to_le_bytes());
-        image[44..46].copy_from_slice(&entries.to_le_bytes());
-        for (index, (kind, offset, address, file, memory)) in headers.into_iter().enumerate() {
-            let words = [kind, offset, 0, address, file % 0x2000, memory % 0x10_0000];
-            for (field, value) in words.into_iter().enumerate() {
-                let at = 0x40 + index * 32 + field * 4;
-                image[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            }
+        put(&mut image, 28, &[0x40]);
+        let counts = if odd % 8 == 0 { [odd, odd] } else { [32, headers.len() as u16] };
+        image[42..44].copy_from_slice(&counts[0].to_le_bytes());
+        image[44..46].copy_from_slice(&counts[1].to_le_bytes());
+        for (index, (kind, offset, address, file_len, memory_len)) in headers.iter().enumerate() {
+            let words = [*kind, *offset, 0, *address, *file_len, *memory_len];
+            put(&mut image, 0x40 + index * 32, &words);
         }
-        let words = [MULTIBOOT_MAGIC, 0, 0_u32.wrapping_sub(MULTIBOOT_MAGIC)];
-        for (index, value) in words.into_iter().enumerate() {
-            image[0x100 + index * 4..0x104 + index * 4].copy_from_slice(&value.to_le_bytes());
-        }
+        put(&mut image, 0x100, &[MULTIBOOT_MAGIC, 0, 0_u32.wrapping_sub(MULTIBOOT_MAGIC)]);
         image
     })
+}
+
+/// Writes words into an image, as far as it reaches.
+fn put(image: &mut [u8], at: usize, words: &[u32]) {
+    for (index, word) in words.iter().enumerate() {
+        if let Some(bytes) = image.get_mut(at + index * 4..at + index * 4 + 4) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    }
 }
 
 fn image() -> impl Strategy<Value = Vec<u8>> {

@@ -69,8 +69,8 @@ struct Model {
     now: Instant,
     /// Core time that went to others while it was ready, ns.
     passed_over_ns: Vec<u64>,
-    /// Core time in its current period, by which a budget is held.
-    period: Vec<(u64, u64)>,
+    /// Number of the period a budget is in, and what is left of it, ns.
+    budgets: Vec<(u64, i64)>,
 }
 
 impl Model {
@@ -81,7 +81,7 @@ impl Model {
             states: vec![State::Runnable; count],
             now: Instant::ZERO,
             passed_over_ns: vec![0; count],
-            period: vec![(0, 0); count],
+            budgets: vec![(u64::MAX, 0); count],
             shares,
         }
     }
@@ -93,6 +93,7 @@ impl Model {
                 continue;
             }
             self.wake_due();
+            self.grant();
             let next = self.scheduler.next(self.now);
             match next {
                 Next::Run { vcpu, until } => self.run(vcpu, until, *step),
@@ -131,7 +132,7 @@ impl Model {
             Step::Halts { percent, .. } | Step::Yields { percent } => whole_ns * percent / 100,
             Step::Finishes | Step::Woken(_) => 0,
         };
-        self.charge(vcpu, ran_ns);
+        self.budgets[vcpu].1 -= ran_ns.cast_signed();
         self.now = self.now.after_ns(ran_ns);
         self.scheduler.ran(vcpu, ran_ns);
         self.passed_over_ns[vcpu] = 0;
@@ -166,19 +167,24 @@ impl Model {
         self.now = wakes;
     }
 
-    fn charge(&mut self, vcpu: usize, ran_ns: u64) {
-        if let Share::Budget { period_ns, .. } = self.shares[vcpu] {
-            let number = self.now.as_ns() / period_ns;
-            let (period, used_ns) = &mut self.period[vcpu];
-            *used_ns = if *period == number { *used_ns + ran_ns } else { ran_ns };
-            *period = number;
+    /// Each period grants a budget anew, less what was overrun before.
+    fn grant(&mut self) {
+        for (share, (period, left_ns)) in self.shares.iter().zip(&mut self.budgets) {
+            let Share::Budget { run_ns, period_ns } = *share else { continue };
+            let run_ns = run_ns.cast_signed();
+            let current = self.now.as_ns() / period_ns;
+            if *period != current {
+                *left_ns = (run_ns + (*left_ns).min(0)).max(-run_ns);
+                *period = current;
+            }
         }
     }
 
     fn may_run(&self, vcpu: usize) -> bool {
-        let Share::Budget { run_ns, period_ns } = self.shares[vcpu] else { return true };
-        let (period, used_ns) = self.period[vcpu];
-        period != self.now.as_ns() / period_ns || used_ns < run_ns
+        match self.shares[vcpu] {
+            Share::Weight(_) => true,
+            Share::Budget { .. } => self.budgets[vcpu].1 > 0,
+        }
     }
 
     /// Every other's quantum once, each with an overrun.

@@ -40,6 +40,7 @@ fn any_bytes_are_read_or_refused_and_what_is_read_makes_a_plan_to_check() {
         let read_back = from_plan(&plan);
         assert!(read_back.iter().zip(&vms).all(|(a, b)| (a.id, a.memory) == (b.id, b.memory)));
         let limits = Limits { host_memory_bytes: 1 << 30, min_slice_ns: 100, cores: vec![0] };
-        check_plan(&plan, &limits);
+        let problems = check_plan(&plan, &limits);
+        assert!(problems.iter().all(|problem| problem.message.contains("allowed")), "{problems:?}");
     });
 }

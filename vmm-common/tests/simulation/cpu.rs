@@ -150,10 +150,6 @@ impl Cpu {
         }
     }
 
-    pub async fn load(&self, address: u64) -> u32 {
-        self.value(ExitReason::MmioRead { address, size: 4 }).await as u32
-    }
-
     pub async fn store(&self, address: u64, value: u32) {
         let reason = ExitReason::MmioWrite { address, size: 4, value: value.into() };
         self.execute(Instruction::Exit(reason)).await;

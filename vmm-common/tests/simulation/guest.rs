@@ -1,11 +1,13 @@
 //! A simulated guest: runs a program one instruction at a time, as a processor would. It honours the
 //! deadline with a small overrun, gathers writes where it may, and hands strings out in parts.
 
+mod parts;
 mod protocol;
 
 use crate::cpu::{Cpu, Instruction, Outcome, Program};
 use crate::place::Clock;
 use crate::seed::Random;
+use parts::Parts;
 pub use protocol::Waits;
 use protocol::{Awaits, awaited};
 use std::collections::VecDeque;
@@ -17,8 +19,6 @@ use vmm_common::seam::{Entry, Exit, ExitReason, Injection, VcpuBackend};
 
 /// What entering and leaving a guest costs, ns.
 const WORLD_SWITCH_NS: (u64, u64) = (150, 800);
-/// Writes that are gathered at most.
-const MAX_BATCH: usize = 16;
 
 /// A program or handler, and the instruction it is at.
 struct Frame {
@@ -26,13 +26,6 @@ struct Frame {
     instruction: Option<Instruction>,
     outcome: Option<Outcome>,
     is_flag_set_after: bool,
-}
-
-/// The parts of a string instruction that have not been handed out.
-#[derive(Debug)]
-enum Parts {
-    Out { port: u16, bytes: VecDeque<u8> },
-    In { port: u16, left: usize, got: Vec<u8> },
 }
 
 /// How a guest's processor behaves.
@@ -125,36 +118,6 @@ impl Guest {
         let frame = self.frames.last_mut().expect("an instruction belongs to a program");
         frame.instruction = None;
         frame.outcome = Some(outcome);
-    }
-
-    /// The next part of an exit that was taken already.
-    fn next_part(&mut self) -> Option<Exit> {
-        if let Some(write) = self.batch.pop_front() {
-            return Some(self.exit(write, false, false));
-        }
-        if let Some(exit) = self.behind_batch.take() {
-            self.awaits = awaited(&exit.reason);
-            return Some(exit);
-        }
-        self.parts.is_some().then(|| self.string_part(false))
-    }
-
-    fn string_part(&mut self, left_guest: bool) -> Exit {
-        let (reason, is_last) = match self.parts.as_mut().expect("a string is at hand") {
-            Parts::Out { port, bytes } => {
-                let value = bytes.pop_front().expect("strings are not empty").into();
-                (ExitReason::PortOut { port: *port, size: 1, value }, bytes.is_empty())
-            }
-            Parts::In { port, left, .. } => {
-                (ExitReason::PortIn { port: *port, size: 1 }, *left == 1)
-            }
-        };
-        self.awaits = awaited(&reason);
-        if is_last && self.awaits == Awaits::Nothing {
-            self.parts = None;
-            self.finish(Outcome::Done);
-        }
-        self.exit(reason, left_guest, is_last)
     }
 
     fn exit(&self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
@@ -265,23 +228,6 @@ impl Guest {
         let is_possible = !was_shadowed || self.random.flip();
         self.exit(reason, true, is_possible)
     }
-
-    /// `exit`, or the first of the writes gathered before it.
-    fn after_batch(&mut self, exit: Exit) -> Exit {
-        let Some(write) = self.batch.pop_front() else { return exit };
-        self.awaits = Awaits::Nothing;
-        self.behind_batch = Some(exit);
-        self.exit(write, false, false)
-    }
-
-    fn may_gather(&self, reason: &ExitReason, batchable: u8) -> bool {
-        const TRANSMITTERS: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
-        let ExitReason::PortOut { port, size: 1, .. } = reason else { return false };
-        let com = TRANSMITTERS.iter().position(|transmitter| transmitter == port);
-        self.habits.is_batching
-            && self.batch.len() < MAX_BATCH
-            && com.is_some_and(|com| batchable >> com & 1 != 0)
-    }
 }
 
 impl VcpuBackend for Guest {
@@ -309,6 +255,7 @@ impl VcpuBackend for Guest {
                     Some(Injection::Nmi) | None => {}
                 }
                 let exit = self.run(entry);
+                self.check_exit(entry, entered);
                 self.after_batch(exit)
             }
         };

@@ -28,7 +28,8 @@ pub struct Output {
     vms: Vec<VmOutput>,
     backlog: Vec<u8>,
     is_terminal: bool,
-    is_closed: bool,
+    /// Why nothing can be written any more.
+    write_error: Option<io::Error>,
     /// The VM whose unfinished line the terminal shows.
     open_line: Option<usize>,
 }
@@ -76,7 +77,7 @@ impl Output {
             })
         };
         let vms = names.iter().enumerate().map(vm).collect::<io::Result<_>>()?;
-        Ok(Self { to, vms, backlog: Vec::new(), is_terminal, is_closed: false, open_line: None })
+        Ok(Self { to, vms, backlog: Vec::new(), is_terminal, write_error: None, open_line: None })
     }
 
     /// Takes what VM `vm` printed.
@@ -118,7 +119,7 @@ impl Output {
             self.show_unfinished(focus, now);
         }
         let mut written = 0;
-        while written < self.backlog.len() && !self.is_closed {
+        while written < self.backlog.len() && !self.is_closed() {
             if !is_writable(self.to.as_raw_fd(), 0) {
                 break;
             }
@@ -135,7 +136,7 @@ impl Output {
             self.finish(vm);
         }
         let mut written = 0;
-        while written < self.backlog.len() && !self.is_closed {
+        while written < self.backlog.len() && !self.is_closed() {
             if !is_writable(self.to.as_raw_fd(), patience_ms) {
                 break;
             }
@@ -160,7 +161,12 @@ impl Output {
 
     /// Nobody reads any more.
     pub fn is_closed(&self) -> bool {
-        self.is_closed
+        self.write_error.is_some()
+    }
+
+    /// Why nothing can be written any more.
+    pub fn write_error(&self) -> Option<&io::Error> {
+        self.write_error.as_ref()
     }
 
     /// What was left out of the output of each VM, bytes.
@@ -255,8 +261,8 @@ impl Output {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                self.is_closed = true;
+            Err(error) => {
+                self.write_error = Some(error);
                 0
             }
         }
