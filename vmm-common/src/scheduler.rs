@@ -287,13 +287,16 @@ impl Scheduler {
         }
     }
 
-    /// When somebody's used-up budget is granted anew and he may preempt.
+    /// When somebody with a budget has work, and budget for it, again: he may preempt.
     fn next_replenishment(&self) -> Instant {
-        let ends = self.entities.iter().filter_map(|entity| match entity.account {
-            Account::Budget { period_end, .. } if entity.state == State::Runnable => {
-                Some(period_end)
+        let ends = self.entities.iter().filter_map(|entity| {
+            let Account::Budget { period_end, left_ns, .. } = entity.account else { return None };
+            match entity.state {
+                State::Runnable => Some(period_end),
+                State::Halted(until) if left_ns > 0 => Some(until),
+                State::Halted(until) => Some(until.max(period_end)),
+                State::Finished => None,
             }
-            Account::Budget { .. } | Account::Weight { .. } => None,
         });
         ends.min().unwrap_or(Instant::FAR_FUTURE)
     }

@@ -91,10 +91,10 @@ impl HostEvents {
     }
 
     fn collect(&mut self, space: usize, timeout_ms: i32) -> Result<Arrived> {
+        self.want_stdin(space > 0)?;
         let sources = self.sources()?;
-        sources.is_stdin_wanted = space > 0;
-        if sources.is_stdin_always_ready && space > 0 {
-            sources.read_stdin();
+        if sources.is_stdin_always_ready && space > 0 && sources.read_stdin() {
+            sources.stdin = None;
         }
         match self.manager.run_with_timeout(timeout_ms) {
             Ok(_) => {}
@@ -105,16 +105,31 @@ impl HostEvents {
     }
 }
 
+impl HostEvents {
+    /// Epoll tells of keys again and again until they are read: it is asked only while they may be.
+    fn want_stdin(&mut self, is_wanted: bool) -> Result<()> {
+        let sources = self.sources()?;
+        let was_wanted = std::mem::replace(&mut sources.is_stdin_wanted, is_wanted);
+        let (Some(stdin), false) = (&sources.stdin, sources.is_stdin_always_ready) else {
+            return Ok(());
+        };
+        let stdin = Events::new_raw(stdin.as_raw_fd(), EventSet::IN);
+        let mut ops = self.manager.event_ops(self.id).context("epoll")?;
+        match (was_wanted, is_wanted) {
+            (true, false) => ops.remove(stdin).context("epoll"),
+            (false, true) => ops.add(stdin).context("epoll"),
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+}
+
 impl Sources {
     /// Reads once; true if standard input has ended.
     fn read_stdin(&mut self) -> bool {
         let Some(stdin) = &mut self.stdin else { return true };
         let mut chunk = [0; CHUNK_BYTES];
         match stdin.read(&mut chunk) {
-            Ok(0) => {
-                self.stdin = None;
-                true
-            }
+            Ok(0) => true,
             Ok(len) => {
                 self.arrived.typed.extend_from_slice(&chunk[..len]);
                 false
@@ -123,9 +138,6 @@ impl Sources {
                 let is_passing =
                     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
                 // A terminal that went away reads as an error: no more keys.
-                if !is_passing {
-                    self.stdin = None;
-                }
                 !is_passing
             }
         }
@@ -148,11 +160,11 @@ impl MutEventSubscriber for Sources {
         } else if fd == self.timer.as_raw_fd() {
             // Rearmed for each wait; reading it only clears its readiness.
             let _ = self.timer.wait();
-        } else if self.is_stdin_wanted && self.stdin.as_ref().is_some_and(|s| s.as_raw_fd() == fd) {
-            let stdin = Events::new_raw(fd, EventSet::IN);
-            if self.read_stdin() && ops.remove(stdin).is_err() {
-                self.stdin = None;
-            }
+        } else if self.read_stdin() {
+            // Before the file is closed: it is a duplicate, which epoll would go on telling of.
+            let removed = ops.remove(Events::new_raw(fd, EventSet::IN));
+            debug_assert!(removed.is_ok(), "it was added");
+            self.stdin = None;
         }
     }
 

@@ -11,6 +11,8 @@ use vmm_common::vm::Ending;
 
 /// How often keys and signals are looked for while guests run.
 const LOOK_NS: u64 = 2_000_000;
+/// A reader that takes no more is tried again this often while nobody runs.
+const RETRY_NS: u64 = 5_000_000;
 /// Output is gathered for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
@@ -77,7 +79,11 @@ impl LinuxHost {
         let now = self.clock.now();
         self.flush();
         let prompt = self.output.unfinished_due(self.keyboard.focus());
-        let until = until.min(self.time_limit).min(prompt.unwrap_or(Instant::FAR_FUTURE));
+        let mut until = until.min(self.time_limit).min(prompt.unwrap_or(Instant::FAR_FUTURE));
+        if self.output.has_lines() && !self.output.is_closed() {
+            // The reader is behind: it gets the rest when it takes it.
+            until = until.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
+        }
         let wait_ns = until.ns_since(now);
         let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
         let now = self.clock.now();

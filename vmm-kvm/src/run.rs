@@ -86,7 +86,8 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let is_shared = matches!(options.console, ConsolePlace::Standard);
     let stdin = is_shared.then(sys::stdin).transpose().context("standard input")?;
     let is_terminal = stdin.as_ref().is_some_and(File::is_terminal);
-    let events = HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP], stdin)?;
+    let events =
+        HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT], stdin)?;
     let clock = Clock::start();
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
@@ -170,6 +171,7 @@ fn run_threads(
             let turn = &turn;
             let name = format!("{}.0", names[me]);
             let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
+                let _abandon = AbandonOnPanic(turn);
                 let result = run_vcpu(me, vcpu, turn, core);
                 if result.is_err() {
                     turn.abandon();
@@ -188,6 +190,17 @@ fn run_threads(
     })?;
     let mut world = turn.into_inner();
     world.trouble.take().map_or(Ok(world), Err)
+}
+
+/// Lets the other threads go if this one panics: the turn would never come to them.
+struct AbandonOnPanic<'a>(&'a Turn<World>);
+
+impl Drop for AbandonOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.abandon();
+        }
+    }
 }
 
 /// A vCPU's thread: waits for the turn, runs while it has it, hands it on.

@@ -4,6 +4,7 @@
 //! A lock alone would let whoever is fastest go first. Here the shared state also says whose turn
 //! it is, only that thread is woken, and all others stay parked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
@@ -13,67 +14,52 @@ const OVER: usize = usize::MAX;
 /// Shared state and whose turn it is.
 #[derive(Debug)]
 pub struct Turn<T> {
-    state: Mutex<Shared<T>>,
+    holder: AtomicUsize,
+    /// Locked by the holder alone, so never waited for.
+    state: Mutex<T>,
     threads: Box<[OnceLock<Thread>]>,
-}
-
-#[derive(Debug)]
-struct Shared<T> {
-    holder: usize,
-    inner: T,
 }
 
 /// The turn, while one has it.
 #[derive(Debug)]
 pub struct Held<'a, T> {
     turn: &'a Turn<T>,
-    shared: MutexGuard<'a, Shared<T>>,
+    me: usize,
+    state: MutexGuard<'a, T>,
 }
 
 impl<T> Turn<T> {
     /// A turn among `threads` threads, the first one's to begin with.
     pub fn new(inner: T, threads: usize) -> Self {
         let threads = (0..threads).map(|_| OnceLock::new()).collect();
-        Self { state: Mutex::new(Shared { holder: 0, inner }), threads }
+        Self { holder: AtomicUsize::new(0), state: Mutex::new(inner), threads }
     }
 
     /// Waits for the turn of thread `me`; None once it is over.
     pub fn wait(&self, me: usize) -> Option<Held<'_, T>> {
         self.threads[me].get_or_init(thread::current);
         loop {
-            let shared = self.lock();
-            match shared.holder {
+            match self.holder.load(Ordering::Acquire) {
                 OVER => return None,
-                holder if holder == me => return Some(Held { turn: self, shared }),
+                holder if holder == me => break,
                 _ => {}
             }
-            drop(shared);
-            // A hand-over between the check and here leaves a token, so that this returns at once.
+            // A hand-over between the look and here leaves a token, so that this returns at once.
             thread::park();
         }
+        // A holder that panicked leaves the state as nobody should go on with it.
+        let state = self.state.lock().ok()?;
+        Some(Held { turn: self, me, state })
     }
 
     /// The state, once all threads are through.
     pub fn into_inner(self) -> T {
-        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).inner
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all turns, whoever has one: for a thread that gives up with an error.
+    /// Ends all turns, whoever has one: for a thread that gives up.
     pub fn abandon(&self) {
-        self.lock().holder = OVER;
-        self.wake_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared<T>> {
-        // A thread that panicked had the turn; the others leave and the panic is reported.
-        self.state.lock().unwrap_or_else(|poisoned| {
-            let mut shared = poisoned.into_inner();
-            shared.holder = OVER;
-            shared
-        })
-    }
-
-    fn wake_all(&self) {
+        self.holder.store(OVER, Ordering::Release);
         for thread in self.threads.iter().filter_map(OnceLock::get) {
             thread.unpark();
         }
@@ -82,22 +68,23 @@ impl<T> Turn<T> {
 
 impl<T> Held<'_, T> {
     /// Hands the turn to thread `next`.
-    pub fn hand_to(mut self, next: usize) {
-        self.shared.holder = next;
-        let next = &self.turn.threads[next];
-        drop(self.shared);
-        // A thread that has not waited yet will look at the state before it parks.
-        if let Some(thread) = next.get() {
+    pub fn hand_to(self, next: usize) {
+        let Self { turn, me, state } = self;
+        drop(state);
+        // Fails if all turns were ended meanwhile, and then stays so.
+        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let handed = turn.holder.compare_exchange(me, next, success, failure);
+        // A thread that has not waited yet will look at the holder before it parks.
+        if let (Ok(_), Some(thread)) = (handed, turn.threads[next].get()) {
             thread.unpark();
         }
     }
 
     /// Ends all turns.
-    pub fn end(mut self) {
-        self.shared.holder = OVER;
-        let turn = self.turn;
-        drop(self.shared);
-        turn.wake_all();
+    pub fn end(self) {
+        let Self { turn, state, .. } = self;
+        drop(state);
+        turn.abandon();
     }
 }
 
@@ -105,13 +92,13 @@ impl<T> std::ops::Deref for Held<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.shared.inner
+        &self.state
     }
 }
 
 impl<T> std::ops::DerefMut for Held<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.shared.inner
+        &mut self.state
     }
 }
 
@@ -145,17 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_on_a_turn_ends_the_others() {
-        let turn = Turn::new((), 2);
+    fn abandoned_turns_let_everybody_go() {
+        let turn = Turn::new((), 3);
         thread::scope(|scope| {
-            let other = scope.spawn(|| turn.wait(1).is_none());
-            let failing = scope.spawn(|| {
-                let _held = turn.wait(0);
-                panic!("as a test");
-            });
-            assert!(failing.join().is_err());
+            let turn = &turn;
+            let others = [1, 2].map(|me| scope.spawn(move || turn.wait(me).is_none()));
+            let held = turn.wait(0).expect("it begins here");
             turn.abandon();
-            assert!(other.join().expect("it leaves quietly"));
+            held.hand_to(1);
+            for other in others {
+                assert!(other.join().expect("it leaves quietly"), "nobody got a turn");
+            }
         });
     }
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::Duration;
 use vmm_common::Instant;
 
 /// Output kept for a reader that does not read.
@@ -119,12 +120,11 @@ impl Output {
             self.show_unfinished(focus, now);
         }
         let mut written = 0;
-        while written < self.backlog.len() && !self.is_closed() {
-            if !is_writable(self.to.as_raw_fd(), 0) {
-                break;
+        while written < self.backlog.len() && is_writable(self.to.as_raw_fd(), 0) {
+            match self.write(written) {
+                0 => break,
+                more => written += more,
             }
-            let end = self.backlog.len().min(written + CHUNK_BYTES);
-            written += self.write(written, end);
         }
         self.backlog.drain(..written);
     }
@@ -135,13 +135,20 @@ impl Output {
         for vm in 0..self.vms.len() {
             self.finish(vm);
         }
-        let mut written = 0;
-        while written < self.backlog.len() && !self.is_closed() {
+        /// Between tries at a reader that is ready and takes nothing.
+        const PAUSE_MS: i32 = 10;
+        let (mut written, mut patience_ms) = (0, patience_ms);
+        while written < self.backlog.len() && !self.is_closed() && patience_ms > 0 {
             if !is_writable(self.to.as_raw_fd(), patience_ms) {
                 break;
             }
-            let end = self.backlog.len().min(written + CHUNK_BYTES);
-            written += self.write(written, end);
+            match self.write(written) {
+                0 => {
+                    std::thread::sleep(Duration::from_millis(PAUSE_MS as u64));
+                    patience_ms -= PAUSE_MS;
+                }
+                more => written += more,
+            }
         }
         self.backlog.drain(..written);
         std::mem::take(&mut self.backlog).len()
@@ -255,8 +262,9 @@ impl Output {
         self.backlog.extend_from_slice(bytes);
     }
 
-    /// Writes a piece of the backlog; returns how much was taken.
-    fn write(&mut self, start: usize, end: usize) -> usize {
+    /// Writes the next piece of the backlog; returns how much was taken.
+    fn write(&mut self, start: usize) -> usize {
+        let end = self.backlog.len().min(start + CHUNK_BYTES);
         match self.to.write(&self.backlog[start..end]) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

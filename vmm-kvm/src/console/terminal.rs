@@ -18,6 +18,9 @@ impl RawTerminal {
         // ISIG stays: Ctrl-C ends the run. OPOST stays: our own lines end in a plain newline.
         raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::IEXTEN);
         raw.c_iflag &= !(libc::IXON | libc::ICRNL | libc::INLCR | libc::ISTRIP);
+        // The keys that would end or stop us with the terminal as it is now are the guests'.
+        raw.c_cc[libc::VQUIT] = libc::_POSIX_VDISABLE;
+        raw.c_cc[libc::VSUSP] = libc::_POSIX_VDISABLE;
         raw.c_cc[libc::VMIN] = 1;
         raw.c_cc[libc::VTIME] = 0;
         *SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(saved);

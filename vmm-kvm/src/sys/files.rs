@@ -1,9 +1,10 @@
 //! Files that are not files: signals, standard input and output, the terminal.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 
 /// Blocks `signals` in this thread and those it starts; they are read from the file instead.
@@ -29,7 +30,17 @@ pub fn stdin() -> io::Result<File> {
 }
 
 /// Standard output without the standard library's buffer: what is written is written.
+///
+/// A terminal is opened anew, not to wait for it: that it is ready says nothing of how much it takes,
+/// and the flag set on the open file that we share with the shell would outlive us.
 pub fn stdout() -> io::Result<File> {
+    if io::stdout().is_terminal() {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let own = File::options().write(true).custom_flags(flags).open("/proc/self/fd/1");
+        if own.is_ok() {
+            return own;
+        }
+    }
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 

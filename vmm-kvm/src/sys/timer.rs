@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::mem::{self, MaybeUninit};
 use std::{io, ptr};
 use vmm_common::Instant;
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler, unblock_signal};
 
 thread_local! {
     /// `kvm_run.immediate_exit` of the vCPU that this thread runs, or null.
@@ -47,6 +47,8 @@ impl ThreadTimer {
     /// timer is dropped.
     pub unsafe fn new(clock: Clock, immediate_exit: *mut u8) -> io::Result<Self> {
         register_signal_handler(SIGRTMIN(), end_kvm_run).map_err(io::Error::from)?;
+        // Whoever started us may have blocked it, and every deadline depends on it.
+        unblock_signal(SIGRTMIN()).map_err(|error| io::Error::other(format!("{error:?}")))?;
         IMMEDIATE_EXIT.with(|flag| flag.set(immediate_exit));
         // SAFETY: a sigevent is integers and pointers, for which zero is a value.
         let mut event: libc::sigevent = unsafe { mem::zeroed() };
