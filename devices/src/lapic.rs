@@ -156,6 +156,12 @@ impl LocalApic {
         Some(vector)
     }
 
+    /// A non-maskable interrupt is pending.
+    #[must_use]
+    pub const fn has_nmi(&self) -> bool {
+        self.has_nmi
+    }
+
     /// A non-maskable interrupt is pending; asking takes it.
     pub fn take_nmi(&mut self) -> bool {
         core::mem::replace(&mut self.has_nmi, false)

@@ -62,6 +62,8 @@ pub struct Uart {
     is_gated_by_out2: bool,
     polled_status: u8,
     idle_polls: u32,
+    /// How many idle polls this guest makes before it goes on by itself: the most seen.
+    polls_in_passing: u32,
 }
 
 impl Uart {
@@ -84,6 +86,7 @@ impl Uart {
             is_gated_by_out2: false,
             polled_status: 0,
             idle_polls: 0,
+            polls_in_passing: 0,
         }
     }
 
@@ -107,7 +110,7 @@ impl Uart {
     pub fn read(&mut self, offset: u8) -> u8 {
         let offset = offset & 7;
         if offset != LINE_STATUS {
-            self.idle_polls = 0;
+            self.end_polls();
         }
         match offset {
             DATA if self.is_divisor_latch_open() => self.divisor.to_le_bytes()[0],
@@ -126,7 +129,7 @@ impl Uart {
     /// The guest writes `value` to the register at `offset` (only the low three bits count).
     /// Writes to the status registers, meant for factory tests, do nothing.
     pub fn write(&mut self, offset: u8, value: u8) {
-        self.idle_polls = 0;
+        self.end_polls();
         match offset & 7 {
             DATA if self.is_divisor_latch_open() => {
                 self.program_divisor(u16::from_le_bytes([value, self.divisor.to_le_bytes()[1]]));
@@ -163,6 +166,24 @@ impl Uart {
     #[must_use]
     pub const fn idle_polls(&self) -> u32 {
         self.idle_polls
+    }
+
+    /// The guest polls in vain, and not only in passing: it has read LSR at least twice, and more
+    /// often than it is used to before it does something else. (A driver that looks for a key and
+    /// then for room before each character it sends does not spin.)
+    #[must_use]
+    pub const fn is_spinning(&self) -> bool {
+        self.idle_polls >= 2 && self.idle_polls > self.polls_in_passing
+    }
+
+    /// The guest goes on by itself.
+    const fn end_polls(&mut self) {
+        /// Whoever polls more often than this waits for something.
+        const MOST_IN_PASSING: u32 = 8;
+        if self.idle_polls <= MOST_IN_PASSING && self.idle_polls > self.polls_in_passing {
+            self.polls_in_passing = self.idle_polls;
+        }
+        self.idle_polls = 0;
     }
 }
 

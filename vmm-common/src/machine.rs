@@ -53,7 +53,11 @@ pub struct Machine {
     serial_levels: [bool; 2],
     io_apic: Option<IoApic>,
     hpet: Option<Hpet>,
+    /// The I/O APIC pin and IRQ that each HPET timer drove last.
+    hpet_routes: [Option<(u8, Option<u8>)>; devices::hpet::TIMERS],
     local_apic: Option<LocalApic>,
+    /// CR8 where there is no local APIC.
+    idle_cr8: u8,
     cpuid: Vec<CpuidEntry>,
     /// When a timer next does something, as of the last access.
     deadline: Instant,
@@ -76,6 +80,8 @@ impl Machine {
             io_apic: plan.devices.has_io_apic.then(|| IoApic::new(0)),
             hpet: plan.devices.has_hpet.then(Hpet::new),
             local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
+            hpet_routes: [None; devices::hpet::TIMERS],
+            idle_cr8: 0,
             cpuid,
             deadline: Instant::ZERO,
         };

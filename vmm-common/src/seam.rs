@@ -10,13 +10,15 @@
 
 use crate::Instant;
 use crate::registers::CpuState;
+use devices::lapic::TscClock;
 
 /// What goes into the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The answer to the exit before this entry.
     pub reply: Reply,
-    /// An event to inject. Interrupts only when the exit before was [`Exit::is_interruptible`].
+    /// An event to inject: an interrupt only when the exit before was [`Exit::is_interruptible`],
+    /// a non-maskable one only when it did not say [`Exit::has_more`].
     pub inject: Option<Injection>,
     /// Leave the guest with [`ExitReason::InterruptWindow`] as soon as it can take an interrupt.
     pub wants_window: bool,
@@ -65,6 +67,8 @@ pub struct Exit {
     pub cr8: u8,
     /// False for the further parts of an exit already taken (string I/O, batched writes).
     pub left_guest: bool,
+    /// The next `enter` hands out another part, without going back to the guest.
+    pub has_more: bool,
 }
 
 /// Bytes in one access: 1, 2, 4 or 8.
@@ -122,6 +126,12 @@ pub trait VcpuBackend {
 
     /// The registers as they stand, for a dump; what cannot be read is zero.
     fn registers(&mut self) -> CpuState;
+
+    /// How the guest's time-stamp counter follows the host's clock now, if that can have changed:
+    /// the clock may be slewed, and the guest may write the counter. Asked for now and then.
+    fn tsc_clock(&mut self) -> Option<TscClock> {
+        None
+    }
 }
 
 /// What the loop needs of the place it runs on.

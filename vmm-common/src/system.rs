@@ -37,7 +37,14 @@ pub struct System {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
+    /// The shortest stay in a guest so far: what an exit costs here, ns.
+    cheapest_exit_ns: u64,
 }
+
+/// A guest that was just preempted runs at least this long before a timer of its own ends the entry.
+const MIN_PROGRESS_NS: u64 = 50_000;
+/// No exit is taken to cost less.
+const MIN_EXIT_NS: u64 = 2_000;
 
 /// Why a turn goes on or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +80,7 @@ impl System {
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
+            cheapest_exit_ns: u64::MAX,
         }
     }
 
@@ -117,11 +125,13 @@ impl System {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
+        self.follow_tsc(vm, begin, backend);
 
         let mut now = begin;
         let end = loop {
             match self.step(vm, until, &mut now, backend, host) {
-                Step::Continue if now >= until => break Step::SliceOver,
+                // What has left the guest already is seen to first, or it could be lost at a stop.
+                Step::Continue if now >= until && !self.has_more(vm) => break Step::SliceOver,
                 Step::Continue => {}
                 end => break end,
             }
@@ -171,6 +181,18 @@ impl System {
         self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
+    /// Now and then: how the guest's time-stamp counter stands to the clock.
+    fn follow_tsc<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
+        const EVERY_NS: u64 = 1_000_000_000;
+        let vm = &mut self.vms[vm];
+        if now >= vm.next_tsc_check {
+            vm.next_tsc_check = now.after_ns(EVERY_NS);
+            if let Some(tsc) = backend.tsc_clock() {
+                vm.machine.set_tsc_clock(tsc);
+            }
+        }
+    }
+
     /// Enters the guest once and does what it asks for.
     fn step<B: VcpuBackend, H: Host>(
         &mut self,
@@ -186,10 +208,12 @@ impl System {
             return Step::Halt(machine.deadline());
         }
         let mut entry = vcpu.next_entry(machine);
-        entry.deadline = until.min(machine.deadline());
+        let entered = host.now();
+        // A timer faster than an entry must not keep the guest from ever getting on.
+        let soonest = entered.after_ns(if vcpu.was_preempted { MIN_PROGRESS_NS } else { 0 });
+        entry.deadline = until.min(machine.deadline().max(soonest));
         self.note_injection(vm, &entry, *now);
 
-        let entered = host.now();
         self.ledger.core_turns_to(Activity::Guest(vm), entered);
         let exit = backend.enter(&entry);
         *now = host.now();
@@ -198,28 +222,32 @@ impl System {
 
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         vcpu.is_interruptible = exit.is_interruptible;
+        vcpu.has_more = exit.has_more;
+        vcpu.was_preempted = exit.reason == ExitReason::Preempted;
+        let guest_ns = now.ns_since(entered);
+        vcpu.since_poll_ns = vcpu.since_poll_ns.saturating_add(guest_ns);
         machine.set_cr8(exit.cr8);
-        self.handle(vm, &exit, now.ns_since(entered), *now, host)
+        if exit.left_guest {
+            self.cheapest_exit_ns = self.cheapest_exit_ns.min(guest_ns).max(MIN_EXIT_NS);
+        }
+        self.handle(vm, &exit, *now, host)
+    }
+
+    fn has_more(&self, vm: usize) -> bool {
+        self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.has_more)
     }
 
     /// One line for each thing a guest can ask for.
-    fn handle<H: Host>(
-        &mut self,
-        vm: usize,
-        exit: &Exit,
-        guest_ns: u64,
-        now: Instant,
-        host: &mut H,
-    ) -> Step {
+    fn handle<H: Host>(&mut self, vm: usize, exit: &Exit, now: Instant, host: &mut H) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {
             ExitReason::PortIn { port, size } => {
                 vcpu.reply = Reply::Value(machine.port_read(port, size, now).into());
-                return self.after_port_access(vm, port, guest_ns, now, host);
+                return self.after_port_access(vm, (port, size), now, host);
             }
             ExitReason::PortOut { port, size, value } => {
                 match machine.port_write(port, size, value, now) {
-                    None => return self.after_port_access(vm, port, guest_ns, now, host),
+                    None => return self.after_port_access(vm, (port, size), now, host),
                     Some(devices::power::Ending::PowerOff { status }) => {
                         Ending::PowerOff { status }
                     }

@@ -1,5 +1,6 @@
 //! A virtual machine: its identity, its vCPUs, its hardware and, once it is over, how it ended.
 
+use crate::Instant;
 use crate::machine::Machine;
 use crate::seam::{Entry, Fault, Reply};
 use alloc::string::String;
@@ -16,6 +17,8 @@ pub struct Vm {
     pub machine: Machine,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
+    /// When its time-stamp counter is compared with the clock next.
+    pub next_tsc_check: Instant,
 }
 
 /// What the loop keeps of a virtual CPU between entries; the registers are the backend's.
@@ -27,12 +30,18 @@ pub struct Vcpu {
     pub reply: Reply,
     /// After the last exit the guest could take a maskable interrupt.
     pub is_interruptible: bool,
+    /// After the last exit more parts of it were to come.
+    pub has_more: bool,
     /// A non-maskable interrupt waits.
     pub has_nmi: bool,
     /// It has executed HLT, and no event has ended that yet.
     pub is_halted: bool,
     /// Polls in a row that found nothing, close together.
     pub idle_polls: u32,
+    /// Guest time since the last poll, ns.
+    pub since_poll_ns: u64,
+    /// The last exit was a preemption: the next entry must get somewhere.
+    pub was_preempted: bool,
 }
 
 /// How a VM ended.
@@ -62,7 +71,7 @@ impl Vm {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, ending: None }
+        Self { id, name, vcpus: Vec::new(), machine, ending: None, next_tsc_check: Instant::ZERO }
     }
 
     /// The number the config gave it.
@@ -85,9 +94,12 @@ impl Vm {
             vm_id: self.id,
             reply: Reply::None,
             is_interruptible: false,
+            has_more: false,
             has_nmi: false,
             is_halted: false,
             idle_polls: 0,
+            since_poll_ns: 0,
+            was_preempted: false,
         });
         id
     }
@@ -137,7 +149,8 @@ impl Vcpu {
         self.has_nmi |= machine.take_nmi();
         self.is_halted = false;
         let has_interrupt = machine.has_interrupt();
-        let inject = if core::mem::take(&mut self.has_nmi) {
+        let inject = if self.has_nmi && !self.has_more {
+            self.has_nmi = false;
             Some(Injection::Nmi)
         } else if has_interrupt && self.is_interruptible {
             machine.acknowledge().map(Injection::Interrupt)
@@ -155,7 +168,7 @@ impl Vcpu {
             wants_window,
             cr8: machine.cr8(),
             batchable_ports: machine.batchable_ports(),
-            deadline: crate::Instant::FAR_FUTURE,
+            deadline: Instant::FAR_FUTURE,
         }
     }
 }

@@ -75,6 +75,7 @@ impl VcpuBackend for Guest {
             is_interruptible: true,
             cr8: 0,
             left_guest: true,
+            has_more: false,
         }
     }
 

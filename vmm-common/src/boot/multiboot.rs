@@ -140,6 +140,7 @@ fn place_elf32(image: &[u8], ram_bytes: u64) -> Result<(Vec<Piece>, u32), BootEr
     let entry_bytes = usize::from(read_u16(image, 42).ok_or_else(cut)?);
     let entries = usize::from(read_u16(image, 44).ok_or_else(cut)?);
     let mut pieces = Vec::new();
+    let mut physical_entry = entry;
     for index in 0..entries {
         let at = table.saturating_add(index * entry_bytes);
         let word = |field: usize| read_u32(image, at.saturating_add(field * 4)).ok_or_else(cut);
@@ -152,9 +153,15 @@ fn place_elf32(image: &[u8], ram_bytes: u64) -> Result<(Vec<Piece>, u32), BootEr
             return Err(cut());
         }
         check_end(address.checked_add(memory_len.max(file_len as u64)), ram_bytes)?;
+        // A kernel linked high is entered where its entry's segment was loaded, as GRUB does it.
+        let (virtual_address, physical_address) = (word(2)?, word(3)?);
+        let into_segment = entry.wrapping_sub(virtual_address);
+        if entry >= virtual_address && u64::from(into_segment) < memory_len {
+            physical_entry = physical_address.wrapping_add(into_segment);
+        }
         pieces.push(Piece::Kernel { address, offset, len: file_len });
     }
-    if pieces.is_empty() { Err(bad("it loads nothing")) } else { Ok((pieces, entry)) }
+    if pieces.is_empty() { Err(bad("it loads nothing")) } else { Ok((pieces, physical_entry)) }
 }
 
 /// Section 3.3, with the command line, the loader's name and the memory map behind it.

@@ -12,6 +12,7 @@
 use super::Machine;
 use crate::Instant;
 use devices::ioapic::DeliveryMode;
+use devices::lapic::TscClock;
 
 const IRQ_TIMER: u8 = 0;
 const IRQ_KEYBOARD: u8 = 1;
@@ -43,18 +44,32 @@ impl Machine {
         self.local_apic.as_mut().is_some_and(|local_apic| local_apic.take_nmi())
     }
 
-    /// Task priority, CR8\[3:0\].
+    /// The guest's time-stamp counter follows the time in this way from now on.
+    pub fn set_tsc_clock(&mut self, tsc: TscClock) {
+        if let Some(local_apic) = &mut self.local_apic {
+            local_apic.set_tsc_clock(tsc);
+            self.find_deadline();
+        }
+    }
+
+    /// Whether a non-maskable interrupt waits.
+    #[must_use]
+    pub fn has_nmi(&self) -> bool {
+        self.local_apic.as_ref().is_some_and(|local_apic| local_apic.has_nmi())
+    }
+
+    /// Task priority, CR8\[3:0\]. Without a local APIC it is a register that does nothing.
     #[must_use]
     pub fn cr8(&self) -> u8 {
-        self.local_apic.as_ref().map_or(0, |local_apic| local_apic.cr8())
+        self.local_apic.as_ref().map_or(self.idle_cr8, |local_apic| local_apic.cr8())
     }
 
     /// The guest's CR8 is now this.
     pub fn set_cr8(&mut self, cr8: u8) {
-        if let Some(local_apic) = &mut self.local_apic
-            && local_apic.cr8() != cr8
-        {
-            local_apic.set_cr8(cr8);
+        match &mut self.local_apic {
+            Some(local_apic) if local_apic.cr8() != cr8 => local_apic.set_cr8(cr8),
+            Some(_) => {}
+            None => self.idle_cr8 = cr8,
         }
     }
 
@@ -118,6 +133,12 @@ impl Machine {
         for (timer, pulses) in pulses.into_iter().enumerate() {
             let Some(hpet) = &self.hpet else { return };
             let ((pin, level), legacy) = (hpet.line(timer), hpet.legacy_irq(timer));
+            // A timer that is routed elsewhere lets go of the line it held.
+            let route = pin.map(|pin| (pin, legacy));
+            let before = core::mem::replace(&mut self.hpet_routes[timer], route);
+            if let Some((pin, legacy)) = before.filter(|_| before != route) {
+                self.set_hpet_line(pin, legacy, false);
+            }
             let Some(pin) = pin else { continue };
             if pulses > 0 {
                 self.set_hpet_line(pin, legacy, false);

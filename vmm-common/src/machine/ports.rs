@@ -37,14 +37,15 @@ impl Owner {
 }
 
 impl Machine {
-    /// The serial port (0 for COM1) that `port` belongs to.
+    /// The serial port (0 for COM1) that an access of `size` bytes at `port` reaches.
     #[must_use]
-    pub fn com_of(port: u16) -> Option<usize> {
-        match Owner::of(port) {
-            Owner::Serial(n, _) => Some(n),
+    pub fn com_of(port: u16, size: Size) -> Option<usize> {
+        let com = |n: u8| match Owner::of(port.wrapping_add(n.into())) {
+            Owner::Serial(com, _) => Some(com),
             Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
             Owner::Nobody => None,
-        }
+        };
+        (0..size.max(1)).find_map(com)
     }
 
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.

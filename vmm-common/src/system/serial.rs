@@ -5,23 +5,19 @@ use super::{Step, System};
 use crate::Instant;
 use crate::machine::Machine;
 use crate::plan::{Plan, SERIAL_PORTS};
-use crate::seam::Host;
+use crate::seam::{Host, Size};
 use crate::vm::Vm;
 use alloc::vec::Vec;
 use devices::link::{Link, LinkSettings, Ports};
 use devices::uart::Port;
 
-/// A guest that finds nothing on the line this many times in a row, in quick succession, spins.
-const SPIN_POLLS: u32 = 2;
 /// After this many it is put to sleep, so that an idle prompt does not burn the core.
-const DOZE_POLLS: u32 = 64;
-/// How long the first such sleeps last unless a byte ends them.
+const DOZE_POLLS: u32 = 1024;
+/// How long such a sleep lasts unless a byte ends it. Not longer: a guest may count its polls.
 const DOZE_NS: u64 = 500_000;
-/// Every so many polls they last twice as long, up to 16 times.
-const DOZE_STEP_POLLS: u32 = 32;
-const DOZE_MAX_DOUBLINGS: u32 = 4;
-/// Polls further apart than this are no spinning: the guest does something in between.
-const SPIN_GAP_NS: u64 = 100_000;
+/// Polls further apart than this many of the cheapest exits are no spinning: the guest does
+/// something in between.
+const SPIN_GAP_EXITS: u64 = 8;
 /// Records a tap keeps until the host fetches them.
 const TAP_RECORDS: usize = 1 << 16;
 
@@ -73,15 +69,14 @@ impl System {
     pub(super) fn after_port_access<H: Host>(
         &mut self,
         vm: usize,
-        port: u16,
-        guest_ns: u64,
+        (port, size): (u16, Size),
         now: Instant,
         host: &mut H,
     ) -> Step {
-        let Some(com) = Machine::com_of(port) else { return Step::Continue };
+        let Some(com) = Machine::com_of(port, size) else { return Step::Continue };
         let Some(serial) = self.vms[vm].machine.serial_mut(com) else { return Step::Continue };
         let (has_link, has_console) = (serial.has_link(), serial.has_console());
-        let polls = serial.idle_polls();
+        let was_poll = serial.idle_polls() > 0;
         if has_link {
             self.pump_wire_of(vm, com, now);
         }
@@ -89,32 +84,25 @@ impl System {
             self.drain_console(vm, com, host);
             self.feed_console(vm, com, now, host);
         }
-        self.weigh_polls(vm, com, polls, guest_ns, now)
+        self.weigh_polls(vm, com, was_poll, now)
     }
 
     /// Whether a guest that polls the line should go on.
-    fn weigh_polls(
-        &mut self,
-        vm: usize,
-        com: usize,
-        polls: u32,
-        guest_ns: u64,
-        now: Instant,
-    ) -> Step {
+    fn weigh_polls(&mut self, vm: usize, com: usize, was_poll: bool, now: Instant) -> Step {
+        let longest_gap_ns = self.cheapest_exit_ns.saturating_mul(SPIN_GAP_EXITS);
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        let gap_ns = core::mem::take(&mut vcpu.since_poll_ns);
         // What was found while following up ends the poll.
-        let is_spinning = polls >= SPIN_POLLS
-            && guest_ns < SPIN_GAP_NS
-            && machine.serial_mut(com).is_some_and(|port| port.idle_polls() >= SPIN_POLLS);
+        let is_spinning = was_poll
+            && gap_ns <= longest_gap_ns
+            && machine.serial_mut(com).is_some_and(|port| port.is_spinning());
         if !is_spinning {
             vcpu.idle_polls = 0;
             return Step::Continue;
         }
         vcpu.idle_polls = vcpu.idle_polls.saturating_add(1);
         if vcpu.idle_polls >= DOZE_POLLS {
-            let steps = (vcpu.idle_polls - DOZE_POLLS) / DOZE_STEP_POLLS;
-            let doze_ns = DOZE_NS << steps.min(DOZE_MAX_DOUBLINGS);
-            Step::Halt(machine.deadline().min(now.after_ns(doze_ns)))
+            Step::Halt(machine.deadline().min(now.after_ns(DOZE_NS)))
         } else if self.scheduler.is_wanted_by_others(vm, now) {
             Step::Yield
         } else {
@@ -139,7 +127,8 @@ impl System {
     /// A byte, or room for one, has come to `vm`: whoever polls or halts for it goes on.
     fn wake_by_byte(&mut self, vm: usize, now: Instant) {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
-        if core::mem::take(&mut vcpu.idle_polls) > 0 || machine.has_interrupt() {
+        let has_event = machine.has_interrupt() || machine.has_nmi();
+        if core::mem::take(&mut vcpu.idle_polls) > 0 || has_event {
             self.wake(vm, now);
         }
     }

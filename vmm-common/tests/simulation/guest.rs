@@ -1,5 +1,5 @@
-//! A simulated guest: runs a program one instruction at a time, as a processor would. It honours the
-//! deadline with a small overrun, gathers writes where it may, and hands strings out in parts.
+//! A simulated guest: runs a program one instruction at a time, as a processor would. It honours
+//! the deadline with a small overrun, gathers writes where it may, and hands strings out in parts.
 
 mod parts;
 mod protocol;
@@ -127,6 +127,7 @@ impl Guest {
             is_interruptible: self.is_flag_set && !self.is_shadowed && is_last,
             cr8: self.cr8,
             left_guest,
+            has_more: !is_last,
         }
     }
 

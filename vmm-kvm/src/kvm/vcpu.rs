@@ -64,17 +64,7 @@ impl PreparedVcpu {
 
     /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
     pub fn tsc_clock(&self) -> Result<TscClock> {
-        const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-        let hz = self.fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
-        let entry = kvm::kvm_msr_entry { index: IA32_TIME_STAMP_COUNTER, ..Default::default() };
-        let mut msrs = kvm::Msrs::from_entries(&[entry]).context("one MSR fits")?;
-        let before = self.clock.now();
-        self.fd.get_msrs(&mut msrs).context("KVM_GET_MSRS")?;
-        let after = self.clock.now();
-        let middle = before.after_ns(after.ns_since(before) / 2);
-        let tsc = msrs.as_slice()[0].data;
-        let since_start = TscClock { hz, offset: 0 }.tsc_at(middle);
-        Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
+        tsc_clock(&self.fd, self.clock)
     }
 
     /// Makes the calling thread the one that runs this vCPU.
@@ -124,6 +114,7 @@ impl KvmVcpu {
             is_interruptible: is_last && run.ready_for_interrupt_injection != 0,
             cr8: run.cr8 as u8,
             left_guest,
+            has_more: !is_last,
         }
     }
 
@@ -267,6 +258,25 @@ impl VcpuBackend for KvmVcpu {
     fn registers(&mut self) -> CpuState {
         registers::dump(&self.fd, &self.ram)
     }
+
+    fn tsc_clock(&mut self) -> Option<TscClock> {
+        tsc_clock(&self.fd, self.clock).ok()
+    }
+}
+
+/// Reads a guest's time-stamp counter between two looks at the clock.
+fn tsc_clock(fd: &VcpuFd, clock: Clock) -> Result<TscClock> {
+    const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
+    let hz = fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
+    let entry = kvm::kvm_msr_entry { index: IA32_TIME_STAMP_COUNTER, ..Default::default() };
+    let mut msrs = kvm::Msrs::from_entries(&[entry]).context("one MSR fits")?;
+    let before = clock.now();
+    fd.get_msrs(&mut msrs).context("KVM_GET_MSRS")?;
+    let after = clock.now();
+    let middle = before.after_ns(after.ns_since(before) / 2);
+    let tsc = msrs.as_slice()[0].data;
+    let since_start = TscClock { hz, offset: 0 }.tsc_at(middle);
+    Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
 }
 
 /// KVM_INTERRUPT, which kvm-ioctls does not wrap.

@@ -1,0 +1,239 @@
+//! A simulated target: the loop as every target drives it, and what must hold whatever the guests
+//! do. A scenario describes its VMs, runs them and then checks what only it knows.
+//!
+//! | held in every run | by |
+//! |---|---|
+//! | nobody halts while an interrupt it would take waits | [`World::check_halted`] |
+//! | the core idles only when all have halted, ended or used up their budget | [`World::idle`] |
+//! | the ledger's accounts are the simulation's, to the nanosecond | [`World::finish`] |
+//! | whoever ended stays ended, and the end of all is Done | `Guest`, [`World::finish`] |
+//! | every byte on a link is delivered, lost with a reason, or waits | [`World::check_links`] |
+
+use crate::cpu::{Cpu, Program};
+use crate::guest::{Guest, Habits};
+use crate::place::{Clock, SimulatedHost};
+use crate::seed::Random;
+use devices::lapic::TscClock;
+use std::rc::Rc;
+use vmm_common::Instant;
+use vmm_common::ledger::Standing;
+use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::plan::{
+    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+};
+use vmm_common::scheduler::Next;
+use vmm_common::seam::Host;
+use vmm_common::system::System;
+use vmm_common::vm::Ending;
+
+/// A guest is left so much later than its deadline, and the core wakes so much later, at most.
+pub const MAX_OVERRUN_NS: u64 = 50_000;
+/// What a turn may take besides: deciding, entering, leaving, the last exit.
+pub const TURN_COST_NS: u64 = 2_000;
+/// The guests' time-stamp counter.
+pub const TSC: TscClock = TscClock { hz: 2_400_000_000, offset: 12_345 };
+/// Why a simulation ends VMs that go on.
+const OVER: &str = "the simulation is over";
+
+/// A program and its interrupt handler.
+pub type Software = (Program, Box<dyn Fn(u8) -> Program>);
+
+/// One VM of a scenario.
+pub struct VmSetup {
+    pub share: Share,
+    pub serial: [SerialPlan; 4],
+    pub devices: DeviceSet,
+    pub software: Box<dyn FnOnce(Cpu) -> Software>,
+}
+
+/// One turn, as the simulation saw it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub vm: usize,
+    pub begin: Instant,
+    pub end: Instant,
+}
+
+/// Several guests on one simulated core.
+pub struct World {
+    pub plan: Plan,
+    pub system: System,
+    pub guests: Vec<Guest>,
+    pub host: SimulatedHost,
+    pub clock: Rc<Clock>,
+    pub turns: Vec<Turn>,
+    pub idle_ns: u64,
+    begun: Instant,
+    random: Random,
+}
+
+impl VmSetup {
+    /// A VM of weight 1 with every device, a console on COM1 and nothing else.
+    pub fn new(software: impl FnOnce(Cpu) -> Software + 'static) -> Self {
+        use SerialPlan::{Absent, Console};
+        Self {
+            share: Share::Weight(1),
+            serial: [Console, Absent, Absent, Absent],
+            devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
+            software: Box::new(software),
+        }
+    }
+}
+
+impl World {
+    pub fn new(random: &Random, slice_ns: u64, setups: Vec<VmSetup>, links: Vec<LinkPlan>) -> Self {
+        let clock = Clock::new(random, setups.len());
+        let begun = clock.now();
+        let vms: Vec<_> = setups.iter().enumerate().map(|(vm, setup)| vm_plan(vm, setup)).collect();
+        let plan = Plan { slice_ns, core: None, vms, links };
+        let surroundings =
+            Surroundings { now: begun, epoch_seconds: 1, tsc: TSC, cpuid: Vec::new() };
+        let machine = |vm: &VmPlan| Machine::new(vm, surroundings.clone());
+        let machines = plan.vms.iter().map(machine).collect();
+        let system = System::new(&plan, machines, 256, begun);
+        let guest = |(vm, setup): (usize, VmSetup)| {
+            let cpu = Cpu::new(clock.clone());
+            let (program, handler) = (setup.software)(cpu.clone());
+            let max_overrun_ns = random.pick(&[0, 1_000, MAX_OVERRUN_NS]);
+            let habits = Habits { max_overrun_ns, is_batching: random.flip() };
+            Guest::new(cpu, (vm, clock.clone(), random.fork()), habits, program, handler)
+        };
+        let guests: Vec<_> = setups.into_iter().enumerate().map(guest).collect();
+        let host = SimulatedHost::new(clock.clone(), guests.len());
+        let (turns, random) = (Vec::new(), random.fork());
+        Self { plan, system, guests, host, clock, turns, idle_ns: 0, begun, random }
+    }
+
+    /// Runs everybody until all have ended. Whoever has not when `lasts_ns` have passed, or when
+    /// nothing could ever happen again, is stopped.
+    pub fn run(&mut self, lasts_ns: u64) {
+        let horizon = self.begun.after_ns(lasts_ns);
+        loop {
+            if self.clock.now() >= horizon && !self.system.is_done() {
+                self.system.stop(OVER, &mut self.host);
+            }
+            self.clock.decide();
+            match self.system.next(&mut self.host) {
+                Next::Run { vcpu, until } => self.turn(vcpu, until),
+                Next::Idle { until } => self.idle(until, horizon),
+                Next::Done => break,
+            }
+        }
+        self.finish();
+    }
+
+    /// Whether VM `vm` ended by itself, as it wanted to.
+    pub fn is_success(&self, vm: usize) -> bool {
+        self.host.endings[vm] == Some(Ending::PowerOff { status: 0 })
+    }
+
+    #[track_caller]
+    pub fn expect_success(&self) {
+        for (vm, ending) in self.host.endings.iter().enumerate() {
+            assert_eq!(*ending, Some(Ending::PowerOff { status: 0 }), "VM {vm}");
+        }
+    }
+
+    fn turn(&mut self, vm: usize, until: Instant) {
+        assert!(until > self.clock.basis(), "a turn of no length");
+        assert_eq!(self.host.endings[vm], None, "VM {vm} has ended and has a turn");
+        let begin = self.clock.now();
+        self.system.turn(vm, until, &mut self.guests[vm], &mut self.host);
+        self.turns.push(Turn { vm, begin, end: self.clock.now() });
+        self.check_halted();
+    }
+
+    fn idle(&mut self, until: Instant, horizon: Instant) {
+        assert!(until > self.clock.basis(), "idle for no time");
+        for (vm, account) in self.system.ledger.vms.iter().enumerate() {
+            let has_budget = matches!(self.plan.vms[vm].share, Share::Budget { .. });
+            let may_idle = matches!(account.standing(), Standing::Halted | Standing::Ended);
+            assert!(may_idle || has_budget, "VM {vm} waits for an idle core");
+        }
+        let begin = self.clock.now();
+        let next_key = self.host.next_key().unwrap_or(Instant::FAR_FUTURE);
+        let wakes = until.min(next_key).min(horizon);
+        let late_ns = self.random.below(self.random.pick(&[1, 1_000, MAX_OVERRUN_NS]));
+        self.clock.sleep_until(wakes.after_ns(late_ns));
+        self.idle_ns += self.clock.now().ns_since(begin);
+    }
+
+    /// After each turn: no VM sleeps while an interrupt that it would take waits.
+    fn check_halted(&mut self) {
+        let now = self.clock.now();
+        for (vm, guest) in self.guests.iter_mut().enumerate() {
+            let is_ended = self.host.endings[vm].is_some();
+            if is_ended || !guest.has_interrupts_enabled() {
+                continue;
+            }
+            if self.system.vms[vm].machine.has_interrupt() {
+                let standing = self.system.ledger.vms[vm].standing();
+                assert_ne!(standing, Standing::Halted, "VM {vm} sleeps through an interrupt");
+                guest.note_pending(now);
+            }
+        }
+    }
+
+    /// Closes the accounts and holds them against the simulation's own.
+    fn finish(&mut self) {
+        assert!(self.system.is_done() && self.host.endings.iter().all(Option::is_some));
+        let end = self.host.now();
+        self.system.ledger.close(end);
+        let ledger = &self.system.ledger;
+        let elapsed_ns = end.ns_since(self.begun);
+        assert_eq!(ledger.core_sum_ns(), elapsed_ns, "the core's accounts");
+        assert_eq!(ledger.check(elapsed_ns), Ok(()));
+        for (vm, account) in ledger.vms.iter().enumerate() {
+            assert_eq!(account.guest_ns, self.clock.guest_ns(vm), "guest time of VM {vm}");
+            let sum_ns = account.core_ns() + account.waiting_ns + account.halted_ns;
+            assert_eq!(sum_ns, account.lifetime_ns, "accounts of VM {vm}: {account:?}");
+            let turns_ns = self.core_ns(vm, Instant::ZERO, Instant::FAR_FUTURE);
+            let off_ns = account.core_ns().abs_diff(turns_ns);
+            assert!(off_ns <= account.turns * TURN_COST_NS, "core time of VM {vm}");
+        }
+        assert!(ledger.idle_ns.abs_diff(self.idle_ns) <= elapsed_ns / 100 + TURN_COST_NS, "idle");
+        self.check_links();
+    }
+
+    fn check_links(&self) {
+        for (wire, plan) in self.system.wires.iter().zip(&self.plan.links) {
+            for (end, (vm, port)) in wire.ends.iter().enumerate() {
+                let statistics = wire.link.statistics(end);
+                let serial = self.system.vms[*vm].machine.serial(*port).expect("it is an end");
+                let waits = serial.link_line().map_or(0, |line| line.in_flight()) as u64;
+                let accounted = statistics.delivered + statistics.lost_total() + waits;
+                assert_eq!(statistics.sent, accounted, "link {} of VM {vm}", plan.name);
+            }
+        }
+    }
+
+    /// Core time that `vm` had between two moments, by the turns.
+    pub fn core_ns(&self, vm: usize, from: Instant, to: Instant) -> u64 {
+        let own = self.turns.iter().filter(|turn| turn.vm == vm);
+        own.map(|turn| turn.end.min(to).ns_since(turn.begin.max(from))).sum()
+    }
+}
+
+fn vm_plan(vm: usize, setup: &VmSetup) -> VmPlan {
+    VmPlan {
+        id: vm as u64,
+        name: format!("vm{vm}"),
+        memory_bytes: 1 << 24,
+        vcpu_count: 1,
+        devices: setup.devices,
+        boot: BootPlan {
+            kernel: ImageSource::Builtin(String::from("simulated")),
+            kind: BootKind::Auto,
+            bios: None,
+        },
+        cmdline: String::new(),
+        share: setup.share,
+        serial: setup.serial,
+        has_keyboard: false,
+    }
+}
+
+/// A lossless link at whatever rate the guests program.
+pub fn lossless(name: &str) -> LinkPlan {
+    LinkPlan { name: String::from(name), baud: None, is_lossy: false, tap: None }
+}
