@@ -37,7 +37,7 @@ pub struct System {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
-    /// The shortest stay in a guest so far: what an exit costs here, ns.
+    /// The shortest stay in a guest before a port access so far: what such an exit costs here, ns.
     cheapest_exit_ns: u64,
 }
 
@@ -227,7 +227,8 @@ impl System {
         let guest_ns = now.ns_since(entered);
         vcpu.since_poll_ns = vcpu.since_poll_ns.saturating_add(guest_ns);
         machine.set_cr8(exit.cr8);
-        if exit.left_guest {
+        let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
+        if exit.left_guest && is_port {
             self.cheapest_exit_ns = self.cheapest_exit_ns.min(guest_ns).max(MIN_EXIT_NS);
         }
         self.handle(vm, &exit, *now, host)

@@ -18,6 +18,8 @@ const DOZE_NS: u64 = 500_000;
 /// Polls further apart than this many of the cheapest exits are no spinning: the guest does
 /// something in between.
 const SPIN_GAP_EXITS: u64 = 8;
+/// Such a something makes up for this many polls.
+const WORK_WORTH_POLLS: u32 = 8;
 /// Records a tap keeps until the host fetches them.
 const TAP_RECORDS: usize = 1 << 16;
 
@@ -93,11 +95,14 @@ impl System {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let gap_ns = core::mem::take(&mut vcpu.since_poll_ns);
         // What was found while following up ends the poll.
-        let is_spinning = was_poll
-            && gap_ns <= longest_gap_ns
-            && machine.serial_mut(com).is_some_and(|port| port.is_spinning());
+        let is_spinning =
+            was_poll && machine.serial_mut(com).is_some_and(|port| port.is_spinning());
         if !is_spinning {
             vcpu.idle_polls = 0;
+            return Step::Continue;
+        }
+        if gap_ns > longest_gap_ns {
+            vcpu.idle_polls = vcpu.idle_polls.saturating_sub(WORK_WORTH_POLLS);
             return Step::Continue;
         }
         vcpu.idle_polls = vcpu.idle_polls.saturating_add(1);
