@@ -71,7 +71,7 @@ impl Duo {
             match access {
                 Access::Out(COM2, byte) => peer.push_back(byte),
                 Access::Out(INTERRUPT_ENABLE, value) => {
-                    self.is_interrupt_enabled[me] = value & 1 != 0
+                    self.is_interrupt_enabled[me] = value & 1 != 0;
                 }
                 Access::Off => {
                     self.is_done[me] = true;

@@ -31,7 +31,7 @@ fn check(name: &str, dependency: &str) -> Output {
         fs::write(folder.join(file), text).expect("the folder for tests can be written");
     };
     write("Cargo.toml", &manifest);
-    write("src/lib.rs", &format!("{}{dependency}", read("src/lib.rs")));
+    write("src/main.rs", &format!("{}{dependency}", read("src/main.rs")));
     // Cargo drops what the proof does not need and keeps the versions of the rest.
     fs::copy(LOCK, folder.join("Cargo.lock")).expect("the workspace has a lock file");
     let run = |arguments: &[&str]| {

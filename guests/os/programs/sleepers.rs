@@ -22,7 +22,7 @@ pub fn sleep(_arguments: &str) -> i32 {
         }
     }
     for (place, &child) in children.iter().enumerate() {
-        if !system::wait(child).is_some_and(|ended| ended.status == 0) {
+        if system::wait(child).is_none_or(|ended| ended.status != 0) {
             return 1;
         }
         println!("sleep: woke after {} ms", duration_ms(place));

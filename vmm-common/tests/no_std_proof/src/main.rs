@@ -1,13 +1,13 @@
-//! A crate with a panic handler of its own that uses the shared crates. The standard library has
-//! one too, and there may be but one: with std anywhere in the tree this does not compile.
-//!
-//! A library, so that it needs no allocator, which could not be had without unsafe code.
+//! A program with a panic handler and an allocator of its own that uses the shared crates, as one
+//! without an operating system would. The standard library has a panic handler too, and there may
+//! be but one: with std anywhere in the tree this does not compile.
 #![no_std]
-#![forbid(unsafe_code)]
+#![no_main]
 
 extern crate alloc;
 
 use alloc::vec::Vec;
+use core::alloc::{GlobalAlloc, Layout};
 use vmm_common::plan::Share;
 use vmm_common::scheduler::{Next, Scheduler};
 use vmm_common::{Instant, boot, machine, receipt, seed, system};
@@ -16,6 +16,21 @@ use vmm_common::{Instant, boot, machine, receipt, seed, system};
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// Never has memory: the program is compiled, not run.
+struct NoMemory;
+
+// SAFETY: null is an allowed answer, and what was never given is never given back.
+unsafe impl GlobalAlloc for NoMemory {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+
+#[global_allocator]
+static ALLOCATOR: NoMemory = NoMemory;
 
 /// Uses both crates, so that neither is left out of the tree.
 pub fn shared_core() -> (Next, devices::uart::Port) {
