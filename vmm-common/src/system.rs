@@ -21,7 +21,10 @@ use crate::trace::{Event, Trace, What};
 use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
+mod cost;
 mod serial;
+
+use cost::ExitCost;
 pub use serial::Wire;
 
 /// Everything that runs on one core.
@@ -37,14 +40,11 @@ pub struct System {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
-    /// The shortest stay in a guest before a port access so far: what such an exit costs here, ns.
-    cheapest_exit_ns: u64,
+    exit_cost: ExitCost,
 }
 
 /// A guest that was just preempted runs at least this long before a timer of its own ends the entry.
 const MIN_PROGRESS_NS: u64 = 50_000;
-/// No exit is taken to cost less.
-const MIN_EXIT_NS: u64 = 2_000;
 
 /// Why a turn goes on or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl System {
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
-            cheapest_exit_ns: u64::MAX,
+            exit_cost: ExitCost::new(),
         }
     }
 
@@ -229,7 +229,7 @@ impl System {
         machine.set_cr8(exit.cr8);
         let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
         if exit.left_guest && is_port {
-            self.cheapest_exit_ns = self.cheapest_exit_ns.min(guest_ns).max(MIN_EXIT_NS);
+            self.exit_cost.add(guest_ns);
         }
         self.handle(vm, &exit, *now, host)
     }

@@ -15,7 +15,7 @@ use devices::uart::Port;
 const DOZE_POLLS: u32 = 1024;
 /// How long such a sleep lasts unless a byte ends it. Not longer: a guest may count its polls.
 const DOZE_NS: u64 = 500_000;
-/// Polls further apart than this many of the cheapest exits are no spinning: the guest does
+/// Polls further apart than this many typical exits are no spinning: the guest does
 /// something in between.
 const SPIN_GAP_EXITS: u64 = 8;
 /// Such a something makes up for this many polls.
@@ -91,7 +91,8 @@ impl System {
 
     /// Whether a guest that polls the line should go on.
     fn weigh_polls(&mut self, vm: usize, com: usize, was_poll: bool, now: Instant) -> Step {
-        let longest_gap_ns = self.cheapest_exit_ns.saturating_mul(SPIN_GAP_EXITS);
+        let exit_ns = self.exit_cost.typical_ns().unwrap_or(0);
+        let longest_gap_ns = exit_ns.saturating_mul(SPIN_GAP_EXITS);
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let gap_ns = core::mem::take(&mut vcpu.since_poll_ns);
         // What was found while following up ends the poll.
