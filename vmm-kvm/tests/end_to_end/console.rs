@@ -1,0 +1,150 @@
+//! The console in a pipe: plain lines led by names, typed bytes that arrive whole, logs and taps.
+
+use crate::harness::{Tandem, config};
+use std::fs;
+
+const FNV_OFFSET: u32 = 0x811c_9dc5;
+const FNV_PRIME: u32 = 0x0100_0193;
+
+/// What the guest OS's `count_input` computes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(FNV_OFFSET, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(FNV_PRIME))
+}
+
+/// Bytes of all values in no order that a lost or doubled piece would keep.
+fn varied(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..len).map(next).collect()
+}
+
+/// Types `len` bytes to a guest that counts them, while another computes.
+fn check_input_arrives(len: usize) {
+    let text = format!(
+        "
+vms:
+  - {{name: reader, cmdline: count_input {len}; poweroff}}
+  - {{name: other, cmdline: primes 300000; poweroff}}
+"
+    );
+    let bytes = varied(len);
+    let sum = checksum(&bytes);
+    let run = Tandem::run_text(&text)
+        .typing(bytes)
+        .finish()
+        .ended_with(0)
+        .complains_of_nothing()
+        .adds_up();
+    run.shows(&format!("reader | count_input: {len} bytes, checksum {sum:08x}\n"));
+}
+
+#[test]
+fn in_a_pipe_lines_are_plain_and_led_by_the_vms_name() {
+    let run = Tandem::run(config("two.yml")).finish().ended_with(0);
+    assert!(!run.output.contains(['\x1b', '\r']), "{}", run.shown());
+    let is_led = |line: &&str| line.starts_with("left  | ") || line.starts_with("right | ");
+    let mut others: Vec<_> = run.output.lines().filter(|line| !is_led(line)).collect();
+    // Which of them is over first is theirs to decide.
+    others[..2].sort_unstable();
+    assert_eq!(others[..2], ["[left powered off, status 0]", "[right powered off, status 0]"]);
+    assert!(others[2].starts_with("core "), "{others:?}");
+}
+
+#[test]
+fn what_is_piped_in_arrives_whole() {
+    check_input_arrives(32 << 10);
+}
+
+#[test]
+fn a_regular_file_on_standard_input_is_typed_too() {
+    let run = Tandem::run_text("vms: [{name: reader, cmdline: ''}]");
+    let file = run.scratch().file("commands", "hello_world\npoweroff\n");
+    let script = format!("exec \"$@\" <'{}'", file.display());
+    let run = run.started_by_shell(&script).finish().ended_with(0).complains_of_nothing();
+    run.shows("reader | $ hello_world\nreader | Hello, world!\n");
+}
+
+#[test]
+fn a_shell_runs_what_is_piped_in() {
+    let typed = "echo one; echo two\nhello_wrold\npoweroff\n";
+    let run = Tandem::run_text("vms: [{name: shell, cmdline: ''}]").typing(typed).finish();
+    let run = run.ended_with(1).complains_of_nothing().shows("[shell powered off, status 1]");
+    let lines = run.lines_of("shell");
+    let expected = [
+        "$ echo one; echo two",
+        "one",
+        "two",
+        "$ hello_wrold",
+        "hello_wrold: no such command; did you mean hello_world?",
+        "$ poweroff",
+    ];
+    assert_eq!(lines[1..], expected);
+}
+
+#[test]
+fn the_end_of_standard_input_ends_no_vm() {
+    let mut running = Tandem::run_text("vms: [{name: shell, cmdline: ''}]").with_keyboard().start();
+    running.shows("Tandem guest OS").types("echo the last words; primes 300000; poweroff\n");
+    running.types_no_more();
+    running.finish().ended_with(0).shows("shell | the last words");
+}
+
+#[test]
+fn the_keyboard_is_first_the_vms_that_the_config_says() {
+    let text = "
+vms:
+  - {name: first, cmdline: poweroff}
+  - {name: second, cmdline: '', keyboard: true}
+";
+    let run = Tandem::run_text(text).typing("poweroff\n").finish().ended_with(0);
+    run.shows("second | $ poweroff");
+}
+
+#[test]
+fn a_log_holds_the_raw_bytes_of_its_vm() {
+    let run = Tandem::run(config("two.yml"));
+    let logs = run.scratch().path("logs/of/this/run");
+    let run = run.arg("--log-dir").arg(&logs).finish().ended_with(0).complains_of_nothing();
+    for vm in ["left", "right"] {
+        let log = fs::read(logs.join(format!("{vm}.log"))).expect("it was written");
+        let log = String::from_utf8(log).expect("the guest OS prints text");
+        assert_eq!(log.lines().collect::<Vec<_>>(), run.lines_of(vm));
+    }
+}
+
+/// The tap's lines: nanoseconds, the sender's port, and its bytes in hexadecimal.
+#[test]
+fn a_tap_holds_what_passes_on_its_link() {
+    let text = "
+vms:
+  - {name: one, cmdline: put_char; poweroff, com1: {switched: wire}}
+  - {name: two, cmdline: get_char; poweroff, com1: {switched: wire}}
+links: [{name: wire, tap: wire.log}]
+";
+    let run = Tandem::run_text(text).finish().ended_with(0).complains_of_nothing();
+    let tap = fs::read_to_string(run.scratch.path("wire.log")).expect("it was written");
+    let mut passed = Vec::new();
+    for line in tap.lines() {
+        let mut words = line.split(' ');
+        assert!(words.next().is_some_and(|word| word.parse::<u64>().is_ok()), "{line}");
+        assert_eq!(words.next(), Some("one.com1"));
+        passed.extend(words.map(|word| u8::from_str_radix(word, 16).expect("hexadecimal")));
+    }
+    assert_eq!(String::from_utf8_lossy(&passed), "COM1 writes OK!!!!\n");
+}
+
+#[test]
+fn a_full_disk_for_a_tap_is_told_and_harms_no_vm() {
+    let text = "
+vms:
+  - {name: one, cmdline: put_char; poweroff, com1: {switched: wire}}
+  - {name: two, cmdline: get_char; poweroff, com1: {switched: wire}}
+links: [{name: wire, tap: /dev/full}]
+";
+    let run = Tandem::run_text(text).finish().ended_with(0).adds_up();
+    let run = run.shows("two | the result: COM1 writes OK!!!!");
+    run.complains("the tap /dev/full is not complete: No space left on device");
+}

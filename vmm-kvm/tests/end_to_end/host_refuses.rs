@@ -1,0 +1,96 @@
+//! What the host does not give: exit code 3, and on standard errors what to do about it.
+
+use crate::harness::{Finished, Scratch, Tandem};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+/// A VM that would end at once.
+const SMALL: &str = "vms: [{name: small, cmdline: poweroff}]";
+
+/// Nothing ran, the host is to blame, and the message says `what`.
+fn check_refused(run: Tandem, what: &str) -> Finished {
+    let run = run.finish().ended_with(3).complains("vmm-kvm: ").complains(what);
+    assert!(run.output.is_empty(), "{}", run.shown());
+    run
+}
+
+/// A shell script run as root of a mount namespace of its own: what it mounts, only it sees.
+fn with_mounts(run: Tandem, script: &str) -> Tandem {
+    let is_root = std::fs::metadata("/proc/self").expect("Linux has /proc").uid() == 0;
+    let user: &[&str] = if is_root { &[] } else { &["--map-root-user"] };
+    let shell = ["sh", "-e", "-c", script, "sh"];
+    run.started_by(["unshare", "--mount"].iter().chain(user).chain(&shell))
+}
+
+#[test]
+fn without_a_kvm_device_the_message_says_what_to_do() {
+    let run = with_mounts(Tandem::run_text(SMALL), "mount -t tmpfs none /dev; exec \"$@\"");
+    check_refused(run, "there is no /dev/kvm: load the kvm_intel or kvm_amd module");
+}
+
+#[test]
+fn without_permission_the_group_to_join_is_told() {
+    let run = Tandem::run_text(SMALL);
+    let forbidden = run.scratch().file("forbidden", "");
+    std::fs::set_permissions(&forbidden, Permissions::from_mode(0o000)).expect("it is ours");
+    // Root without its capabilities is like anybody else.
+    let script = format!(
+        "mount --bind '{}' /dev/kvm; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"",
+        forbidden.display()
+    );
+    check_refused(with_mounts(run, &script), "no permission to open /dev/kvm: join its group");
+}
+
+#[test]
+fn a_kvm_that_is_none_is_refused() {
+    let script = "mount --bind /dev/null /dev/kvm; exec \"$@\"";
+    check_refused(with_mounts(Tandem::run_text(SMALL), script), "/dev/kvm");
+}
+
+#[test]
+fn a_core_that_is_not_there_is_refused() {
+    let scratch = Scratch::new();
+    let config = scratch.file("small.yml", SMALL);
+    let run = Tandem::with([config.as_os_str(), "--core".as_ref(), "999".as_ref()]);
+    check_refused(run, "core 999 is offline or not allowed; allowed: [");
+    let config = scratch.file("core.yml", format!("core: 999\n{SMALL}"));
+    let run = Tandem::with([&config]).finish().ended_with(2);
+    run.complains(&format!("{}:1:7: core is 999; allowed on this host: ", config.display()));
+}
+
+#[test]
+fn a_core_that_was_taken_from_this_process_is_refused() {
+    let first = vmm_kvm::sys::allowed_cores().expect("the allowed cores")[0];
+    let other = first + 1;
+    let scratch = Scratch::new();
+    let config = scratch.file("small.yml", SMALL);
+    let run = Tandem::with([config.as_os_str(), "--core".as_ref(), other.to_string().as_ref()]);
+    let run = run.started_by(["taskset", "--cpu-list", &first.to_string()]);
+    check_refused(run, &format!("core {other} is offline or not allowed; allowed: [{first}]"));
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_refused() {
+    const LIMIT: &str = "--as=400000000";
+    let text = "
+vms:
+  - {name: small, memory: 8MiB, cmdline: poweroff}
+  - {name: large, memory: 512MiB, cmdline: poweroff}
+";
+    let run = Tandem::run_text(text).started_by(["prlimit", LIMIT]);
+    check_refused(run, "VM large: the host cannot give 512 MiB of memory");
+}
+
+#[test]
+fn file_descriptors_that_the_host_does_not_give_are_told() {
+    let run = Tandem::run_text(SMALL).started_by(["prlimit", "--nofile=8"]);
+    check_refused(run, "Too many open files");
+}
+
+#[test]
+fn a_log_directory_that_cannot_be_made_is_told_before_anything_runs() {
+    let run = Tandem::run_text(SMALL);
+    let file = run.scratch().file("occupied", "");
+    let named = format!("the log directory {}", file.display());
+    check_refused(run.arg("--log-dir").arg(file), &named);
+}

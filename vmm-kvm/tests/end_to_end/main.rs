@@ -1,0 +1,17 @@
+//! Tandem as its users run it: the `vmm-kvm` binary on the real /dev/kvm, with real guests.
+//!
+//! A test starts the binary by [`harness::Tandem`], talks to it by what it prints and takes, and
+//! looks at how it ended. No clock decides: waiting is for a text or for the end, and the time
+//! limits are there only so that what hangs fails loudly.
+
+mod bad_guests;
+mod command_line;
+mod configs;
+mod console;
+mod endings;
+mod harness;
+mod host_refuses;
+mod main_job;
+mod output_troubles;
+mod terminal;
+mod timeline;

@@ -1,0 +1,102 @@
+//! Readers that leave or do not read, and disks that are full: the guests go on, and it is told.
+
+use crate::harness::{Tandem, config};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::symlink;
+
+/// The line that ends a VM which nothing disturbed.
+const ENDED: &str = "[busy powered off, status 0]";
+const BUSY: &str = "vms: [{name: busy, cmdline: usertests; poweroff}]";
+
+#[test]
+fn a_reader_that_leaves_after_a_line_ends_the_run() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let running = Tandem::run(config("two.yml")).output_to(writer).start();
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line).expect("it can be read");
+    assert!(line.contains("| Tandem guest OS"), "{line}");
+    let run = running.finish().ended_with(1);
+    run.complains("stopped: nobody reads the output any more").complains("receipt: ").adds_up();
+}
+
+#[test]
+fn a_run_ends_when_nobody_reads_its_errors_either() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let errors = writer.try_clone().expect("a descriptor to spare");
+    let running = Tandem::run(config("two.yml")).output_to(writer).errors_to(errors).start();
+    let mut first = [0];
+    BufReader::with_capacity(1, reader).read_exact(&mut first).expect("it can be read");
+    assert_eq!(running.finish().code(), Some(1));
+}
+
+#[test]
+fn help_that_nobody_reads_is_no_panic() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    Tandem::with(["--help"]).output_to(writer).finish().ended_with(0);
+}
+
+/// The output is more than the 4 MiB that are kept for the reader: each empty line is led by a name.
+#[test]
+fn a_reader_that_does_not_read_stops_no_guest_and_is_told_what_it_missed() {
+    const NAME: &str = "a_long_name_for_longer_lines";
+    const LINES: u32 = 150_000;
+    let text = format!("vms: [{{name: {NAME}, kernel: ./lines.bin, boot: flat, memory: 4MiB}}]");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let run = Tandem::run_text(&text).output_to(writer);
+    run.scratch().file("lines.bin", empty_lines(LINES));
+    let run = run.finish().ended_with(0).adds_up();
+    drop(reader);
+    assert_eq!(run.vm(NAME)["ending"], "powered off, status 0");
+    let run = run.complains("bytes of output left out: nobody read them");
+    run.complains(&format!("bytes of {NAME}'s output left out: nobody read them"));
+}
+
+/// A flat image that prints empty lines and powers off.
+fn empty_lines(count: u32) -> Vec<u8> {
+    let mut image = vec![0x66, 0xba, 0xf8, 0x03]; //     mov dx, 0x3f8: COM1
+    image.extend([0xb0, b'\n']); //                       mov al, 10
+    image.push(0xb9); //                                 mov ecx, count
+    image.extend(count.to_le_bytes());
+    image.push(0xee); //                              2: out dx, al
+    image.extend([0xe2, 0xfd]); //                       loop 2b
+    image.extend([0x66, 0xba, 0x04, 0x06]); //           mov dx, 0x604: power
+    image.extend([0x66, 0xb8, 0x00, 0x20]); //           mov ax, 0x2000: off
+    image.extend([0x66, 0xef, 0xf4]); //                 out dx, ax; hlt
+    image
+}
+
+#[test]
+fn a_full_disk_for_a_log_is_told_and_harms_no_vm() {
+    let run = Tandem::run_text(
+        "vms: [{name: busy, cmdline: usertests; poweroff}, {name: other, cmdline: poweroff}]",
+    );
+    let logs = run.scratch().directory("logs");
+    symlink("/dev/full", logs.join("busy.log")).expect("the directory is ours");
+    let run = run.arg("--log-dir").arg(&logs).finish().ended_with(0).shows(ENDED).adds_up();
+    let run = run.complains("busy's log is not complete: No space left on device");
+    assert!(!run.errors.contains("other's log"), "{}", run.shown());
+    let plain = Tandem::run_text(BUSY).finish().ended_with(0);
+    assert_eq!(run.lines_of("busy"), plain.lines_of("busy"));
+    let other = std::fs::read_to_string(logs.join("other.log")).expect("it was written");
+    assert!(other.contains("$ poweroff"), "{other}");
+}
+
+#[test]
+fn a_full_disk_for_standard_output_ends_the_run_and_is_told() {
+    let run = Tandem::run_text(BUSY).output_to_path("/dev/full").finish().ended_with(1);
+    run.complains("No space left on device").complains("receipt: ").adds_up();
+}
+
+#[test]
+fn a_receipt_that_cannot_be_written_is_told_and_fails_the_run() {
+    let run = Tandem::with([config("two.yml")]).arg("--receipt").arg("/dev/full").finish();
+    run.ended_with(1).complains("cannot write the receipt to /dev/full: No space left on device");
+}
+
+#[test]
+fn a_timeline_that_cannot_be_written_is_told_and_fails_the_run() {
+    let run = Tandem::run_text(BUSY).arg("--trace").arg("/no/such/directory/trace").finish();
+    let run = run.ended_with(1).shows(ENDED);
+    run.complains("cannot write the timeline to /no/such/directory/trace: No such file");
+}
