@@ -149,6 +149,10 @@ impl Host for LinuxHost {
                 self.output.say(&format!("[{name}]   {line}"));
             }
         }
+        if let Some(next) = self.keyboard.ended(vm) {
+            let name = &self.names[next];
+            self.output.say(&format!("[the keyboard is {name}'s]"));
+        }
         self.flush();
     }
 }

@@ -45,7 +45,10 @@ pub fn open() -> Result<Kvm> {
     })?;
     let version = kvm.get_api_version();
     if version != KVM_API_VERSION as i32 {
-        bail!("/dev/kvm has API version {version}; needed: {KVM_API_VERSION}");
+        bail!(
+            "/dev/kvm has API version {version}; needed: {KVM_API_VERSION}, which every KVM since \
+             Linux 2.6.22 has: is /dev/kvm the KVM device?"
+        );
     }
     for (capability, purpose) in NEEDED {
         if !kvm.check_extension(capability) {

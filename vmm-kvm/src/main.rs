@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vmm_common::plan::Limits;
 use vmm_config::{Environment, Loaded};
@@ -59,6 +59,13 @@ fn main() -> ExitCode {
 
 fn run_config(arguments: &Run) -> u8 {
     let Some(loaded) = load(&arguments.config) else { return USAGE };
+    let reports = match Reports::open(arguments) {
+        Ok(reports) => reports,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return HOST_REFUSED;
+        }
+    };
     let options = Options {
         core: arguments.core,
         log_dir: arguments.log_dir.clone(),
@@ -73,11 +80,11 @@ fn run_config(arguments: &Run) -> u8 {
             return HOST_REFUSED;
         }
     };
-    report(&outcome, arguments)
+    report(&outcome, reports)
 }
 
 /// Prints the receipt, writes the files asked for; the exit code.
-fn report(outcome: &Outcome, arguments: &Run) -> u8 {
+fn report(outcome: &Outcome, reports: Reports) -> u8 {
     let text = format!("core {}; {}", outcome.core, outcome.receipt);
     if outcome.is_output_read {
         print(&text);
@@ -88,12 +95,8 @@ fn report(outcome: &Outcome, arguments: &Run) -> u8 {
     for trouble in &outcome.console_troubles {
         complain(trouble);
     }
-    let written = [
-        arguments.receipt.as_ref().map(|path| write_receipt(outcome, path)),
-        arguments.trace.as_ref().map(|path| write_trace(outcome, path)),
-    ];
     let mut has_failed = false;
-    for error in written.into_iter().flatten().filter_map(Result::err) {
+    for error in reports.write(outcome).into_iter().filter_map(Result::err) {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
@@ -106,17 +109,38 @@ fn report(outcome: &Outcome, arguments: &Run) -> u8 {
     }
 }
 
-fn write_receipt(outcome: &Outcome, path: &Path) -> Result<()> {
-    let context = || format!("cannot write the receipt to {}", path.display());
-    let mut file = BufWriter::new(File::create(path).with_context(context)?);
-    serde_json::to_writer_pretty(&mut file, &outcome.receipt).with_context(context)?;
-    writeln!(file).and_then(|()| file.flush()).with_context(context)
+/// The files that a run was asked to write, opened before it: a wrong path must not cost a run.
+struct Reports {
+    receipt: Option<(PathBuf, File)>,
+    timeline: Option<(PathBuf, File)>,
 }
 
-fn write_trace(outcome: &Outcome, path: &Path) -> Result<()> {
-    let context = || format!("cannot write the timeline to {}", path.display());
-    let file = File::create(path).with_context(context)?;
-    timeline::write(&outcome.system, BufWriter::new(file)).with_context(context)
+impl Reports {
+    fn open(arguments: &Run) -> Result<Self> {
+        let open = |path: &Option<PathBuf>, what: &str| -> Result<Option<(PathBuf, File)>> {
+            let Some(path) = path else { return Ok(None) };
+            let file = File::create(path);
+            let file =
+                file.with_context(|| format!("cannot write {what} to {}", path.display()))?;
+            Ok(Some((path.clone(), file)))
+        };
+        let receipt = open(&arguments.receipt, "the receipt")?;
+        Ok(Self { receipt, timeline: open(&arguments.trace, "the timeline")? })
+    }
+
+    fn write(self, outcome: &Outcome) -> Vec<Result<()>> {
+        let receipt = self.receipt.map(|(path, file)| {
+            let context = || format!("cannot write the receipt to {}", path.display());
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer_pretty(&mut file, &outcome.receipt).with_context(context)?;
+            writeln!(file).and_then(|()| file.flush()).with_context(context)
+        });
+        let timeline = self.timeline.map(|(path, file)| {
+            let context = || format!("cannot write the timeline to {}", path.display());
+            timeline::write(&outcome.system, BufWriter::new(file)).with_context(context)
+        });
+        receipt.into_iter().chain(timeline).collect()
+    }
 }
 
 fn check(config: &Path) -> u8 {

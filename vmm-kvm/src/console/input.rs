@@ -19,6 +19,7 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
 #[derive(Debug)]
 pub struct Keyboard {
     typed: Vec<VecDeque<u8>>,
+    has_ended: Vec<bool>,
     focus: usize,
     /// Our keys are looked for: on a terminal, not in a pipe.
     has_escape: bool,
@@ -40,7 +41,8 @@ impl Keyboard {
     /// A keyboard for `vms` VMs, first given to VM `focus`.
     pub fn new(vms: usize, focus: usize, has_escape: bool) -> Self {
         let typed = (0..vms).map(|_| VecDeque::new()).collect();
-        Self { typed, focus, has_escape, is_escaped: false }
+        let has_ended = vec![false; vms];
+        Self { typed, has_ended, focus, has_escape, is_escaped: false }
     }
 
     /// The VM that has the keyboard.
@@ -56,6 +58,19 @@ impl Keyboard {
     /// Takes what was typed; returns what our keys ask for.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Command> {
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
+    }
+
+    /// VM `vm` has ended: on a terminal the keyboard goes to the next one that still runs. Which,
+    /// if it moved.
+    pub fn ended(&mut self, vm: usize) -> Option<usize> {
+        self.has_ended[vm] = true;
+        let vms = self.has_ended.len();
+        let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next])?;
+        if vm != self.focus || !self.has_escape {
+            return None;
+        }
+        self.focus = next;
+        Some(next)
     }
 
     /// The next key for VM `vm`.
@@ -81,7 +96,12 @@ impl Keyboard {
                 None
             }
             b'0'..=b'9' => self.focus_on(usize::from(key - b'0')),
-            b'n' => self.focus_on((self.focus + 1) % self.typed.len()),
+            b'n' => {
+                let vms = self.typed.len();
+                let others = (1..=vms).map(|step| (self.focus + step) % vms);
+                let next = others.into_iter().find(|vm| !self.has_ended[*vm]);
+                self.focus_on(next.unwrap_or(self.focus))
+            }
             b'x' => Some(Command::End),
             _ => Some(Command::Help),
         }
@@ -124,6 +144,15 @@ mod tests {
         let mut keyboard = Keyboard::new(1, 0, true);
         assert_eq!(keyboard.typed(b"\x01\x01"), []);
         assert_eq!(taken(&mut keyboard, 0), b"\x01");
+    }
+
+    #[test]
+    fn the_keyboard_of_a_vm_that_ended_goes_to_the_next_that_runs() {
+        let mut keyboard = Keyboard::new(3, 0, true);
+        assert_eq!(keyboard.ended(1), None);
+        assert_eq!(keyboard.ended(0), Some(2));
+        assert_eq!(keyboard.typed(b"\x01n"), [Command::Focus(2)]);
+        assert_eq!(keyboard.ended(2), None, "nobody is left");
     }
 
     #[test]
