@@ -25,6 +25,7 @@ mod cost;
 mod serial;
 
 use cost::ExitCost;
+use serial::PortAccess;
 pub use serial::Wire;
 
 /// Everything that runs on one core.
@@ -244,11 +245,13 @@ impl System {
         let ending = match exit.reason {
             ExitReason::PortIn { port, size } => {
                 vcpu.reply = Reply::Value(machine.port_read(port, size, now).into());
-                return self.after_port_access(vm, (port, size), now, host);
+                let access = PortAccess { port, size, is_read: true };
+                return self.after_port_access(vm, access, now, host);
             }
             ExitReason::PortOut { port, size, value } => {
+                let access = PortAccess { port, size, is_read: false };
                 match machine.port_write(port, size, value, now) {
-                    None => return self.after_port_access(vm, (port, size), now, host),
+                    None => return self.after_port_access(vm, access, now, host),
                     Some(devices::power::Ending::PowerOff { status }) => {
                         Ending::PowerOff { status }
                     }

@@ -19,6 +19,7 @@ enum Owner {
 }
 
 impl Owner {
+    #[inline]
     fn of(port: u16) -> Self {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => Self::Pic,
@@ -50,8 +51,16 @@ impl Machine {
 
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.
     pub fn port_read(&mut self, port: u16, size: Size, now: Instant) -> u32 {
-        if let Owner::Power = Owner::of(port) {
-            return self.power.read(port, size);
+        match Owner::of(port) {
+            Owner::Power => return self.power.read(port, size),
+            // The way of most exits.
+            Owner::Serial(n, offset) if size == 1 => {
+                let value = self.serial[n].as_mut().map_or(0xff, |serial| serial.read(offset));
+                self.sample_serial_pins();
+                return value.into();
+            }
+            Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
+            Owner::Nobody => {}
         }
         let byte = |n: u8| {
             let byte = self.port_read_byte(port.wrapping_add(n.into()), now);
@@ -70,8 +79,18 @@ impl Machine {
         value: u32,
         now: Instant,
     ) -> Option<Ending> {
-        if let Owner::Power = Owner::of(port) {
-            return self.power.write(port, size, value);
+        match Owner::of(port) {
+            Owner::Power => return self.power.write(port, size, value),
+            // The way of most exits.
+            Owner::Serial(n, offset) if size == 1 => {
+                if let Some(serial) = &mut self.serial[n] {
+                    serial.write(offset, value as u8);
+                }
+                self.sample_serial_pins();
+                return None;
+            }
+            Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
+            Owner::Nobody => {}
         }
         for n in 0..size.min(4) {
             let byte = (value >> (8 * n)) as u8;

@@ -52,6 +52,14 @@ impl Wire {
     }
 }
 
+/// An access that a guest made to a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortAccess {
+    pub port: u16,
+    pub size: Size,
+    pub is_read: bool,
+}
+
 /// The ports of a wire's ends, wherever they are.
 struct Ends<'a> {
     vms: &'a mut [Vm],
@@ -71,10 +79,16 @@ impl System {
     pub(super) fn after_port_access<H: Host>(
         &mut self,
         vm: usize,
-        (port, size): (u16, Size),
+        access: PortAccess,
         now: Instant,
         host: &mut H,
     ) -> Step {
+        /// The registers above this one, MCR, are for reading; a write there moves nothing.
+        const LAST_WRITABLE: u16 = 4;
+        let PortAccess { port, size, is_read } = access;
+        if !is_read && size == 1 && port & 7 > LAST_WRITABLE {
+            return Step::Continue;
+        }
         let Some(com) = Machine::com_of(port, size) else { return Step::Continue };
         let Some(serial) = self.vms[vm].machine.serial_mut(com) else { return Step::Continue };
         let (has_link, has_console) = (serial.has_link(), serial.has_console());
@@ -84,7 +98,10 @@ impl System {
         }
         if has_console {
             self.drain_console(vm, com, host);
-            self.feed_console(vm, com, now, host);
+            // Reading makes room and shows that the guest listens; writing does neither.
+            if is_read {
+                self.feed_console(vm, com, now, host);
+            }
         }
         self.weigh_polls(vm, com, was_poll, now)
     }
@@ -164,8 +181,9 @@ impl System {
     /// Hands what the guest printed to the host.
     fn drain_console<H: Host>(&mut self, vm: usize, com: usize, host: &mut H) {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
-        let mut bytes = [0; 32];
-        let mut len = 0;
+        let Some(first) = port.console_take() else { return };
+        let mut bytes = [first; 32];
+        let mut len = 1;
         while let Some(byte) = port.console_take() {
             bytes[len] = byte;
             len += 1;

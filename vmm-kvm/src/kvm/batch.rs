@@ -55,6 +55,9 @@ impl Batch {
 
     /// After an exit for a write of `size` bytes to `port`.
     pub fn wrote(&mut self, port: u16, size: u8) {
+        if self.allowed == 0 || port & 7 != 0 {
+            return;
+        }
         let Some(index) = TRANSMITTERS.iter().position(|address| *address == port) else { return };
         let bit = 1 << index;
         if !self.is_supported || size != 1 || self.allowed & bit == 0 || self.active & bit != 0 {
