@@ -5,7 +5,10 @@ use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long VMs run before their memory is looked at.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// Files and programs for the processes.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ impl Workplace {
         let mut child = spawn(self.program("vmm-kvm")?.arg(self.dir.join("four.yml")))?;
         // One line of each guest says that all of them run.
         let lines = read_lines(&mut child, 4);
+        std::thread::sleep(SETTLING);
         let memory = lines.and_then(|()| pss_kb(&child));
         child.kill()?;
         child.wait()?;
@@ -57,6 +61,7 @@ impl Workplace {
         for _ in 0..4 {
             children.push(spawn(self.program("floor")?.arg(&image))?);
         }
+        std::thread::sleep(SETTLING);
         let ready = children.iter_mut().try_for_each(|child| read_lines(child, 1));
         let sum: Result<f64> = ready.and_then(|()| children.iter().map(pss_kb).sum());
         for child in &mut children {

@@ -11,6 +11,8 @@ use vmm_common::vm::Ending;
 
 /// How often keys and signals are looked for while guests run.
 const LOOK_NS: u64 = 2_000_000;
+/// By now all threads run and have done for the first time what they go on doing.
+const SETTLED: Instant = Instant::from_ns(20_000_000);
 /// A reader that takes no more is tried again this often while nobody runs.
 const RETRY_NS: u64 = 5_000_000;
 /// Output is gathered for this long before it is written, while guests run.
@@ -44,6 +46,7 @@ pub struct LinuxHost {
     time_limit: Instant,
     next_look: Instant,
     next_flush: Instant,
+    is_settled: bool,
 }
 
 impl LinuxHost {
@@ -56,9 +59,18 @@ impl LinuxHost {
         names: Vec<String>,
         time_limit: Instant,
     ) -> Self {
-        let (next_look, next_flush) = (Instant::ZERO, Instant::ZERO);
-        let cut = None;
-        Self { clock, output, cut, keyboard, events, names, time_limit, next_look, next_flush }
+        Self {
+            clock,
+            output,
+            cut: None,
+            keyboard,
+            events,
+            names,
+            time_limit,
+            next_look: Instant::ZERO,
+            next_flush: Instant::ZERO,
+            is_settled: false,
+        }
     }
 
     /// Between turns: looks at keys and signals, if that is due, and lets the reader have output.
@@ -69,6 +81,10 @@ impl LinuxHost {
             return Ok(false);
         }
         self.next_look = now.after_ns(LOOK_NS);
+        if !self.is_settled && now >= SETTLED {
+            self.is_settled = true;
+            crate::sys::forget_start_up();
+        }
         let arrived = self.events.look(self.keyboard.space())?;
         self.follow_up(arrived, now);
         Ok(true)

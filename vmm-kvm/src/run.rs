@@ -107,7 +107,6 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let host = LinuxHost::new(clock, output, keyboard, events, names.clone(), time_limit);
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
-    sys::forget_start_up();
     let taps = Taps::open(plan)?;
     let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
