@@ -97,5 +97,6 @@ fn a_receipt_that_cannot_be_written_is_told_and_fails_the_run() {
 #[test]
 fn a_timeline_that_cannot_be_opened_is_told_before_anything_runs() {
     let run = Tandem::run_text(BUSY).arg("--trace").arg("/no/such/directory/trace").finish();
-    run.ended_with(3).complains("cannot write the timeline to /no/such/directory/trace: No such file");
+    run.ended_with(3)
+        .complains("cannot write the timeline to /no/such/directory/trace: No such file");
 }
