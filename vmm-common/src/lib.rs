@@ -19,6 +19,7 @@ pub mod boot;
 pub mod cpuid;
 pub mod ledger;
 pub mod machine;
+pub mod pack;
 pub mod plan;
 pub mod receipt;
 pub mod registers;

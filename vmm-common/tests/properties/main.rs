@@ -3,6 +3,7 @@
 
 mod boot;
 mod displays;
+mod pack;
 mod plans;
 mod runner;
 mod scheduler;

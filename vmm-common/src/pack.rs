@@ -1,0 +1,249 @@
+//! The packed plan: a plan and the images it names in one piece, for a target that has no files. A
+//! boot loader hands it over as a module.
+//!
+//! ```text
+//!  0  magic, 8 bytes         16  bytes of all, u64         28  contents: plan, spans (postcard)
+//!  8  version, u32           24  bytes of contents, u32     .  images, each kind of bytes once
+//! 12  CRC-32 of 16.., u32        all little-endian
+//! ```
+//!
+//! [`unpack`] tells what was damaged on the way and never panics. Whether the plan makes sense is
+//! [`crate::plan::check`]'s to say.
+
+use crate::plan::Plan;
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+mod tests;
+
+/// What every packed plan begins with.
+pub const MAGIC: [u8; 8] = *b"TANDEMPK";
+/// The layout's version. A plan is packed and unpacked by builds of the same source.
+pub const VERSION: u32 = 1;
+
+/// Where the header's fields begin, and its length.
+const AT_VERSION: usize = 8;
+const AT_CHECKSUM: usize = 12;
+const AT_TOTAL: usize = 16;
+const AT_CONTENTS: usize = 24;
+const HEADER_BYTES: usize = 28;
+
+/// What boots a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// The kernel image.
+    pub kernel: &'a [u8],
+    /// A BIOS stub of one's own, for a flat kernel.
+    pub bios: Option<&'a [u8]>,
+}
+
+/// A plan with what boots each of its VMs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed<'a> {
+    /// The plan.
+    pub plan: Plan,
+    /// For each VM, in the plan's order.
+    pub images: Vec<Image<'a>>,
+}
+
+/// Why bytes are no packed plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PackError {
+    /// The bytes begin with something else.
+    NoMagic,
+    /// Packed by another version.
+    Version {
+        /// The version read.
+        version: u32,
+    },
+    /// The end is missing.
+    Truncated {
+        /// Bytes there are.
+        has: u64,
+        /// Bytes there should be.
+        needed: u64,
+    },
+    /// Something was changed on the way.
+    Checksum {
+        /// The checksum of what arrived.
+        computed: u32,
+        /// The checksum in the header.
+        stated: u32,
+    },
+    /// The checksum is right, but what it covers is no plan.
+    BadPlan {
+        /// What is wrong.
+        why: postcard::Error,
+    },
+    /// An image would lie outside.
+    ImageRange {
+        /// The VM's place in the plan.
+        vm: usize,
+        /// First byte, from the first image's.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Bytes of all images.
+        has: u64,
+    },
+    /// Not one image for each VM.
+    ImageCount {
+        /// Images there are.
+        images: usize,
+        /// VMs in the plan.
+        vms: usize,
+    },
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMagic => write!(f, "the packed plan does not begin with its magic, TANDEMPK"),
+            Self::Version { version } => {
+                write!(f, "the packed plan has version {version}; allowed: {VERSION}")
+            }
+            Self::Truncated { has, needed } => {
+                write!(f, "the packed plan has {has} bytes; needed: {needed}")
+            }
+            Self::Checksum { computed, stated } => write!(
+                f,
+                "the packed plan's checksum is {computed:#010x}, its header says {stated:#010x}: \
+                it was damaged on the way"
+            ),
+            Self::BadPlan { why } => write!(f, "the packed plan cannot be read: {why}"),
+            Self::ImageRange { vm, offset, len, has } => write!(
+                f,
+                "the image of VM {vm} is {len} bytes at {offset}; all images have {has} bytes"
+            ),
+            Self::ImageCount { images, vms } => {
+                write!(f, "the packed plan has {images} images for {vms} VMs; needed: one for each")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PackError {}
+
+/// Where a run of bytes lies among the images.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Span {
+    /// First byte, from the first image's.
+    offset: u64,
+    len: u64,
+}
+
+/// Where a VM's image lies.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct ImageSpans {
+    kernel: Span,
+    bios: Option<Span>,
+}
+
+/// Packs `plan` with `images`, one for each of its VMs, in its order.
+///
+/// # Panics
+/// The plan's texts take 4 GiB or more.
+#[must_use]
+pub fn pack(plan: &Plan, images: &[Image<'_>]) -> Vec<u8> {
+    let mut store = Store::default();
+    let mut spans = Vec::with_capacity(images.len());
+    for image in images {
+        let bios = image.bios.map(|bios| store.put(bios));
+        spans.push(ImageSpans { kernel: store.put(image.kernel), bios });
+    }
+    let contents = postcard::to_allocvec(&(plan, spans)).expect("a Vec takes what it is given");
+    let contents_bytes = u32::try_from(contents.len()).expect("a plan is some kilobytes");
+    let total = HEADER_BYTES + contents.len() + store.bytes.len();
+
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(total as u64).to_le_bytes());
+    bytes.extend_from_slice(&contents_bytes.to_le_bytes());
+    bytes.extend_from_slice(&contents);
+    bytes.extend_from_slice(&store.bytes);
+    let checksum = crc32fast::hash(&bytes[AT_TOTAL..]);
+    bytes[AT_CHECKSUM..AT_TOTAL].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Takes a packed plan apart. What follows its end is not looked at.
+///
+/// # Errors
+/// The bytes are none, or were cut off or changed.
+pub fn unpack(bytes: &[u8]) -> Result<Packed<'_>, PackError> {
+    if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
+        return Err(PackError::NoMagic);
+    }
+    let (version, stated) = (u32_at(bytes, AT_VERSION)?, u32_at(bytes, AT_CHECKSUM)?);
+    if version != VERSION {
+        return Err(PackError::Version { version });
+    }
+    let total = u64::from_le_bytes(array_at(bytes, AT_TOTAL)?);
+    let bytes = prefix(bytes, total)?;
+    let contents_bytes = u32_at(bytes, AT_CONTENTS)?;
+    let computed = crc32fast::hash(&bytes[AT_TOTAL..]);
+    if computed != stated {
+        return Err(PackError::Checksum { computed, stated });
+    }
+    let body = &bytes[HEADER_BYTES..];
+    let contents = prefix(body, contents_bytes.into())?;
+    let (plan, spans): (Plan, Vec<ImageSpans>) =
+        postcard::from_bytes(contents).map_err(|why| PackError::BadPlan { why })?;
+    if spans.len() != plan.vms.len() {
+        return Err(PackError::ImageCount { images: spans.len(), vms: plan.vms.len() });
+    }
+    let store = &body[contents.len()..];
+    let image = |(vm, spans): (usize, ImageSpans)| {
+        let bios = spans.bios.map(|bios| cut(store, vm, bios)).transpose()?;
+        Ok(Image { kernel: cut(store, vm, spans.kernel)?, bios })
+    };
+    let images = spans.into_iter().enumerate().map(image).collect::<Result<_, _>>()?;
+    Ok(Packed { plan, images })
+}
+
+/// Images one behind the other; what is there already is not stored again.
+#[derive(Default)]
+struct Store<'a> {
+    bytes: Vec<u8>,
+    stored: Vec<(&'a [u8], Span)>,
+}
+
+impl<'a> Store<'a> {
+    fn put(&mut self, image: &'a [u8]) -> Span {
+        if let Some((_, span)) = self.stored.iter().find(|(other, _)| *other == image) {
+            return *span;
+        }
+        let span = Span { offset: self.bytes.len() as u64, len: image.len() as u64 };
+        self.bytes.extend_from_slice(image);
+        self.stored.push((image, span));
+        span
+    }
+}
+
+fn cut(store: &[u8], vm: usize, span: Span) -> Result<&[u8], PackError> {
+    let Span { offset, len } = span;
+    let begin = usize::try_from(offset).ok();
+    let end = offset.checked_add(len).and_then(|end| usize::try_from(end).ok());
+    let range = begin.zip(end).and_then(|(begin, end)| store.get(begin..end));
+    range.ok_or(PackError::ImageRange { vm, offset, len, has: store.len() as u64 })
+}
+
+/// The first `needed` bytes.
+fn prefix(bytes: &[u8], needed: u64) -> Result<&[u8], PackError> {
+    let range = usize::try_from(needed).ok().and_then(|needed| bytes.get(..needed));
+    range.ok_or(PackError::Truncated { has: bytes.len() as u64, needed })
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PackError> {
+    array_at(bytes, at).map(u32::from_le_bytes)
+}
+
+/// Bytes of the header, which must be there in full.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], PackError> {
+    let header = prefix(bytes, HEADER_BYTES as u64)?;
+    Ok(header[at..at + N].try_into().expect("the slice has that length"))
+}
