@@ -1,0 +1,126 @@
+//! `run` and `image`: a config on the bare-metal hypervisor.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
+use xtask::load::{self, Load};
+use xtask::{hypervisor, image};
+
+const SUCCESS: u8 = 0;
+/// The hypervisor never said how it ended.
+const NO_REPORT: u8 = 1;
+/// The config is wrong.
+const USAGE: u8 = 2;
+/// Something on this machine is missing or refuses.
+const HOST_REFUSED: u8 = 3;
+/// Memory of a machine that an ISO is for, which nobody knows: as good as any.
+const ANY_MEMORY_MIB: u64 = 1 << 30;
+
+/// A run in an emulated machine.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The YAML file
+    config: PathBuf,
+    /// The emulator
+    #[arg(long, value_enum)]
+    on: Emulator,
+    /// The CPU, in the emulator's words [default: corei7_skylake_x in Bochs; EPYC,+svm,+npt in QEMU]
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// What runs QEMU's instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accelerator,
+    /// Write the receipt as JSON, too
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Write the console's output to a file, too
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Switch the machine off after this long
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Boot this kernel; without it, the hypervisor is built and booted
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+}
+
+/// Runs a config; the exit code.
+pub fn run(arguments: &Run) -> u8 {
+    let Some(loaded) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    match loaded.and_then(|load| boot(arguments, &load)) {
+        Ok(report) => told(&report),
+        Err(error) => refused(&error),
+    }
+}
+
+/// Writes a config's ISO; the exit code.
+pub fn image(config: &Path, output: &Path) -> u8 {
+    let Some(loaded) = load(config, ANY_MEMORY_MIB) else { return USAGE };
+    let written = loaded.and_then(|load| image::write(&hypervisor::build()?, &load.pack, output));
+    match written {
+        Ok(()) => SUCCESS,
+        Err(error) => refused(&error),
+    }
+}
+
+fn boot(arguments: &Run, load: &Load) -> Result<Report> {
+    let kernel = match &arguments.kernel {
+        Some(kernel) => kernel.clone(),
+        None => hypervisor::build()?,
+    };
+    let machine = Machine {
+        emulator: arguments.on,
+        cpu: arguments.cpu.clone(),
+        accelerator: arguments.accel,
+        memory_mib: load.machine_memory_mib(),
+        timeout: arguments.timeout.map(Duration::from_secs),
+        has_keyboard: true,
+    };
+    let report = emulate::run(&machine, &kernel, &load.pack, &mut io::stdout().lock())?;
+    let write = |path: &Option<PathBuf>, bytes: &[u8]| {
+        let Some(path) = path else { return Ok(()) };
+        fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write(&arguments.log, &report.console)?;
+    if let Some(receipt) = &report.receipt {
+        write(&arguments.receipt, receipt.as_bytes())?;
+    } else if arguments.receipt.is_some() {
+        complain("the hypervisor reported no receipt");
+    }
+    Ok(report)
+}
+
+fn told(report: &Report) -> u8 {
+    if report.is_timed_out {
+        complain("time is up; the machine was switched off");
+    }
+    report.exit.unwrap_or_else(|| {
+        complain("the hypervisor never reported how it ended");
+        NO_REPORT
+    })
+}
+
+/// What was loaded and packed; None: the config's faults were printed.
+fn load(config: &Path, max_memory_mib: u64) -> Option<Result<Load>> {
+    match load::config(config, max_memory_mib) {
+        Ok(loaded) => Some(load::packed(loaded)),
+        Err(faults) => {
+            // Led by the file's name, as tools that read compilers' output want it.
+            eprint!("{faults}");
+            None
+        }
+    }
+}
+
+fn refused(error: &anyhow::Error) -> u8 {
+    complain(&format!("{error:#}"));
+    HOST_REFUSED
+}
+
+/// To standard error, led by our name.
+fn complain(text: &str) {
+    eprintln!("xtask: {text}");
+}

@@ -1,0 +1,167 @@
+//! A kernel booted in an emulated machine: QEMU with AMD's virtualization, Bochs with Intel's or
+//! AMD's.
+//!
+//! The guests' console is the machine's COM1. What is for programs to read, the exit code and the
+//! receipt, comes by port 0xe9, which both emulators write down (`report.rs`).
+
+use crate::scratch::Scratch;
+use anyhow::{Context, Result, anyhow};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+mod bochs;
+mod qemu;
+mod report;
+
+pub use report::Report;
+
+/// A program that is a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Emulator {
+    /// Intel's virtualization (VMX), or with `--cpu ryzen` AMD's (SVM)
+    Bochs,
+    /// AMD's virtualization (SVM)
+    Qemu,
+}
+
+/// What runs QEMU's instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accelerator {
+    /// QEMU itself
+    #[default]
+    Tcg,
+    /// The host's KVM, if it can nest
+    Kvm,
+}
+
+/// An emulated machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Who emulates it.
+    pub emulator: Emulator,
+    /// The CPU model, in the emulator's words; None: the one with most virtualization.
+    pub cpu: Option<String>,
+    /// For QEMU.
+    pub accelerator: Accelerator,
+    /// MiB.
+    pub memory_mib: u64,
+    /// When it is switched off at the latest.
+    pub timeout: Option<Duration>,
+    /// COM1 receives this process's standard input.
+    pub has_keyboard: bool,
+}
+
+impl Emulator {
+    /// The most memory its machine may have, if the host has it, MiB.
+    #[must_use]
+    pub fn max_memory_mib(self) -> u64 {
+        let most = match self {
+            Self::Bochs => 2048,
+            // Below the hole for devices of its q35.
+            Self::Qemu => 2048,
+        };
+        available_memory_mib().map_or(most, |available| available.min(most))
+    }
+
+    /// Sees to it that it is installed.
+    ///
+    /// # Errors
+    /// It is not, and cannot be.
+    pub fn ensure(self) -> Result<()> {
+        match self {
+            Self::Bochs => {
+                let needs = [crate::packages::BOCHS, crate::packages::GRUB].concat();
+                crate::packages::ensure(&needs)
+            }
+            Self::Qemu => crate::packages::ensure(crate::packages::QEMU),
+        }
+    }
+}
+
+/// Boots `kernel` with the packed plan as its module, and copies COM1 to `console` until the
+/// machine is off.
+///
+/// # Errors
+/// The emulator is missing, cannot be run or refuses its arguments, or `console` cannot be written.
+pub fn run(
+    machine: &Machine,
+    kernel: &Path,
+    pack: &[u8],
+    console: &mut dyn Write,
+) -> Result<Report> {
+    machine.emulator.ensure()?;
+    let scratch = Scratch::new()?;
+    match machine.emulator {
+        Emulator::Bochs => bochs::run(machine, kernel, pack, &scratch, console),
+        Emulator::Qemu => qemu::run(machine, kernel, pack, &scratch, console),
+    }
+}
+
+/// A child that does not outlive this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a reader gives until its end, read by a thread of its own.
+fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // A pseudo-terminal ends with an error.
+        while let Ok(len @ 1..) = reader.read(&mut buffer) {
+            if sender.send(buffer[..len].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.
+fn copy(
+    chunks: &Receiver<Vec<u8>>,
+    console: &mut dyn Write,
+    deadline: Option<Instant>,
+) -> Result<(Vec<u8>, bool)> {
+    /// As good as for ever.
+    const LONG: Duration = Duration::from_secs(1 << 20);
+    let mut all = Vec::new();
+    loop {
+        let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+        match chunks.recv_timeout(left) {
+            Ok(chunk) => {
+                let written = console.write_all(&chunk).and_then(|()| console.flush());
+                written.context("cannot write the console's output")?;
+                all.extend(chunk);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok((all, false)),
+            Err(RecvTimeoutError::Timeout) => return Ok((all, true)),
+        }
+    }
+}
+
+/// An error with the last lines of what an emulator said.
+fn refused(emulator: &str, said: &str) -> anyhow::Error {
+    const LINES: usize = 10;
+    let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    anyhow!("{emulator} ended before the machine ran:\n{last}")
+}
+
+fn available_memory_mib() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
+}

@@ -1,0 +1,134 @@
+//! Bochs: a PC whose CPU has VMX or SVM, booted from an ISO.
+//!
+//! It draws its screen in a terminal and will not start without one, so it gets a pseudo-terminal;
+//! what is written to port 0xe9 comes out among the drawing. The pseudo-terminal is its session's,
+//! so that it ends with us. COM1 is a socket that it connects to, so that no port has to be
+//! guessed.
+
+use super::{Machine, Report, Running, chunks, copy, refused, report};
+use crate::image;
+use crate::scratch::Scratch;
+use anyhow::{Context, Result};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Intel's, with unrestricted guests, EPT, VPID and the preemption timer.
+const CPU: &str = "corei7_skylake_x";
+/// Instructions in a second of emulated time. Fewer make timers come sooner, as the host's clock
+/// goes; more leave more to do between them.
+const INSTRUCTIONS_PER_SECOND: u64 = 50_000_000;
+/// The debugger, which Debian's Bochs stops in: go on.
+const DEBUGGER: &str = "c\n";
+/// How often a start is looked after.
+const POLL: Duration = Duration::from_millis(5);
+
+pub(super) fn run(
+    machine: &Machine,
+    kernel: &Path,
+    pack: &[u8],
+    scratch: &Scratch,
+    console: &mut dyn Write,
+) -> Result<Report> {
+    image::write(kernel, pack, &scratch.path().join("iso"))?;
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+    let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
+    scratch.write("bochsrc", settings(machine, port).as_bytes())?;
+    scratch.write("debugger", DEBUGGER.as_bytes())?;
+    let (screen, terminal) = pseudo_terminal().context("cannot make a pseudo-terminal")?;
+    let copy_of_terminal = || terminal.try_clone().context("cannot copy a file");
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]);
+    command.current_dir(scratch.path()).env("TERM", "linux");
+    command.stdin(Stdio::from(copy_of_terminal()?)).stdout(Stdio::from(copy_of_terminal()?));
+    command.stderr(Stdio::from(terminal));
+    let deadline = machine.timeout.map(|timeout| Instant::now() + timeout);
+    let mut bochs = Running(command.spawn().context("cannot run bochs")?);
+    // The child has its copies; with ours the screen would never end.
+    drop(command);
+    let screen = chunks(screen);
+
+    let Some(com1) = accept(&listener, &mut bochs)? else {
+        let said: Vec<u8> = screen.iter().flatten().collect();
+        return Err(refused("Bochs", &report::clean(&said)));
+    };
+    if machine.has_keyboard {
+        let com1 = com1.try_clone().context("cannot copy a socket")?;
+        thread::spawn(move || keyboard(com1));
+    }
+    let (output, is_timed_out) = copy(&chunks(com1), console, deadline)?;
+    drop(bochs);
+    let debug: Vec<u8> = screen.iter().flatten().collect();
+    Ok(Report::new(output, &debug, is_timed_out))
+}
+
+/// The connection that Bochs makes when it starts; None: it ended instead.
+fn accept(listener: &TcpListener, bochs: &mut Running) -> Result<Option<TcpStream>> {
+    listener.set_nonblocking(true).context("cannot wait for Bochs")?;
+    loop {
+        match listener.accept() {
+            Ok((com1, _)) => {
+                com1.set_nonblocking(false).context("cannot read from Bochs")?;
+                return Ok(Some(com1));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("cannot wait for Bochs"),
+        }
+        if bochs.0.try_wait().context("cannot wait for Bochs")?.is_some() {
+            return Ok(None);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Sends standard input to COM1, until one of them ends.
+fn keyboard(mut com1: TcpStream) {
+    let mut buffer = [0; 256];
+    while let Ok(len @ 1..) = io::stdin().read(&mut buffer) {
+        if com1.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+    }
+}
+
+/// Our end of a pseudo-terminal, and the other.
+fn pseudo_terminal() -> Result<(File, File)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?.into_string()?;
+    let theirs = OpenOptions::new().read(true).write(true).open(name)?;
+    Ok((File::from(ours), theirs))
+}
+
+fn settings(machine: &Machine, port: u16) -> String {
+    let memory = machine.memory_mib;
+    let cpu = machine.cpu.as_deref().unwrap_or(CPU);
+    format!(
+        "\
+display_library: term
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+vga: extension=vbe, update_freq=1, realtime=0
+memory: guest={memory}, host={memory}
+cpu: model={cpu}, count=1, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0
+clock: sync=none, time0=utc, rtc_sync=0
+ata0-master: type=cdrom, path=iso, status=inserted
+boot: cdrom
+com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
+port_e9_hack: enabled=1
+speaker: enabled=0
+sound: waveoutdrv=dummy
+log: log
+panic: action=fatal
+error: action=report
+info: action=ignore
+debug: action=ignore
+"
+    )
+}

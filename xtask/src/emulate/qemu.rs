@@ -1,0 +1,71 @@
+//! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel by itself.
+
+use super::{Accelerator, Machine, Report, Running, chunks, copy, refused};
+use crate::scratch::Scratch;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// AMD's, since QEMU itself emulates only AMD's virtualization.
+const CPU: &str = "EPYC,+svm,+npt";
+
+pub(super) fn run(
+    machine: &Machine,
+    kernel: &Path,
+    pack: &[u8],
+    scratch: &Scratch,
+    console: &mut dyn Write,
+) -> Result<Report> {
+    let debug = scratch.path().join("debug");
+    let log = scratch.path().join("log");
+    scratch.write("plan", pack)?;
+    fs::copy(kernel, scratch.path().join("tandem"))
+        .with_context(|| format!("cannot copy {}", kernel.display()))?;
+    let mut command = Command::new("qemu-system-x86_64");
+    // Names without a folder: QEMU takes commas and spaces apart.
+    command.current_dir(scratch.path()).args(arguments(machine));
+    command.stdin(if machine.has_keyboard { Stdio::inherit() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(File::create(&log).context("cannot make a file")?);
+    let deadline = machine.timeout.map(|timeout| Instant::now() + timeout);
+    let mut qemu = Running(command.spawn().context("cannot run qemu-system-x86_64")?);
+    let stdout = qemu.0.stdout.take().expect("it was asked for");
+    let (output, is_timed_out) = copy(&chunks(stdout), console, deadline)?;
+    if !is_timed_out {
+        let status = qemu.0.wait().context("cannot wait for QEMU")?;
+        let is_started = fs::metadata(&debug).is_ok_and(|debug| debug.len() > 0);
+        if !status.success() && !is_started && output.is_empty() {
+            let said = fs::read(&log).unwrap_or_default();
+            return Err(refused("QEMU", &String::from_utf8_lossy(&said)));
+        }
+    }
+    let debug = fs::read(&debug).unwrap_or_default();
+    Ok(Report::new(output, &debug, is_timed_out))
+}
+
+fn arguments(machine: &Machine) -> Vec<String> {
+    let (accelerator, default_cpu) = match machine.accelerator {
+        Accelerator::Tcg => ("tcg", CPU),
+        Accelerator::Kvm => ("kvm", "host"),
+    };
+    let cpu = machine.cpu.as_deref().unwrap_or(default_cpu);
+    let memory = format!("{}M", machine.memory_mib);
+    let pairs = [
+        ("-machine", "q35"),
+        ("-accel", accelerator),
+        ("-cpu", cpu),
+        ("-m", &memory),
+        ("-kernel", "tandem"),
+        ("-initrd", "plan plan"),
+        ("-display", "none"),
+        ("-nic", "none"),
+        ("-monitor", "none"),
+        ("-serial", "stdio"),
+        ("-debugcon", "file:debug"),
+        ("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+    ];
+    let pairs = pairs.into_iter().flat_map(|(option, value)| [option, value]);
+    pairs.chain(["-no-reboot", "-nodefaults"]).map(str::to_owned).collect()
+}

@@ -1,0 +1,15 @@
+//! The bare-metal hypervisor in an emulated machine, for developers and for tests.
+//!
+//! ```text
+//! CONFIG --load--> Load { plan, pack }  -.
+//!                                         >- emulate::run --> Report { console, exit, receipt }
+//! hypervisor::build --> ELF kernel     -'      '- image::write makes the ISO that Bochs boots
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod emulate;
+pub mod hypervisor;
+pub mod image;
+pub mod load;
+pub mod packages;
+pub mod scratch;

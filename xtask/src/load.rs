@@ -1,0 +1,106 @@
+//! From a config to what the bare-metal hypervisor is handed: the packed plan.
+
+use anyhow::{Context, Result};
+use std::path::Path;
+use vmm_common::pack::{Image, pack};
+use vmm_common::plan::{BootKind, ImageSource, Limits, Plan};
+use vmm_config::{Environment, Faults, Loaded};
+
+/// The same as over KVM, so that a config which is right there is right here.
+const MIN_SLICE_NS: u64 = 200_000;
+/// What the hypervisor itself may take of the emulated machine's memory.
+const OWN_MEMORY_MIB: u64 = 64;
+/// Boot loaders and BIOSes are at home in this.
+const MIN_MEMORY_MIB: u64 = 128;
+const MIB: u64 = 1 << 20;
+
+/// A config that is ready to boot.
+#[derive(Debug)]
+pub struct Load {
+    /// The plan.
+    pub plan: Plan,
+    /// The plan and its images, packed.
+    pub pack: Vec<u8>,
+}
+
+impl Load {
+    /// Memory of a machine that this fits into, MiB.
+    #[must_use]
+    pub fn machine_memory_mib(&self) -> u64 {
+        let vms: u64 = self.plan.vms.iter().map(|vm| vm.memory_bytes).sum();
+        let own = OWN_MEMORY_MIB + (self.pack.len() as u64).div_ceil(MIB);
+        (vms.div_ceil(MIB) + own).max(MIN_MEMORY_MIB)
+    }
+}
+
+/// Loads a config for a machine of one core with up to `max_memory_mib`.
+///
+/// # Errors
+/// All that is wrong with the config.
+pub fn config(path: &Path, max_memory_mib: u64) -> Result<Loaded, Faults> {
+    let host_memory_bytes = max_memory_mib.saturating_sub(OWN_MEMORY_MIB).saturating_mul(MIB);
+    let limits = Limits { host_memory_bytes, min_slice_ns: MIN_SLICE_NS, cores: vec![0] };
+    let builtin: Vec<_> = guests::IMAGES.iter().map(|image| (image.name, image.bytes)).collect();
+    vmm_config::load(path, &Environment { limits, builtin: &builtin })
+}
+
+/// Packs a config that was loaded.
+///
+/// # Errors
+/// A BIOS stub has gone since.
+pub fn packed(loaded: Loaded) -> Result<Load> {
+    let Loaded { plan, images } = loaded;
+    // A stub of one's own is not among what was loaded: there, it is placed already.
+    let stubs: Vec<Option<Vec<u8>>> = plan
+        .vms
+        .iter()
+        .map(|vm| vm.boot.bios.as_ref().filter(|_| vm.boot.kind == BootKind::Flat))
+        .map(|bios| bios.map(read).transpose())
+        .collect::<Result<_>>()?;
+    let image = |(kernel, bios)| Image { kernel, bios };
+    let kernels = images.iter().map(|image| image.kernel.as_ref());
+    let images: Vec<_> = kernels.zip(stubs.iter().map(|stub| stub.as_deref())).map(image).collect();
+    let pack = pack(&plan, &images);
+    Ok(Load { plan, pack })
+}
+
+fn read(source: &ImageSource) -> Result<Vec<u8>> {
+    match source {
+        ImageSource::Builtin(name) => {
+            let image = guests::find(name).with_context(|| format!("no built-in guest {name}"))?;
+            Ok(image.bytes.to_vec())
+        }
+        ImageSource::File(path) => {
+            std::fs::read(path).with_context(|| format!("cannot read {path}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use vmm_common::pack::unpack;
+
+    fn load(name: &str) -> Load {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs")).join(name);
+        packed(config(&path, 2048).expect("it is right")).expect("its images are there")
+    }
+
+    #[test]
+    fn a_config_is_packed_with_its_guests() {
+        let load = load("two.yml");
+        let packed = unpack(&load.pack).expect("it was just packed");
+        assert_eq!(packed.plan, load.plan);
+        let os = guests::find("os").expect("it is built in").bytes;
+        assert!(packed.images.iter().all(|image| image.kernel == os));
+        assert!(load.pack.len() < 2 * os.len(), "the same image lies there twice");
+    }
+
+    #[test]
+    fn the_machine_has_memory_for_the_vms_and_the_hypervisor() {
+        let load = load("many.yml");
+        let vms: u64 = load.plan.vms.iter().map(|vm| vm.memory_bytes).sum();
+        assert!(load.machine_memory_mib() * MIB >= vms + 64 * MIB);
+    }
+}
