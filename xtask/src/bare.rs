@@ -47,6 +47,19 @@ pub struct Run {
     kernel: Option<PathBuf>,
 }
 
+/// An ISO.
+#[derive(Debug, clap::Args)]
+pub struct Image {
+    /// The YAML file
+    config: PathBuf,
+    /// Where the ISO goes
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Take this kernel; without it, the hypervisor is built
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+}
+
 /// Runs a config; the exit code.
 pub fn run(arguments: &Run) -> u8 {
     let Some(loaded) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
@@ -57,20 +70,23 @@ pub fn run(arguments: &Run) -> u8 {
 }
 
 /// Writes a config's ISO; the exit code.
-pub fn image(config: &Path, output: &Path) -> u8 {
-    let Some(loaded) = load(config, ANY_MEMORY_MIB) else { return USAGE };
-    let written = loaded.and_then(|load| image::write(&hypervisor::build()?, &load.pack, output));
-    match written {
+pub fn image(arguments: &Image) -> u8 {
+    let Some(loaded) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    let write = |load: Load| {
+        image::write(&kernel_or_built(&arguments.kernel)?, &load.pack, &arguments.output)
+    };
+    match loaded.and_then(write) {
         Ok(()) => SUCCESS,
         Err(error) => refused(&error),
     }
 }
 
+fn kernel_or_built(kernel: &Option<PathBuf>) -> Result<PathBuf> {
+    kernel.clone().map_or_else(hypervisor::build, Ok)
+}
+
 fn boot(arguments: &Run, load: &Load) -> Result<Report> {
-    let kernel = match &arguments.kernel {
-        Some(kernel) => kernel.clone(),
-        None => hypervisor::build()?,
-    };
+    let kernel = kernel_or_built(&arguments.kernel)?;
     let machine = Machine {
         emulator: arguments.on,
         cpu: arguments.cpu.clone(),

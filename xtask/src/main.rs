@@ -1,7 +1,6 @@
 //! What developers run, as `cargo xtask COMMAND`.
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod bare;
@@ -36,13 +35,7 @@ enum Command {
     /// is wrong, with 3 if the emulator cannot be run.
     Run(bare::Run),
     /// Write a config as an ISO that a BIOS boots
-    Image {
-        /// The YAML file
-        config: PathBuf,
-        /// Where the ISO goes
-        #[arg(short, long)]
-        output: PathBuf,
-    },
+    Image(bare::Image),
 }
 
 fn main() -> ExitCode {
@@ -51,7 +44,7 @@ fn main() -> ExitCode {
         Command::Test { arguments } => code(develop::test(&arguments)),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
-        Command::Image { config, output } => ExitCode::from(bare::image(&config, &output)),
+        Command::Image(image) => ExitCode::from(bare::image(&image)),
     }
 }
 
