@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod boot;
+pub mod console;
 pub mod cpuid;
 pub mod ledger;
 pub mod machine;

@@ -1,6 +1,8 @@
 //! The keyboard: which VM has it, and the keys that are ours.
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Ctrl-A.
 const ESCAPE: u8 = 0x01;
@@ -83,7 +85,7 @@ impl Keyboard {
             self.typed[self.focus].push_back(key);
             return None;
         }
-        if !std::mem::take(&mut self.is_escaped) {
+        if !core::mem::take(&mut self.is_escaped) {
             match key {
                 ESCAPE => self.is_escaped = true,
                 key => self.typed[self.focus].push_back(key),
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     fn taken(keyboard: &mut Keyboard, vm: usize) -> Vec<u8> {
-        std::iter::from_fn(|| keyboard.take(vm)).collect()
+        core::iter::from_fn(|| keyboard.take(vm)).collect()
     }
 
     #[test]
