@@ -9,6 +9,7 @@ use kvm_bindings::{
     KVM_MSR_EXIT_REASON_INVAL, KVM_MSR_EXIT_REASON_UNKNOWN, kvm_enable_cap,
 };
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
+use std::path::Path;
 use std::sync::Arc;
 use vmm_common::machine::PASSED_MSRS;
 
@@ -30,12 +31,14 @@ const NEEDED: [(Cap, &str); 4] = [
     (Cap::X86MsrFilter, "model-specific registers denied by default"),
 ];
 
-/// Opens /dev/kvm and checks that it can do what is needed.
-pub fn open() -> Result<Kvm> {
+/// Opens /dev/kvm and checks that it can do what is needed to run `config`.
+pub fn open(config: &Path) -> Result<Kvm> {
     let kvm = Kvm::new().map_err(|error| match error.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => anyhow::anyhow!(
             "there is no /dev/kvm: load the kvm_intel or kvm_amd module, and enable virtualization \
-             in the firmware (or nesting, on a virtual machine)"
+             in the firmware (or nesting, on a virtual machine); the same file runs without it by \
+             `cargo xtask run {} --on qemu`",
+            config.display()
         ),
         libc::EACCES | libc::EPERM => anyhow::anyhow!(
             "no permission to open /dev/kvm: join its group (often `sudo usermod -aG kvm $USER`, \

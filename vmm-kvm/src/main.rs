@@ -67,6 +67,7 @@ fn run_config(arguments: &Run) -> u8 {
         }
     };
     let options = Options {
+        config: arguments.config.clone(),
         core: arguments.core,
         log_dir: arguments.log_dir.clone(),
         timeout_ns: arguments.timeout,

@@ -24,6 +24,8 @@ use vmm_config::Loaded;
 /// What the command line adds to a config.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// The YAML file, for messages.
+    pub config: PathBuf,
     /// The core, in place of the config's.
     pub core: Option<u64>,
     /// Where each VM's raw output goes too.
@@ -80,7 +82,7 @@ const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let plan = &loaded.plan;
     let core = choose_core(options.core.or(plan.core))?;
-    let kvm = kvm::open()?;
+    let kvm = kvm::open(&options.config)?;
     // Before any thread is made, so that all inherit the mask and the blocked signals.
     sys::pin_to(core).with_context(|| format!("cannot pin to core {core}"))?;
     let is_shared = matches!(options.console, ConsolePlace::Standard);

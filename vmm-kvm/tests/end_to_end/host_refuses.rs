@@ -29,6 +29,14 @@ fn without_a_kvm_device_the_message_says_what_to_do() {
 }
 
 #[test]
+fn without_a_kvm_device_the_command_that_needs_none_is_named() {
+    let run = Tandem::run_text(SMALL);
+    let command =
+        format!("`cargo xtask run {} --on qemu`", run.scratch().path("config.yml").display());
+    check_refused(with_mounts(run, "mount -t tmpfs none /dev; exec \"$@\""), &command);
+}
+
+#[test]
 fn without_permission_the_group_to_join_is_told() {
     let run = Tandem::run_text(SMALL);
     let forbidden = run.scratch().file("forbidden", "");
