@@ -1,0 +1,178 @@
+//! Running a config on a target.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use xtask::emulate::{self, Accelerator, Emulator, Machine};
+use xtask::{hypervisor, load};
+
+/// One emulated machine at a time: two would take turns on the cores that the KVM tests share.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Far beyond what any run takes: only a hang gets here.
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Who runs guest instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Kvm,
+    VmxBochs,
+    SvmQemu,
+    SvmBochs,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Outcome {
+    pub console: String,
+    pub receipt: Value,
+    pub exit: i32,
+}
+
+impl Target {
+    /// The targets without an operating system beneath.
+    pub const BARE: [Self; 3] = [Self::VmxBochs, Self::SvmQemu, Self::SvmBochs];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::VmxBochs => "VMX (Bochs)",
+            Self::SvmQemu => "SVM (QEMU)",
+            Self::SvmBochs => "SVM (Bochs)",
+        }
+    }
+
+    /// Runs `configs/NAME.yml`.
+    pub fn run(self, name: &str) -> Outcome {
+        let config = root().join("configs").join(format!("{name}.yml"));
+        self.run_file(&config)
+    }
+
+    /// Runs a config.
+    pub fn run_file(self, config: &Path) -> Outcome {
+        match self {
+            Self::Kvm => on_kvm(config),
+            Self::VmxBochs => on_bare(config, Emulator::Bochs, None),
+            Self::SvmQemu => on_bare(config, Emulator::Qemu, None),
+            Self::SvmBochs => on_bare(config, Emulator::Bochs, Some("ryzen")),
+        }
+    }
+}
+
+impl Outcome {
+    /// The VMs' names.
+    pub fn vms(&self) -> Vec<String> {
+        let vms = self.receipt["vms"].as_array().expect("a receipt has VMs");
+        vms.iter().filter_map(|vm| vm["name"].as_str()).map(str::to_string).collect()
+    }
+
+    /// The receipt's keys, with the kinds of their values; counts by name are open-ended.
+    pub fn schema(&self) -> BTreeMap<String, &'static str> {
+        let mut schema = BTreeMap::new();
+        collect("", &self.receipt, &mut schema);
+        schema
+    }
+
+    /// How often guests were left, by reason, over all VMs.
+    pub fn exit_mix(&self) -> String {
+        let mut mix: BTreeMap<&str, u64> = BTreeMap::new();
+        for vm in self.receipt["vms"].as_array().expect("a receipt has VMs") {
+            for (reason, count) in vm["exits"].as_object().expect("a VM has exits") {
+                *mix.entry(reason.as_str()).or_default() += count.as_u64().unwrap_or(0);
+            }
+        }
+        let parts: Vec<String> = mix.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        parts.join(" + ")
+    }
+}
+
+fn collect(path: &str, value: &Value, schema: &mut BTreeMap<String, &'static str>) {
+    match value {
+        Value::Object(_) if path.ends_with("exits") || path.ends_with("lost") => {
+            schema.insert(path.to_string(), "counts");
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                collect(&format!("{path}.{key}"), value, schema);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                collect(&format!("{path}[]"), item, schema);
+            }
+        }
+        Value::String(_) => {
+            schema.insert(path.to_string(), "text");
+        }
+        // A share is null where no stretch was long enough to measure it.
+        Value::Number(_) | Value::Null => {
+            schema.insert(path.to_string(), "number");
+        }
+        Value::Bool(_) => {
+            schema.insert(path.to_string(), "flag");
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn on_kvm(config: &Path) -> Outcome {
+    let receipt = std::env::temp_dir().join(format!(
+        "tandem-conformance-{}-{:?}.json",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let mut command = Command::new(vmm_kvm());
+    command.arg(config).arg("--receipt").arg(&receipt).stdin(Stdio::null());
+    let output = command.output().expect("vmm-kvm starts");
+    let console = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = std::fs::read(&receipt);
+    let json = json.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    std::fs::remove_file(&receipt).expect("it was just read");
+    let receipt = serde_json::from_slice(&json).expect("a receipt is JSON");
+    Outcome { console, receipt, exit: output.status.code().unwrap_or(-1) }
+}
+
+fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>) -> Outcome {
+    let loaded = load::config(config, emulator.max_memory_mib());
+    let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+    let load = load::packed(loaded).expect("it packs");
+    let machine = Machine {
+        emulator,
+        cpu: cpu.map(str::to_string),
+        accelerator: Accelerator::default(),
+        memory_mib: load.machine_memory_mib(),
+        timeout: Some(TIMEOUT),
+        has_keyboard: false,
+    };
+    let kernel = kernel();
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let report = emulate::run(&machine, kernel, &load.pack, &mut std::io::sink());
+    let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
+    let console = String::from_utf8_lossy(&report.console).into_owned();
+    let receipt = report.receipt.unwrap_or_else(|| panic!("no receipt; the console:\n{console}"));
+    let receipt = serde_json::from_str(&receipt).expect("a receipt is JSON");
+    Outcome { console, receipt, exit: report.exit.map_or(-1, i32::from) }
+}
+
+/// The hypervisor, built once.
+fn kernel() -> &'static Path {
+    static KERNEL: OnceLock<PathBuf> = OnceLock::new();
+    KERNEL.get_or_init(|| hypervisor::build().expect("the hypervisor builds"))
+}
+
+/// The KVM target, built once, where Cargo puts it: beside this test's folder.
+fn vmm_kvm() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = hypervisor::cargo().args(["build", "--quiet", "-p", "vmm-kvm"]).status();
+        assert!(built.is_ok_and(|status| status.success()), "vmm-kvm builds");
+        let test = std::env::current_exe().expect("a test knows where it is");
+        let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+        folder.join("vmm-kvm")
+    })
+}

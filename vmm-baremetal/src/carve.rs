@@ -1,0 +1,84 @@
+//! Who gets which physical memory: first fit, from below, of what is neither taken nor reserved.
+
+use crate::multiboot::Range;
+use alloc::vec::Vec;
+
+/// Memory not yet given away.
+#[derive(Clone, Debug)]
+pub struct Free {
+    ranges: Vec<Range>,
+}
+
+impl Free {
+    /// `ram` less `reserved`.
+    #[must_use]
+    pub fn new(ram: &[Range], reserved: &[Range]) -> Self {
+        let mut free = Self { ranges: ram.to_vec() };
+        free.ranges.sort_unstable();
+        for range in reserved {
+            free.remove(*range);
+        }
+        free
+    }
+
+    /// `range` is somebody's.
+    pub fn reserve(&mut self, range: Range) {
+        self.remove(range);
+    }
+
+    /// Takes `bytes` at a multiple of `align`, below `limit`.
+    pub fn take(&mut self, bytes: u64, align: u64, limit: u64) -> Option<Range> {
+        let fits = |range: &Range| {
+            let begin = range.begin.checked_next_multiple_of(align)?;
+            let end = begin.checked_add(bytes)?;
+            (end <= range.end.min(limit)).then_some(Range { begin, end })
+        };
+        let taken = self.ranges.iter().find_map(fits)?;
+        self.remove(taken);
+        Some(taken)
+    }
+
+    /// What is left, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.ranges.iter().map(|range| range.end - range.begin).sum()
+    }
+
+    fn remove(&mut self, taken: Range) {
+        let cut = |range: &Range| {
+            let before = Range { begin: range.begin, end: range.end.min(taken.begin) };
+            let after = Range { begin: range.begin.max(taken.end), end: range.end };
+            [before, after].into_iter().filter(|range| range.begin < range.end)
+        };
+        self.ranges = self.ranges.iter().flat_map(cut).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAM: [Range; 2] =
+        [Range { begin: 0x10_0000, end: 0x800_0000 }, Range { begin: 1 << 32, end: 5 << 30 }];
+
+    #[test]
+    fn what_is_taken_is_disjoint_from_all_else() {
+        let reserved = [Range { begin: 0x10_0000, end: 0x34_5000 }];
+        let mut free = Free::new(&RAM, &reserved);
+        let mut taken: Vec<Range> = reserved.to_vec();
+        while let Some(range) = free.take(0x123_4000, 0x20_0000, u64::MAX) {
+            assert_eq!(range.begin % 0x20_0000, 0);
+            assert!(RAM.iter().any(|ram| ram.begin <= range.begin && range.end <= ram.end));
+            assert!(taken.iter().all(|t| t.end <= range.begin || range.end <= t.begin));
+            taken.push(range);
+        }
+        assert!(taken.len() > 50, "{}", taken.len());
+    }
+
+    #[test]
+    fn a_limit_is_kept_and_too_much_is_refused() {
+        let mut free = Free::new(&RAM, &[]);
+        assert_eq!(free.take(0x800_0000, 0x1000, 1 << 32), None);
+        assert!(free.take(0x800_0000, 0x1000, u64::MAX).is_some_and(|r| r.begin == 1 << 32));
+    }
+}

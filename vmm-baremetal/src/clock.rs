@@ -1,0 +1,108 @@
+//! The clock: the processor's time-stamp counter, its rate measured against the 8254.
+
+use crate::cpu;
+use vmm_common::Instant;
+
+/// Rate of the 8254, Hz.
+const PIT_HZ: u64 = 1_193_182;
+/// How long the rate is measured: 20 ms.
+const PIT_TICKS: u64 = PIT_HZ / 50;
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The time since the start, from the time-stamp counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: u64,
+    hz: u64,
+    /// Nanoseconds a tick, and ticks a nanosecond, times 2^32.
+    ns_per_tick: u64,
+    ticks_per_ns: u64,
+}
+
+impl Clock {
+    /// A clock that starts at the counter's value `start` and runs at `hz`.
+    #[must_use]
+    pub const fn new(start: u64, hz: u64) -> Self {
+        Self {
+            start,
+            hz,
+            ns_per_tick: (((NS_PER_SECOND as u128) << 32) / hz as u128) as u64,
+            ticks_per_ns: (((hz as u128) << 32) / NS_PER_SECOND as u128) as u64,
+        }
+    }
+
+    /// Ticks of the counter a second.
+    #[must_use]
+    pub const fn hz(&self) -> u64 {
+        self.hz
+    }
+
+    /// The counter's value at [`Instant::ZERO`].
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The time now.
+    #[must_use]
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.instant_of(cpu::tsc())
+    }
+
+    /// The moment at which the counter had this value.
+    #[must_use]
+    #[inline]
+    pub const fn instant_of(&self, tsc: u64) -> Instant {
+        let ticks = tsc.saturating_sub(self.start);
+        Instant::from_ns(((ticks as u128 * self.ns_per_tick as u128) >> 32) as u64)
+    }
+
+    /// The counter's value at that moment; the largest there is if it is out of reach.
+    #[must_use]
+    #[inline]
+    pub const fn tsc_of(&self, at: Instant) -> u64 {
+        let ticks = (at.as_ns() as u128 * self.ticks_per_ns as u128) >> 32;
+        if ticks > (u64::MAX - self.start) as u128 { u64::MAX } else { self.start + ticks as u64 }
+    }
+}
+
+/// Counts while channel 2 of the 8254 runs for 20 ms: ticks a second of the time-stamp counter, and of
+/// `other`, which counts down.
+#[must_use]
+pub fn measure(other: impl Fn() -> u32) -> (u64, u64) {
+    const GATE: u16 = 0x61;
+    const CONTROL: u16 = 0x43;
+    const CHANNEL_2: u16 = 0x42;
+    // Speaker off, gate low; then mode 0, low and high byte; then gate high starts the count.
+    let gate = cpu::read_port(GATE) & !3;
+    cpu::write_port(GATE, gate);
+    cpu::write_port(CONTROL, 0xb0);
+    cpu::write_port(CHANNEL_2, PIT_TICKS as u8);
+    cpu::write_port(CHANNEL_2, (PIT_TICKS >> 8) as u8);
+    cpu::write_port(GATE, gate | 1);
+    let (tsc, count) = (cpu::tsc(), other());
+    while cpu::read_port(GATE) & 0x20 == 0 {}
+    let (tsc, count) = (cpu::tsc() - tsc, count.wrapping_sub(other()));
+    let hz = |ticks: u64| ticks * PIT_HZ / PIT_TICKS;
+    (hz(tsc), hz(count.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_and_counter_agree_for_years() {
+        for hz in [100_000_000, 1_000_000_000, 3_512_345_678] {
+            let clock = Clock::new(12345, hz);
+            for ns in [0, 1, 999, 5_000_000, 3_600_000_000_000, 86_400_000_000_000 * 365] {
+                let back = clock.instant_of(clock.tsc_of(Instant::from_ns(ns))).as_ns();
+                // One tick, and what the scale of 2^-32 loses.
+                let allowed = 1_000_000_000 / hz + 2 + ns / 100_000_000;
+                assert!(back.abs_diff(ns) <= allowed, "{hz} {ns} {back}");
+            }
+            assert!(clock.tsc_of(Instant::FAR_FUTURE) > 1 << 60);
+        }
+    }
+}

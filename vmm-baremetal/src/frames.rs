@@ -1,0 +1,91 @@
+//! Frames: 4 KiB of the hypervisor's own memory each, zeroed, handed out and never taken back. All
+//! physical memory is mapped where it is, so an address is a pointer.
+
+/// Bytes of a frame.
+pub const FRAME_BYTES: u64 = 0x1000;
+
+/// The memory that frames are taken from.
+#[derive(Debug)]
+pub struct Frames {
+    next: u64,
+    end: u64,
+}
+
+/// There is no frame left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfFrames;
+
+/// A frame, or several in a row, ours alone.
+#[derive(Debug)]
+pub struct Frame {
+    address: u64,
+    words: usize,
+}
+
+impl Frames {
+    /// Frames from `begin` to `end`, both multiples of [`FRAME_BYTES`].
+    ///
+    /// # Safety
+    /// The memory must be mapped at its physical address, and nobody else's.
+    #[must_use]
+    pub const unsafe fn new(begin: u64, end: u64) -> Self {
+        Self { next: begin, end }
+    }
+
+    /// A zeroed frame.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if none is left.
+    pub fn take(&mut self) -> Result<Frame, OutOfFrames> {
+        self.take_row(1)
+    }
+
+    /// `count` zeroed frames in a row.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if so many are not left.
+    pub fn take_row(&mut self, count: u64) -> Result<Frame, OutOfFrames> {
+        let bytes = count * FRAME_BYTES;
+        if self.end - self.next < bytes {
+            return Err(OutOfFrames);
+        }
+        let address = self.next;
+        self.next += bytes;
+        let mut frame = Frame { address, words: (bytes / 8) as usize };
+        frame.words_mut().fill(0);
+        Ok(frame)
+    }
+
+    /// Bytes not yet taken.
+    #[must_use]
+    pub const fn left_bytes(&self) -> u64 {
+        self.end - self.next
+    }
+}
+
+impl Frame {
+    /// Physical, and virtual, address.
+    #[must_use]
+    pub const fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// As 64-bit words.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        // SAFETY: `Frames::new` was promised mapped memory of ours; nobody else was given this part.
+        unsafe { core::slice::from_raw_parts(self.address as *const u64, self.words) }
+    }
+
+    /// As 64-bit words, to change.
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as for `words`; the frame is borrowed mutably for as long.
+        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u64, self.words) }
+    }
+
+    /// As bytes, to change.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `words_mut`.
+        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.words * 8) }
+    }
+}

@@ -1,0 +1,164 @@
+//! The seam between the two vendors and what they share: what a VMCS or a VMCB tells and takes.
+//!
+//! [`crate::vcpu::Vcpu`] turns an [`Event`] into an exit of `vmm_common::seam` and a reply into
+//! register values; [`crate::vmx`] and [`crate::svm`] know only their processor.
+
+use vmm_common::registers::{Segment, TableRegister};
+use vmm_common::seam::Fault;
+
+/// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
+/// not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`] keeps
+/// slot 0 true all the same.
+pub type General = [u64; 16];
+
+/// A register that the control block holds.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    Rip,
+    Rsp,
+    Rflags,
+    Cr0,
+    Cr3,
+    Cr4,
+    Efer,
+}
+
+/// What goes through the guest's IDT at the next entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// A maskable interrupt.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// A hardware exception, with its error code if it has one.
+    Exception {
+        /// Vector, below 32.
+        vector: u8,
+        /// The error code, for those that push one.
+        error: Option<u32>,
+    },
+}
+
+/// Width of the address a string instruction uses, bits: 16, 32 or 64.
+pub type AddressBits = u8;
+
+/// IN or OUT, one element of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortEvent {
+    /// The port.
+    pub port: u16,
+    /// Bytes: 1, 2 or 4.
+    pub size: u8,
+    /// IN or INS.
+    pub is_in: bool,
+    /// INS or OUTS: where its memory operand lies and whether it is repeated.
+    pub string: Option<StringOperand>,
+}
+
+/// The memory operand of INS (ES:RDI) or OUTS (segment:RSI).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StringOperand {
+    /// Index of the segment register, in the order of [`vmm_common::registers::segment`].
+    pub segment: usize,
+    /// Width of the address.
+    pub address_bits: AddressBits,
+    /// REP: RCX counts.
+    pub is_repeated: bool,
+}
+
+/// Why the processor left the guest, the same for both vendors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// IN or OUT.
+    Port(PortEvent),
+    /// CPUID.
+    Cpuid,
+    /// RDMSR that the bitmap does not allow.
+    ReadMsr,
+    /// WRMSR that the bitmap does not allow.
+    WriteMsr,
+    /// HLT.
+    Halt,
+    /// XSETBV.
+    SetXcr,
+    /// An instruction without effect here (WBINVD, INVD, PAUSE): skip it.
+    Skip,
+    /// The vendor has dealt with it (MOV to CR, and so on): enter again.
+    Handled,
+    /// An instruction that no guest has (VMX's, SVM's, VMCALL, MONITOR): #UD.
+    Undefined,
+    /// An access to a guest-physical address that is not RAM.
+    Memory {
+        /// Guest-physical address.
+        address: u64,
+        /// A store rather than a load or fetch.
+        is_write: bool,
+        /// An instruction fetch.
+        is_fetch: bool,
+    },
+    /// The guest can take an interrupt now, as asked for.
+    Window,
+    /// The deadline has passed.
+    Deadline,
+    /// The host was interrupted: its handler has run by the time this is returned.
+    HostInterrupt,
+    /// Triple fault.
+    Shutdown,
+    /// This VM cannot go on.
+    Fault(Fault),
+}
+
+/// One vCPU's control block. `D` is what it adds to a dump.
+pub trait Hardware {
+    /// Makes this vCPU's control block the processor's current one (VMX: VMPTRLD), and loads the
+    /// registers that entries do not (SYSCALL's MSRs, KERNEL_GS_BASE) if the vendor's entry leaves
+    /// them to software.
+    fn load(&mut self);
+
+    /// The counterpart of [`Hardware::load`]: another vCPU is about to be loaded.
+    fn unload(&mut self);
+
+    /// Runs the guest until something happens, at the latest at the host TSC value `deadline`.
+    fn run(&mut self, general: &mut General, deadline: u64) -> Event;
+
+    /// A register of the guest.
+    fn get(&self, register: Register) -> u64;
+
+    /// Sets a register of the guest.
+    fn set(&mut self, register: Register, value: u64);
+
+    /// A segment register, by [`vmm_common::registers::segment`].
+    fn segment(&self, index: usize) -> Segment;
+
+    /// GDTR and IDTR.
+    fn tables(&self) -> (TableRegister, TableRegister);
+
+    /// Delivers this at the next entry.
+    fn inject(&mut self, inject: Inject);
+
+    /// An event waits for the next entry already (one whose delivery an exit cut short).
+    fn has_pending_event(&self) -> bool;
+
+    /// Leave with [`Event::Window`] once the guest can take an interrupt.
+    fn want_window(&mut self, is_wanted: bool);
+
+    /// RFLAGS.IF is set, and neither STI nor MOV SS shadows it.
+    fn is_interruptible(&self) -> bool;
+
+    /// Goes on behind the instruction that the guest was left at, and ends an STI or MOV SS shadow.
+    fn skip_instruction(&mut self);
+
+    /// Task priority, CR8\[3:0\].
+    fn cr8(&self) -> u8;
+
+    /// Sets the task priority.
+    fn set_cr8(&mut self, cr8: u8);
+
+    /// What is added to the host's TSC to give the guest's.
+    fn set_tsc_offset(&mut self, offset: u64);
+
+    /// The fields worth seeing when this vCPU has stopped: exit reason, qualification and so on, by
+    /// name; lines ended by newlines.
+    fn write_dump(&self, to: &mut dyn core::fmt::Write) -> core::fmt::Result;
+}

@@ -1,0 +1,205 @@
+//! A run from plan to receipt, on whichever vendor's processor this is.
+
+use crate::clock::Clock;
+use crate::frames::Frames;
+use crate::hardware::Hardware;
+use crate::host::BareHost;
+use crate::input::Input;
+use crate::ram::GuestRam;
+use crate::state::{Extensions, SwitchedState};
+use crate::svm::Svm;
+use crate::svm::vcpu::SvmVcpu;
+use crate::vcpu::Vcpu;
+use crate::vmx::Vmx;
+use crate::vmx::vcpu::VmxVcpu;
+use crate::{cpu, power};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use vmm_common::Instant;
+use vmm_common::boot::{Boot, Piece};
+use vmm_common::cpuid::{self, CpuidFeatures};
+use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::receipt::Receipt;
+use vmm_common::registers::CpuState;
+use vmm_common::scheduler::Next;
+use vmm_common::system::System;
+
+/// Events that the trace keeps, the last ones.
+const TRACE_EVENTS: usize = 256;
+
+/// A processor in VMX operation or with SVM enabled.
+pub trait Processor {
+    /// Its control block for a vCPU.
+    type Vcpu: Hardware;
+
+    /// A control block for vCPU `number` (from 0), whose guest has this RAM and these registers.
+    ///
+    /// # Errors
+    /// Why there can be none, for people.
+    fn make(
+        &mut self,
+        frames: &mut Frames,
+        ram: GuestRam,
+        boot: &CpuState,
+        number: u16,
+    ) -> Result<Self::Vcpu, String>;
+
+    /// Leaves VMX operation, or disables SVM.
+    fn off(self);
+}
+
+impl Processor for Vmx {
+    type Vcpu = VmxVcpu;
+
+    fn make(
+        &mut self,
+        frames: &mut Frames,
+        ram: GuestRam,
+        boot: &CpuState,
+        number: u16,
+    ) -> Result<VmxVcpu, String> {
+        // VPID 0 is the host's.
+        VmxVcpu::new(self, frames, ram, boot, number + 1).map_err(|error| format!("{error}"))
+    }
+
+    fn off(self) {
+        self.disable();
+    }
+}
+
+impl Processor for Svm {
+    type Vcpu = SvmVcpu;
+
+    fn make(
+        &mut self,
+        frames: &mut Frames,
+        ram: GuestRam,
+        boot: &CpuState,
+        number: u16,
+    ) -> Result<SvmVcpu, String> {
+        // ASID 0 is the host's.
+        SvmVcpu::new(self, frames, ram, boot, u32::from(number) + 1).map_err(|_| no_frames())
+    }
+
+    fn off(mut self) {
+        self.disable();
+    }
+}
+
+fn no_frames() -> String {
+    String::from("the VMs' tables do not fit into the hypervisor's memory")
+}
+
+/// What the machine has for the run.
+#[derive(Debug)]
+pub struct Resources {
+    /// The hypervisor's own frames.
+    pub frames: Frames,
+    /// Each VM's RAM.
+    pub ram: Vec<GuestRam>,
+    /// The clock.
+    pub clock: Clock,
+    /// Unix time at the clock's start, seconds.
+    pub epoch_seconds: u64,
+    /// The console is a terminal.
+    pub is_terminal: bool,
+}
+
+/// Runs the plan to its end; the exit code.
+///
+/// # Errors
+/// Why it cannot run, for people.
+pub fn run<P: Processor>(
+    mut processor: P,
+    input: &Input<'_>,
+    resources: Resources,
+) -> Result<u8, String> {
+    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal } = resources;
+    let plan = &input.plan;
+    let extensions = Extensions::enable();
+    let mut vcpus = Vec::new();
+    let mut machines = Vec::new();
+    for (vm, vm_plan) in plan.vms.iter().enumerate() {
+        let (kernel, boot) = &input.boots[vm];
+        place(ram[vm], boot, kernel);
+        let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16)?;
+        let state = SwitchedState::new(extensions, &mut frames).map_err(|_| no_frames())?;
+        let vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
+        let tsc = vcpu.guest_tsc();
+        let has_local_apic = vm_plan.devices.has_local_apic;
+        let features = CpuidFeatures { has_local_apic, tsc_hz: tsc.hz };
+        let table = cpuid::table(features, cpu::cpuid);
+        let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc, cpuid: table };
+        machines.push(Machine::new(vm_plan, surroundings));
+        vcpus.push(vcpu);
+    }
+    let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
+    let names = plan.vms.iter().map(|vm| vm.name.clone()).collect();
+    let mut host = BareHost::new(clock, names, focus, is_terminal);
+    let begin = clock.now();
+    let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
+    share_core(&mut system, &mut vcpus, &mut host);
+    Ok(finish(processor, input, system, host, begin))
+}
+
+/// The loop: who is next, switch, turn.
+fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mut BareHost) {
+    let mut loaded: Option<usize> = None;
+    loop {
+        host.between_turns();
+        if host.is_interrupted {
+            system.stop("interrupted from the keyboard", host);
+        }
+        match system.next(host) {
+            Next::Run { vcpu, until } => {
+                if loaded != Some(vcpu) {
+                    if let Some(before) = loaded {
+                        vcpus[before].unload();
+                    }
+                    vcpus[vcpu].load();
+                    loaded = Some(vcpu);
+                }
+                system.turn(vcpu, until, &mut vcpus[vcpu], host);
+            }
+            Next::Idle { until } => host.idle(until),
+            Next::Done => return,
+        }
+    }
+}
+
+fn finish<P: Processor>(
+    processor: P,
+    input: &Input<'_>,
+    mut system: System,
+    mut host: BareHost,
+    begin: Instant,
+) -> u8 {
+    let end = host.clock.now();
+    system.ledger.close(end);
+    let receipt = Receipt::new(&input.plan, &system, end.ns_since(begin));
+    host.finish(&format!("core 0; {receipt}"));
+    processor.off();
+    if let Ok(json) = serde_json::to_string(&receipt) {
+        power::debug_line(&format!("tandem-receipt: {json}"));
+    }
+    match receipt.vms.iter().all(|vm| vm.is_success) {
+        _ if host.is_interrupted => power::INTERRUPTED,
+        true => power::SUCCESS,
+        false => power::VM_FAILED,
+    }
+}
+
+/// Zeros and the pieces of the boot.
+fn place(ram: GuestRam, boot: &Boot, kernel: &[u8]) {
+    ram.clear();
+    for piece in &boot.pieces {
+        let is_placed = match piece {
+            Piece::Kernel { address, offset, len } => {
+                ram.write(*address, &kernel[*offset..*offset + *len])
+            }
+            Piece::Bytes { address, bytes } => ram.write(*address, bytes),
+        };
+        assert!(is_placed, "boot::place has checked that every piece lies in RAM");
+    }
+}

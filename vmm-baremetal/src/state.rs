@@ -1,0 +1,185 @@
+//! The processor state of a guest that neither VMCS nor VMCB holds, switched when another VM gets the
+//! core: x87/SSE/AVX/AVX-512 contents and PKRU, XCR0, XSS, DR0 to DR3, DR6, TSC_AUX.
+//!
+//! Between the exits of one turn it stays in the processor. The hypervisor uses no more of it than
+//! the low halves of the vector registers, which each entry loads and each exit saves.
+
+use crate::cpu;
+use crate::frames::{Frame, Frames, OutOfFrames};
+use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
+
+const IA32_XSS: u32 = 0xda0;
+const TSC_AUX: u32 = 0xc000_0103;
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// x87, SSE, AVX, AVX-512 (three components), PKRU: what has no state outside XSAVE's area. Not
+/// MPX, which left the architecture, and not AMX, whose tiles would not fit a frame.
+const SWITCHED_COMPONENTS: u64 = 0b10_1110_0111;
+const X87: u64 = 1;
+const SSE: u64 = 2;
+const AVX: u64 = 4;
+const AVX512: u64 = 0b1110_0000;
+/// DR6 after reset (SDM vol. 3, table 10-1).
+const DR6_RESET: u64 = 0xffff_0ff0;
+
+/// What this processor has of the state switched here.
+#[derive(Clone, Copy, Debug)]
+pub struct Extensions {
+    /// XCR0 bits that guests may set; 0 without XSAVE.
+    pub components: u64,
+    has_xss: bool,
+    has_tsc_aux: bool,
+}
+
+/// A guest's part of it.
+#[derive(Debug)]
+pub struct SwitchedState {
+    extensions: Extensions,
+    area: Frame,
+    xcr0: u64,
+    xss: u64,
+    tsc_aux: u64,
+    debug: [u64; 5],
+}
+
+impl Extensions {
+    /// What CPUID says; switches CR4.OSXSAVE on if it can be.
+    #[must_use]
+    pub fn enable() -> Self {
+        const LEAF_1_ECX_XSAVE: u32 = 1 << 26;
+        const LEAF_D_1_EAX_XSS: u32 = 1 << 3;
+        const RDTSCP: u32 = 1 << 27;
+        let has_xsave = cpu::cpuid(1, 0).ecx & LEAF_1_ECX_XSAVE != 0;
+        if has_xsave {
+            // SAFETY: allows XSAVE and XSETBV, and changes nothing else.
+            unsafe { cpu::set_cr4(cpu::cr4() | CR4_OSXSAVE) };
+        }
+        let offered = cpu::cpuid(0xd, 0);
+        let components = u64::from(offered.eax) & SWITCHED_COMPONENTS;
+        Self {
+            components: if has_xsave { components } else { 0 },
+            has_xss: has_xsave && cpu::cpuid(0xd, 1).eax & LEAF_D_1_EAX_XSS != 0,
+            has_tsc_aux: cpu::cpuid(0x8000_0001, 0).edx & RDTSCP != 0,
+        }
+    }
+
+    /// Whether a guest may set XCR0 to this (SDM vol. 1, 13.3).
+    #[must_use]
+    pub const fn allows_xcr0(&self, value: u64) -> bool {
+        value & X87 != 0
+            && value & !self.components == 0
+            && (value & AVX == 0 || value & SSE != 0)
+            && (value & AVX512 == 0 || (value & AVX512 == AVX512 && value & AVX != 0))
+    }
+}
+
+impl SwitchedState {
+    /// As after reset.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if there is no room for the area.
+    pub fn new(extensions: Extensions, frames: &mut Frames) -> Result<Self, OutOfFrames> {
+        let mut area = frames.take()?;
+        // FCW and MXCSR as after reset; the XSAVE header is zero: all else in its initial state.
+        area.words_mut()[0] = 0x37f;
+        area.words_mut()[3] = 0x1f80;
+        let debug = [0, 0, 0, 0, DR6_RESET];
+        Ok(Self { extensions, area, xcr0: X87, xss: 0, tsc_aux: 0, debug })
+    }
+
+    /// The guest's XCR0.
+    #[must_use]
+    pub const fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+
+    /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
+    pub fn set_xcr0(&mut self, value: u64) -> bool {
+        let is_allowed = self.extensions.allows_xcr0(value);
+        if is_allowed {
+            self.xcr0 = value;
+            // SAFETY: the processor has these components, as just checked.
+            unsafe { _xsetbv(0, value) };
+        }
+        is_allowed
+    }
+
+    /// The guest gets the processor.
+    pub fn load(&mut self) {
+        let Self { extensions, area, xcr0, xss, tsc_aux, debug } = self;
+        let area = area.bytes_mut().as_ptr();
+        if extensions.components == 0 {
+            // SAFETY: the area is aligned and holds what `save` or `new` put there.
+            unsafe { _fxrstor64(area) };
+        } else {
+            // SAFETY: OSXSAVE is set, and the components are the processor's.
+            unsafe { _xsetbv(0, extensions.components) };
+            // SAFETY: the area is a frame that `save` or `new` filled.
+            unsafe { _xrstor64(area, u64::MAX) };
+            // SAFETY: the value passed `allows_xcr0`.
+            unsafe { _xsetbv(0, *xcr0) };
+        }
+        if extensions.has_xss {
+            // SAFETY: the guest could set it, so the processor allows it.
+            unsafe { cpu::write_msr(IA32_XSS, *xss) };
+        }
+        if extensions.has_tsc_aux {
+            // SAFETY: a number that only RDTSCP and RDPID return.
+            unsafe { cpu::write_msr(TSC_AUX, *tsc_aux) };
+        }
+        set_debug_registers(debug);
+    }
+
+    /// The guest loses the processor.
+    pub fn save(&mut self) {
+        let area = self.area.bytes_mut().as_mut_ptr();
+        if self.extensions.components == 0 {
+            // SAFETY: the area is aligned and large enough.
+            unsafe { _fxsave64(area) };
+        } else {
+            // SAFETY: OSXSAVE is set; XGETBV has no other condition.
+            self.xcr0 = unsafe { _xgetbv(0) };
+            // SAFETY: as for `load`.
+            unsafe { _xsetbv(0, self.extensions.components) };
+            // SAFETY: the frame holds the components in their standard format.
+            unsafe { _xsave64(area, u64::MAX) };
+        }
+        if self.extensions.has_xss {
+            self.xss = cpu::read_msr(IA32_XSS);
+            // SAFETY: 0 is XSS's value after reset.
+            unsafe { cpu::write_msr(IA32_XSS, 0) };
+        }
+        if self.extensions.has_tsc_aux {
+            self.tsc_aux = cpu::read_msr(TSC_AUX);
+        }
+        self.debug = [cpu::dr0(), cpu::dr1(), cpu::dr2(), cpu::dr3(), cpu::dr6()];
+    }
+}
+
+fn set_debug_registers(values: &[u64; 5]) {
+    // SAFETY: DR7 is 0x400 while the hypervisor runs, so that none of them breaks anything.
+    unsafe { cpu::set_dr0(values[0]) };
+    // SAFETY: as above.
+    unsafe { cpu::set_dr1(values[1]) };
+    // SAFETY: as above.
+    unsafe { cpu::set_dr2(values[2]) };
+    // SAFETY: as above.
+    unsafe { cpu::set_dr3(values[3]) };
+    // SAFETY: as above.
+    unsafe { cpu::set_dr6(values[4]) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xcr0_keeps_the_architectures_rules() {
+        let all = Extensions { components: 0xe7, has_xss: false, has_tsc_aux: false };
+        for allowed in [1, 3, 7, 0xe7] {
+            assert!(all.allows_xcr0(allowed), "{allowed:#x}");
+        }
+        for refused in [0, 2, 5, 0x67, 0xe3, 0x207, 1 << 63 | 1] {
+            assert!(!all.allows_xcr0(refused), "{refused:#x}");
+        }
+    }
+}

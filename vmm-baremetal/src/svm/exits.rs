@@ -1,0 +1,218 @@
+//! Exit codes (APM vol. 2, appendix C) and what they mean.
+
+use super::vmcb::{Vmcb, event};
+use crate::hardware::{Event, PortEvent, StringOperand};
+use vmm_common::registers::{INSTRUCTION_BYTES, segment};
+use vmm_common::seam::Fault;
+
+/// The codes that are acted on.
+#[allow(missing_docs)]
+pub mod code {
+    pub const INTR: u64 = 0x60;
+    pub const NMI: u64 = 0x61;
+    pub const SMI: u64 = 0x62;
+    pub const INIT: u64 = 0x63;
+    pub const VINTR: u64 = 0x64;
+    pub const RDPMC: u64 = 0x6f;
+    pub const CPUID: u64 = 0x72;
+    pub const RSM: u64 = 0x73;
+    pub const INVD: u64 = 0x76;
+    pub const HLT: u64 = 0x78;
+    pub const INVLPGA: u64 = 0x7a;
+    pub const IOIO: u64 = 0x7b;
+    pub const MSR: u64 = 0x7c;
+    pub const TASK_SWITCH: u64 = 0x7d;
+    pub const SHUTDOWN: u64 = 0x7f;
+    pub const VMRUN: u64 = 0x80;
+    pub const VMMCALL: u64 = 0x81;
+    pub const VMLOAD: u64 = 0x82;
+    pub const VMSAVE: u64 = 0x83;
+    pub const STGI: u64 = 0x84;
+    pub const CLGI: u64 = 0x85;
+    pub const SKINIT: u64 = 0x86;
+    pub const WBINVD: u64 = 0x89;
+    pub const MONITOR: u64 = 0x8a;
+    pub const MWAIT: u64 = 0x8b;
+    pub const MWAIT_CONDITIONAL: u64 = 0x8c;
+    pub const XSETBV: u64 = 0x8d;
+    pub const RDPRU: u64 = 0x8e;
+    pub const NPF: u64 = 0x400;
+    pub const BUSY: u64 = -2i64 as u64;
+    pub const INVALID: u64 = -1i64 as u64;
+}
+
+/// What a dump calls an exit code.
+#[must_use]
+pub const fn name(code: u64) -> &'static str {
+    match code {
+        code::INTR => "INTR",
+        code::NMI => "NMI",
+        code::SMI => "SMI",
+        code::INIT => "INIT",
+        code::VINTR => "VINTR",
+        code::RDPMC => "RDPMC",
+        code::CPUID => "CPUID",
+        code::RSM => "RSM",
+        code::INVD => "INVD",
+        code::HLT => "HLT",
+        code::INVLPGA => "INVLPGA",
+        code::IOIO => "IOIO",
+        code::MSR => "MSR",
+        code::TASK_SWITCH => "TASK_SWITCH",
+        code::SHUTDOWN => "SHUTDOWN",
+        code::VMRUN => "VMRUN",
+        code::VMMCALL => "VMMCALL",
+        code::VMLOAD => "VMLOAD",
+        code::VMSAVE => "VMSAVE",
+        code::STGI => "STGI",
+        code::CLGI => "CLGI",
+        code::SKINIT => "SKINIT",
+        code::WBINVD => "WBINVD",
+        code::MONITOR => "MONITOR",
+        code::MWAIT => "MWAIT",
+        code::MWAIT_CONDITIONAL => "MWAIT_CONDITIONAL",
+        code::XSETBV => "XSETBV",
+        code::RDPRU => "RDPRU",
+        code::NPF => "NPF",
+        code::BUSY => "BUSY",
+        code::INVALID => "INVALID",
+        _ => "not intercepted",
+    }
+}
+
+/// The length of the instruction that exits with `code`, without prefixes; None if it is told
+/// otherwise or the exit is not an instruction's.
+#[must_use]
+pub const fn opcode_len(code: u64) -> Option<u64> {
+    match code {
+        code::HLT => Some(1),
+        code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
+        code::XSETBV => Some(3),
+        _ => None,
+    }
+}
+
+/// The event that the last exit stands for; `instruction` fetches what the guest was left at.
+pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
+    match vmcb.exit_code {
+        code::INTR | code::NMI | code::SMI | code::INIT => Event::HostInterrupt,
+        code::VINTR => Event::Window,
+        code::CPUID => Event::Cpuid,
+        code::INVD | code::WBINVD => Event::Skip,
+        code::HLT => Event::Halt,
+        code::IOIO => Event::Port(port(vmcb.exit_info1, instruction)),
+        code::MSR if vmcb.exit_info1 & 1 == 0 => Event::ReadMsr,
+        code::MSR => Event::WriteMsr,
+        code::SHUTDOWN => Event::Shutdown,
+        code::XSETBV => Event::SetXcr,
+        code::RDPMC | code::RSM | code::INVLPGA | code::RDPRU => Event::Undefined,
+        code::VMRUN | code::VMMCALL | code::VMLOAD | code::VMSAVE => Event::Undefined,
+        code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
+        code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,
+        code::NPF => nested_page_fault(vmcb),
+        code::INVALID => Event::Fault(Fault::EntryFailed { reason: vmcb.exit_code }),
+        other => Event::Fault(Fault::Unexpected { exit: other as u32 }),
+    }
+}
+
+/// EXITINFO1 as of an ordinary page fault, but that QEMU never sets bit 0, P.
+fn nested_page_fault(vmcb: &Vmcb) -> Event {
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 4;
+    const PAGE_TABLE: u64 = 1 << 33;
+    // Not the instruction's own access, but one to deliver an event or to translate an address:
+    // descriptor tables, stacks and page tables must be RAM.
+    let is_delivery = vmcb.exit_interrupt_info & event::VALID != 0;
+    if is_delivery || vmcb.exit_info1 & PAGE_TABLE != 0 {
+        return Event::Fault(Fault::Unexpected { exit: code::NPF as u32 });
+    }
+    Event::Memory {
+        address: vmcb.exit_info2,
+        is_write: vmcb.exit_info1 & WRITE != 0,
+        is_fetch: vmcb.exit_info1 & FETCH != 0,
+    }
+}
+
+/// EXITINFO1 of IN and OUT (APM vol. 2, 15.10.2). Its segment is there only with decode assists,
+/// and QEMU leaves the address size out: both follow from the instruction.
+fn port(info: u64, instruction: impl FnOnce() -> Instruction) -> PortEvent {
+    const IN: u64 = 1 << 0;
+    const STRING: u64 = 1 << 2;
+    const REPEATED: u64 = 1 << 3;
+    let is_in = info & IN != 0;
+    let string = (info & STRING != 0).then(|| {
+        let instruction = instruction();
+        let prefixes = instruction.prefixes();
+        StringOperand {
+            segment: if is_in { segment::ES } else { prefixes.segment.unwrap_or(segment::DS) },
+            address_bits: match info >> 7 & 7 {
+                1 => 16,
+                2 => 32,
+                4 => 64,
+                _ => instruction.address_bits(&prefixes),
+            },
+            is_repeated: info & REPEATED != 0,
+        }
+    });
+    PortEvent { port: (info >> 16) as u16, size: (info >> 4 & 7) as u8, is_in, string }
+}
+
+/// The instruction that the guest was left at.
+#[derive(Clone, Copy, Debug)]
+pub struct Instruction {
+    /// Its bytes and what follows.
+    pub bytes: [u8; INSTRUCTION_BYTES],
+    /// How many of them could be read.
+    pub len: usize,
+    /// The code segment's default: 16, 32 or 64.
+    pub code_bits: u8,
+}
+
+/// What stands before the opcode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Bytes of them.
+    pub len: u64,
+    /// The segment that overrides DS, one that counts in this mode.
+    pub segment: Option<usize>,
+    /// 0x67.
+    pub has_address_size: bool,
+}
+
+impl Instruction {
+    /// The prefixes (APM vol. 3, 1.2).
+    #[must_use]
+    pub fn prefixes(&self) -> Prefixes {
+        let is_long = self.code_bits == 64;
+        let mut found = Prefixes::default();
+        for byte in &self.bytes[..self.len] {
+            match byte {
+                // Without effect in 64-bit mode.
+                0x26 | 0x2e | 0x36 | 0x3e if is_long => {}
+                0x26 => found.segment = Some(segment::ES),
+                0x2e => found.segment = Some(segment::CS),
+                0x36 => found.segment = Some(segment::SS),
+                0x3e => found.segment = Some(segment::DS),
+                0x64 => found.segment = Some(segment::FS),
+                0x65 => found.segment = Some(segment::GS),
+                0x67 => found.has_address_size = true,
+                0x66 | 0xf0 | 0xf2 | 0xf3 => {}
+                0x40..=0x4f if is_long => {}
+                _ => break,
+            }
+            found.len += 1;
+        }
+        found
+    }
+
+    fn address_bits(&self, prefixes: &Prefixes) -> u8 {
+        match (self.code_bits, prefixes.has_address_size) {
+            (64, false) => 64,
+            (32, false) | (64 | 16, true) => 32,
+            (_, _) => 16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use super::*;
+
+fn instruction(code_bits: u8, start: &[u8]) -> Instruction {
+    let mut bytes = [0x90; INSTRUCTION_BYTES];
+    bytes[..start.len()].copy_from_slice(start);
+    Instruction { bytes, len: INSTRUCTION_BYTES, code_bits }
+}
+
+fn none() -> Instruction {
+    panic!("no need for the instruction")
+}
+
+fn exit(code: u64, info1: u64, info2: u64) -> Event {
+    decode(&vmcb(code, info1, info2, 0), none)
+}
+
+fn vmcb(exit_code: u64, exit_info1: u64, exit_info2: u64, exit_interrupt_info: u64) -> Vmcb {
+    let mut vmcb = Vmcb::zeroed();
+    vmcb.exit_code = exit_code;
+    vmcb.exit_info1 = exit_info1;
+    vmcb.exit_info2 = exit_info2;
+    vmcb.exit_interrupt_info = exit_interrupt_info;
+    vmcb
+}
+
+#[test]
+fn plain_in_of_a_byte_and_out_of_four() {
+    let event = PortEvent { port: 0x3f8, size: 1, is_in: true, string: None };
+    assert_eq!(exit(0x7b, 0x03f8_0011, 0), Event::Port(event));
+    let event = PortEvent { port: 0xf4, size: 4, is_in: false, string: None };
+    assert_eq!(exit(0x7b, 0x00f4_0040, 0), Event::Port(event));
+}
+
+#[test]
+fn rep_outs_takes_its_segment_from_the_prefix() {
+    let rep_fs_outsb = instruction(32, &[0xf3, 0x64, 0x6e]);
+    // STR, REP, SZ8, A32; no segment, as without decode assists.
+    let event = decode(&vmcb(0x7b, 0x03f8_011c, 0, 0), || rep_fs_outsb);
+    let operand = StringOperand { segment: segment::FS, address_bits: 32, is_repeated: true };
+    let expected = PortEvent { port: 0x3f8, size: 1, is_in: false, string: Some(operand) };
+    assert_eq!(event, Event::Port(expected));
+}
+
+#[test]
+fn ins_goes_to_es_whatever_the_prefix() {
+    let fs_insw = instruction(16, &[0x64, 0x6d]);
+    let Event::Port(event) = decode(&vmcb(0x7b, 0x01f0_00a5, 0, 0), || fs_insw) else {
+        panic!("an IN");
+    };
+    let operand = StringOperand { segment: segment::ES, address_bits: 16, is_repeated: false };
+    assert_eq!((event.size, event.string), (2, Some(operand)));
+}
+
+#[test]
+fn address_size_that_the_exit_lacks_follows_from_the_instruction() {
+    let bits = |code_bits, bytes: &[u8]| {
+        let instruction = instruction(code_bits, bytes);
+        let event = port(0x03f8_0014, || instruction);
+        event.string.expect("a string").address_bits
+    };
+    assert_eq!(bits(64, &[0x6e]), 64);
+    assert_eq!(bits(64, &[0x67, 0x6e]), 32);
+    assert_eq!(bits(32, &[0x6e]), 32);
+    assert_eq!(bits(32, &[0x67, 0x6e]), 16);
+    assert_eq!(bits(16, &[0x6e]), 16);
+    assert_eq!(bits(16, &[0x67, 0x6e]), 32);
+}
+
+#[test]
+fn prefixes_are_counted_and_the_last_segment_counts() {
+    let found = instruction(32, &[0x26, 0x66, 0x2e, 0x0f, 0xa2]).prefixes();
+    let expected = Prefixes { len: 3, segment: Some(segment::CS), has_address_size: false };
+    assert_eq!(found, expected);
+    // 64-bit: DS is without effect, REX counts as a prefix.
+    let found = instruction(64, &[0x65, 0x3e, 0x48, 0x0f, 0x30]).prefixes();
+    let expected = Prefixes { len: 3, segment: Some(segment::GS), has_address_size: false };
+    assert_eq!(found, expected);
+    // 32-bit: 48 is an opcode.
+    assert_eq!(instruction(32, &[0x48]).prefixes(), Prefixes::default());
+}
+
+#[test]
+fn prefixes_end_where_the_bytes_do() {
+    let cut = Instruction { len: 1, ..instruction(16, &[0x66, 0x66, 0x6e]) };
+    assert_eq!(cut.prefixes().len, 1);
+}
+
+#[test]
+fn nested_page_fault_is_an_access_to_no_ram() {
+    let memory = |is_write, is_fetch| Event::Memory { address: 0xfee0_00b0, is_write, is_fetch };
+    // As hardware reports it (GPA, user) and as QEMU does.
+    assert_eq!(exit(0x400, 0x1_0000_0006, 0xfee0_00b0), memory(true, false));
+    assert_eq!(exit(0x400, 0x1_0000_0004, 0xfee0_00b0), memory(false, false));
+    assert_eq!(exit(0x400, 0x1_0000_0014, 0xfee0_00b0), memory(false, true));
+}
+
+#[test]
+fn nested_page_fault_of_a_page_walk_or_a_delivery_stops_the_vm() {
+    let stopped = Event::Fault(Fault::Unexpected { exit: 0x400 });
+    assert_eq!(exit(0x400, 0x2_0000_0006, 0xfee0_0000), stopped);
+    assert_eq!(decode(&vmcb(0x400, 0x1_0000_0006, 0xfee0_0000, 0x8000_0030), none), stopped);
+}
+
+#[test]
+fn the_other_exits() {
+    assert_eq!(exit(0x7c, 0, 0), Event::ReadMsr);
+    assert_eq!(exit(0x7c, 1, 0), Event::WriteMsr);
+    assert_eq!(exit(0x60, 0, 0), Event::HostInterrupt);
+    assert_eq!(exit(0x64, 0, 0), Event::Window);
+    assert_eq!(exit(0x7f, 0, 0), Event::Shutdown);
+    assert_eq!(exit(0x81, 0, 0), Event::Undefined);
+    assert_eq!(exit(0x7d, 0, 0), Event::Fault(Fault::Unexpected { exit: 0x7d }));
+    let refused = Fault::EntryFailed { reason: u64::MAX };
+    assert_eq!(exit(u64::MAX, 0, 0), Event::Fault(refused));
+    assert_eq!((name(u64::MAX), name(0x400), name(0x1f)), ("INVALID", "NPF", "not intercepted"));
+}

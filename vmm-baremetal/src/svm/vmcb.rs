@@ -1,0 +1,269 @@
+//! The virtual machine control block, one frame (APM vol. 2, appendix B): what is intercepted
+//! and how in the first quarter, the guest's state from 0x400 on.
+
+use crate::frames::{FRAME_BYTES, Frame};
+use core::mem::{offset_of, size_of};
+use vmm_common::registers::{Segment, segment};
+
+/// Intercepts of the word at 0x00c.
+#[allow(missing_docs)]
+pub mod intercept3 {
+    pub const INTR: u32 = 1 << 0;
+    pub const NMI: u32 = 1 << 1;
+    pub const SMI: u32 = 1 << 2;
+    pub const INIT: u32 = 1 << 3;
+    pub const VINTR: u32 = 1 << 4;
+    pub const RDPMC: u32 = 1 << 15;
+    pub const CPUID: u32 = 1 << 18;
+    pub const RSM: u32 = 1 << 19;
+    pub const INVD: u32 = 1 << 22;
+    pub const HLT: u32 = 1 << 24;
+    pub const INVLPGA: u32 = 1 << 26;
+    pub const IOIO_PROT: u32 = 1 << 27;
+    pub const MSR_PROT: u32 = 1 << 28;
+    pub const TASK_SWITCH: u32 = 1 << 29;
+    pub const SHUTDOWN: u32 = 1 << 31;
+}
+
+/// Intercepts of the word at 0x010.
+#[allow(missing_docs)]
+pub mod intercept4 {
+    pub const VMRUN: u32 = 1 << 0;
+    pub const VMMCALL: u32 = 1 << 1;
+    pub const VMLOAD: u32 = 1 << 2;
+    pub const VMSAVE: u32 = 1 << 3;
+    pub const STGI: u32 = 1 << 4;
+    pub const CLGI: u32 = 1 << 5;
+    pub const SKINIT: u32 = 1 << 6;
+    pub const WBINVD: u32 = 1 << 9;
+    pub const MONITOR: u32 = 1 << 10;
+    pub const MWAIT: u32 = 1 << 11;
+    pub const MWAIT_CONDITIONAL: u32 = 1 << 12;
+    pub const XSETBV: u32 = 1 << 13;
+    pub const RDPRU: u32 = 1 << 14;
+}
+
+/// Bits of [`Vmcb::virtual_interrupt`].
+#[allow(missing_docs)]
+pub mod virtual_interrupt {
+    pub const TPR: u64 = 0xf;
+    pub const IRQ: u64 = 1 << 8;
+    pub const HIGHEST_PRIORITY: u64 = 0xf << 16;
+    pub const IGNORE_TPR: u64 = 1 << 20;
+    pub const MASKING: u64 = 1 << 24;
+}
+
+/// Bits of [`Vmcb::event_injection`] and [`Vmcb::exit_interrupt_info`] (APM vol. 2, 15.20).
+#[allow(missing_docs)]
+pub mod event {
+    pub const TYPE: u64 = 7 << 8;
+    pub const INTERRUPT: u64 = 0 << 8;
+    pub const NMI: u64 = 2 << 8;
+    pub const EXCEPTION: u64 = 3 << 8;
+    pub const SOFTWARE: u64 = 4 << 8;
+    pub const HAS_ERROR: u64 = 1 << 11;
+    pub const VALID: u64 = 1 << 31;
+}
+
+/// Of [`Vmcb::tlb_control`]: flush the TLB, all ASIDs, at the next entry.
+pub const FLUSH_TLB: u32 = 1;
+/// Of [`Vmcb::interrupt_shadow`].
+pub const SHADOW: u64 = 1;
+/// Of [`Vmcb::nested_paging`].
+pub const NESTED_PAGING: u64 = 1;
+
+/// A segment register or a descriptor table's.
+#[allow(missing_docs)]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmcbSegment {
+    pub selector: u16,
+    /// Bits 7:0 and 11:8 are those of a descriptor, 7:0 and 15:12.
+    pub attributes: u16,
+    pub limit: u32,
+    pub base: u64,
+}
+
+/// The control block; `_` fields are reserved or unused, and 0.
+#[allow(missing_docs)]
+#[repr(C, align(4096))]
+#[derive(Debug)]
+pub struct Vmcb {
+    _intercept_0_to_2: [u32; 3],
+    pub intercept3: u32,
+    pub intercept4: u32,
+    _intercept_5: [u8; 0x2c],
+    pub iopm_base: u64,
+    pub msrpm_base: u64,
+    pub tsc_offset: u64,
+    pub asid: u32,
+    pub tlb_control: u32,
+    pub virtual_interrupt: u64,
+    pub interrupt_shadow: u64,
+    pub exit_code: u64,
+    pub exit_info1: u64,
+    pub exit_info2: u64,
+    pub exit_interrupt_info: u64,
+    pub nested_paging: u64,
+    _avic_and_ghcb: [u64; 2],
+    pub event_injection: u64,
+    pub nested_cr3: u64,
+    _lbr_virtualization: u64,
+    /// No bit is ever set: the processor reads everything anew.
+    _clean: u64,
+    pub next_rip: u64,
+    pub fetched_len: u8,
+    pub fetched: [u8; 15],
+    _control_end: [u8; 0x320],
+    /// ES, CS, SS, DS, FS, GS.
+    pub segments: [VmcbSegment; 6],
+    pub gdtr: VmcbSegment,
+    pub ldtr: VmcbSegment,
+    pub idtr: VmcbSegment,
+    pub tr: VmcbSegment,
+    _before_cpl: [u8; 0x2b],
+    pub cpl: u8,
+    _behind_cpl: u32,
+    pub efer: u64,
+    _before_cr4: [u8; 0x70],
+    pub cr4: u64,
+    pub cr3: u64,
+    pub cr0: u64,
+    pub dr7: u64,
+    pub dr6: u64,
+    pub rflags: u64,
+    pub rip: u64,
+    _before_rsp: [u8; 0x58],
+    pub rsp: u64,
+    _before_rax: [u64; 3],
+    pub rax: u64,
+    /// STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP.
+    _system_calls: [u64; 8],
+    pub cr2: u64,
+    _before_pat: [u64; 4],
+    pub pat: u64,
+    _save_end: [u8; 0x990],
+}
+
+const _: () = {
+    assert!(size_of::<Vmcb>() == FRAME_BYTES as usize);
+    assert!(offset_of!(Vmcb, intercept3) == 0x00c);
+    assert!(offset_of!(Vmcb, iopm_base) == 0x040);
+    assert!(offset_of!(Vmcb, tsc_offset) == 0x050);
+    assert!(offset_of!(Vmcb, asid) == 0x058);
+    assert!(offset_of!(Vmcb, tlb_control) == 0x05c);
+    assert!(offset_of!(Vmcb, virtual_interrupt) == 0x060);
+    assert!(offset_of!(Vmcb, interrupt_shadow) == 0x068);
+    assert!(offset_of!(Vmcb, exit_code) == 0x070);
+    assert!(offset_of!(Vmcb, exit_interrupt_info) == 0x088);
+    assert!(offset_of!(Vmcb, nested_paging) == 0x090);
+    assert!(offset_of!(Vmcb, event_injection) == 0x0a8);
+    assert!(offset_of!(Vmcb, nested_cr3) == 0x0b0);
+    assert!(offset_of!(Vmcb, next_rip) == 0x0c8);
+    assert!(offset_of!(Vmcb, fetched_len) == 0x0d0);
+    assert!(offset_of!(Vmcb, segments) == 0x400);
+    assert!(offset_of!(Vmcb, gdtr) == 0x460);
+    assert!(offset_of!(Vmcb, ldtr) == 0x470);
+    assert!(offset_of!(Vmcb, idtr) == 0x480);
+    assert!(offset_of!(Vmcb, tr) == 0x490);
+    assert!(offset_of!(Vmcb, cpl) == 0x4cb);
+    assert!(offset_of!(Vmcb, efer) == 0x4d0);
+    assert!(offset_of!(Vmcb, cr4) == 0x548);
+    assert!(offset_of!(Vmcb, rflags) == 0x570);
+    assert!(offset_of!(Vmcb, rip) == 0x578);
+    assert!(offset_of!(Vmcb, rsp) == 0x5d8);
+    assert!(offset_of!(Vmcb, rax) == 0x5f8);
+    assert!(offset_of!(Vmcb, cr2) == 0x640);
+    assert!(offset_of!(Vmcb, pat) == 0x668);
+};
+
+impl Vmcb {
+    /// All zeros, as a fresh frame is.
+    #[cfg(test)]
+    #[must_use]
+    pub fn zeroed() -> Self {
+        // SAFETY: there are only integers in it.
+        unsafe { core::mem::zeroed() }
+    }
+
+    /// The control block in `frame`.
+    #[must_use]
+    pub fn of(frame: &Frame) -> &Self {
+        let words = frame.words();
+        assert_eq!(size_of_val(words), size_of::<Self>(), "a VMCB is one frame");
+        // SAFETY: a frame is aligned and, as just checked, large enough; any bits are a `Vmcb`.
+        unsafe { &*words.as_ptr().cast() }
+    }
+
+    /// The control block in `frame`, to change.
+    pub fn of_mut(frame: &mut Frame) -> &mut Self {
+        let words = frame.words_mut();
+        assert_eq!(size_of_val(words), size_of::<Self>(), "a VMCB is one frame");
+        // SAFETY: as for `of`; the frame is borrowed mutably for as long.
+        unsafe { &mut *words.as_mut_ptr().cast() }
+    }
+
+    /// A segment register, by [`vmm_common::registers::segment`].
+    #[must_use]
+    pub const fn segment(&self, index: usize) -> &VmcbSegment {
+        match index {
+            segment::LDTR => &self.ldtr,
+            segment::TR => &self.tr,
+            _ => &self.segments[index],
+        }
+    }
+
+    /// A segment register, to change.
+    pub const fn segment_mut(&mut self, index: usize) -> &mut VmcbSegment {
+        match index {
+            segment::LDTR => &mut self.ldtr,
+            segment::TR => &mut self.tr,
+            _ => &mut self.segments[index],
+        }
+    }
+}
+
+const PRESENT: u32 = 1 << 7;
+const UNUSABLE: u32 = 1 << 16;
+
+impl From<Segment> for VmcbSegment {
+    /// What is unusable is not present here.
+    fn from(segment: Segment) -> Self {
+        let Segment { selector, base, limit, access } = segment;
+        let attributes = match access & UNUSABLE {
+            0 => (access & 0xff) | (access >> 4 & 0xf00),
+            _ => 0,
+        };
+        Self { selector, attributes: attributes as u16, limit, base }
+    }
+}
+
+impl From<VmcbSegment> for Segment {
+    fn from(segment: VmcbSegment) -> Self {
+        let VmcbSegment { selector, attributes, limit, base } = segment;
+        let attributes = u32::from(attributes);
+        let access = (attributes & 0xff) | (attributes & 0xf00) << 4;
+        let unusable = if access & PRESENT == 0 { UNUSABLE } else { 0 };
+        Self { selector, base, limit, access: access | unusable }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_of_a_64_bit_code_segment_are_packed_and_unpacked() {
+        let code = Segment { selector: 8, base: 0, limit: 0xffff_ffff, access: 0xa09b };
+        let packed = VmcbSegment::from(code);
+        assert_eq!(packed.attributes, 0xa9b);
+        assert_eq!(Segment::from(packed), code);
+    }
+
+    #[test]
+    fn unusable_segment_is_not_present_and_back() {
+        let unusable = Segment { selector: 0, base: 0, limit: 0, access: 0x1_0000 };
+        assert_eq!(VmcbSegment::from(unusable).attributes, 0);
+        assert_eq!(Segment::from(VmcbSegment::from(unusable)), unusable);
+    }
+}

@@ -1,0 +1,121 @@
+//! VMX: how Intel's processors switch to a guest and back (SDM vol. 3, part on VMX).
+//!
+//! One switch, step by step:
+//!
+//! 1. [`vcpu`] sets what this entry alone needs: the event to deliver, the timer, CR2.
+//! 2. [`entry`] loads the guest's x87, SSE and general registers, and enters: VMLAUNCH or VMRESUME.
+//! 3. The processor loads all else from the VMCS ([`vmcs`]), and the guest runs through [`ept`].
+//! 4. Something that [`controls`] intercept happens: the processor saves the guest in the VMCS,
+//!    loads the host from it, and goes on at the exit landing in [`entry`].
+//! 5. [`exits`] turns the reason into an event; [`vcpu`] settles what is the vendor's business.
+
+pub mod capabilities;
+pub mod control_registers;
+pub mod controls;
+pub mod entry;
+pub mod ept;
+pub mod exits;
+mod handling;
+pub mod host;
+mod setup;
+pub mod vcpu;
+pub mod vmcs;
+
+use crate::cpu;
+use crate::frames::{Frame, Frames, OutOfFrames};
+use capabilities::{Capabilities, FEATURE_CONTROL, Firmware, Missing};
+use core::fmt;
+
+const CR4_VMXE: u64 = 1 << 13;
+
+/// This processor, in VMX operation.
+#[derive(Debug)]
+pub struct Vmx {
+    capabilities: Capabilities,
+    handle_interrupt: fn(u8),
+    /// The processor's own, between VMXON and VMXOFF.
+    _region: Frame,
+}
+
+/// Why a processor or a vCPU cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The processor or its firmware lacks something.
+    Missing(Missing),
+    /// No memory for a structure.
+    OutOfFrames,
+    /// An instruction of VMX failed.
+    Instruction(vmcs::Failure),
+}
+
+impl Vmx {
+    /// Puts the processor into VMX operation. `handle_interrupt` is called with the vector of each
+    /// interrupt that ends a guest's run, and must end it at the interrupt controller.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] tells what the processor lacks.
+    pub fn enable(frames: &mut Frames, handle_interrupt: fn(u8)) -> Result<Self, Error> {
+        if !capabilities::has_vmx(cpu::cpuid(1, 0).ecx) {
+            return Err(Error::Missing(Missing::Vmx));
+        }
+        if let Firmware::Unlocked { value } = capabilities::firmware(cpu::read_msr)? {
+            // SAFETY: the register is not locked; this allows VMX and locks it.
+            unsafe { cpu::write_msr(FEATURE_CONTROL, value) };
+        }
+        let capabilities = Capabilities::read(cpu::read_msr);
+        capabilities.check()?;
+        let mut region = frames.take()?;
+        region.words_mut()[0] = capabilities.revision().into();
+        let cr0 = (cpu::cr0() | capabilities.cr0_fixed0) & capabilities.cr0_fixed1;
+        let cr4 = (cpu::cr4() | capabilities.cr4_fixed0 | CR4_VMXE) & capabilities.cr4_fixed1;
+        // SAFETY: adds NE, on which nothing here depends.
+        unsafe { cpu::set_cr0(cr0) };
+        // SAFETY: adds VMXE.
+        unsafe { cpu::set_cr4(cr4) };
+        // SAFETY: the region is the processor's from here on, as `Vmx` keeps it.
+        unsafe { vmcs::vmxon(region.address()) }.map_err(Error::Instruction)?;
+        Ok(Self { capabilities, handle_interrupt, _region: region })
+    }
+
+    /// Leaves VMX operation; no vCPU can run after that.
+    pub fn disable(self) {
+        // SAFETY: `self` proves that the processor is in VMX operation, and ends with it.
+        unsafe { vmcs::vmxoff() };
+        // SAFETY: outside VMX operation the bit may be cleared.
+        unsafe { cpu::set_cr4(cpu::cr4() & !CR4_VMXE) };
+    }
+
+    /// What the processor can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<OutOfFrames> for Error {
+    fn from(_: OutOfFrames) -> Self {
+        Self::OutOfFrames
+    }
+}
+
+impl From<vmcs::Failure> for Error {
+    fn from(failure: vmcs::Failure) -> Self {
+        Self::Instruction(failure)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(missing) => missing.fmt(f),
+            Self::OutOfFrames => f.write_str("no memory left for VMX structures"),
+            Self::Instruction(failure) => failure.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The control fields of a VMCS, and the bitmaps of ports and MSRs that they point to: what a guest
+//! may do without leaving. Everything is denied that is not granted here.
+
+use super::capabilities::{Capabilities, Missing};
+use vmm_common::machine::PASSED_MSRS;
+
+/// Primary control: leave as soon as an interrupt can be delivered.
+pub const INTERRUPT_WINDOW: u32 = 1 << 2;
+/// Primary control: leave as soon as a non-maskable interrupt can be delivered.
+pub const NMI_WINDOW: u32 = 1 << 22;
+/// Entry control: the guest is in IA-32e mode.
+pub const IA32E_GUEST: u32 = 1 << 9;
+/// Secondary control: XSAVES does not raise #UD, and the XSS-exiting bitmap exists.
+pub const XSAVES: u32 = 1 << 20;
+
+/// A control: its bit, and its name in the manual.
+type Control = (u32, &'static str);
+
+const PIN: [Control; 4] = [
+    (1 << 0, "external-interrupt exiting"),
+    (1 << 3, "NMI exiting"),
+    (1 << 5, "virtual NMIs"),
+    (1 << 6, "activate VMX-preemption timer"),
+];
+
+/// Wanted from the start, but for the two windows.
+const PRIMARY: [Control; 10] = [
+    (1 << 3, "use TSC offsetting"),
+    (1 << 7, "HLT exiting"),
+    (1 << 10, "MWAIT exiting"),
+    (1 << 11, "RDPMC exiting"),
+    (1 << 19, "CR8-load exiting"),
+    (1 << 20, "CR8-store exiting"),
+    (1 << 25, "use I/O bitmaps"),
+    (1 << 28, "use MSR bitmaps"),
+    (1 << 29, "MONITOR exiting"),
+    (1 << 31, "activate secondary controls"),
+];
+const WINDOWS: [Control; 2] =
+    [(INTERRUPT_WINDOW, "interrupt-window exiting"), (NMI_WINDOW, "NMI-window exiting")];
+
+const SECONDARY: [Control; 4] = [
+    (1 << 1, "enable EPT"),
+    (1 << 5, "enable VPID"),
+    (1 << 6, "WBINVD exiting"),
+    (1 << 7, "unrestricted guest"),
+];
+/// RDTSCP, INVPCID and XSAVES: without these controls, the instructions raise #UD.
+const SECONDARY_OPTIONAL: u32 = 1 << 3 | 1 << 12 | XSAVES;
+
+const EXIT: [Control; 7] = [
+    (1 << 2, "save debug controls"),
+    (1 << 9, "host address-space size"),
+    (1 << 15, "acknowledge interrupt on exit"),
+    (1 << 18, "save IA32_PAT"),
+    (1 << 19, "load IA32_PAT"),
+    (1 << 20, "save IA32_EFER"),
+    (1 << 21, "load IA32_EFER"),
+];
+
+const ENTRY: [Control; 3] =
+    [(1 << 2, "load debug controls"), (1 << 14, "load IA32_PAT"), (1 << 15, "load IA32_EFER")];
+const ENTRY_MODE: [Control; 1] = [(IA32E_GUEST, "IA-32e mode guest")];
+
+/// The control fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controls {
+    /// Pin-based.
+    pub pin: u32,
+    /// Primary processor-based, without windows.
+    pub primary: u32,
+    /// Secondary processor-based.
+    pub secondary: u32,
+    /// VM-exit.
+    pub exit: u32,
+    /// VM-entry, without [`IA32E_GUEST`].
+    pub entry: u32,
+}
+
+impl Controls {
+    /// The fields for a processor with these capabilities.
+    ///
+    /// # Errors
+    /// [`Missing::Control`] names the first that is needed and cannot be set.
+    pub fn new(capabilities: &Capabilities) -> Result<Self, Missing> {
+        let Capabilities { pin, primary, secondary, exit, entry, .. } = *capabilities;
+        needed(primary, &WINDOWS)?;
+        needed(entry, &ENTRY_MODE)?;
+        Ok(Self {
+            pin: needed(pin, &PIN)? | pin as u32,
+            primary: needed(primary, &PRIMARY)? | primary as u32,
+            secondary: needed(secondary, &SECONDARY)?
+                | (SECONDARY_OPTIONAL & (secondary >> 32) as u32)
+                | secondary as u32,
+            exit: needed(exit, &EXIT)? | exit as u32,
+            entry: needed(entry, &ENTRY)? | entry as u32,
+        })
+    }
+}
+
+/// All of `controls`, if the capability MSR allows them.
+fn needed(capability: u64, controls: &[Control]) -> Result<u32, Missing> {
+    let may_be_1 = (capability >> 32) as u32;
+    controls.iter().try_fold(0, |bits, &(bit, name)| match may_be_1 & bit {
+        0 => Err(Missing::Control { name }),
+        _ => Ok(bits | bit),
+    })
+}
+
+/// Words in the two I/O bitmaps: one bit per port, 1 to leave the guest.
+pub const IO_BITMAP_WORDS: usize = 1024;
+
+/// Denies all ports.
+pub fn fill_io_bitmaps(words: &mut [u64]) {
+    words.fill(u64::MAX);
+}
+
+/// Denies all MSRs but those that are the guest's own (SDM vol. 3, 25.6.9): four parts, read low,
+/// read high (from 0xc0000000), write low, write high, one bit per MSR.
+pub fn fill_msr_bitmap(words: &mut [u64]) {
+    /// A guest's write is an offset's matter.
+    const TSC: u32 = 0x10;
+    words.fill(u64::MAX);
+    for index in PASSED_MSRS.into_iter().flat_map(|(first, last)| first..=last) {
+        let (read_part, write_part) = if index < 0xc000_0000 { (0, 256) } else { (128, 384) };
+        let (word, bit) = ((index & 0x1fff) as usize / 64, index % 64);
+        words[read_part + word] &= !(1 << bit);
+        if index != TSC {
+            words[write_part + word] &= !(1 << bit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::capabilities::tests::skylake;
+    use super::*;
+
+    #[test]
+    fn a_skylake_gets_what_is_wanted_and_what_is_forced() {
+        let controls = Controls::new(&Capabilities::read(skylake)).expect("has all");
+        assert_eq!(controls.pin, 0x7f);
+        assert_eq!(controls.primary, 0xb219_0c88 | 0x0401_e172);
+        assert_eq!(controls.primary & (INTERRUPT_WINDOW | NMI_WINDOW), 0);
+        assert_eq!(controls.secondary, 0x10_10ea);
+        assert_eq!(controls.exit, 0x3c_8204 | 0x3_6dff);
+        assert_eq!(controls.entry, 0xd1ff);
+    }
+
+    #[test]
+    fn a_newer_processor_forces_less() {
+        let newer = Capabilities {
+            primary: 0xfff9_fffe_0400_6172,
+            secondary: 0x0053_cfff_0000_0000 & !(1 << (32 + 20)),
+            ..Capabilities::read(skylake)
+        };
+        let controls = Controls::new(&newer).expect("has all");
+        assert_eq!(controls.primary & (1 << 15 | 1 << 16 | 1 << 9 | 1 << 23), 0);
+        assert_eq!(controls.secondary & XSAVES, 0);
+    }
+
+    #[test]
+    fn only_a_guests_own_msrs_pass() {
+        let mut bitmap = [0; 512];
+        fill_msr_bitmap(&mut bitmap);
+        let leaves =
+            |part: usize, index: usize| bitmap[part * 128 + index / 64] >> (index % 64) & 1;
+        for index in 0..0x2000 {
+            let own = [0x174, 0x175, 0x176, 0x277, 0xda0].contains(&index);
+            assert_eq!(leaves(0, index) == 0, own || index == 0x10, "read {index:#x}");
+            assert_eq!(leaves(2, index) == 0, own, "write {index:#x}");
+            let own = matches!(index, 0x80..=0x84 | 0x100..=0x103);
+            assert_eq!(leaves(1, index) == 0, own, "read high {index:#x}");
+            assert_eq!(leaves(3, index) == 0, own, "write high {index:#x}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Why the processor left a guest: exit reasons and their qualifications (SDM vol. 3, appendix C and
+//! 28.2), and what each means here.
+
+use super::vmcs::Field;
+use crate::hardware::{Event, PortEvent, StringOperand};
+use vmm_common::registers::segment;
+use vmm_common::seam::Fault;
+
+const ENTRY_FAILED: u64 = 1 << 31;
+
+/// Basic exit reasons.
+#[allow(missing_docs)]
+pub mod reason {
+    pub const EXCEPTION_OR_NMI: u16 = 0;
+    pub const EXTERNAL_INTERRUPT: u16 = 1;
+    pub const TRIPLE_FAULT: u16 = 2;
+    pub const INTERRUPT_WINDOW: u16 = 7;
+    pub const NMI_WINDOW: u16 = 8;
+    pub const CPUID: u16 = 10;
+    pub const GETSEC: u16 = 11;
+    pub const HLT: u16 = 12;
+    pub const INVD: u16 = 13;
+    pub const RDPMC: u16 = 15;
+    pub const RSM: u16 = 17;
+    pub const VMCALL: u16 = 18;
+    pub const VMXON: u16 = 27;
+    pub const CONTROL_REGISTER: u16 = 28;
+    pub const IO: u16 = 30;
+    pub const RDMSR: u16 = 31;
+    pub const WRMSR: u16 = 32;
+    pub const MWAIT: u16 = 36;
+    pub const MONITOR: u16 = 39;
+    pub const PAUSE: u16 = 40;
+    pub const EPT_VIOLATION: u16 = 48;
+    pub const INVEPT: u16 = 50;
+    pub const PREEMPTION_TIMER: u16 = 52;
+    pub const INVVPID: u16 = 53;
+    pub const WBINVD: u16 = 54;
+    pub const XSETBV: u16 = 55;
+    pub const VMFUNC: u16 = 59;
+}
+
+/// Names of the basic exit reasons, by number.
+const NAMES: [&str; 70] = [
+    "exception or NMI",
+    "external interrupt",
+    "triple fault",
+    "INIT signal",
+    "SIPI",
+    "I/O SMI",
+    "other SMI",
+    "interrupt window",
+    "NMI window",
+    "task switch",
+    "CPUID",
+    "GETSEC",
+    "HLT",
+    "INVD",
+    "INVLPG",
+    "RDPMC",
+    "RDTSC",
+    "RSM",
+    "VMCALL",
+    "VMCLEAR",
+    "VMLAUNCH",
+    "VMPTRLD",
+    "VMPTRST",
+    "VMREAD",
+    "VMRESUME",
+    "VMWRITE",
+    "VMXOFF",
+    "VMXON",
+    "control-register access",
+    "MOV DR",
+    "I/O instruction",
+    "RDMSR",
+    "WRMSR",
+    "entry failure: guest state",
+    "entry failure: MSR loading",
+    "reserved 35",
+    "MWAIT",
+    "monitor trap flag",
+    "reserved 38",
+    "MONITOR",
+    "PAUSE",
+    "entry failure: machine check",
+    "reserved 42",
+    "TPR below threshold",
+    "APIC access",
+    "virtualized EOI",
+    "access to GDTR or IDTR",
+    "access to LDTR or TR",
+    "EPT violation",
+    "EPT misconfiguration",
+    "INVEPT",
+    "RDTSCP",
+    "preemption timer",
+    "INVVPID",
+    "WBINVD",
+    "XSETBV",
+    "APIC write",
+    "RDRAND",
+    "INVPCID",
+    "VMFUNC",
+    "ENCLS",
+    "RDSEED",
+    "page-modification log full",
+    "XSAVES",
+    "XRSTORS",
+    "PCONFIG",
+    "sub-page permission event",
+    "UMWAIT",
+    "TPAUSE",
+    "LOADIWKEY",
+];
+
+/// The name of a basic exit reason.
+#[must_use]
+pub fn name(basic: u16) -> &'static str {
+    NAMES.get(usize::from(basic)).unwrap_or(&"unknown")
+}
+
+/// What an exit asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Something that both vendors have.
+    Event(Event),
+    /// An interrupt for the host, already acknowledged.
+    ExternalInterrupt,
+    /// A non-maskable interrupt for the host, or an intercepted exception of the guest's.
+    Exception,
+    /// A waiting non-maskable interrupt can be delivered.
+    NmiWindow,
+    /// The preemption timer ran out.
+    Timer,
+    /// CR0, CR4 or CR8.
+    ControlRegister(ControlAccess),
+    /// The instruction raises #GP(0).
+    GeneralProtection,
+}
+
+/// An access to a control register (SDM vol. 3, table 28-3).
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlAccess {
+    /// MOV to CR `control` from general register `general`.
+    Load { control: u8, general: usize },
+    /// MOV from CR `control` to general register `general`.
+    Store { control: u8, general: usize },
+    /// CLTS.
+    ClearTaskSwitched,
+    /// LMSW.
+    LoadStatusWord { value: u16 },
+}
+
+/// What the exit that `field` tells about asks for.
+pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Decision {
+    let exit_reason = field(Field::ExitReason);
+    if exit_reason & ENTRY_FAILED != 0 {
+        return Decision::Event(Event::Fault(Fault::EntryFailed { reason: exit_reason }));
+    }
+    let basic = exit_reason as u16;
+    let unexpected = Event::Fault(Fault::Unexpected { exit: basic.into() });
+    let event = match basic {
+        reason::EXCEPTION_OR_NMI => return Decision::Exception,
+        reason::EXTERNAL_INTERRUPT => return Decision::ExternalInterrupt,
+        reason::NMI_WINDOW => return Decision::NmiWindow,
+        reason::PREEMPTION_TIMER => return Decision::Timer,
+        reason::RDPMC => return Decision::GeneralProtection,
+        reason::CONTROL_REGISTER => match control_access(field(Field::Qualification)) {
+            Some(access) => return Decision::ControlRegister(access),
+            None => unexpected,
+        },
+        reason::TRIPLE_FAULT => Event::Shutdown,
+        reason::INTERRUPT_WINDOW => Event::Window,
+        reason::CPUID => Event::Cpuid,
+        reason::HLT => Event::Halt,
+        reason::INVD | reason::WBINVD | reason::PAUSE => Event::Skip,
+        reason::GETSEC | reason::RSM | reason::VMCALL..=reason::VMXON => Event::Undefined,
+        reason::MWAIT | reason::MONITOR | reason::INVEPT => Event::Undefined,
+        reason::INVVPID | reason::VMFUNC => Event::Undefined,
+        reason::IO => port(&field, has_string_information).map_or(unexpected, Event::Port),
+        reason::RDMSR => Event::ReadMsr,
+        reason::WRMSR => Event::WriteMsr,
+        reason::XSETBV => Event::SetXcr,
+        // A device reached while an event is delivered: no instruction to carry out.
+        reason::EPT_VIOLATION if field(Field::IdtVectoring) & 1 << 31 != 0 => unexpected,
+        reason::EPT_VIOLATION => {
+            memory(field(Field::Qualification), field(Field::GuestPhysicalAddress))
+        }
+        _ => unexpected,
+    };
+    Decision::Event(event)
+}
+
+/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information. None if where a string lies
+/// is not told.
+fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Option<PortEvent> {
+    let qualification = field(Field::Qualification);
+    let is_in = qualification & 1 << 3 != 0;
+    let is_string = qualification & 1 << 4 != 0;
+    if is_string && !has_string_information {
+        return None;
+    }
+    let string = is_string.then(|| {
+        let information = field(Field::InstructionInformation);
+        StringOperand {
+            segment: if is_in { segment::ES } else { (information >> 15 & 7) as usize },
+            address_bits: 16 << (information >> 7 & 3),
+            is_repeated: qualification & 1 << 5 != 0,
+        }
+    });
+    let size = (qualification & 7) as u8 + 1;
+    Some(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
+}
+
+/// SDM vol. 3, table 28-7.
+const fn memory(qualification: u64, address: u64) -> Event {
+    let is_write = qualification & 1 << 1 != 0;
+    let is_fetch = qualification & 1 << 2 != 0;
+    Event::Memory { address, is_write, is_fetch }
+}
+
+const fn control_access(qualification: u64) -> Option<ControlAccess> {
+    let control = (qualification & 0xf) as u8;
+    let general = (qualification >> 8 & 0xf) as usize;
+    match qualification >> 4 & 3 {
+        0 => Some(ControlAccess::Load { control, general }),
+        1 => Some(ControlAccess::Store { control, general }),
+        2 => Some(ControlAccess::ClearTaskSwitched),
+        _ => Some(ControlAccess::LoadStatusWord { value: (qualification >> 16) as u16 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fields: &[(Field, u64)], expected: Decision) {
+        let field = |wanted| {
+            fields.iter().find(|(field, _)| *field == wanted).map_or(0, |(_, value)| *value)
+        };
+        assert_eq!(decode(field, true), expected, "{fields:?}");
+    }
+
+    fn event(reason: u64, expected: Event) {
+        check(&[(Field::ExitReason, reason)], Decision::Event(expected));
+    }
+
+    #[test]
+    fn names_have_their_manuals_numbers() {
+        assert_eq!(name(12), "HLT");
+        assert_eq!(name(reason::EPT_VIOLATION), "EPT violation");
+        assert_eq!(name(reason::XSETBV), "XSETBV");
+        assert_eq!(name(69), "LOADIWKEY");
+        assert_eq!(name(200), "unknown");
+    }
+
+    #[test]
+    fn instructions_are_told_apart() {
+        event(10, Event::Cpuid);
+        event(12, Event::Halt);
+        event(31, Event::ReadMsr);
+        event(32, Event::WriteMsr);
+        event(54, Event::Skip);
+        event(55, Event::SetXcr);
+        for undefined in [11, 17, 18, 19, 27, 36, 39, 50, 53, 59] {
+            event(undefined, Event::Undefined);
+        }
+        check(&[(Field::ExitReason, 15)], Decision::GeneralProtection);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_stops_the_guest() {
+        for exit in [9, 29, 49, 62, 500] {
+            event(exit, Event::Fault(Fault::Unexpected { exit: exit as u32 }));
+        }
+        let reason = 1 << 31 | 33;
+        event(reason, Event::Fault(Fault::EntryFailed { reason }));
+    }
+
+    #[test]
+    fn port_accesses_are_decoded() {
+        let port = |port, size, is_in, string| Event::Port(PortEvent { port, size, is_in, string });
+        let io = |qualification, information, expected| {
+            let fields = [
+                (Field::ExitReason, 30),
+                (Field::Qualification, qualification),
+                (Field::InstructionInformation, information),
+            ];
+            check(&fields, Decision::Event(expected));
+        };
+        io(0x3f8 << 16, 0, port(0x3f8, 1, false, None));
+        io(0xcf8 << 16 | 0xb, 0, port(0xcf8, 4, true, None));
+        let string = StringOperand { segment: 3, address_bits: 64, is_repeated: true };
+        io(0x3f8 << 16 | 0x30, 3 << 15 | 2 << 7, port(0x3f8, 1, false, Some(string)));
+        let string = StringOperand { segment: 0, address_bits: 16, is_repeated: false };
+        io(0x1f0 << 16 | 0x19, 3 << 15, port(0x1f0, 2, true, Some(string)));
+    }
+
+    #[test]
+    fn memory_accesses_are_decoded() {
+        let fields = |qualification| {
+            [
+                (Field::ExitReason, 48),
+                (Field::Qualification, qualification),
+                (Field::GuestPhysicalAddress, 0xfee0_0000),
+            ]
+        };
+        let memory = |is_write, is_fetch| {
+            Decision::Event(Event::Memory { address: 0xfee0_0000, is_write, is_fetch })
+        };
+        check(&fields(0x181), memory(false, false));
+        check(&fields(0x182), memory(true, false));
+        check(&fields(0x184), memory(false, true));
+    }
+
+    #[test]
+    fn control_register_accesses_are_decoded() {
+        let control = |qualification, access| {
+            let fields = [(Field::ExitReason, 28), (Field::Qualification, qualification)];
+            check(&fields, Decision::ControlRegister(access));
+        };
+        control(0x300, ControlAccess::Load { control: 0, general: 3 });
+        control(0xf18, ControlAccess::Store { control: 8, general: 15 });
+        control(0x20, ControlAccess::ClearTaskSwitched);
+        control(0x1234_0030, ControlAccess::LoadStatusWord { value: 0x1234 });
+    }
+}

@@ -1,0 +1,366 @@
+//! A vCPU under VMX: its VMCS, its tables, and what of its exits is VMX's own business.
+//!
+//! All registers are in the VMCS, which must be the current one for everything but `load`.
+
+use super::control_registers::{self, Split};
+use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
+use super::entry::{FxArea, vmx_enter};
+use super::ept::{Ept, PageSizes};
+use super::exits::{self, Decision};
+use super::handling::{DB, HAS_ERROR, MC, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
+use super::vmcs::{self, Field, read, read_nth};
+use super::{Error, Vmx, host, setup};
+use crate::cpu;
+use crate::frames::{Frame, Frames};
+use crate::hardware::{Event, General, Hardware, Inject, Register};
+use crate::ram::GuestRam;
+use alloc::boxed::Box;
+use vmm_common::registers::{CpuState, Segment, TableRegister, segment};
+use vmm_common::seam::Fault;
+
+/// IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE: neither entries nor exits switch them.
+const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
+pub(super) const ACCESS_LONG: u32 = 1 << 13;
+/// Interruptibility: by STI, by MOV SS, by NMI.
+const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
+pub(super) const BLOCKED_BY_NMI: u64 = 1 << 3;
+/// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
+/// would hold the processor for ever.
+const EXCEPTIONS: u64 = 1 << DB | 1 << 17 | 1 << MC;
+
+/// A vCPU.
+#[derive(Debug)]
+pub struct VmxVcpu {
+    vmcs: Frame,
+    ept: Ept,
+    _bitmaps: Frame,
+    pub(super) ram: GuestRam,
+    pub(super) split: Split,
+    pub(super) controls: Controls,
+    primary: u32,
+    fx_area: Box<FxArea>,
+    switched_msrs: [u64; 5],
+    cr2: u64,
+    pub(super) cr8: u8,
+    is_launched: bool,
+    pub(super) pending: Option<Pending>,
+    has_nmi: bool,
+    failure: u32,
+    timer_shift: u32,
+    has_string_information: bool,
+    handle_interrupt: fn(u8),
+}
+
+impl VmxVcpu {
+    /// A vCPU with `boot`'s registers and `ram`, not yet loaded. `vpid` must not be 0 and no other
+    /// vCPU's. No other vCPU may be loaded meanwhile.
+    ///
+    /// # Errors
+    /// No memory for its structures, or the processor refused one.
+    pub fn new(
+        vmx: &Vmx,
+        frames: &mut Frames,
+        ram: GuestRam,
+        boot: &CpuState,
+        vpid: u16,
+    ) -> Result<Self, Error> {
+        let capabilities = vmx.capabilities();
+        let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
+        let ept = Ept::new(frames, &ram, PageSizes { has_2m, has_1g })?;
+        let mut bitmaps = frames.take_row(3)?;
+        let (io, msr) = bitmaps.words_mut().split_at_mut(controls::IO_BITMAP_WORDS);
+        controls::fill_io_bitmaps(io);
+        controls::fill_msr_bitmap(msr);
+        let mut vmcs = frames.take()?;
+        vmcs.words_mut()[0] = capabilities.revision().into();
+        let controls = Controls::new(capabilities)?;
+        let split = Split::new(capabilities);
+        // SAFETY: the region is the processor's from here on, as the vCPU keeps it.
+        unsafe { vmcs::vmclear(vmcs.address()) }?;
+        // SAFETY: as above.
+        unsafe { vmcs::vmptrld(vmcs.address()) }?;
+        let places = setup::Places {
+            bitmaps: bitmaps.address(),
+            ept_pointer: ept.pointer(),
+            vpid,
+            exceptions: EXCEPTIONS,
+        };
+        setup::write_controls(&controls, &split, &places);
+        setup::write_guest(boot, &split, &controls);
+        host::write_host_state();
+        vmcs::invept(ept.pointer())?;
+        vmcs::invvpid(vpid.into())?;
+        Ok(Self {
+            vmcs,
+            ept,
+            _bitmaps: bitmaps,
+            ram,
+            split,
+            controls,
+            primary: controls.primary,
+            fx_area: Box::new(FxArea::after_reset()),
+            switched_msrs: [0; 5],
+            cr2: boot.cr2,
+            cr8: 0,
+            is_launched: false,
+            pending: None,
+            has_nmi: false,
+            failure: 0,
+            timer_shift: capabilities.timer_shift(),
+            has_string_information: capabilities.has_string_information(),
+            handle_interrupt: vmx.handle_interrupt,
+        })
+    }
+
+    /// The guest's tables, to check what they map.
+    #[must_use]
+    pub const fn ept(&self) -> &Ept {
+        &self.ept
+    }
+
+    /// Writes what the next entry alone needs.
+    fn prepare(&mut self, timer: u32) {
+        let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
+        let is_open = self.pending.is_none() && read(Field::GuestInterruptibility) & blocked == 0;
+        if self.has_nmi && is_open {
+            self.has_nmi = false;
+            self.pending = Some(Pending::new(VALID | TYPE_NMI | 2, 0));
+        }
+        self.set_primary(NMI_WINDOW, self.has_nmi);
+        if let Some(pending) = self.pending.take() {
+            put(Field::EntryInterruption, pending.information.into());
+            put(Field::EntryErrorCode, pending.error.into());
+            put(Field::EntryInstructionLength, pending.instruction_length.into());
+        }
+        put(Field::TimerValue, timer.into());
+        // SAFETY: the hypervisor takes no page faults that it goes on after.
+        unsafe { cpu::set_cr2(self.cr2) };
+    }
+
+    fn set_primary(&mut self, control: u32, is_on: bool) {
+        let primary = if is_on { self.primary | control } else { self.primary & !control };
+        if primary != self.primary {
+            self.primary = primary;
+            put(Field::PrimaryControls, primary.into());
+        }
+    }
+}
+
+/// Writes a field of the guest's.
+pub(super) fn put(field: Field, value: u64) {
+    // SAFETY: this file writes fields of the guest, and controls that only add exits or events.
+    unsafe { vmcs::write(field, value) };
+}
+
+/// What the preemption timer is set to for so many ticks of the TSC.
+fn timer_value(ticks: u64, shift: u32) -> u32 {
+    u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX)
+}
+
+impl Hardware for VmxVcpu {
+    fn load(&mut self) {
+        // SAFETY: the region has been the processor's since `new`.
+        let loaded = unsafe { vmcs::vmptrld(self.vmcs.address()) };
+        loaded.expect("`new` has loaded it once");
+        for (index, value) in SWITCHED_MSRS.into_iter().zip(self.switched_msrs) {
+            // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; the
+            // value was read from there.
+            unsafe { cpu::write_msr(index, value) };
+        }
+    }
+
+    fn unload(&mut self) {
+        self.switched_msrs = SWITCHED_MSRS.map(cpu::read_msr);
+    }
+
+    fn run(&mut self, general: &mut General, deadline: u64) -> Event {
+        let now = cpu::tsc();
+        if now >= deadline {
+            return Event::Deadline;
+        }
+        self.prepare(timer_value(deadline - now, self.timer_shift));
+        // SAFETY: the VMCS holds the host's state as it is and confines the guest to its own; the
+        // areas are as large as the switch expects, and the vCPU's own.
+        let failed =
+            unsafe { vmx_enter(general, &raw mut *self.fx_area, u64::from(self.is_launched)) };
+        self.cr2 = cpu::cr2();
+        if failed != 0 {
+            self.failure = read(Field::InstructionError) as u32;
+            return Event::Fault(Fault::EntryFailed { reason: self.failure.into() });
+        }
+        let decision = exits::decode(read, self.has_string_information);
+        if !matches!(decision, Decision::Event(Event::Fault(Fault::EntryFailed { .. }))) {
+            self.is_launched = true;
+            self.keep_cut_event();
+        }
+        match decision {
+            Decision::Event(event) => event,
+            Decision::ExternalInterrupt => {
+                (self.handle_interrupt)(read(Field::ExitInterruption) as u8);
+                Event::HostInterrupt
+            }
+            Decision::Exception => self.exception(),
+            Decision::NmiWindow => Event::Handled,
+            Decision::Timer if cpu::tsc() >= deadline => Event::Deadline,
+            Decision::Timer => Event::Handled,
+            Decision::ControlRegister(access) => self.control_register(access, general),
+            Decision::GeneralProtection => self.refuse(),
+        }
+    }
+
+    fn get(&self, register: Register) -> u64 {
+        match register {
+            Register::Rip => read(Field::GuestRip),
+            Register::Rsp => read(Field::GuestRsp),
+            Register::Rflags => read(Field::GuestRflags),
+            Register::Cr0 => {
+                let (real, shadow) = (read(Field::GuestCr0), read(Field::Cr0Shadow));
+                control_registers::seen(real, shadow, self.split.cr0_mask)
+            }
+            Register::Cr3 => read(Field::GuestCr3),
+            Register::Cr4 => control_registers::seen(read(Field::GuestCr4), 0, self.split.cr4_mask),
+            Register::Efer => read(Field::GuestEfer),
+        }
+    }
+
+    fn set(&mut self, register: Register, value: u64) {
+        match register {
+            Register::Rip => put(Field::GuestRip, value),
+            Register::Rsp => put(Field::GuestRsp, value),
+            Register::Rflags => put(Field::GuestRflags, value),
+            Register::Cr0 => {
+                put(Field::GuestCr0, self.split.real_cr0(value));
+                put(Field::Cr0Shadow, value);
+            }
+            Register::Cr3 => put(Field::GuestCr3, value),
+            Register::Cr4 => put(Field::GuestCr4, self.split.real_cr4(value)),
+            Register::Efer => {
+                let is_long = value & cpu::efer::LMA != 0;
+                let entry = self.controls.entry | if is_long { IA32E_GUEST } else { 0 };
+                put(Field::GuestEfer, value);
+                put(Field::EntryControls, entry.into());
+            }
+        }
+    }
+
+    fn segment(&self, index: usize) -> Segment {
+        Segment {
+            selector: read_nth(Field::GuestEs, index) as u16,
+            base: read_nth(Field::GuestEsBase, index),
+            limit: read_nth(Field::GuestEsLimit, index) as u32,
+            access: read_nth(Field::GuestEsAccess, index) as u32,
+        }
+    }
+
+    fn tables(&self) -> (TableRegister, TableRegister) {
+        let table = |base, limit| TableRegister { base: read(base), limit: read(limit) as u16 };
+        (
+            table(Field::GuestGdtrBase, Field::GuestGdtrLimit),
+            table(Field::GuestIdtrBase, Field::GuestIdtrLimit),
+        )
+    }
+
+    fn inject(&mut self, inject: Inject) {
+        let (information, error) = match inject {
+            Inject::Interrupt(vector) => (u32::from(vector), 0),
+            Inject::Nmi => {
+                self.has_nmi = true;
+                return;
+            }
+            Inject::Exception { vector, error } => {
+                // Real mode pushes none.
+                let is_protected = read(Field::GuestCr0) & control_registers::CR0_PE != 0;
+                let error = error.filter(|_| is_protected);
+                let has_error = if error.is_some() { HAS_ERROR } else { 0 };
+                (TYPE_EXCEPTION | has_error | u32::from(vector), error.unwrap_or(0))
+            }
+        };
+        self.pending = Some(Pending::new(VALID | information, error));
+    }
+
+    fn has_pending_event(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    fn want_window(&mut self, is_wanted: bool) {
+        self.set_primary(INTERRUPT_WINDOW, is_wanted);
+    }
+
+    fn is_interruptible(&self) -> bool {
+        self.pending.is_none()
+            && read(Field::GuestRflags) & RFLAGS_IF != 0
+            && read(Field::GuestInterruptibility) & BLOCKED_BY_STI_OR_MOV_SS == 0
+    }
+
+    fn skip_instruction(&mut self) {
+        let next = read(Field::GuestRip).wrapping_add(read(Field::InstructionLength));
+        let is_64 = self.segment(segment::CS).access & ACCESS_LONG != 0;
+        put(Field::GuestRip, if is_64 { next } else { next & 0xffff_ffff });
+        let interruptibility = read(Field::GuestInterruptibility);
+        put(Field::GuestInterruptibility, interruptibility & !BLOCKED_BY_STI_OR_MOV_SS);
+        if read(Field::GuestRflags) & RFLAGS_TF != 0 {
+            const SINGLE_STEP: u64 = 1 << 14;
+            put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
+        }
+    }
+
+    fn cr8(&self) -> u8 {
+        self.cr8
+    }
+
+    fn set_cr8(&mut self, cr8: u8) {
+        self.cr8 = cr8;
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        put(Field::TscOffset, offset);
+    }
+
+    fn write_dump(&self, to: &mut dyn core::fmt::Write) -> core::fmt::Result {
+        let reason = read(Field::ExitReason);
+        let name = exits::name(reason as u16);
+        writeln!(
+            to,
+            "exit {reason:08x} ({name})  qualification {:016x}",
+            read(Field::Qualification)
+        )?;
+        let linear = read(Field::GuestLinearAddress);
+        let physical = read(Field::GuestPhysicalAddress);
+        writeln!(to, "guest-linear {linear:016x}  guest-physical {physical:016x}")?;
+        for (name, field) in [
+            ("instruction length", Field::InstructionLength),
+            ("interruptibility", Field::GuestInterruptibility),
+            ("activity", Field::GuestActivity),
+            ("IDT vectoring", Field::IdtVectoring),
+            ("exit interruption", Field::ExitInterruption),
+            ("entry interruption", Field::EntryInterruption),
+            ("pin controls", Field::PinControls),
+            ("primary controls", Field::PrimaryControls),
+            ("secondary controls", Field::SecondaryControls),
+            ("exit controls", Field::ExitControls),
+            ("entry controls", Field::EntryControls),
+            ("real CR0", Field::GuestCr0),
+            ("real CR4", Field::GuestCr4),
+        ] {
+            writeln!(to, "{name} {:08x}", read(field))?;
+        }
+        if self.failure != 0 {
+            writeln!(to, "VM-instruction error: {}", vmcs::error_name(self.failure))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_never_runs_out_much_early_and_never_overflows() {
+        assert_eq!(timer_value(1, 0), 2);
+        assert_eq!(timer_value(63, 5), 2);
+        assert_eq!(timer_value(1 << 40, 5), u32::MAX);
+    }
+}
