@@ -63,7 +63,9 @@ pub unsafe fn write_msr(index: u32, value: u64) {
 pub fn read_port(port: u16) -> u8 {
     let value: u8;
     // SAFETY: no device we talk to writes memory.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags));
+    };
     value
 }
 
@@ -71,14 +73,18 @@ pub fn read_port(port: u16) -> u8 {
 #[inline]
 pub fn write_port(port: u16, value: u8) {
     // SAFETY: as for `read_port`.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
+    };
 }
 
 /// OUT of a word.
 #[inline]
 pub fn write_port_word(port: u16, value: u16) {
     // SAFETY: as for `read_port`.
-    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags));
+    };
 }
 
 macro_rules! control_registers {

@@ -40,9 +40,8 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
     let packed = match source {
         Source::Module(bytes) => pack::unpack(bytes).map_err(|error| format!("{error}"))?,
         Source::SeedMemory(bytes) if bytes.iter().take(8).any(|byte| *byte != 0) => {
-            let vms = seed::decode(bytes).map_err(|error| {
-                format!("config.bin at {:#x}: {error}", seed::CONFIG_ADDRESS)
-            })?;
+            let vms = seed::decode(bytes)
+                .map_err(|error| format!("config.bin at {:#x}: {error}", seed::CONFIG_ADDRESS))?;
             with_builtin_images(seed::to_plan(&vms))?
         }
         Source::SeedMemory(_) | Source::Nothing => {

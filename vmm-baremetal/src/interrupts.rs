@@ -190,7 +190,8 @@ fn report(saved: &Saved) {
     let name = NAMES.get(saved.vector as usize).unwrap_or(&"reserved");
     let Saved { error, rip, cs, rflags, rsp, ss, .. } = saved;
     // A port that is not there takes everything; there is nobody else to tell.
-    let _ = write!(serial, "\ntandem: exception in the hypervisor: {name}, error code {error:#x}\n");
+    let _ =
+        write!(serial, "\ntandem: exception in the hypervisor: {name}, error code {error:#x}\n");
     let _ = writeln!(serial, "  rip {rip:016x}  cs {cs:04x}  rflags {rflags:08x}");
     let _ = writeln!(serial, "  rsp {rsp:016x}  ss {ss:04x}");
     for (index, (name, value)) in ORDER.iter().zip(&saved.general).enumerate() {

@@ -89,7 +89,8 @@ impl HostApic {
 
     /// An interrupt when the TSC reaches `deadline`; soon, if it has; early, if that is out of reach.
     pub fn arm(&self, deadline: u64) {
-        let ticks = u128::from(deadline.saturating_sub(cpu::tsc())) * u128::from(self.ticks_per_tsc);
+        let ticks =
+            u128::from(deadline.saturating_sub(cpu::tsc())) * u128::from(self.ticks_per_tsc);
         let count = u32::try_from(ticks >> 32).unwrap_or(u32::MAX).max(1);
         self.write(register::INITIAL_COUNT, count);
     }
@@ -113,7 +114,9 @@ impl HostApic {
     fn read(&self, register: u32) -> u32 {
         match self.page {
             // SAFETY: as for `write`.
-            Some(page) => unsafe { ((page + u64::from(register) * 16) as *const u32).read_volatile() },
+            Some(page) => unsafe {
+                ((page + u64::from(register) * 16) as *const u32).read_volatile()
+            },
             None => cpu::read_msr(0x800 + register) as u32,
         }
     }

@@ -33,7 +33,7 @@ pub trait Processor {
     /// Its control block for a vCPU.
     type Vcpu: Hardware;
 
-    /// A control block for vCPU `number` (from 0), whose guest has this RAM and these registers.
+    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these registers.
     ///
     /// # Errors
     /// Why there can be none, for people.
@@ -43,6 +43,7 @@ pub trait Processor {
         ram: GuestRam,
         boot: &CpuState,
         number: u16,
+        count: u16,
     ) -> Result<Self::Vcpu, String>;
 
     /// Leaves VMX operation, or disables SVM.
@@ -58,6 +59,7 @@ impl Processor for Vmx {
         ram: GuestRam,
         boot: &CpuState,
         number: u16,
+        _count: u16,
     ) -> Result<VmxVcpu, String> {
         // VPID 0 is the host's.
         VmxVcpu::new(self, frames, ram, boot, number + 1).map_err(|error| format!("{error}"))
@@ -77,9 +79,9 @@ impl Processor for Svm {
         ram: GuestRam,
         boot: &CpuState,
         number: u16,
+        count: u16,
     ) -> Result<SvmVcpu, String> {
-        // ASID 0 is the host's.
-        SvmVcpu::new(self, frames, ram, boot, u32::from(number) + 1).map_err(|_| no_frames())
+        SvmVcpu::new(self, frames, ram, boot, number.into(), count.into()).map_err(|_| no_frames())
     }
 
     fn off(mut self) {
@@ -118,12 +120,13 @@ pub fn run<P: Processor>(
     let Resources { mut frames, ram, clock, epoch_seconds, is_terminal } = resources;
     let plan = &input.plan;
     let extensions = Extensions::enable();
+    let count = plan.vms.len() as u16;
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (kernel, boot) = &input.boots[vm];
         place(ram[vm], boot, kernel);
-        let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16)?;
+        let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16, count)?;
         let state = SwitchedState::new(extensions, &mut frames).map_err(|_| no_frames())?;
         let vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
         let tsc = vcpu.guest_tsc();

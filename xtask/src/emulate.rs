@@ -56,6 +56,15 @@ pub struct Machine {
     pub has_keyboard: bool,
 }
 
+/// Keys that are pressed once, when something was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typed {
+    /// On the console.
+    pub after: String,
+    /// What COM1 receives.
+    pub keys: Vec<u8>,
+}
+
 impl Emulator {
     /// The most memory its machine may have, if the host has it, MiB.
     #[must_use]
@@ -94,11 +103,26 @@ pub fn run(
     pack: &[u8],
     console: &mut dyn Write,
 ) -> Result<Report> {
+    run_typing(machine, None, kernel, pack, console)
+}
+
+/// As [`run`], and presses keys; without effect if the machine has a keyboard.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_typing(
+    machine: &Machine,
+    typed: Option<&Typed>,
+    kernel: &Path,
+    pack: &[u8],
+    console: &mut dyn Write,
+) -> Result<Report> {
     machine.emulator.ensure()?;
     let scratch = Scratch::new()?;
+    let typed = typed.filter(|_| !machine.has_keyboard);
     match machine.emulator {
-        Emulator::Bochs => bochs::run(machine, kernel, pack, &scratch, console),
-        Emulator::Qemu => qemu::run(machine, kernel, pack, &scratch, console),
+        Emulator::Bochs => bochs::run(machine, typed, kernel, pack, &scratch, console),
+        Emulator::Qemu => qemu::run(machine, typed, kernel, pack, &scratch, console),
     }
 }
 
@@ -128,10 +152,30 @@ fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receiver
 }
 
+/// Where keys go, and those that are still to be pressed.
+struct Keyboard<'a> {
+    typed: Option<&'a Typed>,
+    com1: Option<Box<dyn Write>>,
+}
+
+impl Keyboard<'_> {
+    /// Presses the keys if `shown` has what they wait for.
+    fn look_at(&mut self, shown: &[u8]) {
+        let (Some(typed), Some(com1)) = (self.typed, &mut self.com1) else { return };
+        let after = typed.after.as_bytes();
+        if shown.windows(after.len()).any(|part| part == after) {
+            self.typed = None;
+            // A machine that is off by now needs no keys.
+            let _ = com1.write_all(&typed.keys).and_then(|()| com1.flush());
+        }
+    }
+}
+
 /// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.
 fn copy(
     chunks: &Receiver<Vec<u8>>,
     console: &mut dyn Write,
+    mut keyboard: Keyboard<'_>,
     deadline: Option<Instant>,
 ) -> Result<(Vec<u8>, bool)> {
     /// As good as for ever.
@@ -144,6 +188,7 @@ fn copy(
                 let written = console.write_all(&chunk).and_then(|()| console.flush());
                 written.context("cannot write the console's output")?;
                 all.extend(chunk);
+                keyboard.look_at(&all);
             }
             Err(RecvTimeoutError::Disconnected) => return Ok((all, false)),
             Err(RecvTimeoutError::Timeout) => return Ok((all, true)),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine};
 use xtask::{hypervisor, load};
 
-/// One emulated machine at a time: two would take turns on the cores that the KVM tests share.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Two emulated machines at a time, one of Intel's and one of AMD's: as many as there are cores.
+static ONE_OF_INTEL: Mutex<()> = Mutex::new(());
+static ONE_OF_AMD: Mutex<()> = Mutex::new(());
 /// Far beyond what any run takes: only a hang gets here.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -150,7 +151,9 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>) -> Outcome {
         has_keyboard: false,
     };
     let kernel = kernel();
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_intel = emulator == Emulator::Bochs && cpu.is_none();
+    let one = if is_intel { &ONE_OF_INTEL } else { &ONE_OF_AMD };
+    let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
     let report = emulate::run(&machine, kernel, &load.pack, &mut std::io::sink());
     let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
     let console = String::from_utf8_lossy(&report.console).into_owned();

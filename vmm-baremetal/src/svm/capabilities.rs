@@ -80,6 +80,15 @@ impl Capabilities {
     }
 }
 
+impl Capabilities {
+    /// The ASID of vCPU `number` of `count`, at least 1, and whether another one has it too.
+    #[must_use]
+    pub const fn asid_of(&self, number: u32, count: u32) -> (u32, bool) {
+        let guests = self.asids - 1;
+        (1 + number % guests, count > guests)
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -129,5 +138,14 @@ mod tests {
     fn vm_cr_is_not_read_without_svm() {
         let read = Capabilities::read(|_, _| CpuidResult::default(), || panic!("#GP"));
         assert_eq!(read, Err(Missing::Svm));
+    }
+
+    #[test]
+    fn asids_are_shared_where_there_are_too_few() {
+        let few = read(ECX_SVM, 0, 16, EDX_NESTED_PAGING, 0).expect("nothing is missing");
+        assert_eq!((0..15).map(|n| few.asid_of(n, 15)).filter(|a| a.1 || a.0 == 0).count(), 0);
+        let asids: Vec<u32> = (0..32).map(|n| few.asid_of(n, 32).0).collect();
+        assert!(asids.iter().all(|asid| (1..16).contains(asid)), "{asids:?}");
+        assert!(few.asid_of(0, 16).1);
     }
 }

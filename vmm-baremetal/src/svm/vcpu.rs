@@ -36,26 +36,27 @@ pub struct SvmVcpu {
     host_vmcb: u64,
     arm_timer: fn(u64),
     capabilities: Capabilities,
+    /// Another VM runs with the same ASID.
+    is_asid_shared: bool,
 }
 
 impl SvmVcpu {
-    /// A vCPU with these registers whose guest has this RAM and nothing else. `asid` is this VM's
-    /// alone, and at least 1.
+    /// vCPU `number`, from 0, of `count`, with these registers, whose guest has this RAM and nothing
+    /// else. Its ASID is its own while the processor has enough of them; where VMs share them, each
+    /// switch flushes.
     ///
     /// # Errors
     /// [`OutOfFrames`] if its structures do not fit.
-    ///
-    /// # Panics
-    /// If the processor has no such ASID: see [`Capabilities::asids`].
     pub fn new(
         svm: &Svm,
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
-        asid: u32,
+        number: u32,
+        count: u32,
     ) -> Result<Self, OutOfFrames> {
         let capabilities = svm.capabilities;
-        assert!((1..capabilities.asids).contains(&asid), "the caller gives out ASIDs that exist");
+        let (asid, is_asid_shared) = capabilities.asid_of(number, count);
         let mut frame = frames.take()?;
         let nested = NestedTables::new(&ram, capabilities.has_gib_pages, frames)?;
         let vmcb = Vmcb::of_mut(&mut frame);
@@ -77,6 +78,7 @@ impl SvmVcpu {
             host_vmcb: svm.host_vmcb.address(),
             arm_timer: svm.arm_timer,
             capabilities,
+            is_asid_shared,
         })
     }
 
@@ -191,6 +193,9 @@ impl Hardware for SvmVcpu {
         // another VM's.
         // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.
         unsafe { core::arch::asm!("fninit", options(nomem, nostack, preserves_flags)) };
+        if self.is_asid_shared {
+            self.vmcb_mut().tlb_control = vmcb::FLUSH_TLB;
+        }
     }
 
     fn unload(&mut self) {}

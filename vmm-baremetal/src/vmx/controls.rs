@@ -48,7 +48,7 @@ const SECONDARY: [Control; 4] = [
 /// RDTSCP, INVPCID and XSAVES: without these controls, the instructions raise #UD.
 const SECONDARY_OPTIONAL: u32 = 1 << 3 | 1 << 12 | XSAVES;
 
-const EXIT: [Control; 7] = [
+const EXIT: [Control; 8] = [
     (1 << 2, "save debug controls"),
     (1 << 9, "host address-space size"),
     (1 << 15, "acknowledge interrupt on exit"),
@@ -56,6 +56,7 @@ const EXIT: [Control; 7] = [
     (1 << 19, "load IA32_PAT"),
     (1 << 20, "save IA32_EFER"),
     (1 << 21, "load IA32_EFER"),
+    (1 << 22, "save VMX-preemption timer value"),
 ];
 
 const ENTRY: [Control; 3] =
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(controls.primary, 0xb219_0c88 | 0x0401_e172);
         assert_eq!(controls.primary & (INTERRUPT_WINDOW | NMI_WINDOW), 0);
         assert_eq!(controls.secondary, 0x10_10ea);
-        assert_eq!(controls.exit, 0x3c_8204 | 0x3_6dff);
+        assert_eq!(controls.exit, 0x7c_8204 | 0x3_6dff);
         assert_eq!(controls.entry, 0xd1ff);
     }
 

@@ -5,7 +5,7 @@
 //! so that it ends with us. COM1 is a socket that it connects to, so that no port has to be
 //! guessed.
 
-use super::{Machine, Report, Running, chunks, copy, refused, report};
+use super::{Keyboard, Machine, Report, Running, Typed, chunks, copy, refused, report};
 use crate::image;
 use crate::scratch::Scratch;
 use anyhow::{Context, Result};
@@ -30,6 +30,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn run(
     machine: &Machine,
+    typed: Option<&Typed>,
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
@@ -61,7 +62,9 @@ pub(super) fn run(
         let com1 = com1.try_clone().context("cannot copy a socket")?;
         thread::spawn(move || keyboard(com1));
     }
-    let (output, is_timed_out) = copy(&chunks(com1), console, deadline)?;
+    let to_com1 = com1.try_clone().context("cannot copy a socket")?;
+    let keyboard = Keyboard { typed, com1: Some(Box::new(to_com1)) };
+    let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
     Ok(Report::new(output, &debug, is_timed_out))

@@ -1,6 +1,6 @@
 //! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel by itself.
 
-use super::{Accelerator, Machine, Report, Running, chunks, copy, refused};
+use super::{Accelerator, Keyboard, Machine, Report, Running, Typed, chunks, copy, refused};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ const CPU: &str = "EPYC,+svm,+npt";
 
 pub(super) fn run(
     machine: &Machine,
+    typed: Option<&Typed>,
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
@@ -27,12 +28,18 @@ pub(super) fn run(
     let mut command = Command::new("qemu-system-x86_64");
     // Names without a folder: QEMU takes commas and spaces apart.
     command.current_dir(scratch.path()).args(arguments(machine));
-    command.stdin(if machine.has_keyboard { Stdio::inherit() } else { Stdio::null() });
+    command.stdin(match (machine.has_keyboard, typed) {
+        (true, _) => Stdio::inherit(),
+        (false, Some(_)) => Stdio::piped(),
+        (false, None) => Stdio::null(),
+    });
     command.stdout(Stdio::piped()).stderr(File::create(&log).context("cannot make a file")?);
     let deadline = machine.timeout.map(|timeout| Instant::now() + timeout);
     let mut qemu = Running(command.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = qemu.0.stdout.take().expect("it was asked for");
-    let (output, is_timed_out) = copy(&chunks(stdout), console, deadline)?;
+    let com1 = qemu.0.stdin.take().map(|stdin| Box::new(stdin) as Box<dyn Write>);
+    let keyboard = Keyboard { typed, com1 };
+    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, deadline)?;
     if !is_timed_out {
         let status = qemu.0.wait().context("cannot wait for QEMU")?;
         let is_started = fs::metadata(&debug).is_ok_and(|debug| debug.len() > 0);
