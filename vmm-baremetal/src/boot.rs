@@ -102,6 +102,10 @@ boot_information: .skip 4
 memcpy:
     mov rax, rdi
     mov rcx, rdx
+    shr rcx, 3
+    rep movsq
+    mov ecx, edx
+    and ecx, 7
     rep movsb
     ret
 memmove:
@@ -109,11 +113,8 @@ memmove:
     mov rcx, rdi
     sub rcx, rsi
     cmp rcx, rdx
-    jb 2f                           // the destination lies within the source: backwards
-    mov rcx, rdx
-    rep movsb
-    ret
-2:  lea rdi, [rdi + rdx - 1]
+    jae memcpy
+    lea rdi, [rdi + rdx - 1]        // the destination lies within the source: backwards
     lea rsi, [rsi + rdx - 1]
     mov rcx, rdx
     std
@@ -122,8 +123,14 @@ memmove:
     ret
 memset:
     mov r8, rdi
-    mov eax, esi
+    movzx eax, sil
+    movabs rcx, 0x0101010101010101
+    imul rax, rcx
     mov rcx, rdx
+    shr rcx, 3
+    rep stosq
+    mov ecx, edx
+    and ecx, 7
     rep stosb
     mov rax, r8
     ret
