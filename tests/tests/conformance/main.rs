@@ -8,6 +8,7 @@
 
 mod targets;
 mod transcript;
+mod world;
 
 use targets::{Outcome, Target};
 

@@ -10,7 +10,7 @@ struct Entry {
 }
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 7] = [
+const CONFIGS: [Entry; 8] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "link.yml", check: link },
     Entry { file: "many.yml", check: many },
@@ -18,6 +18,7 @@ const CONFIGS: [Entry; 7] = [
     Entry { file: "shell.yml", check: shell },
     Entry { file: "two.yml", check: main_job },
     Entry { file: "weighted.yml", check: weighted },
+    Entry { file: "world.yml", check: world },
 ];
 
 #[test]
@@ -51,6 +52,11 @@ fn shells_do_what_is_typed() {
 #[test]
 fn weights_decide_about_the_shares() {
     run("weighted.yml");
+}
+
+#[test]
+fn no_register_of_one_vm_shows_in_the_other() {
+    run("world.yml");
 }
 
 #[test]
@@ -141,6 +147,17 @@ fn budget(run: Tandem) {
         "{}",
         run.shown()
     );
+}
+
+/// Which registers there are depends on the processor; the conformance tests have the table.
+fn world(run: Tandem) {
+    let run = ended_well(run, 2).shows("world: general registers PASSED");
+    for vm in ["odd", "even"] {
+        let lines = run.lines_of(vm);
+        let is_fine = |line: &&String| line.ends_with(" PASSED") || line.ends_with(" not offered");
+        assert!(lines.iter().filter(is_fine).count() == lines.len(), "{}", run.shown());
+        assert!(run.vm(vm)["turns"].as_u64() > Some(300), "{}", run.shown());
+    }
 }
 
 fn ended_well(run: Tandem, vms: usize) -> Finished {

@@ -1,0 +1,79 @@
+//! The world switch: two VMs with different values in every register, on every target.
+//!
+//! What is offered depends on the processor, so the lines are not compared across targets.
+
+use crate::targets::{Outcome, Target};
+use crate::transcript;
+use std::collections::BTreeMap;
+
+/// At the least, of each VM: switches at hundreds of different points.
+const LEAST_TURNS: u64 = 300;
+const TARGETS: [Target; 4] = [Target::Kvm, Target::VmxBochs, Target::SvmQemu, Target::SvmBochs];
+
+#[test]
+fn every_register_keeps_its_vms_value_across_switches() {
+    let outcomes = TARGETS.map(|target| target.run("world"));
+    let columns: Vec<Column> = outcomes.iter().map(Column::of).collect();
+    let table = table(&columns);
+    println!("{table}");
+    for ((target, outcome), column) in TARGETS.iter().zip(&outcomes).zip(&columns) {
+        let shown = || format!("{}\n{table}\n{}", target.name(), outcome.console);
+        assert_eq!(outcome.exit, 0, "{}", shown());
+        assert_eq!(column.kinds, columns[0].kinds, "{}", shown());
+        let is_fine = |verdict: &String| verdict == "PASSED" || verdict == "not offered";
+        assert!(column.verdicts.values().all(is_fine), "{}", shown());
+        assert!(column.least_turns >= LEAST_TURNS, "{} turns: {}", column.least_turns, shown());
+    }
+}
+
+/// What the VMs of one target say.
+struct Column {
+    /// In the order of the lines.
+    kinds: Vec<String>,
+    /// Of a kind: the VMs', if they agree, else the worst.
+    verdicts: BTreeMap<String, String>,
+    least_turns: u64,
+}
+
+impl Column {
+    fn of(outcome: &Outcome) -> Self {
+        let (mut kinds, mut verdicts) = (Vec::new(), BTreeMap::<String, String>::new());
+        for line in outcome.vms().iter().flat_map(|vm| transcript::of(&outcome.console, vm)) {
+            let Some((kind, verdict)) = line.strip_prefix("world: ").and_then(split) else {
+                continue;
+            };
+            if !verdicts.contains_key(kind) {
+                kinds.push(kind.to_string());
+            }
+            let known = verdicts.entry(kind.to_string()).or_insert_with(|| verdict.to_string());
+            if verdict.starts_with("FAILED") {
+                *known = verdict.to_string();
+            }
+        }
+        assert!(!kinds.is_empty(), "no verdicts:\n{}", outcome.console);
+        let vms = outcome.receipt["vms"].as_array().expect("a receipt has VMs");
+        let turns = vms.iter().filter_map(|vm| vm["turns"].as_u64());
+        Self { kinds, verdicts, least_turns: turns.min().unwrap_or(0) }
+    }
+}
+
+/// The kind of register, which may have spaces, and the verdict.
+fn split(line: &str) -> Option<(&str, &str)> {
+    let at = ["PASSED", "FAILED", "not offered"].iter().find_map(|word| line.find(word))?;
+    Some((line[..at].trim_end(), &line[at..]))
+}
+
+/// Kinds down, targets across.
+fn table(columns: &[Column]) -> String {
+    let row = |kind: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!("{cell:<13}")).collect();
+        format!("{kind:<20}{}\n", cells.trim_end())
+    };
+    let mut table = row("", TARGETS.iter().map(|target| target.name().to_string()).collect());
+    for kind in &columns[0].kinds {
+        let verdict = |column: &Column| column.verdicts.get(kind).cloned().unwrap_or_default();
+        let word = |verdict: String| verdict.split(" expected").next().unwrap_or("").to_string();
+        table += &row(kind, columns.iter().map(verdict).map(word).collect());
+    }
+    table + &row("least turns", columns.iter().map(|c| c.least_turns.to_string()).collect())
+}
