@@ -6,6 +6,7 @@
 //!
 //! A target that cannot be had fails its tests and is named; none is skipped.
 
+mod bad_guests;
 mod targets;
 mod transcript;
 mod world;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use xtask::emulate::{self, Accelerator, Emulator, Machine};
+use xtask::emulate::{self, Accelerator, Emulator, Machine, Typed};
 use xtask::{hypervisor, load};
 
 /// Two emulated machines at a time, one of Intel's and one of AMD's: as many as there are cores.
@@ -53,11 +53,16 @@ impl Target {
 
     /// Runs a config.
     pub fn run_file(self, config: &Path) -> Outcome {
+        self.run_typing(config, None)
+    }
+
+    /// Runs a config and presses keys, which KVM's never needs.
+    pub fn run_typing(self, config: &Path, typed: Option<&Typed>) -> Outcome {
         match self {
             Self::Kvm => on_kvm(config),
-            Self::VmxBochs => on_bare(config, Emulator::Bochs, None),
-            Self::SvmQemu => on_bare(config, Emulator::Qemu, None),
-            Self::SvmBochs => on_bare(config, Emulator::Bochs, Some("ryzen")),
+            Self::VmxBochs => on_bare(config, Emulator::Bochs, None, typed),
+            Self::SvmQemu => on_bare(config, Emulator::Qemu, None, typed),
+            Self::SvmBochs => on_bare(config, Emulator::Bochs, Some("ryzen"), typed),
         }
     }
 }
@@ -138,7 +143,12 @@ fn on_kvm(config: &Path) -> Outcome {
     Outcome { console, receipt, exit: output.status.code().unwrap_or(-1) }
 }
 
-fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>) -> Outcome {
+fn on_bare(
+    config: &Path,
+    emulator: Emulator,
+    cpu: Option<&str>,
+    typed: Option<&Typed>,
+) -> Outcome {
     let loaded = load::config(config, emulator.max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded).expect("it packs");
@@ -154,7 +164,8 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>) -> Outcome {
     let is_intel = emulator == Emulator::Bochs && cpu.is_none();
     let one = if is_intel { &ONE_OF_INTEL } else { &ONE_OF_AMD };
     let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
-    let report = emulate::run(&machine, kernel, &load.pack, &mut std::io::sink());
+    let console = &mut std::io::sink();
+    let report = emulate::run_typing(&machine, typed, kernel, &load.pack, console);
     let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
     let console = String::from_utf8_lossy(&report.console).into_owned();
     let receipt = report.receipt.unwrap_or_else(|| panic!("no receipt; the console:\n{console}"));

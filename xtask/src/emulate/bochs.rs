@@ -23,8 +23,10 @@ const CPU: &str = "corei7_skylake_x";
 /// Instructions in a second of emulated time. With fewer, timers and serial ports take less of
 /// ours; with more, more is done between them, and a slice of 200 us is still 4,000 instructions.
 const INSTRUCTIONS_PER_SECOND: u64 = 20_000_000;
-/// The debugger, which Debian's Bochs stops in: go on.
+/// The debugger, which Debian's Bochs stops in at the start and at every triple fault: go on.
 const DEBUGGER: &str = "c\n";
+/// More stops than there can be: a triple fault for each VM.
+const MAX_STOPS: usize = 100;
 /// How often a start is looked after.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -40,7 +42,7 @@ pub(super) fn run(
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
     let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
     scratch.write("bochsrc", settings(machine, port).as_bytes())?;
-    scratch.write("debugger", DEBUGGER.as_bytes())?;
+    scratch.write("debugger", DEBUGGER.repeat(MAX_STOPS).as_bytes())?;
     let (screen, terminal) = pseudo_terminal().context("cannot make a pseudo-terminal")?;
     let copy_of_terminal = || terminal.try_clone().context("cannot copy a file");
     let mut command = Command::new("setsid");
@@ -128,7 +130,7 @@ port_e9_hack: enabled=1
 speaker: enabled=0
 sound: waveoutdrv=dummy
 log: log
-panic: action=fatal
+panic: action=fatal, cpu0=report
 error: action=report
 info: action=ignore
 debug: action=ignore

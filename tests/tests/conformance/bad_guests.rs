@@ -1,0 +1,128 @@
+//! Guests that go wrong, each beside a healthy one with nothing beneath: only their own VM ends, and
+//! the other prints exactly what it prints beside a harmless one. (The same over KVM is a test of
+//! vmm-kvm's, which is quick.)
+
+use crate::targets::{Outcome, Target};
+use crate::transcript;
+use serde_json::Value;
+use std::fs;
+use xtask::emulate::Typed;
+
+/// Spins in ring 3, so that it always wants the core.
+const HEALTHY: &str = "  - {name: healthy, kernel: spin, cmdline: \"100\", memory: 8MiB}\n";
+const HARMLESS: &str = "spin";
+/// Shown when the healthy VM is over, however it went.
+const HEALTHY_OVER: &str = "[healthy ";
+const SLICE_NS: u64 = 1_000_000;
+const EXIT_ALL_WELL: i32 = 0;
+const EXIT_STOPPED: i32 = 1;
+const EXIT_INTERRUPTED: i32 = 130;
+
+const OFF: &str = "powered off, status 0";
+/// By Ctrl-A x.
+const INTERRUPTED: &str = "stopped: interrupted from the keyboard";
+/// QEMU's SVM leaves a guest with "invalid state" where a MOV to CR4 should raise #GP.
+const QEMU_CR4: &str = "stopped: ";
+
+/// Runs `guest` and the healthy one, and ends the run when the healthy one is over if `is_endless`.
+fn beside(guest: &str, target: Target, is_endless: bool) -> Outcome {
+    let typed = Typed { after: HEALTHY_OVER.into(), keys: b"\x01x".into() };
+    let text =
+        format!("slice: 1ms\nvms:\n  - {{name: bad, kernel: {guest}, memory: 8MiB}}\n{HEALTHY}");
+    let name = format!("tandem-bad-{}-{guest}-{target:?}.yml", std::process::id());
+    let config = std::env::temp_dir().join(name);
+    fs::write(&config, text).expect("a temporary file can be written");
+    let outcome = target.run_typing(&config, is_endless.then_some(&typed));
+    fs::remove_file(&config).expect("it was just written");
+    outcome
+}
+
+fn vm<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
+    let vms = outcome.receipt["vms"].as_array().expect("a receipt has VMs");
+    vms.iter().find(|vm| vm["name"] == name).expect("it ran")
+}
+
+/// The healthy VM's lines, its end, its share of the core.
+fn check_healthy(outcome: &Outcome, lines: &[String], what: &str) {
+    let shown = &outcome.console;
+    assert_eq!(transcript::of(shown, "healthy"), lines, "{what}:\n{shown}");
+    assert!(!lines.is_empty(), "{what}:\n{shown}");
+    let healthy = vm(outcome, "healthy");
+    assert_eq!(healthy["ending"], OFF, "{what}:\n{shown}");
+    // While both wanted the core, each had half of it: within 1 %, or the one slice by which whoever
+    // came first is ahead, where that is more. No received share: the bad one was over too soon.
+    let contended_ns = outcome.receipt["contended_ns"].as_u64().expect("nanoseconds");
+    if let Some(received_ppm) = healthy["received_ppm"].as_u64() {
+        let entitled_ppm = healthy["entitled_ppm"].as_u64().expect("parts of a million");
+        let error_ppm = u128::from(received_ppm.abs_diff(entitled_ppm));
+        let error_ns = error_ppm * u128::from(contended_ns) / 1_000_000;
+        let allowed_ns = u128::from((contended_ns / 100).max(SLICE_NS));
+        assert!(error_ns <= allowed_ns, "{what}: {error_ns} ns of {contended_ns} ns:\n{shown}");
+    }
+}
+
+/// Runs it everywhere; it ends as expected, and says what is expected.
+fn check(guest: &str, says: &str, ending: &'static str, exit: i32) {
+    check_but(guest, says, |_| (ending, exit));
+}
+
+fn check_but(guest: &str, says: &str, expected: impl Fn(Target) -> (&'static str, i32)) {
+    for target in Target::BARE {
+        let what = format!("beside {guest} on {}", target.name());
+        let (ending, exit) = expected(target);
+        let is_endless = ending == INTERRUPTED;
+        let lines = transcript::of(&beside(HARMLESS, target, false).console, "healthy");
+        let outcome = beside(guest, target, is_endless);
+        check_healthy(&outcome, &lines, &what);
+        let shown = &outcome.console;
+        let bad = vm(&outcome, "bad")["ending"].as_str().expect("text");
+        let blackout_ns = vm(&outcome, "healthy")["longest_blackout_ns"].as_u64();
+        println!("{what}: {bad}; longest blackout {} us", blackout_ns.unwrap_or(0) / 1000);
+        assert!(bad.starts_with(ending), "{what}: {bad}\n{shown}");
+        assert_eq!(outcome.exit, exit, "{what}:\n{shown}");
+        assert!(shown.contains(says), "{what}:\n{shown}");
+    }
+}
+
+#[test]
+fn a_triple_fault_ends_only_its_own_vm() {
+    check("triple_fault", "triple_fault: going", "stopped: triple fault", EXIT_STOPPED);
+}
+
+#[test]
+fn halting_for_ever_ends_only_its_own_vm() {
+    check("halt_cli", "halting", "stopped: halted with interrupts off", EXIT_STOPPED);
+}
+
+#[test]
+fn spinning_with_interrupts_off_holds_up_nobody() {
+    check("spin_cli", "spin_cli: spinning", INTERRUPTED, EXIT_INTERRUPTED);
+}
+
+#[test]
+fn a_storm_of_exits_holds_up_nobody() {
+    check("storm_forever", "storm_forever: starting", INTERRUPTED, EXIT_INTERRUPTED);
+}
+
+#[test]
+fn every_port_can_be_tried_without_harm() {
+    check("bad_ports", "all ports done", OFF, EXIT_ALL_WELL);
+}
+
+#[test]
+fn model_specific_registers_can_be_tried_without_harm() {
+    check("bad_msrs", "bad_msrs: ", OFF, EXIT_ALL_WELL);
+}
+
+#[test]
+fn memory_that_is_not_there_reads_as_all_ones() {
+    check("bad_memory", "addresses read as all ones", OFF, EXIT_ALL_WELL);
+}
+
+#[test]
+fn a_guest_cannot_be_a_hypervisor_itself() {
+    check_but("bad_instructions", "", |target| match target {
+        Target::SvmQemu => (QEMU_CR4, EXIT_STOPPED),
+        _ => (OFF, EXIT_ALL_WELL),
+    });
+}
