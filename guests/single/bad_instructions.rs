@@ -147,8 +147,9 @@ fn is_refused(bytes: &[u8]) -> bool {
     for (to, from) in code.iter_mut().zip(bytes) {
         *to = *from;
     }
+    let flag = &raw mut was_refused;
     // SAFETY: only the handlers above write it, within the call below.
-    unsafe { (&raw mut was_refused).write_volatile(0) };
+    unsafe { flag.write_volatile(0) };
     // SAFETY: the code changes no register but those named, and no memory but the page; if it
     // faults, the handler returns for it. CPUID makes sure that the new code is fetched.
     unsafe {
@@ -161,5 +162,5 @@ fn is_refused(bytes: &[u8]) -> bool {
         );
     }
     // SAFETY: as for the write.
-    unsafe { (&raw const was_refused).read_volatile() != 0 }
+    unsafe { flag.read_volatile() != 0 }
 }

@@ -43,12 +43,16 @@ fn vm<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
 }
 
 /// The healthy VM's lines, its end, its share of the core.
-fn check_healthy(outcome: &Outcome, lines: &[String], what: &str) {
+fn check_healthy(outcome: &Outcome, target: Target, lines: &[String], what: &str) {
     let shown = &outcome.console;
     assert_eq!(transcript::of(shown, "healthy"), lines, "{what}:\n{shown}");
     assert!(!lines.is_empty(), "{what}:\n{shown}");
     let healthy = vm(outcome, "healthy");
     assert_eq!(healthy["ending"], OFF, "{what}:\n{shown}");
+    // QEMU's machine has the host's clock, which goes on while others have the host's core.
+    if target == Target::SvmQemu {
+        return;
+    }
     // While both wanted the core, each had half of it: within 1 %, or the one slice by which whoever
     // came first is ahead, where that is more. No received share: the bad one was over too soon.
     let contended_ns = outcome.receipt["contended_ns"].as_u64().expect("nanoseconds");
@@ -73,7 +77,7 @@ fn check_but(guest: &str, says: &str, expected: impl Fn(Target) -> (&'static str
         let is_endless = ending == INTERRUPTED;
         let lines = transcript::of(&beside(HARMLESS, target, false).console, "healthy");
         let outcome = beside(guest, target, is_endless);
-        check_healthy(&outcome, &lines, &what);
+        check_healthy(&outcome, target, &lines, &what);
         let shown = &outcome.console;
         let bad = vm(&outcome, "bad")["ending"].as_str().expect("text");
         let blackout_ns = vm(&outcome, "healthy")["longest_blackout_ns"].as_u64();
