@@ -41,8 +41,10 @@ pub const INTERCEPT4: u32 = intercept4::VMRUN
     | intercept4::RDPRU;
 
 /// MSRs of [`PASSED_MSRS`] that exit all the same: the TSC, whose writes move the offset (and QEMU
-/// does not apply it to RDMSR); EFER, in which SVME must stay set and hidden.
-const HANDLED_MSRS: [u32; 2] = [super::vcpu::IA32_TSC, crate::cpu::efer::INDEX];
+/// does not apply it to RDMSR); the PAT, which the VMCB has, but QEMU would access the host's; EFER,
+/// in which SVME must stay set and hidden.
+const HANDLED_MSRS: [u32; 3] =
+    [super::vcpu::IA32_TSC, super::vcpu::IA32_PAT, crate::cpu::efer::INDEX];
 
 /// Denies every port.
 pub fn fill_port_map(map: &mut [u8]) {
@@ -89,11 +91,10 @@ mod tests {
 
     #[test]
     fn only_the_guests_own_msrs_are_open() {
-        const OPEN: [u32; 13] = [
+        const OPEN: [u32; 12] = [
             0x174,
             0x175,
             0x176,
-            0x277,
             0xda0,
             0xc000_0081,
             0xc000_0082,

@@ -18,6 +18,8 @@ use vmm_common::registers::{
 
 /// The time-stamp counter's MSR.
 pub const IA32_TSC: u32 = 0x10;
+/// The page attribute table.
+pub const IA32_PAT: u32 = 0x277;
 const RFLAGS_IF: u64 = 1 << 9;
 /// After reset (APM vol. 2, table 14-1).
 const DR6: u64 = 0xffff_0ff0;
@@ -113,6 +115,7 @@ impl SvmVcpu {
     fn read_msr(&mut self, general: &mut General) -> Event {
         let value = match general[general::RCX] as u32 {
             cpu::efer::INDEX => self.get(Register::Efer),
+            IA32_PAT => self.vmcb().pat,
             IA32_TSC => cpu::tsc().wrapping_add(self.vmcb().tsc_offset),
             _ => return Event::ReadMsr,
         };
@@ -123,19 +126,38 @@ impl SvmVcpu {
     }
 
     fn write_msr(&mut self, general: &General) -> Event {
-        if general[general::RCX] as u32 != cpu::efer::INDEX {
-            return Event::WriteMsr;
-        }
         let value = general[general::RDX] << 32 | (general[general::RAX] & 0xffff_ffff);
-        let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
-        match efer::written(old, value, self.capabilities.efer, cr0) {
-            Some(new) => {
-                self.set(Register::Efer, new);
-                self.skip_instruction();
-            }
-            None => self.inject(Inject::Exception { vector: GP, error: Some(0) }),
+        let is_written = match general[general::RCX] as u32 {
+            cpu::efer::INDEX => self.write_efer(value),
+            IA32_PAT => self.write_pat(value),
+            _ => return Event::WriteMsr,
+        };
+        if is_written {
+            self.skip_instruction();
+        } else {
+            self.inject(Inject::Exception { vector: GP, error: Some(0) });
         }
         Event::Handled
+    }
+
+    /// False: #GP.
+    fn write_efer(&mut self, value: u64) -> bool {
+        let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
+        let new = efer::written(old, value, self.capabilities.efer, cr0);
+        if let Some(new) = new {
+            self.set(Register::Efer, new);
+        }
+        new.is_some()
+    }
+
+    /// False: #GP, as one of the eight memory types does not exist (APM vol. 2, 7.8.1).
+    fn write_pat(&mut self, value: u64) -> bool {
+        let is_type = |byte: u8| matches!(byte, 0 | 1 | 4..=7);
+        let is_valid = value.to_le_bytes().into_iter().all(is_type);
+        if is_valid {
+            self.vmcb_mut().pat = value;
+        }
+        is_valid
     }
 
     /// 16, 32 or 64: the code segment's default.
@@ -193,6 +215,9 @@ impl Hardware for SvmVcpu {
         // another VM's.
         // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.
         unsafe { core::arch::asm!("fninit", options(nomem, nostack, preserves_flags)) };
+        // VMRUN does it, but for Bochs's, which leaves another VM's there.
+        // SAFETY: the hypervisor's own page faults end it; nobody else reads the register.
+        unsafe { cpu::set_cr2(self.vmcb().cr2) };
         if self.is_asid_shared {
             self.vmcb_mut().tlb_control = vmcb::FLUSH_TLB;
         }
