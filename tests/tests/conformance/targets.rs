@@ -143,12 +143,7 @@ fn on_kvm(config: &Path) -> Outcome {
     Outcome { console, receipt, exit: output.status.code().unwrap_or(-1) }
 }
 
-fn on_bare(
-    config: &Path,
-    emulator: Emulator,
-    cpu: Option<&str>,
-    typed: Option<&Typed>,
-) -> Outcome {
+fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: Option<&Typed>) -> Outcome {
     let loaded = load::config(config, emulator.max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded).expect("it packs");
