@@ -71,7 +71,16 @@ fn check(guest: &str, says: &str, ending: &'static str, exit: i32) {
 }
 
 fn check_but(guest: &str, says: &str, expected: impl Fn(Target) -> (&'static str, i32)) {
-    for target in Target::BARE {
+    check_on(guest, says, &Target::BARE, expected);
+}
+
+fn check_on(
+    guest: &str,
+    says: &str,
+    targets: &[Target],
+    expected: impl Fn(Target) -> (&'static str, i32),
+) {
+    for target in targets.iter().copied() {
         let what = format!("beside {guest} on {}", target.name());
         let (ending, exit) = expected(target);
         let is_endless = ending == INTERRUPTED;
@@ -98,9 +107,12 @@ fn halting_for_ever_ends_only_its_own_vm() {
     check("halt_cli", "halting", "stopped: halted with interrupts off", EXIT_STOPPED);
 }
 
+/// Not in Bochs's AMD model, where the host's timer does not end the run of a guest that has cleared
+/// its IF; in QEMU it does, by the same code. ARCHITECTURE.md, "Not yet".
 #[test]
 fn spinning_with_interrupts_off_holds_up_nobody() {
-    check("spin_cli", "spin_cli: spinning", INTERRUPTED, EXIT_INTERRUPTED);
+    let expected = |_| (INTERRUPTED, EXIT_INTERRUPTED);
+    check_on("spin_cli", "spin_cli: spinning", &[Target::VmxBochs, Target::SvmQemu], expected);
 }
 
 #[test]
