@@ -107,8 +107,8 @@ fn halting_for_ever_ends_only_its_own_vm() {
     check("halt_cli", "halting", "stopped: halted with interrupts off", EXIT_STOPPED);
 }
 
-/// Not in Bochs's AMD model, where the host's timer does not end the run of a guest that has cleared
-/// its IF; in QEMU it does, by the same code. ARCHITECTURE.md, "Not yet".
+/// Not in Bochs's AMD model, whose VMRUN masks the host's interrupts by the guest's IF, against the
+/// APM, vol. 2, 15.21.1; QEMU's does not. ARCHITECTURE.md, "Not yet".
 #[test]
 fn spinning_with_interrupts_off_holds_up_nobody() {
     let expected = |_| (INTERRUPTED, EXIT_INTERRUPTED);
