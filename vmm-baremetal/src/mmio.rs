@@ -40,6 +40,12 @@ pub struct Decoded {
     pub len: u64,
 }
 
+/// Builds the decoder's tables, millions of instructions of work, which the first use would do in some
+/// guest's slice.
+pub fn prepare() {
+    let _ = decode(64, &[], &[0; 16]);
+}
+
 /// Decodes `bytes`, in 16-, 32- or 64-bit code; None if it is not such a move.
 #[must_use]
 pub fn decode(bits: u32, bytes: &[u8], general: &General) -> Option<Decoded> {
