@@ -18,6 +18,19 @@ pub mod efer {
     pub const SVME: u64 = 1 << 12;
 }
 
+/// Bits of CR4 (SDM vol. 3, 2.5).
+#[allow(missing_docs)]
+pub mod cr4 {
+    pub const PAE: u64 = 1 << 5;
+    pub const UMIP: u64 = 1 << 11;
+    pub const FSGSBASE: u64 = 1 << 16;
+    pub const PCIDE: u64 = 1 << 17;
+    pub const OSXSAVE: u64 = 1 << 18;
+    pub const SMEP: u64 = 1 << 20;
+    pub const SMAP: u64 = 1 << 21;
+    pub const PKE: u64 = 1 << 22;
+}
+
 /// CPUID.
 #[must_use]
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {

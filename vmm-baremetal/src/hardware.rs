@@ -3,7 +3,10 @@
 //! [`crate::vcpu::Vcpu`] turns an [`Event`] into an exit of `vmm_common::seam` and a reply into
 //! register values; [`crate::vmx`] and [`crate::svm`] know only their processor.
 
-use vmm_common::registers::{Segment, TableRegister};
+use crate::cpu;
+use crate::ram::GuestRam;
+use crate::walk::Paging;
+use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
 
 /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
@@ -134,11 +137,8 @@ pub trait Hardware {
     /// GDTR and IDTR.
     fn tables(&self) -> (TableRegister, TableRegister);
 
-    /// Delivers this at the next entry.
+    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it.
     fn inject(&mut self, inject: Inject);
-
-    /// An event waits for the next entry already (one whose delivery an exit cut short).
-    fn has_pending_event(&self) -> bool;
 
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     fn want_window(&mut self, is_wanted: bool);
@@ -146,8 +146,51 @@ pub trait Hardware {
     /// RFLAGS.IF is set, and neither STI nor MOV SS shadows it.
     fn is_interruptible(&self) -> bool;
 
-    /// Goes on behind the instruction that the guest was left at, and ends an STI or MOV SS shadow.
-    fn skip_instruction(&mut self);
+    /// Where the instruction ends that the guest was left at.
+    fn next_rip(&self) -> u64;
+
+    /// Goes on at `rip`, cut to 32 bits outside 64-bit code, as behind an instruction: an STI or MOV SS
+    /// shadow ends, and a guest that single-steps gets its #DB.
+    fn advance_to(&mut self, rip: u64);
+
+    /// Goes on behind the instruction that the guest was left at.
+    fn skip_instruction(&mut self) {
+        self.advance_to(self.next_rip());
+    }
+
+    /// Access rights of the code segment, as in [`Segment::access`].
+    fn code_access(&self) -> u32 {
+        self.segment(segment::CS).access
+    }
+
+    /// 16, 32 or 64: the code segment's default.
+    fn code_bits(&self) -> u8 {
+        const LONG: u32 = 1 << 13;
+        const DEFAULT_32: u32 = 1 << 14;
+        let access = self.code_access();
+        let is_long_mode = self.get(Register::Efer) & cpu::efer::LMA != 0;
+        match (is_long_mode && access & LONG != 0, access & DEFAULT_32 != 0) {
+            (true, _) => 64,
+            (false, true) => 32,
+            (false, false) => 16,
+        }
+    }
+
+    /// How the guest's linear addresses are translated.
+    fn paging(&self) -> Paging {
+        Paging {
+            cr0: self.get(Register::Cr0),
+            cr3: self.get(Register::Cr3),
+            cr4: self.get(Register::Cr4),
+            efer: self.get(Register::Efer),
+        }
+    }
+
+    /// The bytes at CS:RIP; how many could be read.
+    fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> usize {
+        let base = if self.code_bits() == 64 { 0 } else { self.segment(segment::CS).base };
+        self.paging().read(ram, base.wrapping_add(self.get(Register::Rip)), bytes)
+    }
 
     /// Task priority, CR8\[3:0\].
     fn cr8(&self) -> u8;

@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod carve;
 pub mod clock;
+pub mod control_registers;
 pub mod cpu;
 pub mod descriptors;
 pub mod frames;

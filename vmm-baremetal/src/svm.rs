@@ -18,6 +18,7 @@ pub mod efer;
 pub mod entry;
 pub mod events;
 pub mod exits;
+pub mod handling;
 pub mod npt;
 pub mod vcpu;
 pub mod vmcb;

@@ -9,7 +9,6 @@ use crate::hardware::{Event, General, Hardware, Inject, PortEvent, Register, Str
 use crate::mmio::{self, Access, Target};
 use crate::ram::GuestRam;
 use crate::state::SwitchedState;
-use crate::walk::Paging;
 use devices::lapic::TscClock;
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
@@ -38,8 +37,6 @@ pub struct Vcpu<H> {
     awaiting: Awaiting,
     /// Host's TSC plus this is the guest's.
     tsc_offset: u64,
-    /// A non-maskable interrupt that found another event in its way.
-    has_nmi: bool,
 }
 
 /// What the guest waits for.
@@ -66,7 +63,7 @@ impl<H: Hardware> Vcpu<H> {
         let tsc_offset = cpu::tsc().wrapping_neg();
         hardware.set_tsc_offset(tsc_offset);
         let awaiting = Awaiting::Nothing;
-        Self { hardware, general, state, ram, clock, awaiting, tsc_offset, has_nmi: false }
+        Self { hardware, general, state, ram, clock, awaiting, tsc_offset }
     }
 
     /// This vCPU gets the processor.
@@ -168,7 +165,7 @@ impl<H: Hardware> Vcpu<H> {
         let mut value = [0; 4];
         let bytes = &mut value[..usize::from(size)];
         let linear = self.operand_address(operand, general::RSI);
-        if !self.read_linear(linear, bytes) {
+        if self.hardware.paging().read(&self.ram, linear, bytes) < bytes.len() {
             return Some(ExitReason::Fault(Fault::CannotEmulate { code: STRING_NOWHERE }));
         }
         self.advance_string(operand, general::RSI, size);
@@ -177,7 +174,7 @@ impl<H: Hardware> Vcpu<H> {
 
     fn operand_address(&self, operand: StringOperand, register: usize) -> u64 {
         let offset = self.general[register] & address_mask(operand.address_bits);
-        let has_base = self.code_bits() != 64 || operand.segment >= segment::FS;
+        let has_base = self.hardware.code_bits() != 64 || operand.segment >= segment::FS;
         let base = if has_base { self.hardware.segment(operand.segment).base } else { 0 };
         base.wrapping_add(offset)
     }
@@ -227,13 +224,14 @@ impl<H: Hardware> Vcpu<H> {
 
     fn memory(&mut self, address: u64) -> Option<ExitReason> {
         let mut bytes = [0; INSTRUCTION_BYTES];
-        let len = self.instruction(&mut bytes);
+        let len = self.hardware.fetch(&self.ram, &mut bytes);
         self.general[general::RSP] = self.hardware.get(Register::Rsp);
-        let Some(decoded) = mmio::decode(self.code_bits(), &bytes[..len], &self.general) else {
+        let Some(decoded) =
+            mmio::decode(self.hardware.code_bits().into(), &bytes[..len], &self.general)
+        else {
             return Some(ExitReason::Fault(Fault::CannotEmulate { code: NOT_A_MOVE }));
         };
-        let rip = self.hardware.get(Register::Rip).wrapping_add(decoded.len);
-        self.hardware.set(Register::Rip, rip);
+        self.hardware.advance_to(self.hardware.get(Register::Rip).wrapping_add(decoded.len));
         Some(match decoded.access {
             Access::Load { size, to } => {
                 self.awaiting = Awaiting::Load { size, to };
@@ -242,58 +240,6 @@ impl<H: Hardware> Vcpu<H> {
             Access::Store { size, value } => {
                 ExitReason::MmioWrite { address, size, value: value & mask(size) }
             }
-        })
-    }
-
-    /// 16, 32 or 64: the code segment's default.
-    fn code_bits(&self) -> u32 {
-        const LONG: u32 = 1 << 13;
-        const DEFAULT_32: u32 = 1 << 14;
-        let access = self.hardware.segment(segment::CS).access;
-        let is_long_mode = self.hardware.get(Register::Efer) & cpu::efer::LMA != 0;
-        match (is_long_mode && access & LONG != 0, access & DEFAULT_32 != 0) {
-            (true, _) => 64,
-            (false, true) => 32,
-            (false, false) => 16,
-        }
-    }
-
-    /// The bytes at CS:RIP; how many could be read.
-    fn instruction(&self, bytes: &mut [u8; INSTRUCTION_BYTES]) -> usize {
-        let base = if self.code_bits() == 64 { 0 } else { self.hardware.segment(segment::CS).base };
-        let at = base.wrapping_add(self.hardware.get(Register::Rip));
-        let mut len = 0;
-        while len < bytes.len() && self.read_linear(at + len as u64, &mut bytes[len..=len]) {
-            len += 1;
-        }
-        len
-    }
-
-    fn paging(&self) -> Paging {
-        let get = |register| self.hardware.get(register);
-        Paging {
-            cr0: get(Register::Cr0),
-            cr3: get(Register::Cr3),
-            cr4: get(Register::Cr4),
-            efer: get(Register::Efer),
-        }
-    }
-
-    fn read_linear(&self, linear: u64, to: &mut [u8]) -> bool {
-        let paging = self.paging();
-        to.iter_mut().enumerate().all(|(index, byte)| {
-            let at = linear.wrapping_add(index as u64);
-            let physical = paging.translate(at, |address| self.ram.word(address));
-            physical.is_some_and(|physical| self.ram.read(physical, core::slice::from_mut(byte)))
-        })
-    }
-
-    fn write_linear(&self, linear: u64, from: &[u8]) -> bool {
-        let paging = self.paging();
-        from.iter().enumerate().all(|(index, byte)| {
-            let at = linear.wrapping_add(index as u64);
-            let physical = paging.translate(at, |address| self.ram.word(address));
-            physical.is_some_and(|physical| self.ram.write(physical, core::slice::from_ref(byte)))
         })
     }
 
@@ -314,7 +260,8 @@ impl<H: Hardware> Vcpu<H> {
             }
             Awaiting::InString { size, operand } => {
                 let linear = self.operand_address(operand, general::RDI);
-                if !self.write_linear(linear, &value.to_le_bytes()[..usize::from(size)]) {
+                let bytes = &value.to_le_bytes()[..usize::from(size)];
+                if self.hardware.paging().write(&self.ram, linear, bytes) < bytes.len() {
                     return Err(Fault::CannotEmulate { code: STRING_NOWHERE });
                 }
                 self.advance_string(operand, general::RDI, size);
@@ -366,15 +313,9 @@ impl<H: Hardware> Vcpu<H> {
 
     fn inject(&mut self, injection: Option<Injection>) {
         match injection {
-            Some(Injection::Interrupt(vector)) => {
-                self.hardware.inject(Inject::Interrupt(vector));
-            }
-            Some(Injection::Nmi) => self.has_nmi = true,
+            Some(Injection::Interrupt(vector)) => self.hardware.inject(Inject::Interrupt(vector)),
+            Some(Injection::Nmi) => self.hardware.inject(Inject::Nmi),
             None => {}
-        }
-        if self.has_nmi && !self.hardware.has_pending_event() {
-            self.has_nmi = false;
-            self.hardware.inject(Inject::Nmi);
         }
     }
 
@@ -433,7 +374,7 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         for (index, segment) in state.segments.iter_mut().enumerate() {
             *segment = self.hardware.segment(index);
         }
-        state.instruction_len = self.instruction(&mut state.instruction) as u8;
+        state.instruction_len = self.hardware.fetch(&self.ram, &mut state.instruction) as u8;
         state
     }
 

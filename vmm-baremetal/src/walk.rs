@@ -2,6 +2,8 @@
 //! and a string's memory operand lie. Permissions are not checked: the guest's processor did that
 //! for the fetch, and string operands are the guest's own memory either way.
 
+use crate::ram::GuestRam;
+
 /// The registers that say how linear addresses are translated (SDM vol. 3, 4.1.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Paging {
@@ -24,6 +26,43 @@ const LARGE: u64 = 1 << 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 impl Paging {
+    /// Copies what lies at `linear` until something is not mapped or not RAM; how many bytes.
+    pub fn read(&self, ram: &GuestRam, linear: u64, to: &mut [u8]) -> usize {
+        self.pieces(ram, linear, to.len(), |physical, at, len| {
+            ram.read(physical, &mut to[at..at + len])
+        })
+    }
+
+    /// Copies `from` to `linear` until something is not mapped or not RAM; how many bytes.
+    pub fn write(&self, ram: &GuestRam, linear: u64, from: &[u8]) -> usize {
+        self.pieces(ram, linear, from.len(), |physical, at, len| {
+            ram.write(physical, &from[at..at + len])
+        })
+    }
+
+    /// Calls `copy` for each part of a page: where it is, from which byte on, and how many. How many
+    /// bytes were copied before it failed.
+    fn pieces(
+        &self,
+        ram: &GuestRam,
+        linear: u64,
+        len: usize,
+        mut copy: impl FnMut(u64, usize, usize) -> bool,
+    ) -> usize {
+        const PAGE_BYTES: u64 = 4096;
+        let mut done = 0;
+        while done < len {
+            let at = linear.wrapping_add(done as u64);
+            let here = (len - done).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
+            let physical = self.translate(at, |address| ram.word(address));
+            if !physical.is_some_and(|physical| copy(physical, done, here)) {
+                break;
+            }
+            done += here;
+        }
+        done
+    }
+
     /// The guest-physical address of `linear`; `word` reads 64 bits of RAM at a guest-physical
     /// address. None where nothing is mapped.
     pub fn translate(&self, linear: u64, word: impl Fn(u64) -> Option<u64>) -> Option<u64> {

@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub has_gib_pages: bool,
     /// Bits of EFER that a guest may set.
     pub efer: u64,
+    /// Bits of CR4 that a guest may set.
+    pub cr4: u64,
 }
 
 /// Something that this hypervisor needs and does not find.
@@ -76,6 +78,7 @@ impl Capabilities {
             has_next_rip: svm.edx & EDX_NEXT_RIP != 0,
             has_gib_pages: features.edx & EDX_GIB_PAGES != 0,
             efer: super::efer::allowed_bits(features.edx),
+            cr4: crate::control_registers::allowed_cr4(&cpuid),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What a guest may do without leaving. Default-deny: both maps start all ones, and only MSRs that
 //! are the guest's own state are opened (APM vol. 2, 15.10 and 15.11).
 
-use super::vmcb::{intercept3, intercept4};
+use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
 use vmm_common::machine::PASSED_MSRS;
 
 /// Frames of the I/O permission map: a bit for each port, and some beyond the last one.
@@ -9,11 +9,19 @@ pub const PORT_MAP_FRAMES: u64 = 3;
 /// Frames of the MSR permission map: two bits for each MSR, read and write.
 pub const MSR_MAP_FRAMES: u64 = 2;
 
+/// MOV to CR4, which may set only what the guest can have.
+pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
+
+/// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
+/// would hold the processor for ever.
+pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
+
 /// What [`super::exits`] has an answer for, in the word at 0x00c.
 pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::NMI
     | intercept3::SMI
     | intercept3::INIT
+    | intercept3::CR0_SEL_WRITE
     | intercept3::RDPMC
     | intercept3::CPUID
     | intercept3::RSM

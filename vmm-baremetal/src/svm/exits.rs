@@ -8,14 +8,20 @@ use vmm_common::seam::Fault;
 /// The codes that are acted on.
 #[allow(missing_docs)]
 pub mod code {
+    pub const WRITE_CR4: u64 = 0x14;
+    pub const DB: u64 = 0x41;
+    pub const AC: u64 = 0x51;
+    pub const MC: u64 = 0x52;
     pub const INTR: u64 = 0x60;
     pub const NMI: u64 = 0x61;
     pub const SMI: u64 = 0x62;
     pub const INIT: u64 = 0x63;
     pub const VINTR: u64 = 0x64;
+    pub const CR0_SEL_WRITE: u64 = 0x65;
     pub const RDPMC: u64 = 0x6f;
     pub const CPUID: u64 = 0x72;
     pub const RSM: u64 = 0x73;
+    pub const IRET: u64 = 0x74;
     pub const INVD: u64 = 0x76;
     pub const HLT: u64 = 0x78;
     pub const INVLPGA: u64 = 0x7a;
@@ -45,14 +51,20 @@ pub mod code {
 #[must_use]
 pub const fn name(code: u64) -> &'static str {
     match code {
+        code::WRITE_CR4 => "WRITE_CR4",
+        code::DB => "EXCEPTION_DB",
+        code::AC => "EXCEPTION_AC",
+        code::MC => "EXCEPTION_MC",
         code::INTR => "INTR",
         code::NMI => "NMI",
         code::SMI => "SMI",
         code::INIT => "INIT",
         code::VINTR => "VINTR",
+        code::CR0_SEL_WRITE => "CR0_SEL_WRITE",
         code::RDPMC => "RDPMC",
         code::CPUID => "CPUID",
         code::RSM => "RSM",
+        code::IRET => "IRET",
         code::INVD => "INVD",
         code::HLT => "HLT",
         code::INVLPGA => "INVLPGA",
@@ -87,9 +99,15 @@ pub const fn opcode_len(code: u64) -> Option<u64> {
     match code {
         code::HLT => Some(1),
         code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
-        code::XSETBV => Some(3),
+        code::XSETBV | code::WRITE_CR4 | code::CR0_SEL_WRITE => Some(3),
         _ => None,
     }
+}
+
+/// VMRUN was refused. QEMU tells it in the lower half of the code.
+#[must_use]
+pub const fn is_refused(vmcb: &Vmcb) -> bool {
+    vmcb.exit_code as u32 == code::INVALID as u32
 }
 
 /// The event that the last exit stands for; `instruction` fetches what the guest was left at.
@@ -110,7 +128,7 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
         code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,
         code::NPF => nested_page_fault(vmcb),
-        code::INVALID => Event::Fault(Fault::EntryFailed { reason: vmcb.exit_code }),
+        _ if is_refused(vmcb) => Event::Fault(Fault::EntryFailed { reason: vmcb.exit_code }),
         other => Event::Fault(Fault::Unexpected { exit: other as u32 }),
     }
 }
@@ -168,6 +186,15 @@ pub struct Instruction {
     pub code_bits: u8,
 }
 
+/// A write to a control register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlRegisterWrite {
+    /// The general register it takes.
+    pub general: usize,
+    /// LMSW.
+    pub is_status_word: bool,
+}
+
 /// What stands before the opcode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
@@ -203,6 +230,23 @@ impl Instruction {
             found.len += 1;
         }
         found
+    }
+
+    /// What is written to a control register: MOV (0F 22 /r) or LMSW of a register (0F 01 /6).
+    #[must_use]
+    pub fn control_register_write(&self) -> Option<ControlRegisterWrite> {
+        let at = self.prefixes().len as usize;
+        let &[0x0f, opcode, modrm] = self.bytes[..self.len].get(at..at + 3)? else { return None };
+        let before = at.checked_sub(1).map(|at| self.bytes[at]);
+        let rex = before.filter(|byte| self.code_bits == 64 && byte & 0xf0 == 0x40).unwrap_or(0);
+        let general = usize::from((modrm & 7) | (rex & 1) << 3);
+        match opcode {
+            0x22 => Some(ControlRegisterWrite { general, is_status_word: false }),
+            0x01 if modrm & 0xf8 == 0xf0 => {
+                Some(ControlRegisterWrite { general, is_status_word: true })
+            }
+            _ => None,
+        }
     }
 
     fn address_bits(&self, prefixes: &Prefixes) -> u8 {

@@ -10,7 +10,6 @@ use crate::cpu;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
-use crate::walk::Paging;
 use core::fmt;
 use vmm_common::registers::{
     CpuState, INSTRUCTION_BYTES, Segment, TableRegister, general, segment,
@@ -20,13 +19,14 @@ use vmm_common::registers::{
 pub const IA32_TSC: u32 = 0x10;
 /// The page attribute table.
 pub const IA32_PAT: u32 = 0x277;
+const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
 /// After reset (APM vol. 2, table 14-1).
 const DR6: u64 = 0xffff_0ff0;
 const DR7: u64 = 0x400;
 const PAT: u64 = 0x0007_0406_0007_0406;
-/// General protection.
-const GP: u8 = 13;
+/// Debug exception.
+const DB: u8 = 1;
 
 /// A vCPU's control block and what belongs to it.
 #[derive(Debug)]
@@ -37,9 +37,22 @@ pub struct SvmVcpu {
     ram: GuestRam,
     host_vmcb: u64,
     arm_timer: fn(u64),
-    capabilities: Capabilities,
+    pub(super) capabilities: Capabilities,
     /// Another VM runs with the same ASID.
     is_asid_shared: bool,
+    pub(super) nmi: Nmi,
+    is_nmi_waiting: bool,
+}
+
+/// Whether the guest takes non-maskable interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nmi {
+    /// It does.
+    Open,
+    /// Not before the IRET of its handler, which is intercepted.
+    Blocked,
+    /// Once it has carried out that IRET, which comes next.
+    Returning,
 }
 
 impl SvmVcpu {
@@ -62,6 +75,8 @@ impl SvmVcpu {
         let mut frame = frames.take()?;
         let nested = NestedTables::new(&ram, capabilities.has_gib_pages, frames)?;
         let vmcb = Vmcb::of_mut(&mut frame);
+        vmcb.intercept_control_registers = controls::INTERCEPT_CONTROL_REGISTERS;
+        vmcb.intercept_exceptions = controls::INTERCEPT_EXCEPTIONS;
         vmcb.intercept3 = controls::INTERCEPT3;
         vmcb.intercept4 = controls::INTERCEPT4;
         vmcb.iopm_base = svm.port_map.address();
@@ -81,6 +96,8 @@ impl SvmVcpu {
             arm_timer: svm.arm_timer,
             capabilities,
             is_asid_shared,
+            nmi: Nmi::Open,
+            is_nmi_waiting: false,
         })
     }
 
@@ -90,16 +107,24 @@ impl SvmVcpu {
         &self.nested
     }
 
-    fn vmcb(&self) -> &Vmcb {
+    pub(super) fn vmcb(&self) -> &Vmcb {
         Vmcb::of(&self.vmcb)
     }
 
-    fn vmcb_mut(&mut self) -> &mut Vmcb {
+    pub(super) fn vmcb_mut(&mut self) -> &mut Vmcb {
         Vmcb::of_mut(&mut self.vmcb)
     }
 
     /// The last exit's event, if it is not settled here.
     fn event(&mut self, general: &mut General, deadline: u64) -> Event {
+        match self.vmcb().exit_code {
+            exit_code @ (code::WRITE_CR4 | code::CR0_SEL_WRITE) => {
+                return self.write_control_register(exit_code, general);
+            }
+            exit_code @ (code::DB | code::AC | code::MC) => return self.exception(exit_code),
+            code::IRET => return self.nmi_handler_ends(),
+            _ => {}
+        }
         match exits::decode(self.vmcb(), || self.instruction()) {
             Event::HostInterrupt if cpu::tsc() >= deadline => Event::Deadline,
             Event::Window => {
@@ -112,99 +137,31 @@ impl SvmVcpu {
         }
     }
 
-    fn read_msr(&mut self, general: &mut General) -> Event {
-        let value = match general[general::RCX] as u32 {
-            cpu::efer::INDEX => self.get(Register::Efer),
-            IA32_PAT => self.vmcb().pat,
-            IA32_TSC => cpu::tsc().wrapping_add(self.vmcb().tsc_offset),
-            _ => return Event::ReadMsr,
-        };
-        general[general::RAX] = value & 0xffff_ffff;
-        general[general::RDX] = value >> 32;
-        self.skip_instruction();
-        Event::Handled
-    }
-
-    fn write_msr(&mut self, general: &General) -> Event {
-        let value = general[general::RDX] << 32 | (general[general::RAX] & 0xffff_ffff);
-        let is_written = match general[general::RCX] as u32 {
-            cpu::efer::INDEX => self.write_efer(value),
-            IA32_PAT => self.write_pat(value),
-            _ => return Event::WriteMsr,
-        };
-        if is_written {
-            self.skip_instruction();
-        } else {
-            self.inject(Inject::Exception { vector: GP, error: Some(0) });
-        }
-        Event::Handled
-    }
-
-    /// False: #GP.
-    fn write_efer(&mut self, value: u64) -> bool {
-        let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
-        let new = efer::written(old, value, self.capabilities.efer, cr0);
-        if let Some(new) = new {
-            self.set(Register::Efer, new);
-        }
-        new.is_some()
-    }
-
-    /// False: #GP, as one of the eight memory types does not exist (APM vol. 2, 7.8.1).
-    fn write_pat(&mut self, value: u64) -> bool {
-        let is_type = |byte: u8| matches!(byte, 0 | 1 | 4..=7);
-        let is_valid = value.to_le_bytes().into_iter().all(is_type);
-        if is_valid {
-            self.vmcb_mut().pat = value;
-        }
-        is_valid
-    }
-
-    /// 16, 32 or 64: the code segment's default.
-    fn code_bits(&self) -> u8 {
-        const LONG: u16 = 1 << 9;
-        const DEFAULT_32: u16 = 1 << 10;
-        let attributes = self.vmcb().segment(segment::CS).attributes;
-        let is_long_mode = self.vmcb().efer & cpu::efer::LMA != 0;
-        match (is_long_mode && attributes & LONG != 0, attributes & DEFAULT_32 != 0) {
-            (true, _) => 64,
-            (false, true) => 32,
-            (false, false) => 16,
-        }
-    }
-
     /// What lies at CS:RIP, through the guest's page tables.
-    fn instruction(&self) -> Instruction {
-        let vmcb = self.vmcb();
-        let code_bits = self.code_bits();
-        let base = if code_bits == 64 { 0 } else { vmcb.segment(segment::CS).base };
-        let paging = Paging { cr0: vmcb.cr0, cr3: vmcb.cr3, cr4: vmcb.cr4, efer: vmcb.efer };
+    pub(super) fn instruction(&self) -> Instruction {
         let mut bytes = [0; INSTRUCTION_BYTES];
-        let mut len = 0;
-        for byte in &mut bytes {
-            let at = base.wrapping_add(vmcb.rip).wrapping_add(len as u64);
-            let physical = paging.translate(at, |address| self.ram.word(address));
-            let to = core::slice::from_mut(byte);
-            if !physical.is_some_and(|physical| self.ram.read(physical, to)) {
-                break;
-            }
-            len += 1;
-        }
-        Instruction { bytes, len, code_bits }
+        let len = self.fetch(&self.ram, &mut bytes);
+        Instruction { bytes, len, code_bits: self.code_bits() }
     }
 
-    /// Where the instruction ends that the guest was left at. QEMU tells it only of IN and OUT.
-    fn next_rip(&self) -> u64 {
-        let vmcb = self.vmcb();
-        match exits::opcode_len(vmcb.exit_code) {
-            _ if vmcb.exit_code == code::IOIO => vmcb.exit_info2,
-            _ if self.capabilities.has_next_rip => vmcb.next_rip,
-            Some(opcode) => {
-                let instruction = self.instruction();
-                let next = vmcb.rip.wrapping_add(instruction.prefixes().len + opcode);
-                if instruction.code_bits == 64 { next } else { next & 0xffff_ffff }
-            }
-            None => vmcb.rip,
+    /// An event waits for the next entry already, one whose delivery an exit cut short.
+    pub(super) fn has_pending_event(&self) -> bool {
+        self.vmcb().event_injection & event::VALID != 0
+    }
+
+    pub(super) fn intercept_iret(&mut self, is_wanted: bool) {
+        let vmcb = self.vmcb_mut();
+        let others = vmcb.intercept3 & !intercept3::IRET;
+        vmcb.intercept3 = others | if is_wanted { intercept3::IRET } else { 0 };
+    }
+
+    /// A non-maskable interrupt that waits is delivered, if nothing blocks it.
+    fn deliver_nmi(&mut self) {
+        if self.is_nmi_waiting && self.nmi == Nmi::Open && !self.has_pending_event() {
+            self.is_nmi_waiting = false;
+            self.nmi = Nmi::Blocked;
+            self.intercept_iret(true);
+            self.vmcb_mut().event_injection = events::injection(Inject::Nmi);
         }
     }
 }
@@ -230,15 +187,20 @@ impl Hardware for SvmVcpu {
             return Event::Deadline;
         }
         (self.arm_timer)(deadline);
+        self.deliver_nmi();
+        let was_returning = self.nmi == Nmi::Returning;
         self.vmcb_mut().rax = general[general::RAX];
         // SAFETY: `Svm` enabled SVM and `new` filled the VMCB, whose intercepts, maps and nested
         // tables keep the guest to its RAM and registers; interrupts are off wherever vCPUs run.
         unsafe { entry::enter(general, self.vmcb.address(), self.host_vmcb, &raw mut self.fx) };
         let vmcb = self.vmcb_mut();
         general[general::RAX] = vmcb.rax;
-        if vmcb.exit_code != code::INVALID {
+        if !exits::is_refused(vmcb) {
             vmcb.tlb_control = 0;
             vmcb.event_injection = events::cut_short(vmcb.exit_interrupt_info);
+        }
+        if was_returning {
+            self.nmi = Nmi::Open;
         }
         self.event(general, deadline)
     }
@@ -259,11 +221,7 @@ impl Hardware for SvmVcpu {
     fn set(&mut self, register: Register, value: u64) {
         let vmcb = self.vmcb_mut();
         match register {
-            Register::Rip => {
-                vmcb.rip = value;
-                // An instruction was carried out, and a shadow lasts for one.
-                vmcb.interrupt_shadow &= !vmcb::SHADOW;
-            }
+            Register::Rip => vmcb.rip = value,
             Register::Rsp => vmcb.rsp = value,
             Register::Rflags => vmcb.rflags = value,
             Register::Cr0 => vmcb.cr0 = value,
@@ -289,11 +247,10 @@ impl Hardware for SvmVcpu {
     }
 
     fn inject(&mut self, inject: Inject) {
-        self.vmcb_mut().event_injection = events::injection(inject);
-    }
-
-    fn has_pending_event(&self) -> bool {
-        self.vmcb().event_injection & event::VALID != 0
+        match inject {
+            Inject::Nmi => self.is_nmi_waiting = true,
+            _ => self.vmcb_mut().event_injection = events::injection(inject),
+        }
     }
 
     fn want_window(&mut self, is_wanted: bool) {
@@ -317,9 +274,31 @@ impl Hardware for SvmVcpu {
         vmcb.rflags & RFLAGS_IF != 0 && !is_shadowed && !self.has_pending_event()
     }
 
-    fn skip_instruction(&mut self) {
-        let next = self.next_rip();
-        self.set(Register::Rip, next);
+    fn next_rip(&self) -> u64 {
+        let vmcb = self.vmcb();
+        match exits::opcode_len(vmcb.exit_code) {
+            // QEMU tells it only of IN and OUT.
+            _ if vmcb.exit_code == code::IOIO => vmcb.exit_info2,
+            _ if self.capabilities.has_next_rip => vmcb.next_rip,
+            Some(opcode) => vmcb.rip.wrapping_add(self.instruction().prefixes().len + opcode),
+            None => vmcb.rip,
+        }
+    }
+
+    fn code_access(&self) -> u32 {
+        Segment::from(*self.vmcb().segment(segment::CS)).access
+    }
+
+    fn advance_to(&mut self, rip: u64) {
+        const SINGLE_STEP: u64 = 1 << 14;
+        let is_64 = self.code_bits() == 64;
+        let vmcb = self.vmcb_mut();
+        vmcb.rip = if is_64 { rip } else { rip & 0xffff_ffff };
+        vmcb.interrupt_shadow &= !vmcb::SHADOW;
+        if vmcb.rflags & RFLAGS_TF != 0 && vmcb.event_injection & event::VALID == 0 {
+            vmcb.dr6 |= SINGLE_STEP;
+            self.inject(Inject::Exception { vector: DB, error: None });
+        }
     }
 
     fn cr8(&self) -> u8 {

@@ -5,6 +5,9 @@ use crate::frames::{FRAME_BYTES, Frame};
 use core::mem::{offset_of, size_of};
 use vmm_common::registers::{Segment, segment};
 
+/// Intercepts of the word at 0x000: MOV to CR4.
+pub const INTERCEPT_WRITE_CR4: u32 = 1 << (16 + 4);
+
 /// Intercepts of the word at 0x00c.
 #[allow(missing_docs)]
 pub mod intercept3 {
@@ -13,9 +16,11 @@ pub mod intercept3 {
     pub const SMI: u32 = 1 << 2;
     pub const INIT: u32 = 1 << 3;
     pub const VINTR: u32 = 1 << 4;
+    pub const CR0_SEL_WRITE: u32 = 1 << 5;
     pub const RDPMC: u32 = 1 << 15;
     pub const CPUID: u32 = 1 << 18;
     pub const RSM: u32 = 1 << 19;
+    pub const IRET: u32 = 1 << 20;
     pub const INVD: u32 = 1 << 22;
     pub const HLT: u32 = 1 << 24;
     pub const INVLPGA: u32 = 1 << 26;
@@ -89,7 +94,11 @@ pub struct VmcbSegment {
 #[repr(C, align(4096))]
 #[derive(Debug)]
 pub struct Vmcb {
-    _intercept_0_to_2: [u32; 3],
+    /// Reads of CR0 to CR15, then writes.
+    pub intercept_control_registers: u32,
+    _intercept_debug_registers: u32,
+    /// A bit for each vector.
+    pub intercept_exceptions: u32,
     pub intercept3: u32,
     pub intercept4: u32,
     _intercept_5: [u8; 0x2c],
@@ -147,6 +156,7 @@ pub struct Vmcb {
 
 const _: () = {
     assert!(size_of::<Vmcb>() == FRAME_BYTES as usize);
+    assert!(offset_of!(Vmcb, intercept_exceptions) == 0x008);
     assert!(offset_of!(Vmcb, intercept3) == 0x00c);
     assert!(offset_of!(Vmcb, iopm_base) == 0x040);
     assert!(offset_of!(Vmcb, tsc_offset) == 0x050);

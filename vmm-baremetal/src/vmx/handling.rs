@@ -1,10 +1,10 @@
 //! The exits that are VMX's own business: control registers, exceptions, and events whose delivery an
 //! exit cut short.
 
-use super::control_registers::{self, Mode};
 use super::exits::{self, ControlAccess};
 use super::vcpu::{ACCESS_LONG, BLOCKED_BY_NMI, VmxVcpu, put};
 use super::vmcs::{self, Field, read};
+use crate::control_registers::{self, Mode};
 use crate::cpu;
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use core::arch::asm;

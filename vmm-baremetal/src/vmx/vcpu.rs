@@ -271,17 +271,13 @@ impl Hardware for VmxVcpu {
             }
             Inject::Exception { vector, error } => {
                 // Real mode pushes none.
-                let is_protected = read(Field::GuestCr0) & control_registers::CR0_PE != 0;
+                let is_protected = read(Field::GuestCr0) & crate::control_registers::CR0_PE != 0;
                 let error = error.filter(|_| is_protected);
                 let has_error = if error.is_some() { HAS_ERROR } else { 0 };
                 (TYPE_EXCEPTION | has_error | u32::from(vector), error.unwrap_or(0))
             }
         };
         self.pending = Some(Pending::new(VALID | information, error));
-    }
-
-    fn has_pending_event(&self) -> bool {
-        self.pending.is_some()
     }
 
     fn want_window(&mut self, is_wanted: bool) {
@@ -294,10 +290,17 @@ impl Hardware for VmxVcpu {
             && read(Field::GuestInterruptibility) & BLOCKED_BY_STI_OR_MOV_SS == 0
     }
 
-    fn skip_instruction(&mut self) {
-        let next = read(Field::GuestRip).wrapping_add(read(Field::InstructionLength));
-        let is_64 = self.segment(segment::CS).access & ACCESS_LONG != 0;
-        put(Field::GuestRip, if is_64 { next } else { next & 0xffff_ffff });
+    fn next_rip(&self) -> u64 {
+        read(Field::GuestRip).wrapping_add(read(Field::InstructionLength))
+    }
+
+    fn code_access(&self) -> u32 {
+        read_nth(Field::GuestEsAccess, segment::CS) as u32
+    }
+
+    fn advance_to(&mut self, rip: u64) {
+        let is_64 = self.code_access() & ACCESS_LONG != 0;
+        put(Field::GuestRip, if is_64 { rip } else { rip & 0xffff_ffff });
         let interruptibility = read(Field::GuestInterruptibility);
         put(Field::GuestInterruptibility, interruptibility & !BLOCKED_BY_STI_OR_MOV_SS);
         if read(Field::GuestRflags) & RFLAGS_TF != 0 {

@@ -86,6 +86,26 @@ fn prefixes_end_where_the_bytes_do() {
 }
 
 #[test]
+fn the_operand_of_a_write_to_a_control_register_is_found() {
+    let check = |bits, bytes: &[u8], expected: Option<(usize, bool)>| {
+        let found = instruction(bits, bytes).control_register_write();
+        assert_eq!(found.map(|w| (w.general, w.is_status_word)), expected, "{bytes:x?}");
+    };
+    check(64, &[0x0f, 0x22, 0xe0], Some((0, false)));
+    check(64, &[0x41, 0x0f, 0x22, 0xe7], Some((15, false)));
+    check(64, &[0x44, 0x0f, 0x22, 0xc3], Some((3, false)));
+    check(16, &[0x66, 0x0f, 0x22, 0xc1], Some((1, false)));
+    check(16, &[0x0f, 0x01, 0xf2], Some((2, true)));
+    // 32-bit: 41 is an opcode. A MOV from CR4; LMSW of memory; SMSW.
+    check(32, &[0x41, 0x0f, 0x22, 0xe7], None);
+    check(32, &[0x0f, 0x20, 0xe0], None);
+    check(32, &[0x0f, 0x01, 0x30], None);
+    check(32, &[0x0f, 0x01, 0xe0], None);
+    let cut = Instruction { len: 2, ..instruction(64, &[0x0f, 0x22, 0xe0]) };
+    assert_eq!(cut.control_register_write(), None);
+}
+
+#[test]
 fn nested_page_fault_is_an_access_to_no_ram() {
     let memory = |is_write, is_fetch| Event::Memory { address: 0xfee0_00b0, is_write, is_fetch };
     // As hardware reports it (GPA, user) and as QEMU does.
@@ -112,5 +132,8 @@ fn the_other_exits() {
     assert_eq!(exit(0x7d, 0, 0), Event::Fault(Fault::Unexpected { exit: 0x7d }));
     let refused = Fault::EntryFailed { reason: u64::MAX };
     assert_eq!(exit(u64::MAX, 0, 0), Event::Fault(refused));
+    // As QEMU tells it.
+    let refused = Fault::EntryFailed { reason: 0xffff_ffff };
+    assert_eq!(exit(0xffff_ffff, 0, 0), Event::Fault(refused));
     assert_eq!((name(u64::MAX), name(0x400), name(0x1f)), ("INVALID", "NPF", "not intercepted"));
 }

@@ -1,0 +1,183 @@
+//! What a guest that changes CR0 or CR4 gets: the rules of the processor, for those changes that leave
+//! the guest.
+
+use crate::cpu::{cr4, efer};
+use vmm_common::cpuid::CpuidResult;
+
+/// Protection enable.
+pub const CR0_PE: u64 = 1 << 0;
+/// Paging.
+pub const CR0_PG: u64 = 1 << 31;
+const CR0_MP: u64 = 1 << 1;
+const CR0_EM: u64 = 1 << 2;
+/// Task switched.
+pub const CR0_TS: u64 = 1 << 3;
+const CR0_ET: u64 = 1 << 4;
+const CR0_NW: u64 = 1 << 29;
+const CR0_CD: u64 = 1 << 30;
+/// All bits of CR0 that exist: those above, NE, WP, AM.
+const CR0_EXISTING: u64 = CR0_PE
+    | CR0_MP
+    | CR0_EM
+    | CR0_TS
+    | CR0_ET
+    | 1 << 5
+    | 1 << 16
+    | 1 << 18
+    | CR0_NW
+    | CR0_CD
+    | CR0_PG;
+
+/// What a MOV to CR0 depends on and changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// CR0 as the guest sees it.
+    pub cr0: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// EFER.
+    pub efer: u64,
+    /// CS.L.
+    pub is_code_64: bool,
+}
+
+/// The guest gets #GP(0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// CR0 and EFER after MOV to CR0 (SDM vol. 2, MOV to control registers; vol. 3, 10.8.5).
+///
+/// # Errors
+/// [`Refused`] where the processor raises #GP.
+pub const fn load_cr0(mode: Mode, value: u64) -> Result<Mode, Refused> {
+    let is_paging = value & CR0_PG != 0;
+    let was_paging = mode.cr0 & CR0_PG != 0;
+    if value >> 32 != 0
+        || (is_paging && value & CR0_PE == 0)
+        || (value & CR0_NW != 0 && value & CR0_CD == 0)
+    {
+        return Err(Refused);
+    }
+    let mut efer = mode.efer;
+    if is_paging && !was_paging && efer & efer::LME != 0 {
+        if mode.cr4 & cr4::PAE == 0 || mode.is_code_64 {
+            return Err(Refused);
+        }
+        efer |= efer::LMA;
+    }
+    if was_paging && !is_paging {
+        let is_64 = efer & efer::LMA != 0 && mode.is_code_64;
+        if is_64 || mode.cr4 & cr4::PCIDE != 0 {
+            return Err(Refused);
+        }
+        efer &= !efer::LMA;
+    }
+    Ok(Mode { cr0: (value & CR0_EXISTING) | CR0_ET, efer, ..mode })
+}
+
+/// CR0 that LMSW asks for: PE, MP, EM and TS change, and PE is never cleared.
+#[must_use]
+pub const fn status_word(cr0: u64, value: u16) -> u64 {
+    (cr0 & !(CR0_MP | CR0_EM | CR0_TS)) | (value & 0xf) as u64
+}
+
+/// PAE paging without IA-32e mode has four entries that the processor keeps.
+#[must_use]
+pub const fn has_pdptes(mode: Mode) -> bool {
+    mode.cr0 & CR0_PG != 0 && mode.cr4 & cr4::PAE != 0 && mode.efer & efer::LMA == 0
+}
+
+/// The bits of CR4 that guests may have on a processor with this CPUID.
+#[must_use]
+pub fn allowed_cr4(cpuid: impl Fn(u32, u32) -> CpuidResult) -> u64 {
+    /// What long mode comes with: VME to PGE, PCE, OSFXSR, OSXMMEXCPT.
+    const ALWAYS: u64 = 0x7ff;
+    let (features, extended) = (cpuid(1, 0), cpuid(7, 0));
+    let bit = |word: u32, feature: u32, bit: u64| if word >> feature & 1 != 0 { bit } else { 0 };
+    ALWAYS
+        | bit(extended.ecx, 2, cr4::UMIP)
+        | bit(extended.ebx, 0, cr4::FSGSBASE)
+        | bit(features.ecx, 17, cr4::PCIDE)
+        | bit(features.ecx, 26, cr4::OSXSAVE)
+        | bit(extended.ebx, 7, cr4::SMEP)
+        | bit(extended.ebx, 20, cr4::SMAP)
+        | bit(extended.ecx, 3, cr4::PKE)
+}
+
+/// Whether a guest in this state may set CR4 to `value`; #GP if not (SDM vol. 3, 2.5).
+#[must_use]
+pub const fn accepts_cr4(value: u64, old: u64, cr3: u64, efer: u64, allowed: u64) -> bool {
+    const CR3_PCID: u64 = 0xfff;
+    let is_long = efer & efer::LMA != 0;
+    let begins_pcid = value & !old & cr4::PCIDE != 0;
+    value & !allowed == 0
+        && !(is_long && value & cr4::PAE == 0)
+        && !(begins_pcid && (!is_long || cr3 & CR3_PCID != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESET: Mode = Mode { cr0: 0x6000_0010, cr4: 0, efer: 0, is_code_64: false };
+
+    #[test]
+    fn paging_with_lme_is_long_mode() {
+        let ready = Mode { cr0: 0x11, cr4: 0x20, efer: 0x100, is_code_64: false };
+        let long = load_cr0(ready, 0x8000_0011).expect("allowed");
+        assert_eq!((long.cr0, long.efer), (0x8000_0011, 0x500));
+        assert!(!has_pdptes(long));
+        assert_eq!(load_cr0(Mode { cr4: 0, ..ready }, 0x8000_0011), Err(Refused));
+        assert_eq!(load_cr0(Mode { is_code_64: true, ..ready }, 0x8000_0011), Err(Refused));
+        assert_eq!(load_cr0(long, 0x11).map(|mode| mode.efer), Ok(0x100));
+        assert_eq!(load_cr0(Mode { is_code_64: true, ..long }, 0x11), Err(Refused));
+        let pae = load_cr0(Mode { efer: 0, ..ready }, 0x8000_0011).expect("allowed");
+        assert!(has_pdptes(pae));
+    }
+
+    #[test]
+    fn impossible_values_are_refused() {
+        for value in [1 << 32, 0x8000_0010, 0x2000_0010] {
+            assert_eq!(load_cr0(RESET, value), Err(Refused), "{value:#x}");
+        }
+        assert_eq!(load_cr0(RESET, 0x1).map(|mode| mode.cr0), Ok(0x11));
+    }
+
+    #[test]
+    fn lmsw_never_leaves_protected_mode() {
+        assert_eq!(status_word(0x11, 0xfff8), 0x19);
+        assert_eq!(status_word(0x10, 1), 0x11);
+    }
+
+    const LONG: u64 = efer::LMA;
+
+    #[test]
+    fn allowed_bits_follow_cpuid() {
+        let cpuid = |leaf, _| match leaf {
+            1 => CpuidResult { ecx: 1 << 17 | 1 << 26, ..CpuidResult::default() },
+            _ => CpuidResult { ebx: 1 | 1 << 7 | 1 << 20, ecx: 0xffff, ..CpuidResult::default() },
+        };
+        assert_eq!(allowed_cr4(cpuid), 0x77_0fff);
+        assert_eq!(allowed_cr4(|_, _| CpuidResult::default()), 0x7ff);
+    }
+
+    #[test]
+    fn what_a_guest_cannot_have_is_refused() {
+        let accepts = |value, efer| accepts_cr4(value, 0x20, 0x1000, efer, 0x77_0fff);
+        assert!(accepts(0x6a0, LONG));
+        for refused in [1 << 13 | 0x20, 1 << 14 | 0x20, 1 << 12 | 0x20, 1 << 23 | 0x20, 1 << 40] {
+            assert!(!accepts(refused, LONG), "{refused:#x}");
+        }
+    }
+
+    #[test]
+    fn long_mode_keeps_pae_and_pcid_begins_clean() {
+        let accepts = |value, cr3, efer| accepts_cr4(value, 0x20, cr3, efer, 0x77_0fff);
+        assert!(!accepts(0, 0x1000, LONG));
+        assert!(accepts(0, 0x1000, 0));
+        assert!(accepts(cr4::PCIDE | cr4::PAE, 0x1000, LONG));
+        assert!(!accepts(cr4::PCIDE | cr4::PAE, 0x1001, LONG));
+        assert!(!accepts(cr4::PCIDE | cr4::PAE, 0x1000, 0));
+        assert!(accepts_cr4(cr4::PCIDE | cr4::PAE, cr4::PCIDE, 0x1001, LONG, 0x77_0fff));
+    }
+}

@@ -1,0 +1,144 @@
+//! The exits that are SVM's own business: MSRs that the VMCB holds, CR0 and CR4, exceptions, and the end of a
+//! non-maskable interrupt's handler.
+
+use super::exits::{ControlRegisterWrite, code};
+use super::vcpu::{IA32_PAT, IA32_TSC, Nmi, SvmVcpu};
+use super::{efer, vmcb};
+use crate::control_registers::{self, Mode};
+use crate::cpu;
+use crate::hardware::{Event, General, Hardware, Inject, Register};
+use core::arch::asm;
+use vmm_common::registers::general;
+use vmm_common::seam::Fault;
+
+const AC: u8 = 17;
+const DB: u8 = 1;
+const GP: u8 = 13;
+
+impl SvmVcpu {
+    pub(super) fn read_msr(&mut self, general: &mut General) -> Event {
+        let value = match general[general::RCX] as u32 {
+            cpu::efer::INDEX => self.get(Register::Efer),
+            IA32_PAT => self.vmcb().pat,
+            IA32_TSC => cpu::tsc().wrapping_add(self.vmcb().tsc_offset),
+            _ => return Event::ReadMsr,
+        };
+        general[general::RAX] = value & 0xffff_ffff;
+        general[general::RDX] = value >> 32;
+        self.skip_instruction();
+        Event::Handled
+    }
+
+    pub(super) fn write_msr(&mut self, general: &General) -> Event {
+        let value = general[general::RDX] << 32 | (general[general::RAX] & 0xffff_ffff);
+        let is_written = match general[general::RCX] as u32 {
+            cpu::efer::INDEX => self.write_efer(value),
+            IA32_PAT => self.write_pat(value),
+            _ => return Event::WriteMsr,
+        };
+        self.skip_or_refuse(is_written)
+    }
+
+    /// False: #GP.
+    fn write_efer(&mut self, value: u64) -> bool {
+        let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
+        let new = efer::written(old, value, self.capabilities.efer, cr0);
+        if let Some(new) = new {
+            self.set(Register::Efer, new);
+        }
+        new.is_some()
+    }
+
+    /// False: #GP, as one of the eight memory types does not exist (APM vol. 2, 7.8.1).
+    fn write_pat(&mut self, value: u64) -> bool {
+        let is_type = |byte: u8| matches!(byte, 0 | 1 | 4..=7);
+        let is_valid = value.to_le_bytes().into_iter().all(is_type);
+        if is_valid {
+            self.vmcb_mut().pat = value;
+        }
+        is_valid
+    }
+
+    /// MOV to CR0 or CR4, or LMSW.
+    pub(super) fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
+        let instruction = self.instruction();
+        let Some(write) = instruction.control_register_write() else {
+            return Event::Fault(Fault::Unexpected { exit: exit_code as u32 });
+        };
+        let ControlRegisterWrite { general: index, is_status_word } = write;
+        let operand = if index == general::RSP { self.vmcb().rsp } else { general[index] };
+        let value = if instruction.code_bits == 64 { operand } else { operand & 0xffff_ffff };
+        let is_accepted = match exit_code {
+            code::WRITE_CR4 => self.write_cr4(value),
+            _ if is_status_word => {
+                self.write_cr0(control_registers::status_word(self.vmcb().cr0, value as u16))
+            }
+            _ => self.write_cr0(value),
+        };
+        // The change of paging drops translations, which the processor would have done itself.
+        self.vmcb_mut().tlb_control = vmcb::FLUSH_TLB;
+        self.skip_or_refuse(is_accepted)
+    }
+
+    /// False: #GP.
+    fn write_cr0(&mut self, value: u64) -> bool {
+        let is_code_64 = self.code_bits() == 64;
+        let vmcb = self.vmcb_mut();
+        let mode = Mode { cr0: vmcb.cr0, cr4: vmcb.cr4, efer: vmcb.efer, is_code_64 };
+        let loaded = control_registers::load_cr0(mode, value);
+        if let Ok(loaded) = loaded {
+            vmcb.cr0 = loaded.cr0;
+            vmcb.efer = loaded.efer;
+        }
+        loaded.is_ok()
+    }
+
+    /// False: #GP.
+    fn write_cr4(&mut self, value: u64) -> bool {
+        let allowed = self.capabilities.cr4;
+        let vmcb = self.vmcb_mut();
+        let is_accepted =
+            control_registers::accepts_cr4(value, vmcb.cr4, vmcb.cr3, vmcb.efer, allowed);
+        if is_accepted {
+            vmcb.cr4 = value;
+        }
+        is_accepted
+    }
+
+    fn skip_or_refuse(&mut self, is_accepted: bool) -> Event {
+        if is_accepted {
+            self.skip_instruction();
+        } else {
+            self.inject(Inject::Exception { vector: GP, error: Some(0) });
+        }
+        Event::Handled
+    }
+
+    /// An intercepted exception goes back to the guest.
+    pub(super) fn exception(&mut self, exit_code: u64) -> Event {
+        let vector = (exit_code - code::DB) as u8 + DB;
+        if exit_code == code::MC {
+            // SAFETY: the handler reports and ends the hypervisor.
+            unsafe { asm!("int 18") };
+        }
+        if self.has_pending_event() {
+            // An exception while another was delivered: a double fault at least.
+            return Event::Shutdown;
+        }
+        if vector == DB {
+            // Delivery ends general detection, which an intercepted exception leaves on.
+            const GENERAL_DETECT: u64 = 1 << 13;
+            self.vmcb_mut().dr7 &= !GENERAL_DETECT;
+        }
+        let error = (vector == AC).then_some(0);
+        self.inject(Inject::Exception { vector, error });
+        Event::Handled
+    }
+
+    /// The IRET that ends the handler is yet to be carried out; the next exit is behind it.
+    pub(super) fn nmi_handler_ends(&mut self) -> Event {
+        self.nmi = Nmi::Returning;
+        self.intercept_iret(false);
+        Event::Handled
+    }
+}
