@@ -3,13 +3,13 @@
 
 use super::capabilities::Capabilities;
 use super::exits::{Instruction, code};
-use super::npt::NestedTables;
 use super::vmcb::{self, Vmcb, event, intercept3, virtual_interrupt};
-use super::{Svm, controls, efer, entry, events, exits};
+use super::{Svm, controls, efer, entry, events, exits, npt};
 use crate::cpu;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
+use crate::second_level::{Format, Tables};
 use crate::walk::Paging;
 use core::fmt;
 use vmm_common::registers::{
@@ -33,7 +33,7 @@ const GP: u8 = 13;
 pub struct SvmVcpu {
     vmcb: Frame,
     fx: entry::FxArea,
-    nested: NestedTables,
+    _tables: Tables,
     ram: GuestRam,
     host_vmcb: u64,
     arm_timer: fn(u64),
@@ -60,7 +60,8 @@ impl SvmVcpu {
         let capabilities = svm.capabilities;
         let (asid, is_asid_shared) = capabilities.asid_of(number, count);
         let mut frame = frames.take()?;
-        let nested = NestedTables::new(&ram, capabilities.has_gib_pages, frames)?;
+        let format = Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT };
+        let tables = Tables::new(frames, &ram, format)?;
         let vmcb = Vmcb::of_mut(&mut frame);
         vmcb.intercept3 = controls::INTERCEPT3;
         vmcb.intercept4 = controls::INTERCEPT4;
@@ -70,24 +71,18 @@ impl SvmVcpu {
         vmcb.tlb_control = vmcb::FLUSH_TLB;
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_paging = vmcb::NESTED_PAGING;
-        vmcb.nested_cr3 = nested.root();
+        vmcb.nested_cr3 = tables.root();
         set_registers(vmcb, boot);
         Ok(Self {
             vmcb: frame,
             fx: entry::FxArea::new(),
-            nested,
+            _tables: tables,
             ram,
             host_vmcb: svm.host_vmcb.address(),
             arm_timer: svm.arm_timer,
             capabilities,
             is_asid_shared,
         })
-    }
-
-    /// What guest-physical memory the guest reaches.
-    #[must_use]
-    pub const fn nested(&self) -> &NestedTables {
-        &self.nested
     }
 
     fn vmcb(&self) -> &Vmcb {

@@ -5,15 +5,15 @@
 use super::control_registers::{self, Split};
 use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
 use super::entry::{FxArea, vmx_enter};
-use super::ept::{Ept, PageSizes};
 use super::exits::{self, Decision};
 use super::handling::{DB, HAS_ERROR, MC, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use super::vmcs::{self, Field, read, read_nth};
-use super::{Error, Vmx, host, setup};
+use super::{Error, Vmx, ept, host, setup};
 use crate::cpu;
 use crate::frames::{Frame, Frames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
+use crate::second_level::{Format, Tables};
 use alloc::boxed::Box;
 use vmm_common::registers::{CpuState, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
@@ -34,7 +34,7 @@ const EXCEPTIONS: u64 = 1 << DB | 1 << 17 | 1 << MC;
 #[derive(Debug)]
 pub struct VmxVcpu {
     vmcs: Frame,
-    ept: Ept,
+    _tables: Tables,
     _bitmaps: Frame,
     pub(super) ram: GuestRam,
     pub(super) split: Split,
@@ -68,7 +68,9 @@ impl VmxVcpu {
     ) -> Result<Self, Error> {
         let capabilities = vmx.capabilities();
         let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
-        let ept = Ept::new(frames, &ram, PageSizes { has_2m, has_1g })?;
+        let format = Format { has_2m, has_1g, ..ept::FORMAT };
+        let tables = Tables::new(frames, &ram, format)?;
+        let ept_pointer = ept::pointer(tables.root());
         let mut bitmaps = frames.take_row(3)?;
         let (io, msr) = bitmaps.words_mut().split_at_mut(controls::IO_BITMAP_WORDS);
         controls::fill_io_bitmaps(io);
@@ -81,20 +83,16 @@ impl VmxVcpu {
         unsafe { vmcs::vmclear(vmcs.address()) }?;
         // SAFETY: as above.
         unsafe { vmcs::vmptrld(vmcs.address()) }?;
-        let places = setup::Places {
-            bitmaps: bitmaps.address(),
-            ept_pointer: ept.pointer(),
-            vpid,
-            exceptions: EXCEPTIONS,
-        };
+        let places =
+            setup::Places { bitmaps: bitmaps.address(), ept_pointer, vpid, exceptions: EXCEPTIONS };
         setup::write_controls(&controls, &split, &places);
         setup::write_guest(boot, &split, &controls);
         host::write_host_state();
-        vmcs::invept(ept.pointer())?;
+        vmcs::invept(ept_pointer)?;
         vmcs::invvpid(vpid.into())?;
         Ok(Self {
             vmcs,
-            ept,
+            _tables: tables,
             _bitmaps: bitmaps,
             ram,
             split,
@@ -112,12 +110,6 @@ impl VmxVcpu {
             has_string_information: capabilities.has_string_information(),
             handle_interrupt: vmx.handle_interrupt,
         })
-    }
-
-    /// The guest's tables, to check what they map.
-    #[must_use]
-    pub const fn ept(&self) -> &Ept {
-        &self.ept
     }
 
     /// Writes what the next entry alone needs.
