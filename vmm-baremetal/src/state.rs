@@ -21,6 +21,25 @@ const AVX512: u64 = 0b1110_0000;
 /// DR6 after reset (SDM vol. 3, table 10-1).
 const DR6_RESET: u64 = 0xffff_0ff0;
 
+/// MXCSR after reset, and while the hypervisor runs: all exceptions masked (SDM vol. 1, 10.2.3).
+pub const MXCSR: u32 = 0x1f80;
+
+/// What FXSAVE saves: x87, XMM0 to XMM15, MXCSR. Each exit saves it and each entry loads it.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct FxArea([u64; 64]);
+
+impl FxArea {
+    /// As after FNINIT, with all exceptions masked.
+    pub const INITIAL: Self = {
+        const FCW: u64 = 0x37f;
+        let mut words = [0; 64];
+        words[0] = FCW;
+        words[3] = MXCSR as u64;
+        Self(words)
+    };
+}
+
 /// What this processor has of the state switched here.
 #[derive(Clone, Copy, Debug)]
 pub struct Extensions {
@@ -79,9 +98,9 @@ impl SwitchedState {
     /// [`OutOfFrames`] if there is no room for the area.
     pub fn new(extensions: Extensions, frames: &mut Frames) -> Result<Self, OutOfFrames> {
         let mut area = frames.take()?;
-        // FCW and MXCSR as after reset; the XSAVE header is zero: all else in its initial state.
-        area.words_mut()[0] = 0x37f;
-        area.words_mut()[3] = 0x1f80;
+        let legacy = FxArea::INITIAL.0;
+        // The XSAVE header behind it is zero: all else is in its initial state.
+        area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
         let debug = [0, 0, 0, 0, DR6_RESET];
         Ok(Self { extensions, area, xcr0: X87, xss: 0, tsc_aux: 0, debug })
     }
@@ -171,6 +190,13 @@ fn set_debug_registers(values: &[u64; 5]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_area_is_as_fxsave_wants_it() {
+        assert_eq!((size_of::<FxArea>(), align_of::<FxArea>()), (512, 16));
+        let FxArea(words) = FxArea::INITIAL;
+        assert_eq!((words[0], words[3]), (0x37f, 0x1f80));
+    }
 
     #[test]
     fn xcr0_keeps_the_architectures_rules() {

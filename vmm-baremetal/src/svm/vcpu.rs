@@ -10,6 +10,7 @@ use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
 use crate::second_level::{Format, Tables};
+use crate::state::FxArea;
 use crate::walk::Paging;
 use core::fmt;
 use vmm_common::registers::{
@@ -32,7 +33,7 @@ const GP: u8 = 13;
 #[derive(Debug)]
 pub struct SvmVcpu {
     vmcb: Frame,
-    fx: entry::FxArea,
+    fx: FxArea,
     _tables: Tables,
     ram: GuestRam,
     host_vmcb: u64,
@@ -75,7 +76,7 @@ impl SvmVcpu {
         set_registers(vmcb, boot);
         Ok(Self {
             vmcb: frame,
-            fx: entry::FxArea::new(),
+            fx: FxArea::INITIAL,
             _tables: tables,
             ram,
             host_vmcb: svm.host_vmcb.address(),

@@ -4,7 +4,7 @@
 
 use super::control_registers::{self, Split};
 use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
-use super::entry::{FxArea, vmx_enter};
+use super::entry::vmx_enter;
 use super::exits::{self, Decision};
 use super::handling::{DB, HAS_ERROR, MC, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use super::vmcs::{self, Field, read, read_nth};
@@ -14,7 +14,7 @@ use crate::frames::{Frame, Frames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
 use crate::second_level::{Format, Tables};
-use alloc::boxed::Box;
+use crate::state::FxArea;
 use vmm_common::registers::{CpuState, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
 
@@ -40,7 +40,7 @@ pub struct VmxVcpu {
     pub(super) split: Split,
     pub(super) controls: Controls,
     primary: u32,
-    fx_area: Box<FxArea>,
+    fx_area: FxArea,
     switched_msrs: [u64; 5],
     cr2: u64,
     pub(super) cr8: u8,
@@ -98,7 +98,7 @@ impl VmxVcpu {
             split,
             controls,
             primary: controls.primary,
-            fx_area: Box::new(FxArea::after_reset()),
+            fx_area: FxArea::INITIAL,
             switched_msrs: [0; 5],
             cr2: boot.cr2,
             cr8: 0,
@@ -176,7 +176,7 @@ impl Hardware for VmxVcpu {
         // SAFETY: the VMCS holds the host's state as it is and confines the guest to its own; the
         // areas are as large as the switch expects, and the vCPU's own.
         let failed =
-            unsafe { vmx_enter(general, &raw mut *self.fx_area, u64::from(self.is_launched)) };
+            unsafe { vmx_enter(general, &raw mut self.fx_area, u64::from(self.is_launched)) };
         self.cr2 = cpu::cr2();
         if failed != 0 {
             self.failure = read(Field::InstructionError) as u32;
