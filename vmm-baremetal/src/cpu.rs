@@ -18,6 +18,27 @@ pub mod efer {
     pub const SVME: u64 = 1 << 12;
 }
 
+/// Numbers of MSRs, bits of registers, values after reset (SDM vol. 4; vol. 3, 2.3, 2.5, table 10-1).
+pub(crate) mod register {
+    pub const IA32_TSC: u32 = 0x10;
+    pub const IA32_PAT: u32 = 0x277;
+    pub const RFLAGS_TF: u64 = 1 << 8;
+    pub const RFLAGS_IF: u64 = 1 << 9;
+    pub const CR0_PG: u64 = 1 << 31;
+    pub const CR4_OSXSAVE: u64 = 1 << 18;
+    pub const DR6_RESET: u64 = 0xffff_0ff0;
+    pub const DR7_RESET: u64 = 0x400;
+    pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+}
+
+/// Vectors of exceptions: debug, invalid opcode, general protection, machine check.
+pub(crate) mod vector {
+    pub const DB: u8 = 1;
+    pub const UD: u8 = 6;
+    pub const GP: u8 = 13;
+    pub const MC: u8 = 18;
+}
+
 /// CPUID.
 #[must_use]
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {

@@ -5,12 +5,12 @@
 //! the low halves of the vector registers, which each entry loads and each exit saves.
 
 use crate::cpu;
+use crate::cpu::register::{CR4_OSXSAVE, DR6_RESET};
 use crate::frames::{Frame, Frames, OutOfFrames};
 use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
 
 const IA32_XSS: u32 = 0xda0;
 const TSC_AUX: u32 = 0xc000_0103;
-const CR4_OSXSAVE: u64 = 1 << 18;
 /// x87, SSE, AVX, AVX-512 (three components), PKRU: what has no state outside XSAVE's area. Not
 /// MPX, which left the architecture, and not AMX, whose tiles would not fit a frame.
 const SWITCHED_COMPONENTS: u64 = 0b10_1110_0111;
@@ -18,8 +18,6 @@ const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;
 const AVX512: u64 = 0b1110_0000;
-/// DR6 after reset (SDM vol. 3, table 10-1).
-const DR6_RESET: u64 = 0xffff_0ff0;
 
 /// MXCSR after reset, and while the hypervisor runs: all exceptions masked (SDM vol. 1, 10.2.3).
 pub const MXCSR: u32 = 0x1f80;

@@ -6,6 +6,8 @@ use super::exits::{Instruction, code};
 use super::vmcb::{self, Vmcb, event, intercept3, virtual_interrupt};
 use super::{Svm, controls, efer, entry, events, exits, npt};
 use crate::cpu;
+use crate::cpu::register::{DR6_RESET, DR7_RESET, IA32_PAT, IA32_TSC, PAT_RESET, RFLAGS_IF};
+use crate::cpu::vector::GP;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
@@ -16,18 +18,6 @@ use core::fmt;
 use vmm_common::registers::{
     CpuState, INSTRUCTION_BYTES, Segment, TableRegister, general, segment,
 };
-
-/// The time-stamp counter's MSR.
-pub const IA32_TSC: u32 = 0x10;
-/// The page attribute table.
-pub const IA32_PAT: u32 = 0x277;
-const RFLAGS_IF: u64 = 1 << 9;
-/// After reset (APM vol. 2, table 14-1).
-const DR6: u64 = 0xffff_0ff0;
-const DR7: u64 = 0x400;
-const PAT: u64 = 0x0007_0406_0007_0406;
-/// General protection.
-const GP: u8 = 13;
 
 /// A vCPU's control block and what belongs to it.
 #[derive(Debug)]
@@ -364,13 +354,13 @@ fn set_registers(vmcb: &mut Vmcb, boot: &CpuState) {
     vmcb.cr2 = boot.cr2;
     vmcb.cr3 = boot.cr3;
     vmcb.cr4 = boot.cr4;
-    vmcb.dr6 = DR6;
-    vmcb.dr7 = DR7;
+    vmcb.dr6 = DR6_RESET;
+    vmcb.dr7 = DR7_RESET;
     vmcb.rflags = boot.rflags;
     vmcb.rip = boot.rip;
     vmcb.rsp = boot.general[general::RSP];
     vmcb.rax = boot.general[general::RAX];
-    vmcb.pat = PAT;
+    vmcb.pat = PAT_RESET;
 }
 
 #[cfg(test)]

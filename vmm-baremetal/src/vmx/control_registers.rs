@@ -3,11 +3,10 @@
 
 use super::capabilities::Capabilities;
 use crate::cpu::efer;
+use crate::cpu::register::CR0_PG;
 
 /// Protection enable.
 pub const CR0_PE: u64 = 1 << 0;
-/// Paging.
-pub const CR0_PG: u64 = 1 << 31;
 const CR0_MP: u64 = 1 << 1;
 const CR0_EM: u64 = 1 << 2;
 /// Task switched.

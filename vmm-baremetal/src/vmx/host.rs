@@ -8,7 +8,6 @@ use core::arch::asm;
 const SYSENTER_CS: u32 = 0x174;
 const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
-const PAT: u32 = 0x277;
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
 
@@ -40,7 +39,7 @@ pub fn write_host_state() {
         (Field::HostSysenterCs, cpu::read_msr(SYSENTER_CS)),
         (Field::HostSysenterEsp, cpu::read_msr(SYSENTER_ESP)),
         (Field::HostSysenterEip, cpu::read_msr(SYSENTER_EIP)),
-        (Field::HostPat, cpu::read_msr(PAT)),
+        (Field::HostPat, cpu::read_msr(cpu::register::IA32_PAT)),
         (Field::HostEfer, cpu::read_msr(cpu::efer::INDEX)),
         (Field::HostRip, vmx_exit_landing as *const () as u64),
     ];

@@ -6,10 +6,12 @@ use super::control_registers::{self, Split};
 use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
 use super::entry::vmx_enter;
 use super::exits::{self, Decision};
-use super::handling::{DB, HAS_ERROR, MC, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
+use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use super::vmcs::{self, Field, read, read_nth};
 use super::{Error, Vmx, ept, host, setup};
 use crate::cpu;
+use crate::cpu::register::{RFLAGS_IF, RFLAGS_TF};
+use crate::cpu::vector::{DB, MC};
 use crate::frames::{Frame, Frames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
@@ -20,8 +22,6 @@ use vmm_common::seam::Fault;
 
 /// IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE: neither entries nor exits switch them.
 const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_IF: u64 = 1 << 9;
 pub(super) const ACCESS_LONG: u32 = 1 << 13;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
