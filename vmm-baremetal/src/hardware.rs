@@ -92,8 +92,6 @@ pub enum Event {
     Memory {
         /// Guest-physical address.
         address: u64,
-        /// A store rather than a load or fetch.
-        is_write: bool,
         /// An instruction fetch.
         is_fetch: bool,
     },
