@@ -142,19 +142,12 @@ control_registers! {
     dr2 set_dr2 "dr2";
     dr3 set_dr3 "dr3";
     dr6 set_dr6 "dr6";
-    dr7 set_dr7 "dr7";
-}
-
-/// STI, an instruction that may be interrupted, CLI: takes what interrupts wait.
-#[inline]
-pub fn take_interrupts() {
-    // SAFETY: every gate of the IDT has a handler that returns.
-    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
 /// STI and HLT, then CLI: sleeps until an interrupt.
 #[inline]
 pub fn wait_for_interrupt() {
-    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed.
+    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed, and every gate of the IDT
+    // has a handler that returns.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }

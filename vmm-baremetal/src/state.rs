@@ -103,12 +103,6 @@ impl SwitchedState {
         Ok(Self { extensions, area, xcr0: X87, xss: 0, tsc_aux: 0, debug })
     }
 
-    /// The guest's XCR0.
-    #[must_use]
-    pub const fn xcr0(&self) -> u64 {
-        self.xcr0
-    }
-
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         let is_allowed = self.extensions.allows_xcr0(value);

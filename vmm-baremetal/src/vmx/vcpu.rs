@@ -66,7 +66,7 @@ impl VmxVcpu {
         boot: &CpuState,
         vpid: u16,
     ) -> Result<Self, Error> {
-        let capabilities = vmx.capabilities();
+        let capabilities = &vmx.capabilities;
         let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
         let format = Format { has_2m, has_1g, ..ept::FORMAT };
         let tables = Tables::new(frames, &ram, format)?;
