@@ -3,10 +3,11 @@
 //! paging are the same four levels of tables and differ in the flags of an entry, a [`Format`].
 
 use crate::frames::{FRAME_BYTES, Frame, Frames, OutOfFrames};
-use crate::paging::{ADDRESS, LARGE};
+use crate::paging::LARGE;
 use crate::ram::GuestRam;
 use alloc::vec::Vec;
 
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const ROOT_LEVEL: u32 = 3;
 
 /// What an entry is made of besides its address, and how much it may map.

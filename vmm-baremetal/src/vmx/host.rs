@@ -3,6 +3,7 @@
 use super::entry::vmx_exit_landing;
 use super::vmcs::{Field, write};
 use crate::cpu;
+use crate::descriptors::Pointer;
 use core::arch::asm;
 
 const SYSENTER_CS: u32 = 0x174;
@@ -10,14 +11,6 @@ const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
-
-/// What SGDT and SIDT store.
-#[repr(C, packed)]
-#[derive(Clone, Copy, Default)]
-struct Pointer {
-    limit: u16,
-    base: u64,
-}
 
 /// Fills the host's fields of the current VMCS with what the processor has now. HOST_RSP is set by
 /// each entry.
