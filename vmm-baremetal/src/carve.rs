@@ -21,11 +21,6 @@ impl Free {
         free
     }
 
-    /// `range` is somebody's.
-    pub fn reserve(&mut self, range: Range) {
-        self.remove(range);
-    }
-
     /// Takes `bytes` at a multiple of `align`, below `limit`.
     pub fn take(&mut self, bytes: u64, align: u64, limit: u64) -> Option<Range> {
         let fits = |range: &Range| {
@@ -44,7 +39,8 @@ impl Free {
         self.ranges.iter().map(|range| range.end - range.begin).sum()
     }
 
-    fn remove(&mut self, taken: Range) {
+    /// `taken` is somebody's.
+    pub fn remove(&mut self, taken: Range) {
         let cut = |range: &Range| {
             let before = Range { begin: range.begin, end: range.end.min(taken.begin) };
             let after = Range { begin: range.begin.max(taken.end), end: range.end };

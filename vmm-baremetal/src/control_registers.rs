@@ -1,13 +1,12 @@
 //! What a guest that changes CR0 or CR4 gets: the rules of the processor, for those changes that leave
 //! the guest.
 
+use crate::cpu::register::CR0_PG;
 use crate::cpu::{cr4, efer};
 use vmm_common::cpuid::CpuidResult;
 
 /// Protection enable.
 pub const CR0_PE: u64 = 1 << 0;
-/// Paging.
-pub const CR0_PG: u64 = 1 << 31;
 const CR0_MP: u64 = 1 << 1;
 const CR0_EM: u64 = 1 << 2;
 /// Task switched.

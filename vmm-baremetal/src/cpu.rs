@@ -31,6 +31,26 @@ pub mod cr4 {
     pub const PKE: u64 = 1 << 22;
 }
 
+/// Numbers of MSRs, bits of registers, values after reset (SDM vol. 4; vol. 3, 2.3, 2.5, table 10-1).
+pub(crate) mod register {
+    pub const IA32_TSC: u32 = 0x10;
+    pub const IA32_PAT: u32 = 0x277;
+    pub const RFLAGS_TF: u64 = 1 << 8;
+    pub const RFLAGS_IF: u64 = 1 << 9;
+    pub const CR0_PG: u64 = 1 << 31;
+    pub const DR6_RESET: u64 = 0xffff_0ff0;
+    pub const DR7_RESET: u64 = 0x400;
+    pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+}
+
+/// Vectors of exceptions: debug, invalid opcode, general protection, machine check.
+pub(crate) mod vector {
+    pub const DB: u8 = 1;
+    pub const UD: u8 = 6;
+    pub const GP: u8 = 13;
+    pub const MC: u8 = 18;
+}
+
 /// CPUID.
 #[must_use]
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
@@ -134,19 +154,12 @@ control_registers! {
     dr2 set_dr2 "dr2";
     dr3 set_dr3 "dr3";
     dr6 set_dr6 "dr6";
-    dr7 set_dr7 "dr7";
-}
-
-/// STI, an instruction that may be interrupted, CLI: takes what interrupts wait.
-#[inline]
-pub fn take_interrupts() {
-    // SAFETY: every gate of the IDT has a handler that returns.
-    unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
 /// STI and HLT, then CLI: sleeps until an interrupt.
 #[inline]
 pub fn wait_for_interrupt() {
-    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed.
+    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed, and every gate of the IDT
+    // has a handler that returns.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }

@@ -26,10 +26,12 @@ struct Tables {
     stacks: [[u8; STACK_BYTES]; STACKS],
 }
 
+/// What LGDT and LIDT load, SGDT and SIDT store.
 #[repr(C, packed)]
-struct Pointer {
+#[derive(Default)]
+pub(crate) struct Pointer {
     limit: u16,
-    base: u64,
+    pub(crate) base: u64,
 }
 
 struct Static(UnsafeCell<Tables>);

@@ -55,12 +55,6 @@ impl Frames {
         frame.words_mut().fill(0);
         Ok(frame)
     }
-
-    /// Bytes not yet taken.
-    #[must_use]
-    pub const fn left_bytes(&self) -> u64 {
-        self.end - self.next
-    }
 }
 
 impl Frame {

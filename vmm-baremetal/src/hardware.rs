@@ -43,9 +43,6 @@ pub enum Inject {
     },
 }
 
-/// Width of the address a string instruction uses, bits: 16, 32 or 64.
-pub type AddressBits = u8;
-
 /// IN or OUT, one element of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortEvent {
@@ -64,8 +61,8 @@ pub struct PortEvent {
 pub struct StringOperand {
     /// Index of the segment register, in the order of [`vmm_common::registers::segment`].
     pub segment: usize,
-    /// Width of the address.
-    pub address_bits: AddressBits,
+    /// Width of the address, bits: 16, 32 or 64.
+    pub address_bits: u8,
     /// REP: RCX counts.
     pub is_repeated: bool,
 }
@@ -95,8 +92,6 @@ pub enum Event {
     Memory {
         /// Guest-physical address.
         address: u64,
-        /// A store rather than a load or fetch.
-        is_write: bool,
         /// An instruction fetch.
         is_fetch: bool,
     },

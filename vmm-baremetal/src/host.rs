@@ -88,8 +88,8 @@ impl BareHost {
     pub fn finish(&mut self, text: &str) {
         self.lines.finish_all();
         self.lines.say(text);
-        for at in 0..self.lines.waiting().len() {
-            self.send_byte(at);
+        for byte in self.lines.waiting() {
+            self.serial.send(*byte);
         }
         self.lines.taken(self.lines.waiting().len());
         self.serial.drain();
@@ -98,18 +98,16 @@ impl BareHost {
     /// Lets the port have what it takes without waiting.
     fn send(&mut self) {
         let mut sent = 0;
-        while sent < self.lines.waiting().len() && self.serial.can_send() {
-            let end = self.lines.waiting().len().min(sent + FIFO_BYTES);
-            for at in sent..end {
-                self.serial.put(self.lines.waiting()[at]);
+        for bytes in self.lines.waiting().chunks(FIFO_BYTES) {
+            if !self.serial.can_send() {
+                break;
             }
-            sent = end;
+            for byte in bytes {
+                self.serial.put(*byte);
+            }
+            sent += bytes.len();
         }
         self.lines.taken(sent);
-    }
-
-    fn send_byte(&mut self, at: usize) {
-        self.serial.send(self.lines.waiting()[at]);
     }
 }
 

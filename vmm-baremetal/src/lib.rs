@@ -29,6 +29,7 @@ pub mod paging;
 pub mod power;
 pub mod ram;
 pub mod run;
+pub mod second_level;
 pub mod serial;
 pub mod state;
 pub mod svm;

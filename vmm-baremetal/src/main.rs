@@ -48,7 +48,7 @@ unsafe extern "C" {
 
 #[unsafe(no_mangle)]
 extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
-    let _serial = Serial::new();
+    let _serial = Serial::program();
     interrupts::load();
     if magic != LOADED_MAGIC {
         refuse("not started by a multiboot 1 loader", power::MACHINE_REFUSED);
@@ -80,7 +80,7 @@ extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
     // SAFETY: free memory, as the loader's map and our reservations say, and mapped.
     unsafe { HEAP.lock().init(own.begin as *mut u8, own_bytes as usize) };
     let mut free = Free::new(information.ram(), &reserved);
-    free.reserve(own);
+    free.remove(own);
     let frame_bytes = (top.div_ceil(GIB) + 8) * PAGE + MAX_VMS as u64 * FRAME_BYTES_PER_VM;
     let Some(range) = free.take(frame_bytes, PAGE, BELOW_4_GIB) else {
         refuse("no memory below 4 GiB for page tables", power::MACHINE_REFUSED);

@@ -12,12 +12,11 @@
 use crate::frames::{FRAME_BYTES, Frames, OutOfFrames};
 use crate::multiboot::Range;
 
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
+pub(crate) const PRESENT: u64 = 1 << 0;
+pub(crate) const WRITABLE: u64 = 1 << 1;
 const UNCACHED: u64 = 1 << 4 | 1 << 3;
-const LARGE: u64 = 1 << 7;
+pub(crate) const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const LARGE_BYTES: u64 = 1 << 21;
 const DEVICES: Range = Range { begin: 0xe000_0000, end: 1 << 32 };
 
@@ -93,7 +92,7 @@ fn small_pages(image: &Image, begin: u64, frames: &mut Frames) -> Result<u64, Ou
     for (index, entry) in table.words_mut().iter_mut().enumerate() {
         let address = begin + index as u64 * FRAME_BYTES;
         let flags = image.flags(address);
-        *entry = if flags == 0 { 0 } else { (address & ADDRESS) | flags };
+        *entry = if flags == 0 { 0 } else { address | flags };
     }
     Ok(table.address())
 }

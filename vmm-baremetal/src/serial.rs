@@ -14,7 +14,7 @@ pub struct Serial(());
 impl Serial {
     /// COM1 at 115200 baud, 8N1, FIFOs on, no interrupts.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn program() -> Self {
         for (offset, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0xc7), (4, 3)] {
             write_port(COM1 + offset, value);
         }
@@ -62,12 +62,6 @@ impl Serial {
                 break;
             }
         }
-    }
-}
-
-impl Default for Serial {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -5,12 +5,13 @@
 //! the low halves of the vector registers, which each entry loads and each exit saves.
 
 use crate::cpu;
+use crate::cpu::cr4::OSXSAVE;
+use crate::cpu::register::DR6_RESET;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
 
 const IA32_XSS: u32 = 0xda0;
 const TSC_AUX: u32 = 0xc000_0103;
-const CR4_OSXSAVE: u64 = 1 << 18;
 /// x87, SSE, AVX, AVX-512 (three components), PKRU: what has no state outside XSAVE's area. Not
 /// MPX, which left the architecture, and not AMX, whose tiles would not fit a frame.
 const SWITCHED_COMPONENTS: u64 = 0b10_1110_0111;
@@ -18,8 +19,25 @@ const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;
 const AVX512: u64 = 0b1110_0000;
-/// DR6 after reset (SDM vol. 3, table 10-1).
-const DR6_RESET: u64 = 0xffff_0ff0;
+
+/// MXCSR after reset, and while the hypervisor runs: all exceptions masked (SDM vol. 1, 10.2.3).
+pub const MXCSR: u32 = 0x1f80;
+
+/// What FXSAVE saves: x87, XMM0 to XMM15, MXCSR. Each exit saves it and each entry loads it.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct FxArea([u64; 64]);
+
+impl FxArea {
+    /// As after FNINIT, with all exceptions masked.
+    pub const INITIAL: Self = {
+        const FCW: u64 = 0x37f;
+        let mut words = [0; 64];
+        words[0] = FCW;
+        words[3] = MXCSR as u64;
+        Self(words)
+    };
+}
 
 /// What this processor has of the state switched here.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +69,7 @@ impl Extensions {
         let has_xsave = cpu::cpuid(1, 0).ecx & LEAF_1_ECX_XSAVE != 0;
         if has_xsave {
             // SAFETY: allows XSAVE and XSETBV, and changes nothing else.
-            unsafe { cpu::set_cr4(cpu::cr4() | CR4_OSXSAVE) };
+            unsafe { cpu::set_cr4(cpu::cr4() | OSXSAVE) };
         }
         let offered = cpu::cpuid(0xd, 0);
         let components = u64::from(offered.eax) & SWITCHED_COMPONENTS;
@@ -79,17 +97,11 @@ impl SwitchedState {
     /// [`OutOfFrames`] if there is no room for the area.
     pub fn new(extensions: Extensions, frames: &mut Frames) -> Result<Self, OutOfFrames> {
         let mut area = frames.take()?;
-        // FCW and MXCSR as after reset; the XSAVE header is zero: all else in its initial state.
-        area.words_mut()[0] = 0x37f;
-        area.words_mut()[3] = 0x1f80;
+        let legacy = FxArea::INITIAL.0;
+        // The XSAVE header behind it is zero: all else is in its initial state.
+        area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
         let debug = [0, 0, 0, 0, DR6_RESET];
         Ok(Self { extensions, area, xcr0: X87, xss: 0, tsc_aux: 0, debug })
-    }
-
-    /// The guest's XCR0.
-    #[must_use]
-    pub const fn xcr0(&self) -> u64 {
-        self.xcr0
     }
 
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
@@ -171,6 +183,13 @@ fn set_debug_registers(values: &[u64; 5]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_area_is_as_fxsave_wants_it() {
+        assert_eq!((size_of::<FxArea>(), align_of::<FxArea>()), (512, 16));
+        let FxArea(words) = FxArea::INITIAL;
+        assert_eq!((words[0], words[3]), (0x37f, 0x1f80));
+    }
 
     #[test]
     fn xcr0_keeps_the_architectures_rules() {

@@ -84,12 +84,6 @@ impl Svm {
         // SAFETY: nothing but the code that runs guests needs the bit.
         unsafe { cpu::write_msr(cpu::efer::INDEX, efer & !cpu::efer::SVME) };
     }
-
-    /// What the processor can do.
-    #[must_use]
-    pub const fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
 }
 
 impl From<Missing> for Error {

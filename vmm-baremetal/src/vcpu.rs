@@ -5,6 +5,9 @@
 
 use crate::clock::Clock;
 use crate::cpu;
+use crate::cpu::cr4;
+use crate::cpu::register::{IA32_TSC, RFLAGS_IF};
+use crate::cpu::vector::{GP, UD};
 use crate::hardware::{Event, General, Hardware, Inject, PortEvent, Register, StringOperand};
 use crate::mmio::{self, Access, Target};
 use crate::ram::GuestRam;
@@ -14,12 +17,7 @@ use vmm_common::cpuid::CpuidResult;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
 
-const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_DF: u64 = 1 << 10;
-const IA32_TSC: u32 = 0x10;
-/// General protection, invalid opcode.
-const GP: u8 = 13;
-const UD: u8 = 6;
 /// This file's codes of [`Fault::CannotEmulate`]: an access to no RAM that is no plain move; a fetch from
 /// no RAM; a string whose memory operand is not mapped RAM.
 const NOT_A_MOVE: u32 = 1;
@@ -284,8 +282,7 @@ impl<H: Hardware> Vcpu<H> {
     /// The bits of CPUID that follow the guest's registers (SDM vol. 2, CPUID).
     fn answer_cpuid(&mut self, leaf: u32, subleaf: u32, mut result: CpuidResult) {
         const OSXSAVE: u32 = 1 << 27;
-        const CR4_OSXSAVE: u64 = 1 << 18;
-        if leaf == 1 && self.hardware.get(Register::Cr4) & CR4_OSXSAVE != 0 {
+        if leaf == 1 && self.hardware.get(Register::Cr4) & cr4::OSXSAVE != 0 {
             result.ecx |= OSXSAVE;
         }
         if leaf == 0xd && subleaf < 2 && result.ebx != 0 {

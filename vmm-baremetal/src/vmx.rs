@@ -84,12 +84,6 @@ impl Vmx {
         // SAFETY: outside VMX operation the bit may be cleared.
         unsafe { cpu::set_cr4(cpu::cr4() & !CR4_VMXE) };
     }
-
-    /// What the processor can do.
-    #[must_use]
-    pub const fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
 }
 
 impl From<Missing> for Error {

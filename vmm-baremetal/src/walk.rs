@@ -2,6 +2,8 @@
 //! and a string's memory operand lie. Permissions are not checked: the guest's processor did that
 //! for the fetch, and string operands are the guest's own memory either way.
 
+use crate::cpu::register::CR0_PG;
+use crate::cpu::{cr4, efer};
 use crate::ram::GuestRam;
 
 /// The registers that say how linear addresses are translated (SDM vol. 3, 4.1.1).
@@ -17,10 +19,7 @@ pub struct Paging {
     pub efer: u64,
 }
 
-const CR0_PG: u64 = 1 << 31;
 const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
-const EFER_LMA: u64 = 1 << 10;
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -68,9 +67,9 @@ impl Paging {
     pub fn translate(&self, linear: u64, word: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         if self.cr0 & CR0_PG == 0 {
             Some(linear & 0xffff_ffff)
-        } else if self.efer & EFER_LMA != 0 {
+        } else if self.efer & efer::LMA != 0 {
             levels(self.cr3 & ADDRESS, &[39, 30, 21, 12], linear, word)
-        } else if self.cr4 & CR4_PAE != 0 {
+        } else if self.cr4 & cr4::PAE != 0 {
             let linear = linear & 0xffff_ffff;
             levels(self.cr3 & 0xffff_ffe0, &[30, 21, 12], linear, word)
         } else {

@@ -5,8 +5,9 @@ use vmm_baremetal::carve::Free;
 use vmm_baremetal::frames::{FRAME_BYTES, Frames};
 use vmm_baremetal::multiboot::Range;
 use vmm_baremetal::ram::GuestRam;
-use vmm_baremetal::svm::npt::NestedTables;
-use vmm_baremetal::vmx::ept::{Ept, PageSizes};
+use vmm_baremetal::second_level::{Format, Tables};
+use vmm_baremetal::svm::npt;
+use vmm_baremetal::vmx::ept;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -43,11 +44,8 @@ fn frames(memory: &mut [Page]) -> Frames {
     unsafe { Frames::new(begin, begin + memory.len() as u64 * FRAME_BYTES) }
 }
 
-/// What each VM of these sizes gets to see, by the tables that `build` makes.
-fn all_mapped(
-    sizes: &[u64],
-    build: impl Fn(&GuestRam, &mut Frames) -> Vec<Mapped>,
-) -> (Vec<Range>, Vec<Vec<Mapped>>) {
+/// What each VM of these sizes gets to see, by tables of this format.
+fn all_mapped(sizes: &[u64], format: Format) -> (Vec<Range>, Vec<Vec<Mapped>>) {
     let mut free = Free::new(&PC, &RESERVED);
     let mut hypervisors = RESERVED.to_vec();
     for bytes in [HEAP_BYTES, FRAMES_BYTES] {
@@ -60,25 +58,11 @@ fn all_mapped(
         let range = free.take(bytes, LARGE_PAGE, u64::MAX).expect("there is room");
         // SAFETY: nothing is read or written through it; tables are made of the numbers.
         let ram = unsafe { GuestRam::new(range.begin, bytes) };
-        mapped.push(build(&ram, &mut frames));
+        let tables = Tables::new(&mut frames, &ram, format).expect("there are enough frames");
+        let host = |host, bytes| Range { begin: host, end: host + bytes };
+        mapped.push(tables.mappings().iter().map(|m| (m.guest, host(m.host, m.bytes))).collect());
     }
     (hypervisors, mapped)
-}
-
-fn by_ept(sizes: PageSizes) -> impl Fn(&GuestRam, &mut Frames) -> Vec<Mapped> {
-    move |ram, frames| {
-        let tables = Ept::new(frames, ram, sizes).expect("there are enough frames");
-        let host = |host, bytes| Range { begin: host, end: host + bytes };
-        tables.mappings().iter().map(|m| (m.guest, host(m.host, m.bytes))).collect()
-    }
-}
-
-fn by_npt(has_gib_pages: bool) -> impl Fn(&GuestRam, &mut Frames) -> Vec<Mapped> {
-    move |ram, frames| {
-        let tables = NestedTables::new(ram, has_gib_pages, frames).expect("there are enough");
-        let host = |host, bytes| Range { begin: host, end: host + bytes };
-        tables.mappings().iter().map(|m| (m.guest, host(m.host, m.bytes))).collect()
-    }
 }
 
 /// Guest-physical addresses from 0 to the size, once each, and all host memory apart from all other.
@@ -103,9 +87,11 @@ fn check_isolated(sizes: &[u64], (hypervisors, vms): (Vec<Range>, Vec<Vec<Mapped
 }
 
 fn check(sizes: &[u64]) {
-    for (has_2m, has_1g) in [(true, true), (true, false)] {
-        check_isolated(sizes, all_mapped(sizes, by_ept(PageSizes { has_2m, has_1g })));
-        check_isolated(sizes, all_mapped(sizes, by_npt(has_1g)));
+    for has_1g in [true, false] {
+        for format in [ept::FORMAT, npt::FORMAT] {
+            let format = Format { has_2m: true, has_1g, ..format };
+            check_isolated(sizes, all_mapped(sizes, format));
+        }
     }
 }
 
@@ -135,8 +121,7 @@ fn as_many_vms_as_a_plan_may_have_share_no_page() {
 #[test]
 fn pages_of_4_kib_alone_isolate_as_well() {
     let sizes = [5 * MIB + PAGE, 16 * MIB, 7 * PAGE];
-    let small = PageSizes { has_2m: false, has_1g: false };
-    check_isolated(&sizes, all_mapped(&sizes, by_ept(small)));
+    check_isolated(&sizes, all_mapped(&sizes, ept::FORMAT));
 }
 
 #[test]

@@ -81,9 +81,7 @@ impl Capabilities {
             cr4: crate::control_registers::allowed_cr4(&cpuid),
         })
     }
-}
 
-impl Capabilities {
     /// The ASID of vCPU `number` of `count`, at least 1, and whether another one has it too.
     #[must_use]
     pub const fn asid_of(&self, number: u32, count: u32) -> (u32, bool) {

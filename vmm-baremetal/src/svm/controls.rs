@@ -2,6 +2,7 @@
 //! are the guest's own state are opened (APM vol. 2, 15.10 and 15.11).
 
 use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
+use crate::cpu::{efer, register};
 use vmm_common::machine::PASSED_MSRS;
 
 /// Frames of the I/O permission map: a bit for each port, and some beyond the last one.
@@ -51,8 +52,7 @@ pub const INTERCEPT4: u32 = intercept4::VMRUN
 /// MSRs of [`PASSED_MSRS`] that exit all the same: the TSC, whose writes move the offset (and QEMU
 /// does not apply it to RDMSR); the PAT, which the VMCB has, but QEMU would access the host's; EFER,
 /// in which SVME must stay set and hidden.
-const HANDLED_MSRS: [u32; 3] =
-    [super::vcpu::IA32_TSC, super::vcpu::IA32_PAT, crate::cpu::efer::INDEX];
+const HANDLED_MSRS: [u32; 3] = [register::IA32_TSC, register::IA32_PAT, efer::INDEX];
 
 /// Denies every port.
 pub fn fill_port_map(map: &mut [u8]) {

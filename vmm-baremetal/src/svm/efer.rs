@@ -2,9 +2,9 @@
 //! it, and gets #GP for it as on a processor without SVM (APM vol. 2, 3.1.7).
 
 use crate::cpu::efer::{LMA, LME, NXE, SVME};
+use crate::cpu::register::CR0_PG;
 
 const SCE: u64 = 1 << 0;
-const CR0_PG: u64 = 1 << 31;
 
 /// The bits that a guest may set on a processor with this EDX of CPUID 8000_0001.
 #[must_use]

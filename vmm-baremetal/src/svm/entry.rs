@@ -12,29 +12,8 @@
 //! ```
 
 use crate::hardware::General;
+use crate::state::{FxArea, MXCSR};
 use core::arch::naked_asm;
-
-/// What FXSAVE saves.
-#[repr(C, align(16))]
-#[derive(Debug)]
-pub struct FxArea([u64; 64]);
-
-impl FxArea {
-    /// As after FNINIT: all exceptions masked.
-    #[must_use]
-    pub const fn new() -> Self {
-        let mut words = [0; 64];
-        words[0] = 0x37f; // FCW
-        words[3] = 0x1f80; // MXCSR
-        Self(words)
-    }
-}
-
-impl Default for FxArea {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Runs the guest of `guest_vmcb` until it exits, and takes the interrupts that wait then.
 ///
@@ -103,7 +82,7 @@ pub unsafe extern "sysv64" fn enter(
         "vmload rax",
         "mov rax, [rsp + 16]",      // fx
         "fxsave64 [rax]",
-        "mov dword ptr [rsp], 0x1f80",
+        "mov dword ptr [rsp], {mxcsr}",
         "ldmxcsr [rsp]",            // the host's: all exceptions masked
         "cld",
         "stgi",                     // what has waited is taken here
@@ -117,5 +96,6 @@ pub unsafe extern "sysv64" fn enter(
         "pop rbp",
         "pop rbx",
         "ret",
+        mxcsr = const MXCSR,
     );
 }

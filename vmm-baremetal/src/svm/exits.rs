@@ -135,7 +135,6 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
 
 /// EXITINFO1 as of an ordinary page fault, but that QEMU never sets bit 0, P.
 fn nested_page_fault(vmcb: &Vmcb) -> Event {
-    const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     const PAGE_TABLE: u64 = 1 << 33;
     // Not the instruction's own access, but one to deliver an event or to translate an address:
@@ -144,11 +143,7 @@ fn nested_page_fault(vmcb: &Vmcb) -> Event {
     if is_delivery || vmcb.exit_info1 & PAGE_TABLE != 0 {
         return Event::Fault(Fault::Unexpected { exit: code::NPF as u32 });
     }
-    Event::Memory {
-        address: vmcb.exit_info2,
-        is_write: vmcb.exit_info1 & WRITE != 0,
-        is_fetch: vmcb.exit_info1 & FETCH != 0,
-    }
+    Event::Memory { address: vmcb.exit_info2, is_fetch: vmcb.exit_info1 & FETCH != 0 }
 }
 
 /// EXITINFO1 of IN and OUT (APM vol. 2, 15.10.2). Its segment is there only with decode assists,

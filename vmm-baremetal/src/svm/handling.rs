@@ -2,18 +2,18 @@
 //! non-maskable interrupt's handler.
 
 use super::exits::{ControlRegisterWrite, code};
-use super::vcpu::{IA32_PAT, IA32_TSC, Nmi, SvmVcpu};
+use super::vcpu::{Nmi, SvmVcpu};
 use super::{efer, vmcb};
 use crate::control_registers::{self, Mode};
 use crate::cpu;
+use crate::cpu::register::{IA32_PAT, IA32_TSC};
+use crate::cpu::vector::{DB, GP};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use core::arch::asm;
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 
 const AC: u8 = 17;
-const DB: u8 = 1;
-const GP: u8 = 13;
 
 impl SvmVcpu {
     pub(super) fn read_msr(&mut self, general: &mut General) -> Event {

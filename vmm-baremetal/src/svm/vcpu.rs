@@ -3,37 +3,27 @@
 
 use super::capabilities::Capabilities;
 use super::exits::{Instruction, code};
-use super::npt::NestedTables;
 use super::vmcb::{self, Vmcb, event, intercept3, virtual_interrupt};
-use super::{Svm, controls, efer, entry, events, exits};
+use super::{Svm, controls, efer, entry, events, exits, npt};
 use crate::cpu;
+use crate::cpu::register::{DR6_RESET, DR7_RESET, PAT_RESET, RFLAGS_IF, RFLAGS_TF};
+use crate::cpu::vector::DB;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
+use crate::second_level::{Format, Tables};
+use crate::state::FxArea;
 use core::fmt;
 use vmm_common::registers::{
     CpuState, INSTRUCTION_BYTES, Segment, TableRegister, general, segment,
 };
 
-/// The time-stamp counter's MSR.
-pub const IA32_TSC: u32 = 0x10;
-/// The page attribute table.
-pub const IA32_PAT: u32 = 0x277;
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_IF: u64 = 1 << 9;
-/// After reset (APM vol. 2, table 14-1).
-const DR6: u64 = 0xffff_0ff0;
-const DR7: u64 = 0x400;
-const PAT: u64 = 0x0007_0406_0007_0406;
-/// Debug exception.
-const DB: u8 = 1;
-
 /// A vCPU's control block and what belongs to it.
 #[derive(Debug)]
 pub struct SvmVcpu {
     vmcb: Frame,
-    fx: entry::FxArea,
-    nested: NestedTables,
+    fx: FxArea,
+    _tables: Tables,
     ram: GuestRam,
     host_vmcb: u64,
     arm_timer: fn(u64),
@@ -73,7 +63,8 @@ impl SvmVcpu {
         let capabilities = svm.capabilities;
         let (asid, is_asid_shared) = capabilities.asid_of(number, count);
         let mut frame = frames.take()?;
-        let nested = NestedTables::new(&ram, capabilities.has_gib_pages, frames)?;
+        let format = Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT };
+        let tables = Tables::new(frames, &ram, format)?;
         let vmcb = Vmcb::of_mut(&mut frame);
         vmcb.intercept_control_registers = controls::INTERCEPT_CONTROL_REGISTERS;
         vmcb.intercept_exceptions = controls::INTERCEPT_EXCEPTIONS;
@@ -85,12 +76,12 @@ impl SvmVcpu {
         vmcb.tlb_control = vmcb::FLUSH_TLB;
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_paging = vmcb::NESTED_PAGING;
-        vmcb.nested_cr3 = nested.root();
+        vmcb.nested_cr3 = tables.root();
         set_registers(vmcb, boot);
         Ok(Self {
             vmcb: frame,
-            fx: entry::FxArea::new(),
-            nested,
+            fx: FxArea::INITIAL,
+            _tables: tables,
             ram,
             host_vmcb: svm.host_vmcb.address(),
             arm_timer: svm.arm_timer,
@@ -99,12 +90,6 @@ impl SvmVcpu {
             nmi: Nmi::Open,
             is_nmi_waiting: false,
         })
-    }
-
-    /// What guest-physical memory the guest reaches.
-    #[must_use]
-    pub const fn nested(&self) -> &NestedTables {
-        &self.nested
     }
 
     pub(super) fn vmcb(&self) -> &Vmcb {
@@ -347,13 +332,13 @@ fn set_registers(vmcb: &mut Vmcb, boot: &CpuState) {
     vmcb.cr2 = boot.cr2;
     vmcb.cr3 = boot.cr3;
     vmcb.cr4 = boot.cr4;
-    vmcb.dr6 = DR6;
-    vmcb.dr7 = DR7;
+    vmcb.dr6 = DR6_RESET;
+    vmcb.dr7 = DR7_RESET;
     vmcb.rflags = boot.rflags;
     vmcb.rip = boot.rip;
     vmcb.rsp = boot.general[general::RSP];
     vmcb.rax = boot.general[general::RAX];
-    vmcb.pat = PAT;
+    vmcb.pat = PAT_RESET;
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! sees of them (SDM vol. 3, 25.6.6).
 
 use super::capabilities::Capabilities;
-use crate::control_registers::{CR0_PE, CR0_PG};
+use crate::control_registers::CR0_PE;
 use crate::cpu::cr4;
+use crate::cpu::register::CR0_PG;
 
 const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;

@@ -2,6 +2,7 @@
 //! may do without leaving. Everything is denied that is not granted here.
 
 use super::capabilities::{Capabilities, Missing};
+use crate::cpu::register::IA32_TSC;
 use vmm_common::machine::PASSED_MSRS;
 
 /// Primary control: leave as soon as an interrupt can be delivered.
@@ -119,14 +120,13 @@ pub fn fill_io_bitmaps(words: &mut [u64]) {
 /// Denies all MSRs but those that are the guest's own (SDM vol. 3, 25.6.9): four parts, read low,
 /// read high (from 0xc0000000), write low, write high, one bit per MSR.
 pub fn fill_msr_bitmap(words: &mut [u64]) {
-    /// A guest's write is an offset's matter.
-    const TSC: u32 = 0x10;
     words.fill(u64::MAX);
     for index in PASSED_MSRS.into_iter().flat_map(|(first, last)| first..=last) {
         let (read_part, write_part) = if index < 0xc000_0000 { (0, 256) } else { (128, 384) };
         let (word, bit) = ((index & 0x1fff) as usize / 64, index % 64);
         words[read_part + word] &= !(1 << bit);
-        if index != TSC {
+        // A guest's write of the TSC is an offset's matter.
+        if index != IA32_TSC {
             words[write_part + word] &= !(1 << bit);
         }
     }

@@ -4,23 +4,8 @@
 //! is loaded last and saved first. The upper halves of vector registers keep the guest's values.
 
 use crate::hardware::General;
+use crate::state::{FxArea, MXCSR};
 use core::arch::global_asm;
-
-/// The area that FXSAVE fills.
-#[repr(C, align(16))]
-#[derive(Clone, Debug)]
-pub struct FxArea(pub [u32; 128]);
-
-impl FxArea {
-    /// x87 and SSE after reset (FCW 0x37f, MXCSR 0x1f80).
-    #[must_use]
-    pub const fn after_reset() -> Self {
-        let mut words = [0; 128];
-        words[0] = 0x37f;
-        words[6] = 0x1f80;
-        Self(words)
-    }
-}
 
 unsafe extern "C" {
     /// Enters the guest of the current VMCS; 0 after an exit, 1 if the entry instruction failed.
@@ -35,7 +20,7 @@ global_asm!(
     .pushsection .rodata
     .balign 4
 vmx_host_mxcsr:
-    .long 0x1f80
+    .long {mxcsr}
     .popsection
 
     .pushsection .text
@@ -114,15 +99,6 @@ vmx_exit_landing:                       # RSP is HOST_RSP, RFLAGS is 2
     pop rbx
     ret
     .popsection
-"
+",
+    mxcsr = const MXCSR,
 );
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_area_is_as_fxsave_wants_it() {
-        assert_eq!((size_of::<FxArea>(), align_of::<FxArea>()), (512, 16));
-    }
-}

@@ -216,9 +216,7 @@ fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Option<P
 
 /// SDM vol. 3, table 28-7.
 const fn memory(qualification: u64, address: u64) -> Event {
-    let is_write = qualification & 1 << 1 != 0;
-    let is_fetch = qualification & 1 << 2 != 0;
-    Event::Memory { address, is_write, is_fetch }
+    Event::Memory { address, is_fetch: qualification & 1 << 2 != 0 }
 }
 
 const fn control_access(qualification: u64) -> Option<ControlAccess> {
@@ -307,12 +305,10 @@ mod tests {
                 (Field::GuestPhysicalAddress, 0xfee0_0000),
             ]
         };
-        let memory = |is_write, is_fetch| {
-            Decision::Event(Event::Memory { address: 0xfee0_0000, is_write, is_fetch })
-        };
-        check(&fields(0x181), memory(false, false));
-        check(&fields(0x182), memory(true, false));
-        check(&fields(0x184), memory(false, true));
+        let memory = |is_fetch| Decision::Event(Event::Memory { address: 0xfee0_0000, is_fetch });
+        check(&fields(0x181), memory(false));
+        check(&fields(0x182), memory(false));
+        check(&fields(0x184), memory(true));
     }
 
     #[test]

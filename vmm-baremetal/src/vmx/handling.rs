@@ -6,6 +6,7 @@ use super::vcpu::{ACCESS_LONG, BLOCKED_BY_NMI, VmxVcpu, put};
 use super::vmcs::{self, Field, read};
 use crate::control_registers::{self, Mode};
 use crate::cpu;
+use crate::cpu::vector::{DB, GP, MC};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use core::arch::asm;
 use vmm_common::registers::{general, segment};
@@ -17,10 +18,6 @@ pub const HAS_ERROR: u32 = 1 << 11;
 pub const TYPE_NMI: u32 = 2 << 8;
 pub const TYPE_EXCEPTION: u32 = 3 << 8;
 const TYPE: u32 = 7 << 8;
-/// Debug exception, machine check, general protection.
-pub const DB: u8 = 1;
-pub const MC: u8 = 18;
-const GP: u8 = 13;
 
 /// An event for the next entry, in the fields that deliver it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

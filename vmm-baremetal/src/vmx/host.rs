@@ -3,22 +3,14 @@
 use super::entry::vmx_exit_landing;
 use super::vmcs::{Field, write};
 use crate::cpu;
+use crate::descriptors::Pointer;
 use core::arch::asm;
 
 const SYSENTER_CS: u32 = 0x174;
 const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
-const PAT: u32 = 0x277;
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
-
-/// What SGDT and SIDT store.
-#[repr(C, packed)]
-#[derive(Clone, Copy, Default)]
-struct Pointer {
-    limit: u16,
-    base: u64,
-}
 
 /// Fills the host's fields of the current VMCS with what the processor has now. HOST_RSP is set by
 /// each entry.
@@ -40,7 +32,7 @@ pub fn write_host_state() {
         (Field::HostSysenterCs, cpu::read_msr(SYSENTER_CS)),
         (Field::HostSysenterEsp, cpu::read_msr(SYSENTER_ESP)),
         (Field::HostSysenterEip, cpu::read_msr(SYSENTER_EIP)),
-        (Field::HostPat, cpu::read_msr(PAT)),
+        (Field::HostPat, cpu::read_msr(cpu::register::IA32_PAT)),
         (Field::HostEfer, cpu::read_msr(cpu::efer::INDEX)),
         (Field::HostRip, vmx_exit_landing as *const () as u64),
     ];

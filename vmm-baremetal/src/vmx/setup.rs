@@ -4,10 +4,9 @@ use super::control_registers::Split;
 use super::controls::{Controls, IA32E_GUEST, XSAVES};
 use super::vmcs::{Field, write, write_nth};
 use crate::cpu::efer;
+use crate::cpu::register::{DR7_RESET, PAT_RESET};
 use vmm_common::registers::CpuState;
 
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-const DR7_RESET: u64 = 0x400;
 const RFLAGS_ALWAYS: u64 = 1 << 1;
 const NO_LINK: u64 = u64::MAX;
 

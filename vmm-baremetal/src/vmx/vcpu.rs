@@ -4,24 +4,24 @@
 
 use super::control_registers::{self, Split};
 use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
-use super::entry::{FxArea, vmx_enter};
-use super::ept::{Ept, PageSizes};
+use super::entry::vmx_enter;
 use super::exits::{self, Decision};
-use super::handling::{DB, HAS_ERROR, MC, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
+use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use super::vmcs::{self, Field, read, read_nth};
-use super::{Error, Vmx, host, setup};
+use super::{Error, Vmx, ept, host, setup};
 use crate::cpu;
+use crate::cpu::register::{RFLAGS_IF, RFLAGS_TF};
+use crate::cpu::vector::{DB, MC};
 use crate::frames::{Frame, Frames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
-use alloc::boxed::Box;
+use crate::second_level::{Format, Tables};
+use crate::state::FxArea;
 use vmm_common::registers::{CpuState, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
 
 /// IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE: neither entries nor exits switch them.
 const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_IF: u64 = 1 << 9;
 pub(super) const ACCESS_LONG: u32 = 1 << 13;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
@@ -34,13 +34,13 @@ const EXCEPTIONS: u64 = 1 << DB | 1 << 17 | 1 << MC;
 #[derive(Debug)]
 pub struct VmxVcpu {
     vmcs: Frame,
-    ept: Ept,
+    _tables: Tables,
     _bitmaps: Frame,
     pub(super) ram: GuestRam,
     pub(super) split: Split,
     pub(super) controls: Controls,
     primary: u32,
-    fx_area: Box<FxArea>,
+    fx_area: FxArea,
     switched_msrs: [u64; 5],
     cr2: u64,
     pub(super) cr8: u8,
@@ -66,9 +66,11 @@ impl VmxVcpu {
         boot: &CpuState,
         vpid: u16,
     ) -> Result<Self, Error> {
-        let capabilities = vmx.capabilities();
+        let capabilities = &vmx.capabilities;
         let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
-        let ept = Ept::new(frames, &ram, PageSizes { has_2m, has_1g })?;
+        let format = Format { has_2m, has_1g, ..ept::FORMAT };
+        let tables = Tables::new(frames, &ram, format)?;
+        let ept_pointer = ept::pointer(tables.root());
         let mut bitmaps = frames.take_row(3)?;
         let (io, msr) = bitmaps.words_mut().split_at_mut(controls::IO_BITMAP_WORDS);
         controls::fill_io_bitmaps(io);
@@ -81,26 +83,22 @@ impl VmxVcpu {
         unsafe { vmcs::vmclear(vmcs.address()) }?;
         // SAFETY: as above.
         unsafe { vmcs::vmptrld(vmcs.address()) }?;
-        let places = setup::Places {
-            bitmaps: bitmaps.address(),
-            ept_pointer: ept.pointer(),
-            vpid,
-            exceptions: EXCEPTIONS,
-        };
+        let places =
+            setup::Places { bitmaps: bitmaps.address(), ept_pointer, vpid, exceptions: EXCEPTIONS };
         setup::write_controls(&controls, &split, &places);
         setup::write_guest(boot, &split, &controls);
         host::write_host_state();
-        vmcs::invept(ept.pointer())?;
+        vmcs::invept(ept_pointer)?;
         vmcs::invvpid(vpid.into())?;
         Ok(Self {
             vmcs,
-            ept,
+            _tables: tables,
             _bitmaps: bitmaps,
             ram,
             split,
             controls,
             primary: controls.primary,
-            fx_area: Box::new(FxArea::after_reset()),
+            fx_area: FxArea::INITIAL,
             switched_msrs: [0; 5],
             cr2: boot.cr2,
             cr8: 0,
@@ -112,12 +110,6 @@ impl VmxVcpu {
             has_string_information: capabilities.has_string_information(),
             handle_interrupt: vmx.handle_interrupt,
         })
-    }
-
-    /// The guest's tables, to check what they map.
-    #[must_use]
-    pub const fn ept(&self) -> &Ept {
-        &self.ept
     }
 
     /// Writes what the next entry alone needs.
@@ -184,7 +176,7 @@ impl Hardware for VmxVcpu {
         // SAFETY: the VMCS holds the host's state as it is and confines the guest to its own; the
         // areas are as large as the switch expects, and the vCPU's own.
         let failed =
-            unsafe { vmx_enter(general, &raw mut *self.fx_area, u64::from(self.is_launched)) };
+            unsafe { vmx_enter(general, &raw mut self.fx_area, u64::from(self.is_launched)) };
         self.cr2 = cpu::cr2();
         if failed != 0 {
             self.failure = read(Field::InstructionError) as u32;

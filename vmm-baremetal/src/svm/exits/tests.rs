@@ -107,11 +107,11 @@ fn the_operand_of_a_write_to_a_control_register_is_found() {
 
 #[test]
 fn nested_page_fault_is_an_access_to_no_ram() {
-    let memory = |is_write, is_fetch| Event::Memory { address: 0xfee0_00b0, is_write, is_fetch };
+    let memory = |is_fetch| Event::Memory { address: 0xfee0_00b0, is_fetch };
     // As hardware reports it (GPA, user) and as QEMU does.
-    assert_eq!(exit(0x400, 0x1_0000_0006, 0xfee0_00b0), memory(true, false));
-    assert_eq!(exit(0x400, 0x1_0000_0004, 0xfee0_00b0), memory(false, false));
-    assert_eq!(exit(0x400, 0x1_0000_0014, 0xfee0_00b0), memory(false, true));
+    assert_eq!(exit(0x400, 0x1_0000_0006, 0xfee0_00b0), memory(false));
+    assert_eq!(exit(0x400, 0x1_0000_0004, 0xfee0_00b0), memory(false));
+    assert_eq!(exit(0x400, 0x1_0000_0014, 0xfee0_00b0), memory(true));
 }
 
 #[test]
