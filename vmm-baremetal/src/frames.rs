@@ -7,6 +7,7 @@ pub const FRAME_BYTES: u64 = 0x1000;
 /// The memory that frames are taken from.
 #[derive(Debug)]
 pub struct Frames {
+    begin: u64,
     next: u64,
     end: u64,
 }
@@ -29,7 +30,13 @@ impl Frames {
     /// The memory must be mapped at its physical address, and nobody else's.
     #[must_use]
     pub const unsafe fn new(begin: u64, end: u64) -> Self {
-        Self { next: begin, end }
+        Self { begin, next: begin, end }
+    }
+
+    /// Bytes of the frames handed out.
+    #[must_use]
+    pub const fn taken_bytes(&self) -> u64 {
+        self.next - self.begin
     }
 
     /// A zeroed frame.

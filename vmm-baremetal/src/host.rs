@@ -84,6 +84,13 @@ impl BareHost {
         }
     }
 
+    /// Prints the lines of a dump of this VM.
+    pub fn say_of(&mut self, vm: usize, dump: &str) {
+        for line in dump.lines() {
+            self.lines.say(&format!("[{}]   {line}", self.names[vm]));
+        }
+    }
+
     /// Prints all that is left, and then `text`.
     pub fn finish(&mut self, text: &str) {
         self.lines.finish_all();
@@ -129,9 +136,7 @@ impl Host for BareHost {
         let name = self.names[vm].clone();
         self.lines.say(&format!("[{name} {ending}]"));
         if let Some(dump) = dump {
-            for line in dump.to_string().lines() {
-                self.lines.say(&format!("[{name}]   {line}"));
-            }
+            self.say_of(vm, &dump.to_string());
         }
         if let Some(next) = self.keyboard.ended(vm) {
             self.lines.say(&format!("[the keyboard is {}'s]", self.names[next]));

@@ -119,7 +119,8 @@ extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
     let clock = start_clock();
     let epoch_seconds = wall_clock::unix_seconds();
     let is_terminal = information.has_word("terminal", word);
-    let resources = Resources { frames, ram, clock, epoch_seconds, is_terminal };
+    let heap_used = || HEAP.lock().used();
+    let resources = Resources { frames, ram, clock, epoch_seconds, is_terminal, heap_used };
     start(&input, resources)
 }
 

@@ -2,7 +2,8 @@
 //! is decoded for its size and its register. The moves that drivers use; nothing else.
 
 use crate::hardware::General;
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
+use alloc::string::String;
+use iced_x86::{Code, Decoder, DecoderOptions, FastFormatter, Instruction, Mnemonic, OpKind};
 
 /// What the instruction does with the memory operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +41,11 @@ pub struct Decoded {
     pub len: u64,
 }
 
-/// Builds the decoder's tables, millions of instructions of work, which the first use would do in some
-/// guest's slice.
+/// Builds the decoder's and the formatter's tables, millions of instructions of work, which the first use
+/// would do in some guest's slice.
 pub fn prepare() {
     let _ = decode(64, &[], &[0; 16]);
+    let _ = disassembly(64, 0, &[]);
 }
 
 /// Decodes `bytes`, in 16-, 32- or 64-bit code; None if it is not such a move.
@@ -75,6 +77,15 @@ pub fn decode(bits: u32, bytes: &[u8], general: &General) -> Option<Decoded> {
             Some(Decoded { access, len: instruction.len() as u64 })
         }
     }
+}
+
+/// The first instruction of `bytes`, which lie at `rip`, as an assembler writes it.
+#[must_use]
+pub fn disassembly(bits: u32, rip: u64, bytes: &[u8]) -> String {
+    let instruction = Decoder::with_ip(bits, bytes, rip, DecoderOptions::NONE).decode();
+    let mut text = String::new();
+    FastFormatter::new().format(&instruction, &mut text);
+    text
 }
 
 fn source(instruction: &Instruction, general: &General) -> Option<u64> {
@@ -161,6 +172,13 @@ mod tests {
         check_load(&[0x0f, 0xb6, 0x07], 1, 0xffff, 0, 0xff);
         check_load(&[0x0f, 0xbe, 0x07], 1, 0x80, 0, 0xffff_ff80);
         check_load(&[0x66, 0x8b, 0x07], 2, 0x1_abcd, 0, 0x1122_3344_5566_abcd);
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_as_an_assembler_writes_it() {
+        assert_eq!(disassembly(64, 0x1000, &[0x0f, 0x11, 0x07]), "movups [rdi],xmm0");
+        assert_eq!(disassembly(16, 0x1000, &[0xeb, 0xfe]), "jmp 1000h");
+        assert_eq!(disassembly(64, 0x1000, &[]), "(bad)");
     }
 
     #[test]

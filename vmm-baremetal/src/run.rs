@@ -24,6 +24,7 @@ use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::system::System;
+use vmm_common::vm::Ending;
 
 /// Events that the trace keeps, the last ones.
 const TRACE_EVENTS: usize = 256;
@@ -106,6 +107,8 @@ pub struct Resources {
     pub epoch_seconds: u64,
     /// The console is a terminal.
     pub is_terminal: bool,
+    /// Bytes of the heap in use.
+    pub heap_used: fn() -> usize,
 }
 
 /// Runs the plan to its end; the exit code.
@@ -117,7 +120,7 @@ pub fn run<P: Processor>(
     input: &Input<'_>,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal } = resources;
+    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal, heap_used } = resources;
     let plan = &input.plan;
     let extensions = Extensions::enable();
     let count = plan.vms.len() as u16;
@@ -144,6 +147,10 @@ pub fn run<P: Processor>(
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
     share_core(&mut system, &mut vcpus, &mut host);
+    let (frames, heap) = (frames.taken_bytes(), heap_used());
+    power::debug_line(&format!(
+        "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
+    ));
     Ok(finish(processor, input, system, host, begin))
 }
 
@@ -165,6 +172,9 @@ fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mu
                     loaded = Some(vcpu);
                 }
                 system.turn(vcpu, until, &mut vcpus[vcpu], host);
+                if system.vms[vcpu].ending.as_ref().is_some_and(Ending::deserves_dump) {
+                    host.say_of(vcpu, &vcpus[vcpu].dump());
+                }
             }
             Next::Idle { until } => host.idle(until),
             Next::Done => return,

@@ -12,6 +12,8 @@ use crate::hardware::{Event, General, Hardware, Inject, PortEvent, Register, Str
 use crate::mmio::{self, Access, Target};
 use crate::ram::GuestRam;
 use crate::state::SwitchedState;
+use alloc::format;
+use alloc::string::String;
 use devices::lapic::TscClock;
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
@@ -76,9 +78,17 @@ impl<H: Hardware> Vcpu<H> {
         self.hardware.unload();
     }
 
-    /// The vendor's part, for its dump.
-    pub fn hardware(&self) -> &H {
-        &self.hardware
+    /// What the registers do not tell about how it stopped: the instruction it was left at, and the
+    /// control block's fields.
+    pub fn dump(&self) -> String {
+        let mut bytes = [0; INSTRUCTION_BYTES];
+        let len = self.hardware.fetch(&self.ram, &mut bytes);
+        let rip = self.hardware.get(Register::Rip);
+        let code_bits = self.hardware.code_bits().into();
+        let instruction = mmio::disassembly(code_bits, rip, &bytes[..len]);
+        let mut dump = format!("instruction: {instruction}\n");
+        self.hardware.write_dump(&mut dump).expect("a string takes everything");
+        dump
     }
 
     /// How the guest's time-stamp counter follows the clock.
