@@ -131,12 +131,12 @@ pub fn run<P: Processor>(
         place(ram[vm], boot, kernel);
         let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16, count)?;
         let state = SwitchedState::new(extensions, &mut frames).map_err(|_| no_frames())?;
-        let vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
+        let mut vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
         let tsc = vcpu.guest_tsc();
         let has_local_apic = vm_plan.devices.has_local_apic;
         let features = CpuidFeatures { has_local_apic, tsc_hz: tsc.hz };
-        let table = cpuid::table(features, cpu::cpuid);
-        let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc, cpuid: table };
+        vcpu.set_cpuid(cpuid::table(features, cpu::cpuid));
+        let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
         machines.push(Machine::new(vm_plan, surroundings));
         vcpus.push(vcpu);
     }

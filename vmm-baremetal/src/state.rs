@@ -1,5 +1,5 @@
 //! The processor state of a guest that neither VMCS nor VMCB holds, switched when another VM gets the
-//! core: x87/SSE/AVX/AVX-512 contents and PKRU, XCR0, XSS, DR0 to DR3, DR6, TSC_AUX.
+//! core: x87/SSE/AVX/AVX-512 contents and PKRU, XCR0, DR0 to DR3, DR6, TSC_AUX.
 //!
 //! Between the exits of one turn it stays in the processor. The hypervisor uses no more of it than
 //! the low halves of the vector registers, which each entry loads and each exit saves.
@@ -9,12 +9,9 @@ use crate::cpu::cr4::OSXSAVE;
 use crate::cpu::register::DR6_RESET;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
+use vmm_common::cpuid;
 
-const IA32_XSS: u32 = 0xda0;
 const TSC_AUX: u32 = 0xc000_0103;
-/// x87, SSE, AVX, AVX-512 (three components), PKRU: what has no state outside XSAVE's area. Not
-/// MPX, which left the architecture, and not AMX, whose tiles would not fit a frame.
-const SWITCHED_COMPONENTS: u64 = 0b10_1110_0111;
 const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;
@@ -44,7 +41,6 @@ impl FxArea {
 pub struct Extensions {
     /// XCR0 bits that guests may set; 0 without XSAVE.
     pub components: u64,
-    has_xss: bool,
     has_tsc_aux: bool,
 }
 
@@ -54,7 +50,6 @@ pub struct SwitchedState {
     extensions: Extensions,
     area: Frame,
     xcr0: u64,
-    xss: u64,
     tsc_aux: u64,
     debug: [u64; 5],
 }
@@ -64,7 +59,6 @@ impl Extensions {
     #[must_use]
     pub fn enable() -> Self {
         const LEAF_1_ECX_XSAVE: u32 = 1 << 26;
-        const LEAF_D_1_EAX_XSS: u32 = 1 << 3;
         const RDTSCP: u32 = 1 << 27;
         let has_xsave = cpu::cpuid(1, 0).ecx & LEAF_1_ECX_XSAVE != 0;
         if has_xsave {
@@ -72,10 +66,9 @@ impl Extensions {
             unsafe { cpu::set_cr4(cpu::cr4() | OSXSAVE) };
         }
         let offered = cpu::cpuid(0xd, 0);
-        let components = u64::from(offered.eax) & SWITCHED_COMPONENTS;
+        let components = u64::from(offered.eax) & cpuid::XSAVE_COMPONENTS;
         Self {
             components: if has_xsave { components } else { 0 },
-            has_xss: has_xsave && cpu::cpuid(0xd, 1).eax & LEAF_D_1_EAX_XSS != 0,
             has_tsc_aux: cpu::cpuid(0x8000_0001, 0).edx & RDTSCP != 0,
         }
     }
@@ -101,7 +94,7 @@ impl SwitchedState {
         // The XSAVE header behind it is zero: all else is in its initial state.
         area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
         let debug = [0, 0, 0, 0, DR6_RESET];
-        Ok(Self { extensions, area, xcr0: X87, xss: 0, tsc_aux: 0, debug })
+        Ok(Self { extensions, area, xcr0: X87, tsc_aux: 0, debug })
     }
 
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
@@ -117,7 +110,7 @@ impl SwitchedState {
 
     /// The guest gets the processor.
     pub fn load(&mut self) {
-        let Self { extensions, area, xcr0, xss, tsc_aux, debug } = self;
+        let Self { extensions, area, xcr0, tsc_aux, debug } = self;
         let area = area.bytes_mut().as_ptr();
         if extensions.components == 0 {
             // SAFETY: the area is aligned and holds what `save` or `new` put there.
@@ -129,10 +122,6 @@ impl SwitchedState {
             unsafe { _xrstor64(area, u64::MAX) };
             // SAFETY: the value passed `allows_xcr0`.
             unsafe { _xsetbv(0, *xcr0) };
-        }
-        if extensions.has_xss {
-            // SAFETY: the guest could set it, so the processor allows it.
-            unsafe { cpu::write_msr(IA32_XSS, *xss) };
         }
         if extensions.has_tsc_aux {
             // SAFETY: a number that only RDTSCP and RDPID return.
@@ -154,11 +143,6 @@ impl SwitchedState {
             unsafe { _xsetbv(0, self.extensions.components) };
             // SAFETY: the frame holds the components in their standard format.
             unsafe { _xsave64(area, u64::MAX) };
-        }
-        if self.extensions.has_xss {
-            self.xss = cpu::read_msr(IA32_XSS);
-            // SAFETY: 0 is XSS's value after reset.
-            unsafe { cpu::write_msr(IA32_XSS, 0) };
         }
         if self.extensions.has_tsc_aux {
             self.tsc_aux = cpu::read_msr(TSC_AUX);
@@ -193,7 +177,7 @@ mod tests {
 
     #[test]
     fn xcr0_keeps_the_architectures_rules() {
-        let all = Extensions { components: 0xe7, has_xss: false, has_tsc_aux: false };
+        let all = Extensions { components: 0xe7, has_tsc_aux: false };
         for allowed in [1, 3, 7, 0xe7] {
             assert!(all.allows_xcr0(allowed), "{allowed:#x}");
         }

@@ -14,8 +14,9 @@ use crate::ram::GuestRam;
 use crate::state::SwitchedState;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use devices::lapic::TscClock;
-use vmm_common::cpuid::CpuidResult;
+use vmm_common::cpuid::{self, CpuidEntry};
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
 
@@ -37,6 +38,7 @@ pub struct Vcpu<H> {
     awaiting: Awaiting,
     /// Host's TSC plus this is the guest's.
     tsc_offset: u64,
+    cpuid: Vec<CpuidEntry>,
 }
 
 /// What the guest waits for.
@@ -46,7 +48,6 @@ enum Awaiting {
     In { size: u8 },
     InString { size: u8, operand: StringOperand },
     Load { size: u8, to: Target },
-    Cpuid { leaf: u32, subleaf: u32 },
     ReadMsr,
     WriteMsr,
 }
@@ -63,7 +64,12 @@ impl<H: Hardware> Vcpu<H> {
         let tsc_offset = cpu::tsc().wrapping_neg();
         hardware.set_tsc_offset(tsc_offset);
         let awaiting = Awaiting::Nothing;
-        Self { hardware, general, state, ram, clock, awaiting, tsc_offset }
+        Self { hardware, general, state, ram, clock, awaiting, tsc_offset, cpuid: Vec::new() }
+    }
+
+    /// What CPUID answers.
+    pub fn set_cpuid(&mut self, table: Vec<CpuidEntry>) {
+        self.cpuid = table;
     }
 
     /// This vCPU gets the processor.
@@ -103,10 +109,8 @@ impl<H: Hardware> Vcpu<H> {
         match event {
             Event::Port(port) => self.port(port),
             Event::Cpuid => {
-                let (leaf, subleaf) = (self.general[general::RAX] as u32, self.low(general::RCX));
-                self.awaiting = Awaiting::Cpuid { leaf, subleaf };
-                self.hardware.skip_instruction();
-                Some(ExitReason::Cpuid { leaf, subleaf })
+                self.cpuid();
+                None
             }
             Event::ReadMsr => {
                 self.awaiting = Awaiting::ReadMsr;
@@ -207,6 +211,25 @@ impl<H: Hardware> Vcpu<H> {
         }
     }
 
+    /// From the table, and the bits that follow the guest's registers (SDM vol. 2, CPUID).
+    fn cpuid(&mut self) {
+        const OSXSAVE: u32 = 1 << 27;
+        let (leaf, subleaf) = (self.low(general::RAX), self.low(general::RCX));
+        let mut result = cpuid::lookup(&self.cpuid, leaf, subleaf);
+        if leaf == 1 && self.hardware.get(Register::Cr4) & cr4::OSXSAVE != 0 {
+            result.ecx |= OSXSAVE;
+        }
+        if leaf == 0xd && subleaf < 2 && result.ebx != 0 {
+            // The processor's own answer, as XCR0 is the guest's.
+            result.ebx = cpu::cpuid(leaf, subleaf).ebx;
+        }
+        self.general[general::RAX] = result.eax.into();
+        self.general[general::RBX] = result.ebx.into();
+        self.general[general::RCX] = result.ecx.into();
+        self.general[general::RDX] = result.edx.into();
+        self.hardware.skip_instruction();
+    }
+
     fn write_msr(&mut self) -> Option<ExitReason> {
         let value = u64::from(self.low(general::RDX)) << 32 | u64::from(self.low(general::RAX));
         let index = self.low(general::RCX);
@@ -256,7 +279,7 @@ impl<H: Hardware> Vcpu<H> {
         let awaiting = core::mem::replace(&mut self.awaiting, Awaiting::Nothing);
         let value = match reply {
             Reply::Value(value) => value,
-            Reply::None | Reply::Cpuid(_) | Reply::GeneralProtection => 0,
+            Reply::None | Reply::GeneralProtection => 0,
         };
         match awaiting {
             Awaiting::Nothing => {}
@@ -279,31 +302,9 @@ impl<H: Hardware> Vcpu<H> {
                 let rsp = self.general[general::RSP];
                 self.hardware.set(Register::Rsp, rsp);
             }
-            Awaiting::Cpuid { leaf, subleaf } => {
-                if let Reply::Cpuid(result) = reply {
-                    self.answer_cpuid(leaf, subleaf, result);
-                }
-            }
             Awaiting::ReadMsr | Awaiting::WriteMsr => self.answer_msr(awaiting, reply, value),
         }
         Ok(())
-    }
-
-    /// The bits of CPUID that follow the guest's registers (SDM vol. 2, CPUID).
-    fn answer_cpuid(&mut self, leaf: u32, subleaf: u32, mut result: CpuidResult) {
-        const OSXSAVE: u32 = 1 << 27;
-        if leaf == 1 && self.hardware.get(Register::Cr4) & cr4::OSXSAVE != 0 {
-            result.ecx |= OSXSAVE;
-        }
-        if leaf == 0xd && subleaf < 2 && result.ebx != 0 {
-            // The processor's own answer, as XCR0 is the guest's.
-            result.ebx = cpu::cpuid(leaf, subleaf).ebx;
-        }
-        let CpuidResult { eax, ebx, ecx, edx } = result;
-        let registers = [general::RAX, general::RBX, general::RCX, general::RDX];
-        for (register, value) in registers.into_iter().zip([eax, ebx, ecx, edx]) {
-            self.general[register] = value.into();
-        }
     }
 
     fn answer_msr(&mut self, awaiting: Awaiting, reply: Reply, value: u64) {
@@ -330,7 +331,6 @@ impl<H: Hardware> Vcpu<H> {
         // An entry that delivers #GP, or goes on with a string, delivers nothing else.
         let is_open = match self.awaiting {
             Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load { .. } => true,
-            Awaiting::Cpuid { .. } => true,
             Awaiting::InString { .. } | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
         };
         Exit {

@@ -73,8 +73,10 @@ const EXTENDED_LEAF: u32 = 0x8000_0000;
 const MAX_BASIC_LEAF: u32 = 0x16;
 /// The highest extended leaf shown: address sizes.
 const MAX_EXTENDED_LEAF: u32 = 0x8000_0008;
-/// XSAVE components that are looked at.
-const XSAVE_COMPONENTS: u32 = 10;
+/// XSAVE components that guests may have: x87, SSE, AVX, AVX-512 (three), PKRU. Not MPX, which left the
+/// architecture, not AMX, whose tiles are larger than all else together, and nothing supervisory
+/// (IA32_XSS).
+pub const XSAVE_COMPONENTS: u64 = 0b10_1110_0111;
 
 const fn bits(positions: &[u32]) -> u32 {
     let mut mask = 0;
@@ -86,7 +88,7 @@ const fn bits(positions: &[u32]) -> u32 {
     mask
 }
 
-/// A guest's table, from what the host's processor (or its KVM) answers to `host(leaf, subleaf)`.
+/// A guest's table, its leaves in ascending order, from what the host's processor (or its KVM) answers to `host(leaf, subleaf)`.
 #[must_use]
 pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) -> Vec<CpuidEntry> {
     let mut table = Vec::new();
@@ -95,9 +97,12 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     row(0, None, CpuidResult { eax: MAX_BASIC_LEAF, ..vendor });
     row(1, None, leaf_1(features, host(1, 0)));
     row(7, Some(0), leaf_7(host(7, 0)));
-    for subleaf in 0..XSAVE_COMPONENTS {
+    let xsave = host(0xd, 0);
+    row(0xd, Some(0), CpuidResult { eax: xsave.eax & XSAVE_COMPONENTS as u32, edx: 0, ..xsave });
+    row(0xd, Some(1), CpuidResult { ecx: 0, edx: 0, ..host(0xd, 1) });
+    for subleaf in (2..64).filter(|component| XSAVE_COMPONENTS >> component & 1 != 0) {
         let result = host(0xd, subleaf);
-        if subleaf < 2 || result != CpuidResult::default() {
+        if result != CpuidResult::default() {
             row(0xd, Some(subleaf), result);
         }
     }
@@ -122,9 +127,10 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
 /// What a guest with `table` gets from CPUID; zeros where the table has nothing.
 #[must_use]
 pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
-    let is_row =
-        |row: &&CpuidEntry| row.leaf == leaf && row.subleaf.is_none_or(|of_row| of_row == subleaf);
-    table.iter().find(is_row).map(|row| row.result).unwrap_or_default()
+    let first = table.partition_point(|row| row.leaf < leaf);
+    let mut rows = table[first..].iter().take_while(|row| row.leaf == leaf);
+    let row = rows.find(|row| row.subleaf.is_none_or(|of_row| of_row == subleaf));
+    row.map(|row| row.result).unwrap_or_default()
 }
 
 fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
@@ -232,6 +238,23 @@ mod tests {
         let table = table(CpuidFeatures { tsc_hz: 0, ..FEATURES }, everything);
         assert_eq!(lookup(&table, 0x15, 0), CpuidResult::default());
         assert_eq!(lookup(&table, 0x16, 0).eax, 0);
+    }
+
+    #[test]
+    fn only_xsave_components_that_are_switched_are_shown() {
+        let table = table(FEATURES, everything);
+        let all = lookup(&table, 0xd, 0);
+        assert_eq!((all.eax, all.edx), (0x2e7, 0));
+        let supervisory = lookup(&table, 0xd, 1);
+        assert_eq!((supervisory.ecx, supervisory.edx), (0, 0));
+        let shown = (2..64).filter(|n| lookup(&table, 0xd, *n) != CpuidResult::default());
+        assert_eq!(shown.collect::<Vec<u32>>(), [2, 5, 6, 7, 9]);
+    }
+
+    #[test]
+    fn leaves_are_in_ascending_order() {
+        let table = table(FEATURES, everything);
+        assert!(table.is_sorted_by_key(|row| (row.leaf, row.subleaf)));
     }
 
     #[test]

@@ -5,9 +5,7 @@
 //! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
-use crate::cpuid::{CpuidEntry, CpuidResult};
 use crate::plan::{SERIAL_PORTS, SerialPlan, VmPlan};
-use alloc::vec::Vec;
 use devices::hpet::Hpet;
 use devices::i8042::Keyboard;
 use devices::ioapic::IoApic;
@@ -34,8 +32,6 @@ pub struct Surroundings {
     pub epoch_seconds: u64,
     /// How the guest's time-stamp counter follows from the time.
     pub tsc: TscClock,
-    /// What CPUID answers, where the backend does not answer it itself.
-    pub cpuid: Vec<CpuidEntry>,
 }
 
 /// A VM's hardware less its processor.
@@ -58,7 +54,6 @@ pub struct Machine {
     local_apic: Option<LocalApic>,
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
-    cpuid: Vec<CpuidEntry>,
     /// When a timer next does something, as of the last access.
     deadline: Instant,
 }
@@ -67,7 +62,7 @@ impl Machine {
     /// The machine that `plan` describes, switched on.
     #[must_use]
     pub fn new(plan: &VmPlan, surroundings: Surroundings) -> Self {
-        let Surroundings { now, epoch_seconds, tsc, cpuid } = surroundings;
+        let Surroundings { now, epoch_seconds, tsc } = surroundings;
         let mut machine = Self {
             pic: PicPair::new(),
             pit: Pit::new(now),
@@ -82,7 +77,6 @@ impl Machine {
             local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
             hpet_routes: [None; devices::hpet::TIMERS],
             idle_cr8: 0,
-            cpuid,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
@@ -140,12 +134,6 @@ impl Machine {
         };
         let bit = |(n, port)| u8::from(is_batchable(port)) << n;
         self.serial.iter().enumerate().map(bit).sum()
-    }
-
-    /// What CPUID answers.
-    #[must_use]
-    pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
-        crate::cpuid::lookup(&self.cpuid, leaf, subleaf)
     }
 
     fn find_deadline(&mut self) {

@@ -4,6 +4,8 @@
 //! deadline passes. [`Entry`] carries what the guest gets, [`Exit`] what it wants. The answer to an
 //! IN, a load from a device or an RDMSR travels in the *next* entry, so no callback crosses here.
 //!
+//! CPUID crosses here neither: a backend answers it from the guest's table ([`crate::cpuid`]).
+//!
 //! What one guest instruction asks for may be many accesses (`rep outsb`, or writes that the
 //! hardware batched). A backend hands them out one `enter` at a time without going back to the
 //! guest in between, and says so with [`Exit::left_guest`].
@@ -39,8 +41,6 @@ pub enum Reply {
     None,
     /// What an IN, a load or an RDMSR returns; truncated to the size of the access.
     Value(u64),
-    /// What CPUID returns.
-    Cpuid(crate::cpuid::CpuidResult),
     /// The RDMSR or WRMSR raises #GP(0).
     GeneralProtection,
 }
@@ -90,8 +90,6 @@ pub enum ExitReason {
     MsrRead { index: u32 },
     /// WRMSR to such a register.
     MsrWrite { index: u32, value: u64 },
-    /// CPUID, where the backend does not answer from the table itself.
-    Cpuid { leaf: u32, subleaf: u32 },
     /// HLT.
     Halt,
     /// Triple fault.
@@ -151,14 +149,13 @@ pub trait Host {
 
 impl ExitReason {
     /// The names of the kinds, in the order of [`ExitReason::kind`].
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 11] = [
         "port in",
         "port out",
         "mmio read",
         "mmio write",
         "msr read",
         "msr write",
-        "cpuid",
         "halt",
         "shutdown",
         "interrupt window",
@@ -176,12 +173,11 @@ impl ExitReason {
             Self::MmioWrite { .. } => 3,
             Self::MsrRead { .. } => 4,
             Self::MsrWrite { .. } => 5,
-            Self::Cpuid { .. } => 6,
-            Self::Halt => 7,
-            Self::Shutdown => 8,
-            Self::InterruptWindow => 9,
-            Self::Preempted => 10,
-            Self::Fault(_) => 11,
+            Self::Halt => 6,
+            Self::Shutdown => 7,
+            Self::InterruptWindow => 8,
+            Self::Preempted => 9,
+            Self::Fault(_) => 10,
         }
     }
 }

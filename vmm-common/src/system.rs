@@ -276,10 +276,6 @@ impl System {
                 vcpu.reply = done.map_or(Reply::GeneralProtection, |()| Reply::None);
                 return Step::Continue;
             }
-            ExitReason::Cpuid { leaf, subleaf } => {
-                vcpu.reply = Reply::Cpuid(machine.cpuid(leaf, subleaf));
-                return Step::Continue;
-            }
             ExitReason::Halt => return self.halt(vm, exit.is_interrupt_flag_set, now),
             ExitReason::InterruptWindow | ExitReason::Preempted => return Step::Continue,
             ExitReason::Shutdown => Ending::TripleFault,

@@ -142,7 +142,7 @@ fn make_vm(
     let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
     vcpu.set_cpuid(&table)?;
     let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc, cpuid: table };
+    let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
     Ok((vcpu, Machine::new(plan, surroundings)))
 }
 

@@ -179,7 +179,7 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
         reason::GETSEC | reason::RSM | reason::VMCALL..=reason::VMXON => Event::Undefined,
         reason::MWAIT | reason::MONITOR | reason::INVEPT => Event::Undefined,
         reason::INVVPID | reason::VMFUNC => Event::Undefined,
-        reason::IO => port(&field, has_string_information).map_or(unexpected, Event::Port),
+        reason::IO => port(&field, has_string_information),
         reason::RDMSR => Event::ReadMsr,
         reason::WRMSR => Event::WriteMsr,
         reason::XSETBV => Event::SetXcr,
@@ -193,14 +193,15 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
     Decision::Event(event)
 }
 
-/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information. None if where a string lies
-/// is not told.
-fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Option<PortEvent> {
+/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which nobody knows where a
+/// string lies.
+#[inline]
+fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     let qualification = field(Field::Qualification);
     let is_in = qualification & 1 << 3 != 0;
     let is_string = qualification & 1 << 4 != 0;
     if is_string && !has_string_information {
-        return None;
+        return Event::Fault(Fault::Unexpected { exit: reason::IO.into() });
     }
     let string = is_string.then(|| {
         let information = field(Field::InstructionInformation);
@@ -211,7 +212,7 @@ fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Option<P
         }
     });
     let size = (qualification & 7) as u8 + 1;
-    Some(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
+    Event::Port(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
 }
 
 /// SDM vol. 3, table 28-7.

@@ -47,8 +47,7 @@ impl VmxVcpu {
             return;
         }
         if vectoring & TYPE == TYPE_NMI {
-            let interruptibility = read(Field::GuestInterruptibility);
-            put(Field::GuestInterruptibility, interruptibility & !BLOCKED_BY_NMI);
+            self.unblock(BLOCKED_BY_NMI);
         }
         let error = read(Field::IdtVectoringErrorCode) as u32;
         self.pending = Some(Pending::new(vectoring, error));

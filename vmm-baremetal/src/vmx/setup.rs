@@ -7,7 +7,8 @@ use crate::cpu::efer;
 use crate::cpu::register::{DR7_RESET, PAT_RESET};
 use vmm_common::registers::CpuState;
 
-const RFLAGS_ALWAYS: u64 = 1 << 1;
+/// The bit of RFLAGS that is always set.
+pub const RFLAGS_ALWAYS: u64 = 1 << 1;
 const NO_LINK: u64 = u64::MAX;
 
 /// Physical addresses and numbers that the controls refer to.

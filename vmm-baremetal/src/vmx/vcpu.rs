@@ -46,6 +46,9 @@ pub struct VmxVcpu {
     pub(super) cr8: u8,
     is_launched: bool,
     pub(super) pending: Option<Pending>,
+    /// As the VMCS has them, which takes an instruction more to read.
+    rflags: u64,
+    pub(super) interruptibility: u64,
     has_nmi: bool,
     failure: u32,
     timer_shift: u32,
@@ -104,6 +107,8 @@ impl VmxVcpu {
             cr8: 0,
             is_launched: false,
             pending: None,
+            rflags: boot.rflags | setup::RFLAGS_ALWAYS,
+            interruptibility: 0,
             has_nmi: false,
             failure: 0,
             timer_shift: capabilities.timer_shift(),
@@ -115,8 +120,7 @@ impl VmxVcpu {
     /// Writes what the next entry alone needs.
     fn prepare(&mut self, timer: u32) {
         let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
-        let is_open = self.pending.is_none() && read(Field::GuestInterruptibility) & blocked == 0;
-        if self.has_nmi && is_open {
+        if self.has_nmi && self.pending.is_none() && self.interruptibility & blocked == 0 {
             self.has_nmi = false;
             self.pending = Some(Pending::new(VALID | TYPE_NMI | 2, 0));
         }
@@ -129,6 +133,14 @@ impl VmxVcpu {
         put(Field::TimerValue, timer.into());
         // SAFETY: the hypervisor takes no page faults that it goes on after.
         unsafe { cpu::set_cr2(self.cr2) };
+    }
+
+    /// Ends this blocking of events.
+    pub(super) fn unblock(&mut self, blocking: u64) {
+        if self.interruptibility & blocking != 0 {
+            self.interruptibility &= !blocking;
+            put(Field::GuestInterruptibility, self.interruptibility);
+        }
     }
 
     fn set_primary(&mut self, control: u32, is_on: bool) {
@@ -185,6 +197,8 @@ impl Hardware for VmxVcpu {
         let decision = exits::decode(read, self.has_string_information);
         if !matches!(decision, Decision::Event(Event::Fault(Fault::EntryFailed { .. }))) {
             self.is_launched = true;
+            self.rflags = read(Field::GuestRflags);
+            self.interruptibility = read(Field::GuestInterruptibility);
             self.keep_cut_event();
         }
         match decision {
@@ -206,7 +220,7 @@ impl Hardware for VmxVcpu {
         match register {
             Register::Rip => read(Field::GuestRip),
             Register::Rsp => read(Field::GuestRsp),
-            Register::Rflags => read(Field::GuestRflags),
+            Register::Rflags => self.rflags,
             Register::Cr0 => {
                 let (real, shadow) = (read(Field::GuestCr0), read(Field::Cr0Shadow));
                 control_registers::seen(real, shadow, self.split.cr0_mask)
@@ -221,7 +235,10 @@ impl Hardware for VmxVcpu {
         match register {
             Register::Rip => put(Field::GuestRip, value),
             Register::Rsp => put(Field::GuestRsp, value),
-            Register::Rflags => put(Field::GuestRflags, value),
+            Register::Rflags => {
+                self.rflags = value;
+                put(Field::GuestRflags, value);
+            }
             Register::Cr0 => {
                 put(Field::GuestCr0, self.split.real_cr0(value));
                 put(Field::Cr0Shadow, value);
@@ -278,8 +295,8 @@ impl Hardware for VmxVcpu {
 
     fn is_interruptible(&self) -> bool {
         self.pending.is_none()
-            && read(Field::GuestRflags) & RFLAGS_IF != 0
-            && read(Field::GuestInterruptibility) & BLOCKED_BY_STI_OR_MOV_SS == 0
+            && self.rflags & RFLAGS_IF != 0
+            && self.interruptibility & BLOCKED_BY_STI_OR_MOV_SS == 0
     }
 
     fn next_rip(&self) -> u64 {
@@ -293,9 +310,8 @@ impl Hardware for VmxVcpu {
     fn advance_to(&mut self, rip: u64) {
         let is_64 = self.code_access() & ACCESS_LONG != 0;
         put(Field::GuestRip, if is_64 { rip } else { rip & 0xffff_ffff });
-        let interruptibility = read(Field::GuestInterruptibility);
-        put(Field::GuestInterruptibility, interruptibility & !BLOCKED_BY_STI_OR_MOV_SS);
-        if read(Field::GuestRflags) & RFLAGS_TF != 0 {
+        self.unblock(BLOCKED_BY_STI_OR_MOV_SS);
+        if self.rflags & RFLAGS_TF != 0 {
             const SINGLE_STEP: u64 = 1 << 14;
             put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
         }

@@ -1,6 +1,6 @@
 //! The VMCS: its fields, and the instructions that reach it (SDM vol. 3, appendix B and ch. 31).
 
-use core::arch::asm;
+use core::arch::{asm, naked_asm};
 use core::fmt;
 
 /// A field by its encoding, in the manual's order.
@@ -167,22 +167,30 @@ pub fn read_nth(first: Field, index: usize) -> u64 {
     read_at(first as u32 + 2 * index as u32)
 }
 
+#[inline]
 fn read_at(encoding: u32) -> u64 {
-    let (value, is_failed): (u64, u8);
+    let value: u64;
     // SAFETY: reading a VMCS changes nothing but flags; outside VMX operation #UD ends the program
-    // with a report.
+    // with a report, and a failure ends it here.
     unsafe {
         asm!(
             "vmread {value}, {field}",
-            "setna {is_failed}",
+            "jbe {failed}",
             value = out(reg) value,
             field = in(reg) u64::from(encoding),
-            is_failed = out(reg_byte) is_failed,
-            options(nostack),
+            failed = sym access_failed,
         );
     }
-    assert!(is_failed == 0, "VMREAD of {encoding:#x}");
     value
+}
+
+/// Where a VMREAD or VMWRITE goes on that failed. Jumped to, so that the stack has to be aligned.
+#[unsafe(naked)]
+extern "sysv64" fn access_failed() -> ! {
+    extern "sysv64" fn report() -> ! {
+        panic!("VMREAD or VMWRITE: {}", error_name(read(Field::InstructionError) as u32));
+    }
+    naked_asm!("and rsp, -16", "call {report}", "ud2", report = sym report)
 }
 
 /// Writes a field of the current VMCS. Without one, that is our bug.
@@ -204,20 +212,18 @@ pub unsafe fn write_nth(first: Field, index: usize, value: u64) {
     unsafe { write_at(first as u32 + 2 * index as u32, value) }
 }
 
+#[inline]
 unsafe fn write_at(encoding: u32, value: u64) {
-    let is_failed: u8;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; a failure ends the program.
     unsafe {
         asm!(
             "vmwrite {field}, {value}",
-            "setna {is_failed}",
+            "jbe {failed}",
             value = in(reg) value,
             field = in(reg) u64::from(encoding),
-            is_failed = out(reg_byte) is_failed,
-            options(nostack),
+            failed = sym access_failed,
         );
     }
-    assert!(is_failed == 0, "VMWRITE of {value:#x} to {encoding:#x}");
 }
 
 /// The instructions that take an address in memory that holds a physical address.

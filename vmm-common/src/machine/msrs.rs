@@ -8,11 +8,10 @@ pub use devices::lapic::GeneralProtection;
 
 /// MSRs that are the guest's own processor state, which every backend switches with the guest: it may
 /// access them without leaving. Ranges, both ends included (SDM vol. 4, APM vol. 2 appendix A).
-pub const PASSED_MSRS: [(u32, u32); 7] = [
+pub const PASSED_MSRS: [(u32, u32); 6] = [
     (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
     (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
     (0x277, 0x277),             // IA32_PAT
-    (0xda0, 0xda0),             // IA32_XSS
     (0xc000_0080, 0xc000_0084), // IA32_EFER, _STAR, _LSTAR, _CSTAR, _FMASK
     (0xc000_0100, 0xc000_0102), // IA32_FS_BASE, _GS_BASE, _KERNEL_GS_BASE
     (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
@@ -20,6 +19,8 @@ pub const PASSED_MSRS: [(u32, u32); 7] = [
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
+/// Always 0: CPUID offers no supervisory XSAVE component.
+const IA32_XSS: u32 = 0xda0;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
 
@@ -47,6 +48,7 @@ impl Machine {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
+            (IA32_XSS, _) => 0,
             (_, _) => constant.map(|(_, value)| *value).ok_or(GeneralProtection)?,
         };
         self.after_access(now);
@@ -70,6 +72,7 @@ impl Machine {
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => {
                 local_apic.msr_write(index, value, now)?;
             }
+            (IA32_XSS, _) if value == 0 => {}
             (_, _) if is_constant => {}
             (_, _) => return Err(GeneralProtection),
         }

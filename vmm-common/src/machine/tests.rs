@@ -25,8 +25,7 @@ fn plan(devices: DeviceSet) -> VmPlan {
 }
 
 fn machine_with(devices: DeviceSet) -> Machine {
-    let surroundings =
-        Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC, cpuid: Vec::new() };
+    let surroundings = Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC };
     Machine::new(&plan(devices), surroundings)
 }
 

@@ -111,14 +111,13 @@ fn any_access(random: &Random) -> ExitReason {
     let size = random.pick(&[1, 1, 1, 2, 4]);
     let wide = random.pick(&[1, 2, 4, 4, 4, 8]);
     let index = if random.once_in(8) { random.any() as u32 } else { random.pick(&MSRS) };
-    match random.below(9) {
+    match random.below(8) {
         0..=1 => ExitReason::PortIn { port, size },
         2..=3 => ExitReason::PortOut { port, size, value: value as u32 },
         4 => ExitReason::MmioRead { address: any_address(random), size: wide },
         5..=6 => ExitReason::MmioWrite { address: any_address(random), size: wide, value },
         7 if random.flip() => ExitReason::MsrRead { index },
-        7 => ExitReason::MsrWrite { index, value },
-        _ => ExitReason::Cpuid { leaf: value as u32, subleaf: random.next() as u32 },
+        _ => ExitReason::MsrWrite { index, value },
     }
 }
 

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use vmm_common::Instant;
-use vmm_common::cpuid::CpuidResult;
 use vmm_common::seam::{ExitReason, Fault};
 
 /// A running program, or interrupt handler.
@@ -40,7 +39,6 @@ pub enum Instruction {
 pub enum Outcome {
     Done,
     Value(u64),
-    Cpuid(CpuidResult),
     Bytes(Vec<u8>),
     GeneralProtection,
 }

@@ -209,7 +209,7 @@ impl KvmVcpu {
             Reply::GeneralProtection => run_page::set_msr_answer(run, None),
             Reply::None if is_msr => run_page::set_msr_answer(run, Some(0)),
             // KVM answers CPUID from the table it was given.
-            Reply::None | Reply::Cpuid(_) => {}
+            Reply::None => {}
         }
     }
 

@@ -25,7 +25,6 @@ pub(super) enum Awaits {
     Value,
     MsrValue,
     MsrDone,
-    Cpuid,
 }
 
 /// How long a guest that could run has waited for an entry, ns.
@@ -117,7 +116,6 @@ impl Guest {
                 Outcome::GeneralProtection
             }
             (Awaits::MsrDone, Reply::None) => Outcome::Done,
-            (Awaits::Cpuid, Reply::Cpuid(result)) => Outcome::Cpuid(result),
             (awaits, reply) => panic!("VM {} waits for {awaits:?} and gets {reply:?}", self.vm),
         };
         match (&mut self.parts, outcome) {
@@ -141,7 +139,6 @@ pub(super) fn awaited(reason: &ExitReason) -> Awaits {
         ExitReason::PortIn { .. } | ExitReason::MmioRead { .. } => Awaits::Value,
         ExitReason::MsrRead { .. } => Awaits::MsrValue,
         ExitReason::MsrWrite { .. } => Awaits::MsrDone,
-        ExitReason::Cpuid { .. } => Awaits::Cpuid,
         ExitReason::PortOut { .. } | ExitReason::MmioWrite { .. } => Awaits::Nothing,
         ExitReason::Halt | ExitReason::Shutdown | ExitReason::Fault(_) => Awaits::Nothing,
         ExitReason::InterruptWindow | ExitReason::Preempted => Awaits::Nothing,
