@@ -27,7 +27,8 @@ pub struct Entry {
     /// Task priority, CR8\[3:0\], as the local APIC has it.
     pub cr8: u8,
     /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
-    /// batches, as nothing the guest can see depends on the moment.
+    /// batches, as nothing the guest can see depends on the moment. 0 unless
+    /// [`VcpuBackend::CAN_BATCH`].
     pub batchable_ports: u8,
     /// `enter` returns by this moment, whatever the guest does.
     pub deadline: Instant,
@@ -119,6 +120,9 @@ pub enum Fault {
 
 /// One virtual CPU as a target runs it.
 pub trait VcpuBackend {
+    /// It can batch port writes: [`Entry::batchable_ports`] is worth finding out.
+    const CAN_BATCH: bool = false;
+
     /// Runs the guest until it needs somebody or the entry's deadline passes.
     fn enter(&mut self, entry: &Entry) -> Exit;
 

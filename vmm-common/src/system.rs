@@ -41,6 +41,8 @@ pub struct System {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
+    /// When [`System::next`] chose who has the core.
+    chosen_at: Instant,
     exit_cost: ExitCost,
 }
 
@@ -81,6 +83,7 @@ impl System {
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
+            chosen_at: now,
             exit_cost: ExitCost::new(),
         }
     }
@@ -100,6 +103,7 @@ impl System {
                 self.ledger.vm_turns_to(vm, Standing::Waiting, due);
             }
         }
+        self.chosen_at = now;
         let next = self.scheduler.next(now);
         if let Next::Idle { .. } = next {
             self.record(now, 0, What::IdleBegins);
@@ -119,6 +123,8 @@ impl System {
         // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
         let vm = vcpu;
         let begin = host.now();
+        // What the switch took is nobody's: without it, a bit of the slice would be left for a turn more.
+        let until = until.after_ns(begin.ns_since(self.chosen_at));
         self.record(begin, vm, What::TurnBegins);
         self.ledger.vm_turns_to(vm, Standing::Running, begin);
         self.ledger.core_turns_to(Activity::Vmm(vm), begin);
@@ -209,6 +215,7 @@ impl System {
             return Step::Halt(machine.deadline());
         }
         let mut entry = vcpu.next_entry(machine);
+        entry.batchable_ports = if B::CAN_BATCH { machine.batchable_ports() } else { 0 };
         let entered = host.now();
         // A timer faster than an entry must not keep the guest from ever getting on.
         let soonest = entered.after_ns(if vcpu.was_preempted { MIN_PROGRESS_NS } else { 0 });

@@ -142,7 +142,7 @@ impl Vcpu {
         self.is_halted && !self.has_nmi && !machine.has_interrupt()
     }
 
-    /// The next entry, less its deadline: the pending reply, and the most urgent event the guest can
+    /// The next entry, less its deadline and batchable ports: the pending reply, and the most urgent event the guest can
     /// take now.
     pub fn next_entry(&mut self, machine: &mut Machine) -> Entry {
         use crate::seam::Injection;
@@ -167,7 +167,7 @@ impl Vcpu {
             inject,
             wants_window,
             cr8: machine.cr8(),
-            batchable_ports: machine.batchable_ports(),
+            batchable_ports: 0,
             deadline: Instant::FAR_FUTURE,
         }
     }

@@ -232,6 +232,8 @@ impl Guest {
 }
 
 impl VcpuBackend for Guest {
+    const CAN_BATCH: bool = true;
+
     fn enter(&mut self, entry: &Entry) -> Exit {
         let entered = self.clock.now();
         self.check_entry(entry, entered);

@@ -241,6 +241,8 @@ impl KvmVcpu {
 }
 
 impl VcpuBackend for KvmVcpu {
+    const CAN_BATCH: bool = true;
+
     fn enter(&mut self, entry: &Entry) -> Exit {
         self.answer(entry.reply);
         if let Some(part) = self.next_part() {
