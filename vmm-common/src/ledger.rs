@@ -35,6 +35,12 @@ pub enum Standing {
     Ended,
 }
 
+impl Standing {
+    const fn has_work(self) -> bool {
+        matches!(self, Self::Running | Self::Waiting)
+    }
+}
+
 /// One VM's accounts.
 #[derive(Clone, Debug)]
 pub struct VmAccount {
@@ -81,6 +87,8 @@ pub struct Ledger {
     pub contended_ns: u64,
     /// The turns of the stretch that is not over yet.
     stretch_turns: u64,
+    /// VMs that run or wait.
+    with_work: usize,
     /// A stretch of fewer turns says nothing about shares.
     min_stretch_turns: u64,
     activity: Activity,
@@ -111,6 +119,7 @@ impl Ledger {
         };
         Self {
             vms: alloc::vec![account; vms],
+            with_work: vms,
             switching_ns: 0,
             idle_ns: 0,
             switches: 0,
@@ -151,6 +160,8 @@ impl Ledger {
         let now = now.max(account.since);
         let spent_ns = now.ns_since(account.since);
         account.since = now;
+        self.with_work += usize::from(standing.has_work());
+        self.with_work -= usize::from(account.standing.has_work());
         match core::mem::replace(&mut account.standing, standing) {
             Standing::Running | Standing::Ended => {}
             Standing::Waiting => {
@@ -183,7 +194,7 @@ impl Ledger {
     /// Whether every VM has something to run.
     #[must_use]
     pub fn is_contended(&self) -> bool {
-        self.vms.iter().all(|vm| matches!(vm.standing, Standing::Running | Standing::Waiting))
+        self.with_work == self.vms.len()
     }
 
     /// Closes all accounts at `now`.

@@ -74,6 +74,11 @@ pub struct Scheduler {
     turn: usize,
     /// The entity at `turn` still has this turn's grant.
     is_turn_open: bool,
+    /// How many have halted, and how many a budget: what nobody has, nobody looks for at a switch.
+    halted: usize,
+    budgeted: usize,
+    /// Somebody has yielded.
+    has_yields: bool,
 }
 
 impl Scheduler {
@@ -106,17 +111,24 @@ impl Scheduler {
         let entity =
             |share| Entity { state: State::Runnable, account: account(share), has_yielded: false };
         let entities: Vec<Entity> = shares.iter().map(entity).collect();
-        Self { turn: entities.len().saturating_sub(1), entities, is_turn_open: false }
+        Self {
+            turn: entities.len().saturating_sub(1),
+            budgeted: entities.len() - weighted as usize,
+            entities,
+            is_turn_open: false,
+            halted: 0,
+            has_yields: false,
+        }
     }
 
     /// Who runs now, and until when.
     pub fn next(&mut self, now: Instant) -> Next {
         self.wake_due(now);
-        if self.entities.iter().all(|e| e.state == State::Finished) {
-            return Next::Done;
-        }
         if let Some(next) = self.pick(now) {
             return next;
+        }
+        if self.entities.iter().all(|e| e.state == State::Finished) {
+            return Next::Done;
         }
         // Only those who yielded are left: they may poll again.
         if self.entities.iter().any(|e| e.state == State::Runnable && e.has_yielded) {
@@ -136,35 +148,38 @@ impl Scheduler {
             Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran),
         }
         // Somebody ran: those who stood back have waited for him.
-        for (index, entity) in self.entities.iter_mut().enumerate() {
-            entity.has_yielded &= index == vcpu;
+        if core::mem::take(&mut self.has_yields) {
+            for (index, entity) in self.entities.iter_mut().enumerate() {
+                entity.has_yielded &= index == vcpu;
+                self.has_yields |= entity.has_yielded;
+            }
         }
     }
 
     /// `vcpu` has nothing to do until `until` or until it is woken. It gives up its turn.
     pub fn halted(&mut self, vcpu: usize, until: Instant) {
-        self.entities[vcpu].state = State::Halted(until);
+        self.enter(vcpu, State::Halted(until));
         self.close_turn(vcpu);
     }
 
     /// `vcpu` polls for something another vCPU must bring; everybody else goes first.
     pub fn yielded(&mut self, vcpu: usize) {
         self.entities[vcpu].has_yielded = true;
+        self.has_yields = true;
         self.close_turn(vcpu);
     }
 
     /// `vcpu` has something to do. Does nothing to one that is runnable or finished.
     pub fn woken(&mut self, vcpu: usize) {
-        let entity = &mut self.entities[vcpu];
-        entity.has_yielded = false;
-        if let State::Halted(_) = entity.state {
-            entity.state = State::Runnable;
+        self.entities[vcpu].has_yielded = false;
+        if let State::Halted(_) = self.entities[vcpu].state {
+            self.enter(vcpu, State::Runnable);
         }
     }
 
     /// `vcpu` will never run again.
     pub fn finished(&mut self, vcpu: usize) {
-        self.entities[vcpu].state = State::Finished;
+        self.enter(vcpu, State::Finished);
         self.close_turn(vcpu);
     }
 
@@ -181,6 +196,19 @@ impl Scheduler {
             State::Halted(until) => Some(until),
             State::Runnable | State::Finished => None,
         }
+    }
+
+    /// Whether somebody has halted.
+    #[must_use]
+    pub fn has_halted(&self) -> bool {
+        self.halted > 0
+    }
+
+    fn enter(&mut self, vcpu: usize, state: State) {
+        let is_halted = |state| matches!(state, State::Halted(_));
+        self.halted += usize::from(is_halted(state));
+        self.halted -= usize::from(is_halted(self.entities[vcpu].state));
+        self.entities[vcpu].state = state;
     }
 
     /// Whether somebody other than `vcpu` could use the core at `now`.
@@ -206,10 +234,14 @@ impl Scheduler {
     }
 
     fn wake_due(&mut self, now: Instant) {
+        if self.halted == 0 && self.budgeted == 0 {
+            return;
+        }
         for entity in &mut self.entities {
             if matches!(entity.state, State::Halted(until) if until <= now) {
                 entity.state = State::Runnable;
                 entity.has_yielded = false;
+                self.halted -= 1;
             }
             entity.replenish(now);
         }
@@ -227,6 +259,9 @@ impl Scheduler {
 
     /// Earliest deadline first among those with budget left.
     fn pick_budgeted(&self, now: Instant) -> Option<Next> {
+        if self.budgeted == 0 {
+            return None;
+        }
         let candidates = self.entities.iter().enumerate().filter_map(|(vcpu, entity)| {
             let Account::Budget { left_ns, period_end, .. } = entity.account else { return None };
             let left_ns = u64::try_from(left_ns).unwrap_or(0);
@@ -289,6 +324,9 @@ impl Scheduler {
 
     /// When somebody with a budget has work, and budget for it, again: he may preempt.
     fn next_replenishment(&self) -> Instant {
+        if self.budgeted == 0 {
+            return Instant::FAR_FUTURE;
+        }
         let ends = self.entities.iter().filter_map(|entity| {
             let Account::Budget { period_end, left_ns, .. } = entity.account else { return None };
             match entity.state {

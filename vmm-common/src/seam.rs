@@ -144,6 +144,11 @@ pub trait Host {
     /// Takes console output of a VM (an index into the system's VMs). Never waits.
     fn console_output(&mut self, vm: usize, bytes: &[u8]);
 
+    /// Whether keys wait for some VM: only then is each one's [`Host::console_input`] asked for.
+    fn has_console_input(&mut self) -> bool {
+        true
+    }
+
     /// The next key typed for a VM, if there is one.
     fn console_input(&mut self, vm: usize) -> Option<u8>;
 

@@ -96,7 +96,8 @@ impl System {
         }
         self.ledger.core_turns_to(Activity::Switching, now);
         self.feed_consoles(now, host);
-        for vm in 0..self.vms.len() {
+        let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
+        for vm in 0..halted {
             if let Some(due) = self.scheduler.halted_until(vm)
                 && due <= now
             {

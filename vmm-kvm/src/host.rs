@@ -151,6 +151,10 @@ impl Host for LinuxHost {
         }
     }
 
+    fn has_console_input(&mut self) -> bool {
+        self.keyboard.has_keys()
+    }
+
     fn console_input(&mut self, vm: usize) -> Option<u8> {
         self.keyboard.take(vm)
     }

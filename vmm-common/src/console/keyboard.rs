@@ -21,6 +21,8 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
 #[derive(Debug)]
 pub struct Keyboard {
     typed: Vec<VecDeque<u8>>,
+    /// Bytes in all of them.
+    waiting: usize,
     has_ended: Vec<bool>,
     focus: usize,
     /// Our keys are looked for: on a terminal, not in a pipe.
@@ -44,7 +46,7 @@ impl Keyboard {
     pub fn new(vms: usize, focus: usize, has_escape: bool) -> Self {
         let typed = (0..vms).map(|_| VecDeque::new()).collect();
         let has_ended = vec![false; vms];
-        Self { typed, has_ended, focus, has_escape, is_escaped: false }
+        Self { typed, waiting: 0, has_ended, focus, has_escape, is_escaped: false }
     }
 
     /// The VM that has the keyboard.
@@ -54,7 +56,7 @@ impl Keyboard {
 
     /// How many bytes may be typed now.
     pub fn space(&self) -> usize {
-        TYPED_AHEAD_BYTES.saturating_sub(self.typed.iter().map(VecDeque::len).sum())
+        TYPED_AHEAD_BYTES.saturating_sub(self.waiting)
     }
 
     /// Takes what was typed; returns what our keys ask for.
@@ -66,6 +68,8 @@ impl Keyboard {
     /// if it moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
+        self.waiting -= self.typed[vm].len();
+        self.typed[vm].clear();
         let vms = self.has_ended.len();
         let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next])?;
         if vm != self.focus || !self.has_escape {
@@ -77,24 +81,37 @@ impl Keyboard {
 
     /// The next key for VM `vm`.
     pub fn take(&mut self, vm: usize) -> Option<u8> {
-        self.typed[vm].pop_front()
+        let key = self.typed[vm].pop_front();
+        self.waiting -= usize::from(key.is_some());
+        key
+    }
+
+    /// Whether keys wait for some VM.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.waiting > 0
+    }
+
+    fn press(&mut self, key: u8) {
+        self.typed[self.focus].push_back(key);
+        self.waiting += 1;
     }
 
     fn key(&mut self, key: u8) -> Option<Command> {
         if !self.has_escape {
-            self.typed[self.focus].push_back(key);
+            self.press(key);
             return None;
         }
         if !core::mem::take(&mut self.is_escaped) {
             match key {
                 ESCAPE => self.is_escaped = true,
-                key => self.typed[self.focus].push_back(key),
+                key => self.press(key),
             }
             return None;
         }
         match key {
             ESCAPE => {
-                self.typed[self.focus].push_back(ESCAPE);
+                self.press(ESCAPE);
                 None
             }
             b'0'..=b'9' => self.focus_on(usize::from(key - b'0')),
