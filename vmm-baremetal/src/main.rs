@@ -120,7 +120,9 @@ extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
     let epoch_seconds = wall_clock::unix_seconds();
     let is_terminal = information.has_word("terminal", word);
     let heap_used = || HEAP.lock().used();
-    let resources = Resources { frames, ram, clock, epoch_seconds, is_terminal, heap_used };
+    let is_untagged = information.has_word("untagged", word);
+    let resources =
+        Resources { frames, ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used };
     start(&input, resources)
 }
 

@@ -47,6 +47,9 @@ pub trait Processor {
         count: u16,
     ) -> Result<Self::Vcpu, String>;
 
+    /// Makes vCPUs without a VPID or ASID of their own from now on.
+    fn untag(&mut self);
+
     /// Leaves VMX operation, or disables SVM.
     fn off(self);
 }
@@ -66,6 +69,10 @@ impl Processor for Vmx {
         VmxVcpu::new(self, frames, ram, boot, number + 1).map_err(|error| format!("{error}"))
     }
 
+    fn untag(&mut self) {
+        self.untag();
+    }
+
     fn off(self) {
         self.disable();
     }
@@ -83,6 +90,10 @@ impl Processor for Svm {
         count: u16,
     ) -> Result<SvmVcpu, String> {
         SvmVcpu::new(self, frames, ram, boot, number.into(), count.into()).map_err(|_| no_frames())
+    }
+
+    fn untag(&mut self) {
+        self.untag();
     }
 
     fn off(mut self) {
@@ -107,6 +118,8 @@ pub struct Resources {
     pub epoch_seconds: u64,
     /// The console is a terminal.
     pub is_terminal: bool,
+    /// Guests' translations are not to be told apart by VPID or ASID.
+    pub is_untagged: bool,
     /// Bytes of the heap in use.
     pub heap_used: fn() -> usize,
 }
@@ -120,7 +133,11 @@ pub fn run<P: Processor>(
     input: &Input<'_>,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal, heap_used } = resources;
+    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used } =
+        resources;
+    if is_untagged {
+        processor.untag();
+    }
     let plan = &input.plan;
     let extensions = Extensions::enable();
     let count = plan.vms.len() as u16;

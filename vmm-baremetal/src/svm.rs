@@ -76,6 +76,11 @@ impl Svm {
         Ok(Self { capabilities, arm_timer, _save_area: save_area, host_vmcb, port_map, msr_map })
     }
 
+    /// vCPUs made from now on share one ASID, so that every switch drops the translations.
+    pub const fn untag(&mut self) {
+        self.capabilities.asids = 2;
+    }
+
     /// Disables SVM: whoever runs a vCPU after that gets #UD.
     pub fn disable(&mut self) {
         // SAFETY: no guest runs, so the processor has nothing of the host there.

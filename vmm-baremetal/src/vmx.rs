@@ -77,6 +77,11 @@ impl Vmx {
         Ok(Self { capabilities, handle_interrupt, _region: region })
     }
 
+    /// vCPUs made from now on have no VPID.
+    pub const fn untag(&mut self) {
+        self.capabilities.secondary &= !((controls::VPID as u64) << 32);
+    }
+
     /// Leaves VMX operation; no vCPU can run after that.
     pub fn disable(self) {
         // SAFETY: `self` proves that the processor is in VMX operation, and ends with it.

@@ -1,6 +1,6 @@
 //! What the processor's VMX can do, from its capability MSRs (SDM vol. 3, appendix A).
 
-use super::controls::Controls;
+use super::controls::{self, Controls};
 use core::fmt;
 
 /// IA32_FEATURE_CONTROL, by which firmware allows VMX.
@@ -130,12 +130,14 @@ impl Capabilities {
     /// The first thing that is not.
     pub fn check(&self) -> Result<(), Missing> {
         Controls::new(self)?;
+        let has_vpid = self.secondary >> 32 & u64::from(controls::VPID) != 0;
+        let invvpid = if has_vpid { INVVPID_SINGLE } else { 0 };
         let all = |bits| self.ept_vpid & bits == bits;
         for (bits, missing) in [
             (EPT_4_LEVELS, Missing::EptFourLevels),
             (EPT_WRITE_BACK, Missing::EptWriteBack),
             (INVEPT_SINGLE, Missing::Invept),
-            (INVVPID_SINGLE, Missing::Invvpid),
+            (invvpid, Missing::Invvpid),
         ] {
             if !all(bits) {
                 return Err(missing);

@@ -11,6 +11,9 @@ pub const INTERRUPT_WINDOW: u32 = 1 << 2;
 pub const NMI_WINDOW: u32 = 1 << 22;
 /// Entry control: the guest is in IA-32e mode.
 pub const IA32E_GUEST: u32 = 1 << 9;
+/// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each exit
+/// drops them.
+pub const VPID: u32 = 1 << 5;
 /// Secondary control: XSAVES does not raise #UD, and the XSS-exiting bitmap exists.
 pub const XSAVES: u32 = 1 << 20;
 
@@ -40,14 +43,10 @@ const PRIMARY: [Control; 10] = [
 const WINDOWS: [Control; 2] =
     [(INTERRUPT_WINDOW, "interrupt-window exiting"), (NMI_WINDOW, "NMI-window exiting")];
 
-const SECONDARY: [Control; 4] = [
-    (1 << 1, "enable EPT"),
-    (1 << 5, "enable VPID"),
-    (1 << 6, "WBINVD exiting"),
-    (1 << 7, "unrestricted guest"),
-];
-/// RDTSCP, INVPCID and XSAVES: without these controls, the instructions raise #UD.
-const SECONDARY_OPTIONAL: u32 = 1 << 3 | 1 << 12 | XSAVES;
+const SECONDARY: [Control; 3] =
+    [(1 << 1, "enable EPT"), (1 << 6, "WBINVD exiting"), (1 << 7, "unrestricted guest")];
+/// VPID; RDTSCP, INVPCID and XSAVES, instructions that raise #UD without their controls.
+const SECONDARY_OPTIONAL: u32 = VPID | 1 << 3 | 1 << 12 | XSAVES;
 
 const EXIT: [Control; 8] = [
     (1 << 2, "save debug controls"),

@@ -1,6 +1,7 @@
 //! The exits that are VMX's own business: control registers, exceptions, and events whose delivery an
 //! exit cut short.
 
+use super::controls::VPID;
 use super::exits::{self, ControlAccess};
 use super::vcpu::{ACCESS_LONG, BLOCKED_BY_NMI, VmxVcpu, put};
 use super::vmcs::{self, Field, read};
@@ -142,7 +143,9 @@ impl VmxVcpu {
         self.set(Register::Cr0, loaded.cr0);
         self.set(Register::Efer, loaded.efer);
         // The change of paging drops translations, which the processor would have done itself.
-        vmcs::invvpid(read(Field::Vpid)).expect("it was possible when the vCPU was made");
+        if self.controls.secondary & VPID != 0 {
+            vmcs::invvpid(read(Field::Vpid)).expect("it was possible when the vCPU was made");
+        }
         self.skip_instruction();
         Event::Handled
     }

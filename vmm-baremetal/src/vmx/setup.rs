@@ -1,7 +1,7 @@
 //! A new VMCS: controls, and the guest's registers at boot (SDM vol. 3, 25.4 to 25.8).
 
 use super::control_registers::Split;
-use super::controls::{Controls, IA32E_GUEST, XSAVES};
+use super::controls::{Controls, IA32E_GUEST, VPID, XSAVES};
 use super::vmcs::{Field, write, write_nth};
 use crate::cpu::efer;
 use crate::cpu::register::{DR7_RESET, PAT_RESET};
@@ -40,7 +40,6 @@ pub fn write_controls(controls: &Controls, split: &Split, places: &Places) {
         (Field::IoBitmapB, places.bitmaps + 0x1000),
         (Field::MsrBitmap, places.bitmaps + 0x2000),
         (Field::EptPointer, places.ept_pointer),
-        (Field::Vpid, places.vpid.into()),
         (Field::TscOffset, 0),
         (Field::Cr0Mask, split.cr0_mask),
         (Field::Cr4Mask, split.cr4_mask),
@@ -48,6 +47,10 @@ pub fn write_controls(controls: &Controls, split: &Split, places: &Places) {
     for (field, value) in fields {
         // SAFETY: the controls deny everything but the guest's own RAM and registers.
         unsafe { write(field, value) };
+    }
+    if controls.secondary & VPID != 0 {
+        // SAFETY: no other vCPU has this one.
+        unsafe { write(Field::Vpid, places.vpid.into()) };
     }
     if controls.secondary & XSAVES != 0 {
         // SAFETY: XSAVES and XRSTORS move the guest's own state only.

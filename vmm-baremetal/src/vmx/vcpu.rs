@@ -3,7 +3,7 @@
 //! All registers are in the VMCS, which must be the current one for everything but `load`.
 
 use super::control_registers::{self, Split};
-use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW};
+use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
 use super::entry::vmx_enter;
 use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
@@ -92,7 +92,9 @@ impl VmxVcpu {
         setup::write_guest(boot, &split, &controls);
         host::write_host_state();
         vmcs::invept(ept_pointer)?;
-        vmcs::invvpid(vpid.into())?;
+        if controls.secondary & VPID != 0 {
+            vmcs::invvpid(vpid.into())?;
+        }
         Ok(Self {
             vmcs,
             _tables: tables,
