@@ -42,8 +42,14 @@ fn vm<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
     vms.iter().find(|vm| vm["name"] == name).expect("it ran")
 }
 
-/// The healthy VM's lines, its end, its share of the core.
-fn check_healthy(outcome: &Outcome, target: Target, lines: &[String], what: &str) {
+/// The healthy VM's lines, its end, its share of the core: measured, if the bad one is endless.
+fn check_healthy(
+    outcome: &Outcome,
+    target: Target,
+    lines: &[String],
+    is_endless: bool,
+    what: &str,
+) {
     let shown = &outcome.console;
     assert_eq!(transcript::of(shown, "healthy"), lines, "{what}:\n{shown}");
     assert!(!lines.is_empty(), "{what}:\n{shown}");
@@ -56,7 +62,9 @@ fn check_healthy(outcome: &Outcome, target: Target, lines: &[String], what: &str
     // While both wanted the core, each had half of it: within 1 %, or the one slice by which whoever
     // came first is ahead, where that is more. No received share: the bad one was over too soon.
     let contended_ns = outcome.receipt["contended_ns"].as_u64().expect("nanoseconds");
-    if let Some(received_ppm) = healthy["received_ppm"].as_u64() {
+    let received_ppm = healthy["received_ppm"].as_u64();
+    assert!(received_ppm.is_some() || !is_endless, "{what}: no share was measured:\n{shown}");
+    if let Some(received_ppm) = received_ppm {
         let entitled_ppm = healthy["entitled_ppm"].as_u64().expect("parts of a million");
         let error_ppm = u128::from(received_ppm.abs_diff(entitled_ppm));
         let error_ns = error_ppm * u128::from(contended_ns) / 1_000_000;
@@ -86,7 +94,7 @@ fn check_on(
         let is_endless = ending == INTERRUPTED;
         let lines = transcript::of(&beside(HARMLESS, target, false).console, "healthy");
         let outcome = beside(guest, target, is_endless);
-        check_healthy(&outcome, target, &lines, &what);
+        check_healthy(&outcome, target, &lines, is_endless, &what);
         let shown = &outcome.console;
         let bad = vm(&outcome, "bad")["ending"].as_str().expect("text");
         let blackout_ns = vm(&outcome, "healthy")["longest_blackout_ns"].as_u64();
