@@ -1,11 +1,12 @@
 //! Guests that go wrong, each beside a healthy one with nothing beneath: only their own VM ends, and
-//! the other prints exactly what it prints beside a harmless one. (The same over KVM is a test of
-//! vmm-kvm's, which is quick.)
+//! the other prints exactly what it prints beside a harmless one. (Over KVM, vmm-kvm's tests run the
+//! same guests.)
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;
 use serde_json::Value;
 use std::fs;
+use std::sync::OnceLock;
 use xtask::emulate::Typed;
 
 /// Spins in ring 3, so that it always wants the core.
@@ -37,22 +38,28 @@ fn beside(guest: &str, target: Target, is_endless: bool) -> Outcome {
     outcome
 }
 
+/// What the healthy VM prints beside the harmless one; a run for each target, when first asked.
+fn healthy_lines(target: Target) -> &'static [String] {
+    static LINES: [OnceLock<Vec<String>>; Target::COUNT] = [const { OnceLock::new() }; _];
+    LINES[target as usize].get_or_init(|| {
+        let outcome = beside(HARMLESS, target, false);
+        let shown = &outcome.console;
+        assert_eq!(outcome.exit, EXIT_ALL_WELL, "{HARMLESS} on {}:\n{shown}", target.name());
+        let lines = transcript::of(shown, "healthy");
+        assert!(!lines.is_empty(), "{HARMLESS} on {}:\n{shown}", target.name());
+        lines
+    })
+}
+
 fn vm<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
     let vms = outcome.receipt["vms"].as_array().expect("a receipt has VMs");
     vms.iter().find(|vm| vm["name"] == name).expect("it ran")
 }
 
 /// The healthy VM's lines, its end, its share of the core: measured, if the bad one is endless.
-fn check_healthy(
-    outcome: &Outcome,
-    target: Target,
-    lines: &[String],
-    is_endless: bool,
-    what: &str,
-) {
+fn check_healthy(outcome: &Outcome, target: Target, is_endless: bool, what: &str) {
     let shown = &outcome.console;
-    assert_eq!(transcript::of(shown, "healthy"), lines, "{what}:\n{shown}");
-    assert!(!lines.is_empty(), "{what}:\n{shown}");
+    assert_eq!(transcript::of(shown, "healthy"), healthy_lines(target), "{what}:\n{shown}");
     let healthy = vm(outcome, "healthy");
     assert_eq!(healthy["ending"], OFF, "{what}:\n{shown}");
     // QEMU's machine has the host's clock, which goes on while others have the host's core.
@@ -92,9 +99,8 @@ fn check_on(
         let what = format!("beside {guest} on {}", target.name());
         let (ending, exit) = expected(target);
         let is_endless = ending == INTERRUPTED;
-        let lines = transcript::of(&beside(HARMLESS, target, false).console, "healthy");
         let outcome = beside(guest, target, is_endless);
-        check_healthy(&outcome, target, &lines, is_endless, &what);
+        check_healthy(&outcome, target, is_endless, &what);
         let shown = &outcome.console;
         let bad = vm(&outcome, "bad")["ending"].as_str().expect("text");
         let blackout_ns = vm(&outcome, "healthy")["longest_blackout_ns"].as_u64();

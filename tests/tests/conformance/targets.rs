@@ -33,6 +33,8 @@ pub struct Outcome {
 }
 
 impl Target {
+    /// How many there are.
+    pub const COUNT: usize = 4;
     /// The targets without an operating system beneath.
     pub const BARE: [Self; 3] = [Self::VmxBochs, Self::SvmQemu, Self::SvmBochs];
 
