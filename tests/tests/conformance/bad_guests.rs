@@ -151,7 +151,7 @@ fn memory_that_is_not_there_reads_as_all_ones() {
 
 #[test]
 fn a_guest_cannot_be_a_hypervisor_itself() {
-    check_but("bad_instructions", "", |target| match target {
+    check_but("bad_instructions", "bad_instructions: only CR4 left", |target| match target {
         Target::SvmQemu => (QEMU_CR4, EXIT_STOPPED),
         _ => (OFF, EXIT_ALL_WELL),
     });
