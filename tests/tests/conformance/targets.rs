@@ -176,14 +176,8 @@ fn kernel() -> &'static Path {
     KERNEL.get_or_init(|| hypervisor::build().expect("the hypervisor builds"))
 }
 
-/// The KVM target, built once, where Cargo puts it: beside this test's folder.
+/// The KVM target, built once.
 fn vmm_kvm() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let built = hypervisor::cargo().args(["build", "--quiet", "-p", "vmm-kvm"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "vmm-kvm builds");
-        let test = std::env::current_exe().expect("a test knows where it is");
-        let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-        folder.join("vmm-kvm")
-    })
+    BINARY.get_or_init(|| hypervisor::built("vmm-kvm", &[]).expect("vmm-kvm builds"))
 }
