@@ -5,9 +5,9 @@
 use crate::targets::{Outcome, Target};
 use crate::transcript;
 use serde_json::Value;
-use std::fs;
 use std::sync::OnceLock;
 use xtask::emulate::Typed;
+use xtask::scratch::Scratch;
 
 /// Spins in ring 3, so that it always wants the core.
 const HEALTHY: &str = "  - {name: healthy, kernel: spin, cmdline: \"100\", memory: 8MiB}\n";
@@ -30,12 +30,9 @@ fn beside(guest: &str, target: Target, is_endless: bool) -> Outcome {
     let typed = Typed { after: HEALTHY_OVER.into(), keys: b"\x01x".into() };
     let text =
         format!("slice: 1ms\nvms:\n  - {{name: bad, kernel: {guest}, memory: 8MiB}}\n{HEALTHY}");
-    let name = format!("tandem-bad-{}-{guest}-{target:?}.yml", std::process::id());
-    let config = std::env::temp_dir().join(name);
-    fs::write(&config, text).expect("a temporary file can be written");
-    let outcome = target.run_typing(&config, is_endless.then_some(&typed));
-    fs::remove_file(&config).expect("it was just written");
-    outcome
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let config = scratch.write("bad.yml", text.as_bytes()).expect("a file in it");
+    target.run_typing(&config, is_endless.then_some(&typed))
 }
 
 /// What the healthy VM prints beside the harmless one; a run for each target, when first asked.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Typed};
+use xtask::scratch::Scratch;
 use xtask::{hypervisor, load};
 
 /// Two emulated machines at a time, one of Intel's and one of AMD's: as many as there are cores.
@@ -129,18 +130,14 @@ fn root() -> PathBuf {
 }
 
 fn on_kvm(config: &Path) -> Outcome {
-    let receipt = std::env::temp_dir().join(format!(
-        "tandem-conformance-{}-{:?}.json",
-        std::process::id(),
-        std::thread::current().id()
-    ));
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let receipt = scratch.path().join("receipt.json");
     let mut command = Command::new(vmm_kvm());
     command.arg(config).arg("--receipt").arg(&receipt).stdin(Stdio::null());
     let output = command.output().expect("vmm-kvm starts");
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
     let json = std::fs::read(&receipt);
     let json = json.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    std::fs::remove_file(&receipt).expect("it was just read");
     let receipt = serde_json::from_slice(&json).expect("a receipt is JSON");
     Outcome { console, receipt, exit: output.status.code().unwrap_or(-1) }
 }
