@@ -103,23 +103,23 @@ pub fn run(
     pack: &[u8],
     console: &mut dyn Write,
 ) -> Result<Report> {
-    run_typing(machine, None, kernel, pack, console)
+    run_typing(machine, &[], kernel, pack, console)
 }
 
-/// As [`run`], and presses keys; without effect if the machine has a keyboard.
+/// As [`run`], and presses keys, in this order; without effect if the machine has a keyboard.
 ///
 /// # Errors
 /// As for [`run`].
 pub fn run_typing(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     console: &mut dyn Write,
 ) -> Result<Report> {
     machine.emulator.ensure()?;
     let scratch = Scratch::new()?;
-    let typed = typed.filter(|_| !machine.has_keyboard);
+    let typed = if machine.has_keyboard { &[] } else { typed };
     match machine.emulator {
         Emulator::Bochs => bochs::run(machine, typed, kernel, pack, &scratch, console),
         Emulator::Qemu => qemu::run(machine, typed, kernel, pack, &scratch, console),
@@ -153,20 +153,29 @@ fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 /// Where keys go, and those that are still to be pressed.
-struct Keyboard<'a> {
-    typed: Option<&'a Typed>,
-    com1: Option<Box<dyn Write>>,
+pub struct Keyboard<'a> {
+    typed: &'a [Typed],
+    port: Option<Box<dyn Write>>,
 }
 
-impl Keyboard<'_> {
-    /// Presses the keys if `shown` has what they wait for.
-    fn look_at(&mut self, shown: &[u8]) {
-        let (Some(typed), Some(com1)) = (self.typed, &mut self.com1) else { return };
-        let after = typed.after.as_bytes();
-        if shown.windows(after.len()).any(|part| part == after) {
-            self.typed = None;
+impl<'a> Keyboard<'a> {
+    /// Keys for whoever reads from `port`; None: for nobody.
+    #[must_use]
+    pub fn new(typed: &'a [Typed], port: Option<Box<dyn Write>>) -> Self {
+        Self { typed, port }
+    }
+
+    /// Presses those keys that waited for what is now among all that was `shown`.
+    pub fn look_at(&mut self, shown: &[u8]) {
+        let Some(port) = &mut self.port else { return };
+        while let [typed, rest @ ..] = self.typed {
+            let after = typed.after.as_bytes();
+            if !shown.windows(after.len()).any(|part| part == after) {
+                break;
+            }
+            self.typed = rest;
             // A machine that is off by now needs no keys.
-            let _ = com1.write_all(&typed.keys).and_then(|()| com1.flush());
+            let _ = port.write_all(&typed.keys).and_then(|()| port.flush());
         }
     }
 }

@@ -27,12 +27,12 @@ const QEMU_CR4: &str = "stopped: ";
 
 /// Runs `guest` and the healthy one, and ends the run when the healthy one is over if `is_endless`.
 fn beside(guest: &str, target: Target, is_endless: bool) -> Outcome {
-    let typed = Typed { after: HEALTHY_OVER.into(), keys: b"\x01x".into() };
     let text =
         format!("slice: 1ms\nvms:\n  - {{name: bad, kernel: {guest}, memory: 8MiB}}\n{HEALTHY}");
+    let end = [Typed { after: HEALTHY_OVER.into(), keys: b"\x01x".into() }];
     let scratch = Scratch::new().expect("a folder for temporary files");
     let config = scratch.write("bad.yml", text.as_bytes()).expect("a file in it");
-    target.run_typing(&config, is_endless.then_some(&typed))
+    target.run_file(&config, if is_endless { &end } else { &[] })
 }
 
 /// What the healthy VM prints beside the harmless one; a run for each target, when first asked.

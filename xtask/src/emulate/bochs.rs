@@ -6,11 +6,9 @@
 //! guessed.
 
 use super::{Keyboard, Machine, Report, Running, Typed, chunks, copy, refused, report};
-use crate::image;
 use crate::scratch::Scratch;
+use crate::{image, pseudo_terminal};
 use anyhow::{Context, Result};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -32,7 +30,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn run(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
@@ -43,7 +41,7 @@ pub(super) fn run(
     let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
     scratch.write("bochsrc", settings(machine, port).as_bytes())?;
     scratch.write("debugger", DEBUGGER.repeat(MAX_STOPS).as_bytes())?;
-    let (screen, terminal) = pseudo_terminal().context("cannot make a pseudo-terminal")?;
+    let (screen, terminal) = pseudo_terminal::open()?;
     let copy_of_terminal = || terminal.try_clone().context("cannot copy a file");
     let mut command = Command::new("setsid");
     command.args(["--ctty", "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]);
@@ -65,7 +63,7 @@ pub(super) fn run(
         thread::spawn(move || keyboard(com1));
     }
     let to_com1 = com1.try_clone().context("cannot copy a socket")?;
-    let keyboard = Keyboard { typed, com1: Some(Box::new(to_com1)) };
+    let keyboard = Keyboard::new(typed, Some(Box::new(to_com1)));
     let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
@@ -99,16 +97,6 @@ fn keyboard(mut com1: TcpStream) {
             break;
         }
     }
-}
-
-/// Our end of a pseudo-terminal, and the other.
-fn pseudo_terminal() -> Result<(File, File)> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let name = ptsname(&ours, Vec::new())?.into_string()?;
-    let theirs = OpenOptions::new().read(true).write(true).open(name)?;
-    Ok((File::from(ours), theirs))
 }
 
 fn settings(machine: &Machine, port: u16) -> String {

@@ -14,7 +14,7 @@ const CPU: &str = "EPYC,+svm,+npt";
 
 pub(super) fn run(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
@@ -30,15 +30,15 @@ pub(super) fn run(
     command.current_dir(scratch.path()).args(arguments(machine));
     command.stdin(match (machine.has_keyboard, typed) {
         (true, _) => Stdio::inherit(),
-        (false, Some(_)) => Stdio::piped(),
-        (false, None) => Stdio::null(),
+        (false, [_, ..]) => Stdio::piped(),
+        (false, []) => Stdio::null(),
     });
     command.stdout(Stdio::piped()).stderr(File::create(&log).context("cannot make a file")?);
     let deadline = machine.timeout.map(|timeout| Instant::now() + timeout);
     let mut qemu = Running(command.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = qemu.0.stdout.take().expect("it was asked for");
     let com1 = qemu.0.stdin.take().map(|stdin| Box::new(stdin) as Box<dyn Write>);
-    let keyboard = Keyboard { typed, com1 };
+    let keyboard = Keyboard::new(typed, com1);
     let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, deadline)?;
     if !is_timed_out {
         let status = qemu.0.wait().context("cannot wait for QEMU")?;
