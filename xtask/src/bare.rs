@@ -62,7 +62,7 @@ pub struct Image {
 
 /// Runs a config; the exit code.
 pub fn run(arguments: &Run) -> u8 {
-    let Some(loaded) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    let Some(loaded) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
     match loaded.and_then(|load| boot(arguments, &load)) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
@@ -104,7 +104,8 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
     if let Some(receipt) = &report.receipt {
         write(&arguments.receipt, receipt.as_bytes())?;
     } else if arguments.receipt.is_some() {
-        complain("the hypervisor reported no receipt");
+        let why = if report.is_timed_out { ": its time was up" } else { "" };
+        complain(&format!("the hypervisor reported no receipt{why}"));
     }
     Ok(report)
 }

@@ -66,17 +66,6 @@ pub struct Typed {
 }
 
 impl Emulator {
-    /// The most memory its machine may have, if the host has it, MiB.
-    #[must_use]
-    pub fn max_memory_mib(self) -> u64 {
-        let most = match self {
-            Self::Bochs => 2048,
-            // Below the hole for devices of its q35.
-            Self::Qemu => 2048,
-        };
-        available_memory_mib().map_or(most, |available| available.min(most))
-    }
-
     /// Sees to it that it is installed.
     ///
     /// # Errors
@@ -90,6 +79,14 @@ impl Emulator {
             Self::Qemu => crate::packages::ensure(crate::packages::QEMU),
         }
     }
+}
+
+/// The most memory that a machine may have, if the host has it, MiB.
+#[must_use]
+pub fn max_memory_mib() -> u64 {
+    /// All of it lies below the hole for devices of QEMU's q35.
+    const MOST: u64 = 2048;
+    available_memory_mib().map_or(MOST, |available| available.min(MOST))
 }
 
 /// Boots `kernel` with the packed plan as its module, and copies COM1 to `console` until the

@@ -153,7 +153,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
 }
 
 fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]) -> Outcome {
-    let loaded = load::config(config, emulator.max_memory_mib());
+    let loaded = load::config(config, emulate::max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded).expect("it packs");
     let machine = Machine {
@@ -172,7 +172,10 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]
     let report = emulate::run_typing(&machine, typed, kernel, &load.pack, console);
     let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
     let console = String::from_utf8_lossy(&report.console).into_owned();
-    let receipt = report.receipt.unwrap_or_else(|| panic!("no receipt; the console:\n{console}"));
+    let receipt = report.receipt.unwrap_or_else(|| {
+        let why = if report.is_timed_out { format!(" within {TIMEOUT:?}") } else { String::new() };
+        panic!("no receipt{why}; the console:\n{console}")
+    });
     let receipt = serde_json::from_str(&receipt).expect("a receipt is JSON");
     Outcome { console, receipt, exit: report.exit.map_or(-1, i32::from) }
 }

@@ -54,9 +54,13 @@ pub(super) fn run(
     drop(command);
     let screen = chunks(screen);
 
-    let Some(com1) = accept(&listener, &mut bochs)? else {
-        let said: Vec<u8> = screen.iter().flatten().collect();
-        return Err(refused("Bochs", &report::clean(&said)));
+    let com1 = match accept(&listener, &mut bochs, deadline)? {
+        Started::Connected(com1) => com1,
+        Started::Ended => {
+            let said: Vec<u8> = screen.iter().flatten().collect();
+            return Err(refused("Bochs", &report::clean(&said)));
+        }
+        Started::TimedOut => return Ok(Report::new(Vec::new(), &[], true)),
     };
     if machine.has_keyboard {
         let com1 = com1.try_clone().context("cannot copy a socket")?;
@@ -70,20 +74,37 @@ pub(super) fn run(
     Ok(Report::new(output, &debug, is_timed_out))
 }
 
-/// The connection that Bochs makes when it starts; None: it ended instead.
-fn accept(listener: &TcpListener, bochs: &mut Running) -> Result<Option<TcpStream>> {
+/// What became of a start.
+enum Started {
+    /// COM1 is this.
+    Connected(TcpStream),
+    /// Bochs has ended by itself.
+    Ended,
+    /// The machine's time was up before.
+    TimedOut,
+}
+
+/// Waits for the connection that Bochs makes when it starts.
+fn accept(
+    listener: &TcpListener,
+    bochs: &mut Running,
+    deadline: Option<Instant>,
+) -> Result<Started> {
     listener.set_nonblocking(true).context("cannot wait for Bochs")?;
     loop {
         match listener.accept() {
             Ok((com1, _)) => {
                 com1.set_nonblocking(false).context("cannot read from Bochs")?;
-                return Ok(Some(com1));
+                return Ok(Started::Connected(com1));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error).context("cannot wait for Bochs"),
         }
         if bochs.0.try_wait().context("cannot wait for Bochs")?.is_some() {
-            return Ok(None);
+            return Ok(Started::Ended);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Started::TimedOut);
         }
         thread::sleep(POLL);
     }
