@@ -62,8 +62,8 @@ pub struct Image {
 
 /// Runs a config; the exit code.
 pub fn run(arguments: &Run) -> u8 {
-    let Some(loaded) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
-    match loaded.and_then(|load| boot(arguments, &load)) {
+    let Some(load) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
+    match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
     }
@@ -71,11 +71,9 @@ pub fn run(arguments: &Run) -> u8 {
 
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
-    let Some(loaded) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
-    let write = |load: Load| {
-        image::write(&kernel_or_built(&arguments.kernel)?, &load.pack, &arguments.output)
-    };
-    match loaded.and_then(write) {
+    let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    let kernel = kernel_or_built(&arguments.kernel);
+    match kernel.and_then(|kernel| image::write(&kernel, &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
         Err(error) => refused(&error),
     }
@@ -121,7 +119,7 @@ fn told(report: &Report) -> u8 {
 }
 
 /// What was loaded and packed; None: the config's faults were printed.
-fn load(config: &Path, max_memory_mib: u64) -> Option<Result<Load>> {
+fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
     match load::config(config, max_memory_mib) {
         Ok(loaded) => Some(load::packed(loaded)),
         Err(faults) => {

@@ -155,7 +155,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
 fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]) -> Outcome {
     let loaded = load::config(config, emulate::max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
-    let load = load::packed(loaded).expect("it packs");
+    let load = load::packed(loaded);
     let machine = Machine {
         emulator,
         cpu: cpu.map(str::to_string),
