@@ -2,11 +2,9 @@
 
 use std::path::Path;
 use vmm_common::pack::{Image, pack};
-use vmm_common::plan::{Limits, Plan};
+use vmm_common::plan::{Limits, MIN_SLICE_NS, Plan};
 use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 
-/// The same as over KVM, so that a config which is right there is right here.
-const MIN_SLICE_NS: u64 = 200_000;
 /// What the hypervisor itself may take of the emulated machine's memory.
 const OWN_MEMORY_MIB: u64 = 64;
 /// Boot loaders and BIOSes are at home in this.
