@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
@@ -73,7 +73,7 @@ pub fn run(arguments: &Run) -> u8 {
 pub fn image(arguments: &Image) -> u8 {
     let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
     let kernel = kernel_or_built(&arguments.kernel);
-    match kernel.and_then(|kernel| image::write(&kernel, &load.pack, &arguments.output)) {
+    match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
         Err(error) => refused(&error),
     }
@@ -92,6 +92,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         memory_mib: load.machine_memory_mib(),
         timeout: arguments.timeout.map(Duration::from_secs),
         has_keyboard: true,
+        is_terminal: io::stdout().is_terminal(),
     };
     let report = emulate::run(&machine, &kernel, &load.pack, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

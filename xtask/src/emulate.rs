@@ -5,9 +5,10 @@
 //! receipt, comes by port 0xe9, which both emulators write down (`report.rs`).
 
 use crate::scratch::Scratch;
+use crate::terminal::RawTerminal;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,9 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod bochs;
+mod keyboard;
 mod qemu;
 mod report;
 
+pub use keyboard::{Keyboard, Typed};
 pub use report::Report;
 
 /// A program that is a machine.
@@ -52,17 +55,10 @@ pub struct Machine {
     pub memory_mib: u64,
     /// When it is switched off at the latest.
     pub timeout: Option<Duration>,
-    /// COM1 receives this process's standard input.
+    /// COM1 receives this process's standard input, which is raw meanwhile if it is a terminal.
     pub has_keyboard: bool,
-}
-
-/// Keys that are pressed once, when something was shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Typed {
-    /// On the console.
-    pub after: String,
-    /// What COM1 receives.
-    pub keys: Vec<u8>,
+    /// The console is a terminal: it gets colours and sees prompts.
+    pub is_terminal: bool,
 }
 
 impl Emulator {
@@ -116,10 +112,18 @@ pub fn run_typing(
 ) -> Result<Report> {
     machine.emulator.ensure()?;
     let scratch = Scratch::new()?;
-    let typed = if machine.has_keyboard { &[] } else { typed };
+    let is_raw = machine.has_keyboard && io::stdin().is_terminal();
+    let _raw = is_raw.then(RawTerminal::new).transpose()?;
     match machine.emulator {
         Emulator::Bochs => bochs::run(machine, typed, kernel, pack, &scratch, console),
         Emulator::Qemu => qemu::run(machine, typed, kernel, pack, &scratch, console),
+    }
+}
+
+impl Machine {
+    /// The kernel's command line.
+    fn command_line(&self) -> &'static str {
+        if self.is_terminal { "terminal" } else { "" }
     }
 }
 
@@ -147,34 +151,6 @@ fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
         }
     });
     receiver
-}
-
-/// Where keys go, and those that are still to be pressed.
-pub struct Keyboard<'a> {
-    typed: &'a [Typed],
-    port: Option<Box<dyn Write>>,
-}
-
-impl<'a> Keyboard<'a> {
-    /// Keys for whoever reads from `port`; None: for nobody.
-    #[must_use]
-    pub fn new(typed: &'a [Typed], port: Option<Box<dyn Write>>) -> Self {
-        Self { typed, port }
-    }
-
-    /// Presses those keys that waited for what is now among all that was `shown`.
-    pub fn look_at(&mut self, shown: &[u8]) {
-        let Some(port) = &mut self.port else { return };
-        while let [typed, rest @ ..] = self.typed {
-            let after = typed.after.as_bytes();
-            if !shown.windows(after.len()).any(|part| part == after) {
-                break;
-            }
-            self.typed = rest;
-            // A machine that is off by now needs no keys.
-            let _ = port.write_all(&typed.keys).and_then(|()| port.flush());
-        }
-    }
 }
 
 /// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.

@@ -14,3 +14,4 @@ pub mod load;
 pub mod packages;
 pub mod pseudo_terminal;
 pub mod scratch;
+pub mod terminal;

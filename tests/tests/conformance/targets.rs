@@ -137,7 +137,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
     command.stdin(terminal).stdout(Stdio::piped());
     command.stderr(File::create(&errors).expect("a file in it"));
     let mut child = command.spawn().expect("vmm-kvm starts");
-    let mut keyboard = Keyboard::new(typed, Some(Box::new(keys)));
+    let mut keyboard = Keyboard::new(typed, keys);
     let mut stdout = child.stdout.take().expect("it was asked for");
     let (mut console, mut buffer) = (Vec::new(), [0; 4096]);
     while let len @ 1.. = stdout.read(&mut buffer).expect("a pipe can be read") {
@@ -163,6 +163,7 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]
         memory_mib: load.machine_memory_mib(),
         timeout: Some(TIMEOUT),
         has_keyboard: false,
+        is_terminal: false,
     };
     let kernel = kernel();
     let is_intel = emulator == Emulator::Bochs && cpu.is_none();

@@ -9,7 +9,7 @@ use super::{Keyboard, Machine, Report, Running, Typed, chunks, copy, refused, re
 use crate::scratch::Scratch;
 use crate::{image, pseudo_terminal};
 use anyhow::{Context, Result};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -36,7 +36,7 @@ pub(super) fn run(
     scratch: &Scratch,
     console: &mut dyn Write,
 ) -> Result<Report> {
-    image::write(kernel, pack, &scratch.path().join("iso"))?;
+    image::write(kernel, machine.command_line(), pack, &scratch.path().join("iso"))?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
     let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
     scratch.write("bochsrc", settings(machine, port).as_bytes())?;
@@ -62,12 +62,8 @@ pub(super) fn run(
         }
         Started::TimedOut => return Ok(Report::new(Vec::new(), &[], true)),
     };
-    if machine.has_keyboard {
-        let com1 = com1.try_clone().context("cannot copy a socket")?;
-        thread::spawn(move || keyboard(com1));
-    }
     let to_com1 = com1.try_clone().context("cannot copy a socket")?;
-    let keyboard = Keyboard::new(typed, Some(Box::new(to_com1)));
+    let keyboard = Keyboard::of(machine, &bochs, typed, to_com1);
     let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
@@ -107,16 +103,6 @@ fn accept(
             return Ok(Started::TimedOut);
         }
         thread::sleep(POLL);
-    }
-}
-
-/// Sends standard input to COM1, until one of them ends.
-fn keyboard(mut com1: TcpStream) {
-    let mut buffer = [0; 256];
-    while let Ok(len @ 1..) = io::stdin().read(&mut buffer) {
-        if com1.write_all(&buffer[..len]).is_err() {
-            break;
-        }
     }
 }
 
