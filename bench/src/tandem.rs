@@ -68,7 +68,7 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
     };
     let image = |(guest, vm): (&Guest, &VmPlan)| {
         let boot = boot::place(guest.kind, &guest.image, None, &guest.cmdline, vm.memory_bytes)?;
-        Ok::<_, anyhow::Error>(LoadedImage { kernel: guest.image.clone(), boot })
+        Ok::<_, anyhow::Error>(LoadedImage { kernel: guest.image.clone(), bios: None, boot })
     };
     let images = guests.iter().zip(&plan.vms).map(image).collect::<Result<_>>()?;
     let options = Options { console: ConsolePlace::File(console), ..Options::default() };

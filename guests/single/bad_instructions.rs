@@ -1,5 +1,6 @@
 //! Executes, in ring 0, the instructions that make or leave virtual machines, and others that no
-//! guest may have its way with. Each must raise #UD or #GP; a few may do nothing instead.
+//! guest may have its way with. Each must raise #UD or #GP; a few may do nothing instead. A line says
+//! when only those to CR4 are left, which a VMM may end the VM for.
 #![no_std]
 #![no_main]
 
@@ -62,20 +63,27 @@ const ATTEMPTS: &[(&str, &[u8], Otherwise)] = &[
     ("XSETBV without x87", &[0x31, 0xC9, 0x31, 0xC0, 0x0F, 0x01, 0xD1], Never),
     // MOV EAX, 16; MOV CR8, RAX. Of this and of CR0's, QEMU's processor takes the bits it knows.
     ("CR8 of 16", &[0xB8, 16, 0, 0, 0, 0x44, 0x0F, 0x22, 0xC0], Nothing),
-    // MOV RAX, CR0; BTS EAX or RAX; MOV CR0, RAX
-    // NW without CD. (PG without PE would end Bochs itself, which lets SVM's guests have it.)
-    ("CR0.NW", &[0x0F, 0x20, 0xC0, 0x0F, 0xBA, 0xE8, 29, 0x0F, 0x22, 0xC0], Nothing),
+    // MOV RAX, CR0; MOV EDX, EAX; BTS EAX; MOV CR0, RAX; MOV CR0, RDX
+    // NW without CD, and back: QEMU's processor takes it, but no VMRUN may find it in a guest.
+    // (PG without PE would end Bochs itself, which lets SVM's guests have it.)
+    ("CR0.NW", &[0x0F, 0x20, 0xC0, 0x89, 0xC2, 0x0F, 0xBA, 0xE8, 29, 0x0F, 0x22, 0xC0, 0x0F, 0x22, 0xC2], Nothing),
+    // MOV RAX, CR0; BTS RAX; MOV CR0, RAX
     ("CR0 bit 63", &[0x0F, 0x20, 0xC0, 0x48, 0x0F, 0xBA, 0xE8, 63, 0x0F, 0x22, 0xC0], Nothing),
     // MOV ECX, EFER; RDMSR; BTS or BTR EAX; WRMSR
     ("EFER.SVME", &[0xB9, 0x80, 0, 0, 0xC0, 0x0F, 0x32, 0x0F, 0xBA, 0xE8, 12, 0x0F, 0x30], Never),
     ("EFER bit 31", &[0xB9, 0x80, 0, 0, 0xC0, 0x0F, 0x32, 0x0F, 0xBA, 0xE8, 31, 0x0F, 0x30], Never),
     ("EFER without LME", &[0xB9, 0x80, 0, 0, 0xC0, 0x0F, 0x32, 0x0F, 0xBA, 0xF0, 8, 0x0F, 0x30], Never),
-    // MOV RAX, CR4; OR EAX or BTS RAX; MOV CR4, RAX. Last: under SVM, QEMU ends a VM for these.
+];
+
+/// The last, since QEMU's SVM ends a VM for these. MOV RAX, CR4; OR EAX or BTS RAX; MOV CR4, RAX
+#[rustfmt::skip]
+const ATTEMPTS_AT_CR4: &[(&str, &[u8], Otherwise)] = &[
     ("CR4.VMXE", &[0x0F, 0x20, 0xE0, 0x0D, 0, 0x20, 0, 0, 0x0F, 0x22, 0xE0], Never),
     ("CR4.SMXE", &[0x0F, 0x20, 0xE0, 0x0D, 0, 0x40, 0, 0, 0x0F, 0x22, 0xE0], Never),
     ("CR4 bit 63", &[0x0F, 0x20, 0xE0, 0x48, 0x0F, 0xBA, 0xE8, 63, 0x0F, 0x22, 0xE0], Never),
 ];
 
+/// With the RET behind it.
 const LONGEST: usize = 16;
 
 /// Where the instruction that is tried lies, and behind it a RET.
@@ -121,22 +129,35 @@ extern "C" fn guest_main() -> ! {
     descriptors::set_gate(INVALID_OPCODE, &raw const refused as u64, Caller::Hardware);
     let with_error = &raw const refused_with_error as u64;
     descriptors::set_gate(GENERAL_PROTECTION, with_error, Caller::Hardware);
-    let (mut refusals, mut without_effect) = (0, 0);
-    for &(name, bytes, otherwise) in ATTEMPTS {
-        let mut line = console::Line::new();
+    let mut counts = Counts { refused: 0, without_effect: 0 };
+    try_all(ATTEMPTS, &mut counts);
+    console::Line::new().text("bad_instructions: only CR4 left").print();
+    try_all(ATTEMPTS_AT_CR4, &mut counts);
+    let mut line = console::Line::new();
+    line.text("bad_instructions: ").decimal(counts.refused).text(" refused, ");
+    line.decimal(counts.without_effect).text(" without effect").print();
+    power::off(0)
+}
+
+/// What came of the attempts.
+struct Counts {
+    refused: u64,
+    without_effect: u64,
+}
+
+/// Counts what comes of each, and ends the VM when one is carried out that must not be.
+fn try_all(attempts: &[(&str, &[u8], Otherwise)], counts: &mut Counts) {
+    for &(name, bytes, otherwise) in attempts {
         match (is_refused(bytes), otherwise) {
-            (true, _) => refusals += 1,
-            (false, Nothing) => without_effect += 1,
+            (true, _) => counts.refused += 1,
+            (false, Nothing) => counts.without_effect += 1,
             (false, Never) => {
+                let mut line = console::Line::new();
                 line.text("bad_instructions: ").text(name).text(" was carried out").print();
                 power::off(STATUS_WAS_CARRIED_OUT);
             }
         }
     }
-    let mut line = console::Line::new();
-    line.text("bad_instructions: ").decimal(refusals).text(" refused, ");
-    line.decimal(without_effect).text(" without effect").print();
-    power::off(0)
 }
 
 /// Executes the instruction; whether it faulted.

@@ -14,10 +14,12 @@ mod system;
 #[path = "world_user.rs"]
 mod user;
 
-use common::{boot, console, interrupt_controller, interrupts, power, ring3};
+use common::{boot, clock, console, cpu, interrupt_controller, interrupts, power, ring3};
 
 const DEFAULT_SEED: u64 = 1;
 const DEFAULT_ROUNDS: u64 = 200;
+/// So that a fast processor has as many turns as a slow one.
+const LEAST_MS: u64 = 200;
 const STATUS_FAILED: u32 = 1;
 
 /// What came of a kind of register.
@@ -36,11 +38,15 @@ extern "C" fn guest_main() -> ! {
     ring3::initialise();
     let seed = boot::number(0).unwrap_or(DEFAULT_SEED);
     let rounds = boot::number(1).unwrap_or(DEFAULT_ROUNDS);
+    let least_cycles = LEAST_MS * clock::time_stamp_kilohertz();
+    let start = cpu::time_stamp();
     let mut of_user = user::load(seed);
     let mut of_system = system::load(seed);
-    for _ in 0..rounds {
+    let mut round = 0;
+    while round < rounds || cpu::time_stamp() - start < least_cycles {
         user::check(&mut of_user);
         system::check(seed, &mut of_system);
+        round += 1;
     }
     let mut are_all_well = true;
     let kinds = user::NAMES.iter().zip(of_user);

@@ -45,6 +45,7 @@ fn arrows_between_the_crates_point_one_way() {
         ("devices", &["vmm_common", "vmm_config", "vmm_kvm", "guests"][..]),
         ("vmm-common", &["vmm_config", "vmm_kvm", "guests"]),
         ("vmm-config", &["vmm_kvm", "guests"]),
+        ("vmm-baremetal", &["vmm_config", "vmm_kvm"]),
     ] {
         for other in others {
             assert!(!uses(krate, other), "{krate} uses {other}");

@@ -6,11 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use vmm_common::boot::{self, Boot};
 use vmm_common::pack::{self, Image, Packed};
-use vmm_common::plan::{self, BootKind, ImageSource, Limits, Plan};
+use vmm_common::plan::{self, BootKind, ImageSource, Limits, MIN_SLICE_NS, Plan};
 use vmm_common::seed::{self, SeedVm};
-
-/// Handing the core over costs some microseconds: slices below this would be mostly that.
-const MIN_SLICE_NS: u64 = 200_000;
 
 /// A plan, and what lies in each VM's RAM at first.
 #[derive(Debug)]

@@ -64,7 +64,7 @@ fn load_one(
     };
     let explained = |error| told(site, format!("{key} is {}: {error}", name(source)));
     let boot = placed.map_err(explained).ok()?;
-    Some(LoadedImage { kernel, boot })
+    Some(LoadedImage { kernel, bios, boot })
 }
 
 fn find(

@@ -62,6 +62,8 @@ pub struct Loaded {
 pub struct LoadedImage {
     /// The kernel image.
     pub kernel: Cow<'static, [u8]>,
+    /// The BIOS stub, if the plan names one of its own and the kernel is entered by it.
+    pub bios: Option<Cow<'static, [u8]>>,
     /// Where its parts go and how it is entered.
     pub boot: Boot,
 }

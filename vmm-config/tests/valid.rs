@@ -171,6 +171,7 @@ fn paths_are_relative_to_the_file() {
     fs::remove_dir_all(&directory).unwrap();
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(loaded.images[0].kernel.len(), 64);
+    assert_eq!(loaded.images[0].bios.as_deref(), Some(&[0xeb, 0xfe][..]));
     let message = too_large.unwrap_err().to_string();
     assert!(message.contains("images/kernel: it has 3MiB, the memory 2MiB"), "{message}");
     let message = long_stub.unwrap_err().to_string();

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vmm_common::plan::Limits;
+use vmm_common::plan::{Limits, MIN_SLICE_NS};
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
 use vmm_kvm::host::Cut;
@@ -24,9 +24,6 @@ const HOST_REFUSED: u8 = 3;
 /// Ended by a signal: this and the signal's number, as shells have it.
 const SIGNALLED: u8 = 128;
 
-/// Handing the core over costs some microseconds, preempting a guest some tens: slices below this
-/// would be mostly that.
-const MIN_SLICE_NS: u64 = 200_000;
 /// Events that `--trace` keeps, the last ones: some 50 MB.
 const TRACE_EVENTS: usize = 1 << 20;
 /// Events kept without it.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
@@ -62,8 +62,8 @@ pub struct Image {
 
 /// Runs a config; the exit code.
 pub fn run(arguments: &Run) -> u8 {
-    let Some(loaded) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
-    match loaded.and_then(|load| boot(arguments, &load)) {
+    let Some(load) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
+    match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
     }
@@ -71,11 +71,9 @@ pub fn run(arguments: &Run) -> u8 {
 
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
-    let Some(loaded) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
-    let write = |load: Load| {
-        image::write(&kernel_or_built(&arguments.kernel)?, &load.pack, &arguments.output)
-    };
-    match loaded.and_then(write) {
+    let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    let kernel = kernel_or_built(&arguments.kernel);
+    match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
         Err(error) => refused(&error),
     }
@@ -94,6 +92,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         memory_mib: load.machine_memory_mib(),
         timeout: arguments.timeout.map(Duration::from_secs),
         has_keyboard: true,
+        is_terminal: io::stdout().is_terminal(),
     };
     let report = emulate::run(&machine, &kernel, &load.pack, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {
@@ -104,7 +103,8 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
     if let Some(receipt) = &report.receipt {
         write(&arguments.receipt, receipt.as_bytes())?;
     } else if arguments.receipt.is_some() {
-        complain("the hypervisor reported no receipt");
+        let why = if report.is_timed_out { ": its time was up" } else { "" };
+        complain(&format!("the hypervisor reported no receipt{why}"));
     }
     Ok(report)
 }
@@ -120,7 +120,7 @@ fn told(report: &Report) -> u8 {
 }
 
 /// What was loaded and packed; None: the config's faults were printed.
-fn load(config: &Path, max_memory_mib: u64) -> Option<Result<Load>> {
+fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
     match load::config(config, max_memory_mib) {
         Ok(loaded) => Some(load::packed(loaded)),
         Err(faults) => {

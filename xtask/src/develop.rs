@@ -10,21 +10,11 @@ pub fn check() -> bool {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     const BARE: &[&str] =
         &["clippy", "-p", "guests", "--features", "bare", "--profile", "bare", "--bins"];
-    const HYPERVISOR: &[&str] = &[
-        "clippy",
-        "-p",
-        "vmm-baremetal",
-        "--features",
-        "bare",
-        "--profile",
-        "bare",
-        "--target",
-        "x86_64-unknown-linux-gnu",
-    ];
+    const HYPERVISOR: &[&str] = &["clippy", "-p", "vmm-baremetal"];
     cargo(&["fmt", "--all", "--check"])
         && cargo(&[&["clippy", "--workspace", "--all-targets"], &DENY[..]].concat())
         && cargo(&[BARE, &DENY[..]].concat())
-        && cargo(&[HYPERVISOR, &DENY[..]].concat())
+        && cargo(&[HYPERVISOR, hypervisor::FLAGS, &DENY[..]].concat())
 }
 
 /// Runs all tests, and adds up what each test program reports.

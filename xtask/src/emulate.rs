@@ -5,9 +5,10 @@
 //! receipt, comes by port 0xe9, which both emulators write down (`report.rs`).
 
 use crate::scratch::Scratch;
+use crate::terminal::RawTerminal;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,9 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod bochs;
+mod keyboard;
 mod qemu;
 mod report;
 
+pub use keyboard::{Keyboard, Typed};
 pub use report::Report;
 
 /// A program that is a machine.
@@ -52,31 +55,13 @@ pub struct Machine {
     pub memory_mib: u64,
     /// When it is switched off at the latest.
     pub timeout: Option<Duration>,
-    /// COM1 receives this process's standard input.
+    /// COM1 receives this process's standard input, which is raw meanwhile if it is a terminal.
     pub has_keyboard: bool,
-}
-
-/// Keys that are pressed once, when something was shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Typed {
-    /// On the console.
-    pub after: String,
-    /// What COM1 receives.
-    pub keys: Vec<u8>,
+    /// The console is a terminal: it gets colours and sees prompts.
+    pub is_terminal: bool,
 }
 
 impl Emulator {
-    /// The most memory its machine may have, if the host has it, MiB.
-    #[must_use]
-    pub fn max_memory_mib(self) -> u64 {
-        let most = match self {
-            Self::Bochs => 2048,
-            // Below the hole for devices of its q35.
-            Self::Qemu => 2048,
-        };
-        available_memory_mib().map_or(most, |available| available.min(most))
-    }
-
     /// Sees to it that it is installed.
     ///
     /// # Errors
@@ -92,6 +77,14 @@ impl Emulator {
     }
 }
 
+/// The most memory that a machine may have, if the host has it, MiB.
+#[must_use]
+pub fn max_memory_mib() -> u64 {
+    /// All of it lies below the hole for devices of QEMU's q35.
+    const MOST: u64 = 2048;
+    available_memory_mib().map_or(MOST, |available| available.min(MOST))
+}
+
 /// Boots `kernel` with the packed plan as its module, and copies COM1 to `console` until the
 /// machine is off.
 ///
@@ -103,26 +96,34 @@ pub fn run(
     pack: &[u8],
     console: &mut dyn Write,
 ) -> Result<Report> {
-    run_typing(machine, None, kernel, pack, console)
+    run_typing(machine, &[], kernel, pack, console)
 }
 
-/// As [`run`], and presses keys; without effect if the machine has a keyboard.
+/// As [`run`], and presses keys, in this order; without effect if the machine has a keyboard.
 ///
 /// # Errors
 /// As for [`run`].
 pub fn run_typing(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     console: &mut dyn Write,
 ) -> Result<Report> {
     machine.emulator.ensure()?;
     let scratch = Scratch::new()?;
-    let typed = typed.filter(|_| !machine.has_keyboard);
+    let is_raw = machine.has_keyboard && io::stdin().is_terminal();
+    let _raw = is_raw.then(RawTerminal::new).transpose()?;
     match machine.emulator {
         Emulator::Bochs => bochs::run(machine, typed, kernel, pack, &scratch, console),
         Emulator::Qemu => qemu::run(machine, typed, kernel, pack, &scratch, console),
+    }
+}
+
+impl Machine {
+    /// The kernel's command line.
+    fn command_line(&self) -> &'static str {
+        if self.is_terminal { "terminal" } else { "" }
     }
 }
 
@@ -150,25 +151,6 @@ fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
         }
     });
     receiver
-}
-
-/// Where keys go, and those that are still to be pressed.
-struct Keyboard<'a> {
-    typed: Option<&'a Typed>,
-    com1: Option<Box<dyn Write>>,
-}
-
-impl Keyboard<'_> {
-    /// Presses the keys if `shown` has what they wait for.
-    fn look_at(&mut self, shown: &[u8]) {
-        let (Some(typed), Some(com1)) = (self.typed, &mut self.com1) else { return };
-        let after = typed.after.as_bytes();
-        if shown.windows(after.len()).any(|part| part == after) {
-            self.typed = None;
-            // A machine that is off by now needs no keys.
-            let _ = com1.write_all(&typed.keys).and_then(|()| com1.flush());
-        }
-    }
 }
 
 /// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.

@@ -1,4 +1,4 @@
-//! The bare-metal hypervisor's kernel, built.
+//! The bare-metal hypervisor's kernel, built; and other programs of the workspace.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -7,34 +7,33 @@ use std::process::{Command, Stdio};
 
 /// The package and its binary.
 const NAME: &str = "vmm-baremetal";
-/// What cargo is asked for. The host's own target is named for its flags not to reach build scripts.
-const BUILD: &[&str] = &[
-    "build",
-    "--package",
-    NAME,
-    "--features",
-    "bare",
-    "--profile",
-    "bare",
-    "--target",
-    "x86_64-unknown-linux-gnu",
-    "--message-format",
-    "json-render-diagnostics",
-];
+/// How it is built. The host's own target is named for its flags not to reach build scripts.
+pub const FLAGS: &[&str] =
+    &["--features", "bare", "--profile", "bare", "--target", "x86_64-unknown-linux-gnu"];
 
 /// Builds the kernel; where it is.
 ///
 /// # Errors
-/// Cargo cannot be run, or failed, which it told on standard error.
+/// As for [`built`].
 pub fn build() -> Result<PathBuf> {
+    built(NAME, FLAGS)
+}
+
+/// Builds a package with more `flags` for cargo; where its binary is, which has the package's name.
+///
+/// # Errors
+/// Cargo cannot be run, or failed, which it told on standard error.
+pub fn built(package: &str, flags: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo();
-    cargo.args(BUILD).stdin(Stdio::null()).stderr(Stdio::inherit());
+    cargo.args(["build", "--package", package, "--message-format", "json-render-diagnostics"]);
+    cargo.args(flags).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = cargo.output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("{NAME} was not built");
+        bail!("{package} was not built");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    messages.lines().find_map(executable).with_context(|| format!("cargo made no {NAME}"))
+    let path = messages.lines().find_map(|message| executable(message, package));
+    path.with_context(|| format!("cargo made no {package}"))
 }
 
 /// Cargo, in the workspace.
@@ -45,11 +44,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The kernel's path, if that is what a message of cargo's is about.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The binary's path, if that is what a message of cargo's is about.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let is_kernel = message["target"]["name"] == NAME;
-    let path = message["executable"].as_str().filter(|_| is_kernel)?;
+    let is_binary = message["target"]["name"] == name;
+    let path = message["executable"].as_str().filter(|_| is_binary)?;
     Some(PathBuf::from(path))
 }
 
@@ -58,13 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_is_found_among_the_messages_of_cargo() {
+    fn a_binary_is_found_among_the_messages_of_cargo() {
         let artifact = |name: &str, path: &str| {
             format!(r#"{{"target":{{"name":"{name}"}},"executable":{path}}}"#)
         };
-        assert_eq!(executable(&artifact(NAME, r#""/a/b""#)), Some(PathBuf::from("/a/b")));
-        assert_eq!(executable(&artifact(NAME, "null")), None);
-        assert_eq!(executable(&artifact("guests", r#""/a/b""#)), None);
-        assert_eq!(executable("warning: no JSON"), None);
+        let found = |message: &str| executable(message, "tandem");
+        assert_eq!(found(&artifact("tandem", r#""/a/b""#)), Some(PathBuf::from("/a/b")));
+        assert_eq!(found(&artifact("tandem", "null")), None);
+        assert_eq!(found(&artifact("guests", r#""/a/b""#)), None);
+        assert_eq!(found("warning: no JSON"), None);
     }
 }

@@ -12,4 +12,6 @@ pub mod hypervisor;
 pub mod image;
 pub mod load;
 pub mod packages;
+pub mod pseudo_terminal;
 pub mod scratch;
+pub mod terminal;

@@ -1,13 +1,10 @@
 //! From a config to what the bare-metal hypervisor is handed: the packed plan.
 
-use anyhow::{Context, Result};
 use std::path::Path;
 use vmm_common::pack::{Image, pack};
-use vmm_common::plan::{BootKind, ImageSource, Limits, Plan};
-use vmm_config::{Environment, Faults, Loaded};
+use vmm_common::plan::{Limits, MIN_SLICE_NS, Plan};
+use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 
-/// The same as over KVM, so that a config which is right there is right here.
-const MIN_SLICE_NS: u64 = 200_000;
 /// What the hypervisor itself may take of the emulated machine's memory.
 const OWN_MEMORY_MIB: u64 = 64;
 /// Boot loaders and BIOSes are at home in this.
@@ -45,35 +42,16 @@ pub fn config(path: &Path, max_memory_mib: u64) -> Result<Loaded, Faults> {
 }
 
 /// Packs a config that was loaded.
-///
-/// # Errors
-/// A BIOS stub has gone since.
-pub fn packed(loaded: Loaded) -> Result<Load> {
+#[must_use]
+pub fn packed(loaded: Loaded) -> Load {
     let Loaded { plan, images } = loaded;
-    // A stub of one's own is not among what was loaded: there, it is placed already.
-    let stubs: Vec<Option<Vec<u8>>> = plan
-        .vms
-        .iter()
-        .map(|vm| vm.boot.bios.as_ref().filter(|_| vm.boot.kind == BootKind::Flat))
-        .map(|bios| bios.map(read).transpose())
-        .collect::<Result<_>>()?;
-    let image = |(kernel, bios)| Image { kernel, bios };
-    let kernels = images.iter().map(|image| image.kernel.as_ref());
-    let images: Vec<_> = kernels.zip(stubs.iter().map(|stub| stub.as_deref())).map(image).collect();
+    let images: Vec<_> = images.iter().map(image).collect();
     let pack = pack(&plan, &images);
-    Ok(Load { plan, pack })
+    Load { plan, pack }
 }
 
-fn read(source: &ImageSource) -> Result<Vec<u8>> {
-    match source {
-        ImageSource::Builtin(name) => {
-            let image = guests::find(name).with_context(|| format!("no built-in guest {name}"))?;
-            Ok(image.bytes.to_vec())
-        }
-        ImageSource::File(path) => {
-            std::fs::read(path).with_context(|| format!("cannot read {path}"))
-        }
-    }
+fn image(LoadedImage { kernel, bios, .. }: &LoadedImage) -> Image<'_> {
+    Image { kernel, bios: bios.as_deref() }
 }
 
 #[cfg(test)]
@@ -84,7 +62,7 @@ mod tests {
 
     fn load(name: &str) -> Load {
         let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs")).join(name);
-        packed(config(&path, 2048).expect("it is right")).expect("its images are there")
+        packed(config(&path, 2048).expect("it is right"))
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Held while packages are installed: another thread that misses the same ones waits and finds them.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Something that has to be installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,7 @@ const fn need(what: &'static str, package: &'static str) -> Need {
 /// # Errors
 /// Something is missing; the message names the packages.
 pub fn ensure(needs: &[Need]) -> Result<()> {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
@@ -78,7 +83,9 @@ fn is_there(what: &str) -> bool {
 
 fn apt_get(command: &[&str], packages: &[&str]) -> bool {
     let mut apt_get = Command::new("apt-get");
-    apt_get.args(["-y", "-q", "--no-install-recommends"]).args(command).args(packages);
+    // Another process may be installing, too.
+    apt_get.args(["-o", "DPkg::Lock::Timeout=600", "-y", "-q", "--no-install-recommends"]);
+    apt_get.args(command).args(packages);
     apt_get.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
     apt_get.status().is_ok_and(|status| status.success())
 }

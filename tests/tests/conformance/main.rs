@@ -12,17 +12,52 @@ mod transcript;
 mod world;
 
 use targets::{Outcome, Target};
+use xtask::emulate::Typed;
 
-/// Every config that ends by itself; `shell.yml` waits for a keyboard.
+/// How a config is checked, by its name.
+type Check = fn(&str);
+
+/// A line for each file in `configs/`.
+const CONFIGS: [(&str, Check); 8] = [
+    ("budget", everywhere),
+    ("link", everywhere),
+    ("many", over_kvm_and_in_qemu),
+    ("seed", everywhere),
+    ("shell", everywhere_typing),
+    ("two", everywhere),
+    ("weighted", everywhere),
+    ("world", world::check),
+];
+
 fn check(config: &str) {
-    check_on(config, &Target::BARE);
+    let (name, check) = CONFIGS.iter().find(|(name, _)| *name == config).expect("it has a line");
+    check(name);
 }
 
-fn check_on(config: &str, targets: &[Target]) {
-    let reference = Target::Kvm.run(config);
+fn everywhere(config: &str) {
+    check_on(config, &Target::BARE, &[]);
+}
+
+/// 32 times the user tests: Bochs, at 20 million instructions a second, takes more than ten minutes.
+fn over_kvm_and_in_qemu(config: &str) {
+    check_on(config, &[Target::SvmQemu], &[]);
+}
+
+/// A line from one shell to the other; each gets its keys once it is there to read them.
+fn everywhere_typing(config: &str) {
+    let press = |after: &str, keys: &[u8]| Typed { after: after.into(), keys: keys.into() };
+    let typed = [
+        press("left  | Tandem guest OS", b"hello_world\nput_char\npoweroff\n"),
+        press("right | Tandem guest OS", b"\x011get_char\npoweroff\n"),
+    ];
+    check_on(config, &Target::BARE, &typed);
+}
+
+fn check_on(config: &str, targets: &[Target], typed: &[Typed]) {
+    let reference = Target::Kvm.run(config, typed);
     println!("{config}: {} by {}", reference.exit_mix(), Target::Kvm.name());
     for target in targets.iter().copied() {
-        let outcome = target.run(config);
+        let outcome = target.run(config, typed);
         println!("{config}: {} by {}", outcome.exit_mix(), target.name());
         compare(config, target, &reference, &outcome);
     }
@@ -38,6 +73,16 @@ fn compare(config: &str, target: Target, reference: &Outcome, outcome: &Outcome)
     }
     assert_eq!(outcome.schema(), reference.schema(), "{config}: the receipt on {name}");
     assert_eq!(outcome.receipt["lost_bytes"], 0, "{config} on {name}");
+}
+
+#[test]
+fn every_config_has_a_line_here() {
+    let files = std::fs::read_dir(targets::configs()).expect("the folder is there");
+    let names = files.map(|file| file.expect("it can be read").file_name());
+    let names = names.filter_map(|name| Some(name.to_str()?.strip_suffix(".yml")?.to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert_eq!(names, CONFIGS.map(|(name, _)| name));
 }
 
 #[test]
@@ -65,8 +110,17 @@ fn a_budget_is_the_same_everywhere() {
     check("budget");
 }
 
-/// 32 times the user tests: Bochs, at 20 million instructions a second, takes more than ten minutes.
 #[test]
 fn many_vms_are_the_same_over_kvm_and_in_qemu() {
-    check_on("many", &[Target::SvmQemu]);
+    check("many");
+}
+
+#[test]
+fn shells_do_the_same_with_what_is_typed_everywhere() {
+    check("shell");
+}
+
+#[test]
+fn every_register_keeps_its_vms_value_across_switches() {
+    check("world");
 }

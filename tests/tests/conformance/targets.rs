@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use xtask::emulate::{self, Accelerator, Emulator, Machine, Typed};
-use xtask::{hypervisor, load};
+use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
+use xtask::scratch::Scratch;
+use xtask::{hypervisor, load, pseudo_terminal};
 
 /// Two emulated machines at a time, one of Intel's and one of AMD's: as many as there are cores.
 static ONE_OF_INTEL: Mutex<()> = Mutex::new(());
@@ -33,6 +36,8 @@ pub struct Outcome {
 }
 
 impl Target {
+    /// How many there are.
+    pub const COUNT: usize = 4;
     /// The targets without an operating system beneath.
     pub const BARE: [Self; 3] = [Self::VmxBochs, Self::SvmQemu, Self::SvmBochs];
 
@@ -45,21 +50,15 @@ impl Target {
         }
     }
 
-    /// Runs `configs/NAME.yml`.
-    pub fn run(self, name: &str) -> Outcome {
-        let config = root().join("configs").join(format!("{name}.yml"));
-        self.run_file(&config)
+    /// Runs `configs/NAME.yml`, pressing keys.
+    pub fn run(self, name: &str, typed: &[Typed]) -> Outcome {
+        self.run_file(&configs().join(format!("{name}.yml")), typed)
     }
 
-    /// Runs a config.
-    pub fn run_file(self, config: &Path) -> Outcome {
-        self.run_typing(config, None)
-    }
-
-    /// Runs a config and presses keys, which KVM's never needs.
-    pub fn run_typing(self, config: &Path, typed: Option<&Typed>) -> Outcome {
+    /// Runs a config, pressing keys.
+    pub fn run_file(self, config: &Path, typed: &[Typed]) -> Outcome {
         match self {
-            Self::Kvm => on_kvm(config),
+            Self::Kvm => on_kvm(config, typed),
             Self::VmxBochs => on_bare(config, Emulator::Bochs, None, typed),
             Self::SvmQemu => on_bare(config, Emulator::Qemu, None, typed),
             Self::SvmBochs => on_bare(config, Emulator::Bochs, Some("ryzen"), typed),
@@ -122,31 +121,41 @@ fn collect(path: &str, value: &Value, schema: &mut BTreeMap<String, &'static str
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The folder of the configs.
+pub fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
 }
 
-fn on_kvm(config: &Path) -> Outcome {
-    let receipt = std::env::temp_dir().join(format!(
-        "tandem-conformance-{}-{:?}.json",
-        std::process::id(),
-        std::thread::current().id()
-    ));
+fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let timeout = format!("{}s", TIMEOUT.as_secs());
+    let [receipt, errors] = ["receipt.json", "errors"].map(|name| scratch.path().join(name));
+    // Ctrl-A is ours on a terminal only.
+    let (keys, terminal) = pseudo_terminal::open().expect("the host has a terminal");
     let mut command = Command::new(vmm_kvm());
-    command.arg(config).arg("--receipt").arg(&receipt).stdin(Stdio::null());
-    let output = command.output().expect("vmm-kvm starts");
-    let console = String::from_utf8_lossy(&output.stdout).into_owned();
-    let json = std::fs::read(&receipt);
-    let json = json.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    std::fs::remove_file(&receipt).expect("it was just read");
+    command.arg(config).arg("--receipt").arg(&receipt).arg("--timeout").arg(timeout);
+    command.stdin(terminal).stdout(Stdio::piped());
+    command.stderr(File::create(&errors).expect("a file in it"));
+    let mut child = command.spawn().expect("vmm-kvm starts");
+    let mut keyboard = Keyboard::new(typed, keys);
+    let mut stdout = child.stdout.take().expect("it was asked for");
+    let (mut console, mut buffer) = (Vec::new(), [0; 4096]);
+    while let len @ 1.. = stdout.read(&mut buffer).expect("a pipe can be read") {
+        console.extend(&buffer[..len]);
+        keyboard.look_at(&console);
+    }
+    let status = child.wait().expect("it was started");
+    let console = String::from_utf8_lossy(&console).into_owned();
+    let errors = fs::read_to_string(&errors).unwrap_or_default();
+    let json = fs::read(&receipt).unwrap_or_else(|_| panic!("{errors}"));
     let receipt = serde_json::from_slice(&json).expect("a receipt is JSON");
-    Outcome { console, receipt, exit: output.status.code().unwrap_or(-1) }
+    Outcome { console, receipt, exit: status.code().unwrap_or(-1) }
 }
 
-fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: Option<&Typed>) -> Outcome {
-    let loaded = load::config(config, emulator.max_memory_mib());
+fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]) -> Outcome {
+    let loaded = load::config(config, emulate::max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
-    let load = load::packed(loaded).expect("it packs");
+    let load = load::packed(loaded);
     let machine = Machine {
         emulator,
         cpu: cpu.map(str::to_string),
@@ -154,6 +163,7 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: Option<&
         memory_mib: load.machine_memory_mib(),
         timeout: Some(TIMEOUT),
         has_keyboard: false,
+        is_terminal: false,
     };
     let kernel = kernel();
     let is_intel = emulator == Emulator::Bochs && cpu.is_none();
@@ -163,7 +173,10 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: Option<&
     let report = emulate::run_typing(&machine, typed, kernel, &load.pack, console);
     let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
     let console = String::from_utf8_lossy(&report.console).into_owned();
-    let receipt = report.receipt.unwrap_or_else(|| panic!("no receipt; the console:\n{console}"));
+    let receipt = report.receipt.unwrap_or_else(|| {
+        let why = if report.is_timed_out { format!(" within {TIMEOUT:?}") } else { String::new() };
+        panic!("no receipt{why}; the console:\n{console}")
+    });
     let receipt = serde_json::from_str(&receipt).expect("a receipt is JSON");
     Outcome { console, receipt, exit: report.exit.map_or(-1, i32::from) }
 }
@@ -174,14 +187,8 @@ fn kernel() -> &'static Path {
     KERNEL.get_or_init(|| hypervisor::build().expect("the hypervisor builds"))
 }
 
-/// The KVM target, built once, where Cargo puts it: beside this test's folder.
+/// The KVM target, built once.
 fn vmm_kvm() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let built = hypervisor::cargo().args(["build", "--quiet", "-p", "vmm-kvm"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "vmm-kvm builds");
-        let test = std::env::current_exe().expect("a test knows where it is");
-        let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-        folder.join("vmm-kvm")
-    })
+    BINARY.get_or_init(|| hypervisor::built("vmm-kvm", &[]).expect("vmm-kvm builds"))
 }

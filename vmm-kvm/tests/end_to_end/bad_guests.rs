@@ -92,6 +92,19 @@ fn memory_that_is_not_there_reads_as_all_ones() {
     check_harmless("bad_memory", "addresses read as all ones");
 }
 
+/// A KVM that interprets ring 0, as some are where there is no hardware for it, may not know an
+/// instruction and give up its VM; all others have the guest try every one.
+#[test]
+fn a_guest_cannot_be_a_hypervisor_itself() {
+    const UNKNOWN: &str = "stopped: the processor could not carry out the instruction (code 1)";
+    const ENDINGS: [(&str, i32); 2] = [("powered off, status 0", 0), (UNKNOWN, 1)];
+    let run = beside("bad_instructions").finish().complains_of_nothing().adds_up();
+    check_healthy(&run);
+    let ending = run.vm("bad")["ending"].as_str().expect("text");
+    let code = run.code().expect("it was not killed");
+    assert!(ENDINGS.contains(&(ending, code)), "{ending}, {code}: {}", run.shown());
+}
+
 #[test]
 fn every_bad_guest_is_stopped_or_ends_and_its_neighbour_is_unharmed() {
     const SIGNALLED: &str = "stopped: the run was ended by a signal";

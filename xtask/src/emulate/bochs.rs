@@ -6,12 +6,10 @@
 //! guessed.
 
 use super::{Keyboard, Machine, Report, Running, Typed, chunks, copy, refused, report};
-use crate::image;
 use crate::scratch::Scratch;
+use crate::{image, pseudo_terminal};
 use anyhow::{Context, Result};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,18 +30,18 @@ const POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn run(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
     console: &mut dyn Write,
 ) -> Result<Report> {
-    image::write(kernel, pack, &scratch.path().join("iso"))?;
+    image::write(kernel, machine.command_line(), pack, &scratch.path().join("iso"))?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
     let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
     scratch.write("bochsrc", settings(machine, port).as_bytes())?;
     scratch.write("debugger", DEBUGGER.repeat(MAX_STOPS).as_bytes())?;
-    let (screen, terminal) = pseudo_terminal().context("cannot make a pseudo-terminal")?;
+    let (screen, terminal) = pseudo_terminal::open()?;
     let copy_of_terminal = || terminal.try_clone().context("cannot copy a file");
     let mut command = Command::new("setsid");
     command.args(["--ctty", "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]);
@@ -56,59 +54,56 @@ pub(super) fn run(
     drop(command);
     let screen = chunks(screen);
 
-    let Some(com1) = accept(&listener, &mut bochs)? else {
-        let said: Vec<u8> = screen.iter().flatten().collect();
-        return Err(refused("Bochs", &report::clean(&said)));
+    let com1 = match accept(&listener, &mut bochs, deadline)? {
+        Started::Connected(com1) => com1,
+        Started::Ended => {
+            let said: Vec<u8> = screen.iter().flatten().collect();
+            return Err(refused("Bochs", &report::clean(&said)));
+        }
+        Started::TimedOut => return Ok(Report::new(Vec::new(), &[], true)),
     };
-    if machine.has_keyboard {
-        let com1 = com1.try_clone().context("cannot copy a socket")?;
-        thread::spawn(move || keyboard(com1));
-    }
     let to_com1 = com1.try_clone().context("cannot copy a socket")?;
-    let keyboard = Keyboard { typed, com1: Some(Box::new(to_com1)) };
+    let keyboard = Keyboard::of(machine, &bochs, typed, to_com1);
     let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
     Ok(Report::new(output, &debug, is_timed_out))
 }
 
-/// The connection that Bochs makes when it starts; None: it ended instead.
-fn accept(listener: &TcpListener, bochs: &mut Running) -> Result<Option<TcpStream>> {
+/// What became of a start.
+enum Started {
+    /// COM1 is this.
+    Connected(TcpStream),
+    /// Bochs has ended by itself.
+    Ended,
+    /// The machine's time was up before.
+    TimedOut,
+}
+
+/// Waits for the connection that Bochs makes when it starts.
+fn accept(
+    listener: &TcpListener,
+    bochs: &mut Running,
+    deadline: Option<Instant>,
+) -> Result<Started> {
     listener.set_nonblocking(true).context("cannot wait for Bochs")?;
     loop {
         match listener.accept() {
             Ok((com1, _)) => {
                 com1.set_nonblocking(false).context("cannot read from Bochs")?;
-                return Ok(Some(com1));
+                return Ok(Started::Connected(com1));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error).context("cannot wait for Bochs"),
         }
         if bochs.0.try_wait().context("cannot wait for Bochs")?.is_some() {
-            return Ok(None);
+            return Ok(Started::Ended);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Started::TimedOut);
         }
         thread::sleep(POLL);
     }
-}
-
-/// Sends standard input to COM1, until one of them ends.
-fn keyboard(mut com1: TcpStream) {
-    let mut buffer = [0; 256];
-    while let Ok(len @ 1..) = io::stdin().read(&mut buffer) {
-        if com1.write_all(&buffer[..len]).is_err() {
-            break;
-        }
-    }
-}
-
-/// Our end of a pseudo-terminal, and the other.
-fn pseudo_terminal() -> Result<(File, File)> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let name = ptsname(&ours, Vec::new())?.into_string()?;
-    let theirs = OpenOptions::new().read(true).write(true).open(name)?;
-    Ok((File::from(ours), theirs))
 }
 
 fn settings(machine: &Machine, port: u16) -> String {

@@ -14,7 +14,7 @@ const CPU: &str = "EPYC,+svm,+npt";
 
 pub(super) fn run(
     machine: &Machine,
-    typed: Option<&Typed>,
+    typed: &[Typed],
     kernel: &Path,
     pack: &[u8],
     scratch: &Scratch,
@@ -28,17 +28,14 @@ pub(super) fn run(
     let mut command = Command::new("qemu-system-x86_64");
     // Names without a folder: QEMU takes commas and spaces apart.
     command.current_dir(scratch.path()).args(arguments(machine));
-    command.stdin(match (machine.has_keyboard, typed) {
-        (true, _) => Stdio::inherit(),
-        (false, Some(_)) => Stdio::piped(),
-        (false, None) => Stdio::null(),
-    });
-    command.stdout(Stdio::piped()).stderr(File::create(&log).context("cannot make a file")?);
+    // Never ours: a terminal's settings are not for QEMU to change.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(File::create(&log).context("cannot make a file")?);
     let deadline = machine.timeout.map(|timeout| Instant::now() + timeout);
     let mut qemu = Running(command.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = qemu.0.stdout.take().expect("it was asked for");
-    let com1 = qemu.0.stdin.take().map(|stdin| Box::new(stdin) as Box<dyn Write>);
-    let keyboard = Keyboard { typed, com1 };
+    let stdin = qemu.0.stdin.take().expect("it was asked for");
+    let keyboard = Keyboard::of(machine, &qemu, typed, stdin);
     let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, deadline)?;
     if !is_timed_out {
         let status = qemu.0.wait().context("cannot wait for QEMU")?;
@@ -65,6 +62,7 @@ fn arguments(machine: &Machine) -> Vec<String> {
         ("-cpu", cpu),
         ("-m", &memory),
         ("-kernel", "tandem"),
+        ("-append", machine.command_line()),
         ("-initrd", "plan plan"),
         ("-display", "none"),
         ("-nic", "none"),
