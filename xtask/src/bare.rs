@@ -33,6 +33,12 @@ pub struct Run {
     /// What runs QEMU's instructions
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
+    /// QEMU's clock counts instructions, 32 ns each, whatever the host does meanwhile
+    #[arg(long)]
+    counted: bool,
+    /// Do without VPID and ASID: translations are dropped at each switch
+    #[arg(long)]
+    untagged: bool,
     /// Write the receipt as JSON, too
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -93,6 +99,8 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         timeout: arguments.timeout.map(Duration::from_secs),
         has_keyboard: true,
         is_terminal: io::stdout().is_terminal(),
+        has_counted_clock: arguments.counted,
+        is_untagged: arguments.untagged,
     };
     let report = emulate::run(&machine, &kernel, &load.pack, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

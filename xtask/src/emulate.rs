@@ -59,6 +59,11 @@ pub struct Machine {
     pub has_keyboard: bool,
     /// The console is a terminal: it gets colours and sees prompts.
     pub is_terminal: bool,
+    /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and nobody waits
+    /// while the machine idles.
+    pub has_counted_clock: bool,
+    /// VMs' translations are not told apart by VPID or ASID.
+    pub is_untagged: bool,
 }
 
 impl Emulator {
@@ -122,8 +127,10 @@ pub fn run_typing(
 
 impl Machine {
     /// The kernel's command line.
-    fn command_line(&self) -> &'static str {
-        if self.is_terminal { "terminal" } else { "" }
+    fn command_line(&self) -> String {
+        let words = [(self.is_terminal, "terminal"), (self.is_untagged, "untagged")];
+        let words = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
+        words.collect::<Vec<_>>().join(" ")
     }
 }
 

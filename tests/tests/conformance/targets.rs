@@ -57,11 +57,25 @@ impl Target {
 
     /// Runs a config, pressing keys.
     pub fn run_file(self, config: &Path, typed: &[Typed]) -> Outcome {
+        match self.machine() {
+            None => on_kvm(config, typed),
+            Some(machine) => on_bare(config, machine, false, typed),
+        }
+    }
+
+    /// Runs `configs/NAME.yml` without VPID and ASID; None where they are not ours.
+    pub fn run_untagged(self, name: &str) -> Option<Outcome> {
+        let config = configs().join(format!("{name}.yml"));
+        self.machine().map(|machine| on_bare(&config, machine, true, &[]))
+    }
+
+    /// The emulator, and its CPU if it is not the usual one.
+    fn machine(self) -> Option<(Emulator, Option<&'static str>)> {
         match self {
-            Self::Kvm => on_kvm(config, typed),
-            Self::VmxBochs => on_bare(config, Emulator::Bochs, None, typed),
-            Self::SvmQemu => on_bare(config, Emulator::Qemu, None, typed),
-            Self::SvmBochs => on_bare(config, Emulator::Bochs, Some("ryzen"), typed),
+            Self::Kvm => None,
+            Self::VmxBochs => Some((Emulator::Bochs, None)),
+            Self::SvmQemu => Some((Emulator::Qemu, None)),
+            Self::SvmBochs => Some((Emulator::Bochs, Some("ryzen"))),
         }
     }
 }
@@ -152,7 +166,12 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
     Outcome { console, receipt, exit: status.code().unwrap_or(-1) }
 }
 
-fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]) -> Outcome {
+fn on_bare(
+    config: &Path,
+    (emulator, cpu): (Emulator, Option<&str>),
+    is_untagged: bool,
+    typed: &[Typed],
+) -> Outcome {
     let loaded = load::config(config, emulate::max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded);
@@ -164,6 +183,8 @@ fn on_bare(config: &Path, emulator: Emulator, cpu: Option<&str>, typed: &[Typed]
         timeout: Some(TIMEOUT),
         has_keyboard: false,
         is_terminal: false,
+        has_counted_clock: true,
+        is_untagged,
     };
     let kernel = kernel();
     let is_intel = emulator == Emulator::Bochs && cpu.is_none();

@@ -36,7 +36,7 @@ pub(super) fn run(
     scratch: &Scratch,
     console: &mut dyn Write,
 ) -> Result<Report> {
-    image::write(kernel, machine.command_line(), pack, &scratch.path().join("iso"))?;
+    image::write(kernel, &machine.command_line(), pack, &scratch.path().join("iso"))?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
     let port = listener.local_addr().context("cannot listen on 127.0.0.1")?.port();
     scratch.write("bochsrc", settings(machine, port).as_bytes())?;
