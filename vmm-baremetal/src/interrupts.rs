@@ -116,6 +116,8 @@ const NAMES: [&str; 22] = [
 
 /// Where the APIC's registers lie, for ends of interrupts; 0: by MSR.
 static APIC: AtomicU64 = AtomicU64::new(NO_APIC);
+/// The deadline that the timer counts down to; 0: none.
+static ARMED: AtomicU64 = AtomicU64::new(0);
 static TICKS_PER_TSC: AtomicU64 = AtomicU64::new(0);
 const NO_APIC: u64 = u64::MAX;
 const BY_MSR: u64 = 0;
@@ -147,6 +149,10 @@ pub fn use_apic(apic: &HostApic) {
 
 /// An interrupt when the time-stamp counter reaches `deadline`, or before.
 pub fn arm_timer(deadline: u64) {
+    // From one exit to the next of a turn it mostly stays the same.
+    if ARMED.swap(deadline, Ordering::Relaxed) == deadline {
+        return;
+    }
     if let Some(apic) = apic() {
         apic.arm(deadline);
     }
@@ -155,6 +161,7 @@ pub fn arm_timer(deadline: u64) {
 /// An interrupt with this vector was taken, by our IDT or by leaving a guest.
 pub fn handle(vector: u8) {
     if let (TIMER_VECTOR, Some(apic)) = (vector, apic()) {
+        ARMED.store(0, Ordering::Relaxed);
         apic.end_of_interrupt();
     }
 }
