@@ -4,8 +4,11 @@
 //! floor for two VMs: both vCPUs in one thread, rings in memory, switching when a guest finds the
 //! line empty or halts. Both are here, and run the same guest images as Tandem does. Rounds are
 //! interleaved, medians are compared, everything is pinned to one core.
+//!
+//! The bare machine has no floor: what it costs is counted in instructions ([`baremetal`]).
 
 pub mod bare;
+pub mod baremetal;
 pub mod code;
 pub mod duo;
 pub mod handover;

@@ -1,7 +1,10 @@
 //! Runs all lines, or those whose names begin with the arguments, and prints the table; with
-//! `--write FILE` also as Markdown.
+//! `--write FILE` also as Markdown. `bare` is the section of the bare machine: without other lines it
+//! alone is written anew.
 
 use anyhow::{Context, Result};
+use bench::baremetal::section::{said, section, with_section};
+use bench::baremetal::{self, section};
 use bench::lines::{self, Line, Target};
 use bench::process::Workplace;
 use std::fmt::Write;
@@ -35,23 +38,41 @@ fn main() -> Result<ExitCode> {
         names.remove(at);
         if at < names.len() { names.remove(at) } else { "BENCHMARKS.md".to_string() }
     });
+    let is_wanted = |name: &str| {
+        names.is_empty() || names.iter().any(|wanted| name.starts_with(wanted.as_str()))
+    };
+    let wanted = LINES.into_iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>();
+    let table = if wanted.is_empty() { Vec::new() } else { measure(&wanted)? };
+    let section = if is_wanted("bare") {
+        let lines = baremetal::measure(|line| print!("{}", section::text(line)));
+        Some(section(&lines.context("bare")?))
+    } else {
+        None
+    };
+    if let Some(path) = write_to {
+        let page = match table.is_empty() {
+            true => std::fs::read_to_string(&path).with_context(|| path.clone())?,
+            false => markdown(&table)?,
+        };
+        let page = section.map_or(page.clone(), |section| with_section(&page, &section));
+        std::fs::write(&path, page).with_context(|| path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(wanted: &[(&str, Measure)]) -> Result<Vec<Line>> {
     let cores = vmm_kvm::sys::allowed_cores().context("the allowed cores")?;
     let core = *cores.last().context("a core")?;
     vmm_kvm::sys::pin_to(core)?;
     let workplace = Workplace::new()?;
     let mut table = Vec::new();
-    for (name, measure) in LINES {
-        if names.is_empty() || names.iter().any(|wanted| name.starts_with(wanted.as_str())) {
-            for line in measure(core, &workplace).with_context(|| name)? {
-                print!("{}", text(&line));
-                table.push(line);
-            }
+    for (name, measure) in wanted {
+        for line in measure(core, &workplace).with_context(|| name.to_string())? {
+            print!("{}", text(&line));
+            table.push(line);
         }
     }
-    if let Some(path) = write_to {
-        std::fs::write(&path, markdown(&table)?).with_context(|| path)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(table)
 }
 
 fn text(line: &Line) -> String {
@@ -73,10 +94,6 @@ fn verdict(line: &Line) -> &'static str {
 
 fn markdown(table: &[Line]) -> Result<String> {
     let mut page = String::from("# Benchmarks\n\n");
-    let run = |program: &str, arguments: &[&str]| -> String {
-        let output = std::process::Command::new(program).args(arguments).output();
-        output.map_or_else(|_| "?".into(), |out| String::from_utf8_lossy(&out.stdout).trim().into())
-    };
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor.lines().find_map(|line| line.strip_prefix("model name"));
     let processor = processor.map_or("?", |name| name.trim_matches([' ', '\t', ':']));
@@ -84,9 +101,9 @@ fn markdown(table: &[Line]) -> Result<String> {
         page,
         "Made by `cargo xtask bench` on {}, commit {}, on {processor}, Linux {}. Ours and the floor \
          are measured in turn in one run on one core; compare ratios, not absolutes.\n",
-        run("date", &["-u", "+%Y-%m-%d"]),
-        run("git", &["rev-parse", "--short=10", "HEAD"]),
-        run("uname", &["-r"]),
+        said("date", &["-u", "+%Y-%m-%d"]),
+        said("git", &["rev-parse", "--short=10", "HEAD"]),
+        said("uname", &["-r"]),
     )?;
     writeln!(page, "| what / floor | Tandem | floor | figure | target | |")?;
     writeln!(page, "|---|---:|---:|---:|---:|---|")?;

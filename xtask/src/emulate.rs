@@ -20,8 +20,9 @@ mod keyboard;
 mod qemu;
 mod report;
 
+pub use bochs::INSTRUCTIONS_PER_SECOND;
 pub use keyboard::{Keyboard, Typed};
-pub use report::Report;
+pub use report::{Memory, Report};
 
 /// A program that is a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

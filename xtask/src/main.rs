@@ -24,9 +24,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// The table of ratios; without names also into BENCHMARKS.md
+    /// The table of ratios and the bare machine's figures; without names also into BENCHMARKS.md
     Bench {
-        /// The lines of the table to measure
+        /// The lines of the table to measure; `bare`, which is written down too, for the bare machine
         names: Vec<String>,
     },
     /// Run a config's VMs on the bare-metal hypervisor in an emulated machine

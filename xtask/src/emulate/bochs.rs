@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 /// Intel's, with unrestricted guests, EPT, VPID and the preemption timer.
 const CPU: &str = "corei7_skylake_x";
-/// Instructions in a second of emulated time. With fewer, timers and serial ports take less of
-/// ours; with more, more is done between them, and a slice of 200 us is still 4,000 instructions.
-const INSTRUCTIONS_PER_SECOND: u64 = 20_000_000;
+/// Instructions in a second of Bochs's time, whose clock is its instruction counter. With fewer,
+/// timers and serial ports take less of ours; with more, more is done between them, and a slice of
+/// 200 us is still 4,000 instructions.
+pub const INSTRUCTIONS_PER_SECOND: u64 = 20_000_000;
 /// The debugger, which Debian's Bochs stops in at the start and at every triple fault: go on.
 const DEBUGGER: &str = "c\n";
 /// More stops than there can be: a triple fault for each VM.

@@ -4,6 +4,8 @@
 const EXIT: &str = "tandem-exit: ";
 /// Leads the line with the receipt as JSON.
 const RECEIPT: &str = "tandem-receipt: ";
+/// Leads the line with the memory in use, as JSON.
+const MEMORY: &str = "tandem-memory: ";
 
 /// A machine that is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +16,21 @@ pub struct Report {
     pub exit: Option<u8>,
     /// The receipt as JSON.
     pub receipt: Option<String>,
+    /// What the hypervisor used of the machine's memory; None: it did not say.
+    pub memory: Option<Memory>,
     /// All lines of port 0xe9, cleared of what an emulator draws between them.
     pub debug: Vec<String>,
     /// It was switched off because its time was up.
     pub is_timed_out: bool,
+}
+
+/// The hypervisor's own memory at the end of a run, beyond its image and the VMs' RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Frames taken: tables, control blocks, maps of ports and MSRs, state areas.
+    pub frames_bytes: u64,
+    /// Heap in use.
+    pub heap_bytes: u64,
 }
 
 impl Report {
@@ -25,8 +38,9 @@ impl Report {
     pub(super) fn new(console: Vec<u8>, debug: &[u8], is_timed_out: bool) -> Self {
         let debug: Vec<String> = clean(debug).lines().map(str::to_owned).collect();
         let exit = debug.iter().rev().find_map(|line| exit(line));
-        let receipt = debug.iter().rev().find_map(|line| receipt(line));
-        Self { console, exit, receipt, debug, is_timed_out }
+        let receipt = debug.iter().rev().find_map(|line| json(line, RECEIPT));
+        let memory = debug.iter().rev().find_map(|line| memory(line));
+        Self { console, exit, receipt, memory, debug, is_timed_out }
     }
 }
 
@@ -37,11 +51,17 @@ fn exit(line: &str) -> Option<u8> {
 }
 
 /// The JSON value behind the lead, less what may follow it.
-fn receipt(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once(RECEIPT)?;
+fn json(line: &str, lead: &str) -> Option<String> {
+    let (_, rest) = line.split_once(lead)?;
     let mut values = serde_json::Deserializer::from_str(rest).into_iter::<serde_json::Value>();
     values.next()?.ok()?;
     Some(rest[..values.byte_offset()].to_owned())
+}
+
+fn memory(line: &str) -> Option<Memory> {
+    let value: serde_json::Value = serde_json::from_str(&json(line, MEMORY)?).ok()?;
+    let bytes = |key: &str| value[key].as_u64();
+    Some(Memory { frames_bytes: bytes("frames_bytes")?, heap_bytes: bytes("heap_bytes")? })
 }
 
 /// The text without the sequences that move a terminal's cursor (ECMA-48, 5.4 and 8.3) and without
@@ -105,6 +125,14 @@ mod tests {
     fn a_receipt_that_is_no_json_is_none() {
         assert_eq!(report("tandem-receipt: {\"a\": \n").receipt, None);
         assert_eq!(report("tandem-receipt: {} and more\n").receipt.as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes_or_not_at_all() {
+        let told = report("tandem-memory: {\"frames_bytes\":8192,\"heap_bytes\":100}\x1b[K\n");
+        assert_eq!(told.memory, Some(Memory { frames_bytes: 8192, heap_bytes: 100 }));
+        assert_eq!(report("tandem-memory: {\"frames_bytes\":8192}\n").memory, None);
+        assert_eq!(report("tandem-receipt: {}\n").memory, None);
     }
 
     #[test]

@@ -1,0 +1,108 @@
+//! The hypervisor with some VMs in Bochs, and what it reported.
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use xtask::emulate::{self, Accelerator, Emulator, Machine, Memory};
+use xtask::load;
+use xtask::scratch::Scratch;
+
+/// A run that takes longer than this is stuck.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Bochs with a CPU. A run is the same each time, so none is made twice.
+#[derive(Debug)]
+pub struct Bochs {
+    kernel: PathBuf,
+    cpu: Option<&'static str>,
+    /// By config.
+    runs: RefCell<BTreeMap<String, Run>>,
+}
+
+/// A run that went well.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Where the time went.
+    pub receipt: Receipt,
+    /// The hypervisor's memory, if it told.
+    pub memory: Option<Memory>,
+}
+
+/// Of the receipt's JSON ([`vmm_common::receipt::Receipt`]), what is needed here.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(missing_docs, reason = "said where they are made")]
+pub struct Receipt {
+    pub wall_ns: u64,
+    pub slice_ns: u64,
+    pub idle_ns: u64,
+    pub switches: u64,
+    pub vms: Vec<VmReceipt>,
+}
+
+/// Of one VM's part ([`vmm_common::receipt::VmReceipt`]), what is needed here.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(missing_docs, reason = "said where they are made")]
+pub struct VmReceipt {
+    pub entitled_ppm: u64,
+    pub received_ppm: Option<u64>,
+    pub longest_blackout_ns: u64,
+    pub exits: BTreeMap<String, u64>,
+}
+
+impl Bochs {
+    /// One that boots `kernel`.
+    #[must_use]
+    pub fn new(kernel: &Path, cpu: Option<&'static str>) -> Self {
+        Self { kernel: kernel.to_path_buf(), cpu, runs: RefCell::default() }
+    }
+
+    /// Its CPU, for people.
+    #[must_use]
+    pub fn cpu(&self) -> &'static str {
+        self.cpu.unwrap_or("Bochs's default CPU")
+    }
+
+    /// Runs the VMs of a config in YAML to their ends.
+    ///
+    /// # Errors
+    /// Bochs cannot be run, or a VM or the hypervisor failed.
+    pub fn run(&self, config: &str) -> Result<Run> {
+        if let Some(run) = self.runs.borrow().get(config) {
+            return Ok(run.clone());
+        }
+        let run = self.boot(config)?;
+        self.runs.borrow_mut().insert(config.to_string(), run.clone());
+        Ok(run)
+    }
+
+    fn boot(&self, config: &str) -> Result<Run> {
+        let scratch = Scratch::new()?;
+        let path = scratch.write("bench.yml", config.as_bytes())?;
+        let loaded = load::config(&path, emulate::max_memory_mib());
+        let load = load::packed(loaded.map_err(|faults| anyhow!("{faults}"))?);
+        let machine = Machine {
+            emulator: Emulator::Bochs,
+            cpu: self.cpu.map(str::to_string),
+            accelerator: Accelerator::Tcg,
+            memory_mib: load.machine_memory_mib(),
+            timeout: Some(TIMEOUT),
+            has_keyboard: false,
+            is_terminal: false,
+            has_counted_clock: true,
+            is_untagged: false,
+        };
+        let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;
+        if report.exit != Some(0) {
+            let console = String::from_utf8_lossy(&report.console);
+            let what = if report.is_timed_out { "did not end" } else { "failed" };
+            bail!("the run {what}; its console:\n{console}");
+        }
+        let receipt = report.receipt.context("the hypervisor reported no receipt")?;
+        let receipt = serde_json::from_str(&receipt).context("the receipt")?;
+        Ok(Run { receipt, memory: report.memory })
+    }
+}
