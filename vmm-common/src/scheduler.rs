@@ -323,7 +323,7 @@ impl Scheduler {
     }
 
     /// When somebody with a budget has work, and budget for it, again: he may preempt.
-    fn next_replenishment(&self) -> Instant {
+    pub(crate) fn next_replenishment(&self) -> Instant {
         if self.budgeted == 0 {
             return Instant::FAR_FUTURE;
         }

@@ -125,7 +125,9 @@ impl System {
         let vm = vcpu;
         let begin = host.now();
         // What the switch took is nobody's: without it, a bit of the slice would be left for a turn more.
+        // Whose budget is granted anew preempts all the same.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
+        let until = until.min(self.scheduler.next_replenishment());
         self.record(begin, vm, What::TurnBegins);
         self.ledger.vm_turns_to(vm, Standing::Running, begin);
         self.ledger.core_turns_to(Activity::Vmm(vm), begin);
