@@ -11,6 +11,7 @@ use crate::frames::{Frame, Frames, OutOfFrames};
 use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
 use vmm_common::cpuid;
 
+const IA32_XSS: u32 = 0xda0;
 const TSC_AUX: u32 = 0xc000_0103;
 const X87: u64 = 1;
 const SSE: u64 = 2;
@@ -64,6 +65,11 @@ impl Extensions {
         if has_xsave {
             // SAFETY: allows XSAVE and XSETBV, and changes nothing else.
             unsafe { cpu::set_cr4(cpu::cr4() | OSXSAVE) };
+        }
+        const XSAVES: u32 = 1 << 3;
+        if has_xsave && cpu::cpuid(0xd, 1).eax & XSAVES != 0 {
+            // SAFETY: no supervisory component, as after reset; guests see 0 and cannot change it.
+            unsafe { cpu::write_msr(IA32_XSS, 0) };
         }
         let offered = cpu::cpuid(0xd, 0);
         let components = u64::from(offered.eax) & cpuid::XSAVE_COMPONENTS;

@@ -3,10 +3,13 @@
 
 use super::controls::VPID;
 use super::exits::{self, ControlAccess};
-use super::vcpu::{ACCESS_LONG, BLOCKED_BY_NMI, VmxVcpu, put};
+use super::vcpu::{
+    ACCESS_LONG, BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, SINGLE_STEP, VmxVcpu, put,
+};
 use super::vmcs::{self, Field, read};
 use crate::control_registers::{self, Mode};
 use crate::cpu;
+use crate::cpu::register::RFLAGS_TF;
 use crate::cpu::vector::{DB, GP, MC};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
 use core::arch::asm;
@@ -76,6 +79,12 @@ impl VmxVcpu {
             let causes = read(Field::Qualification) & 0x600f;
             // SAFETY: the guest's own; it says why its debug exception is raised.
             unsafe { cpu::set_dr6((cpu::dr6() & !0xf) | causes) };
+            // An entry demands the single step of a shadowed instruction, which the intercepted
+            // exception has left out (SDM vol. 3, 27.3.1.5).
+            let is_shadowed = self.interruptibility & BLOCKED_BY_STI_OR_MOV_SS != 0;
+            if is_shadowed && self.rflags & RFLAGS_TF != 0 {
+                put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
+            }
             // Delivery ends general detection, which an intercepted exception leaves on.
             const GENERAL_DETECT: u64 = 1 << 13;
             put(Field::GuestDr7, read(Field::GuestDr7) & !GENERAL_DETECT);

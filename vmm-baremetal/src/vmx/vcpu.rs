@@ -22,9 +22,11 @@ use vmm_common::seam::Fault;
 
 /// IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE: neither entries nor exits switch them.
 const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
+/// BS in the pending debug exceptions.
+pub(super) const SINGLE_STEP: u64 = 1 << 14;
 pub(super) const ACCESS_LONG: u32 = 1 << 13;
 /// Interruptibility: by STI, by MOV SS, by NMI.
-const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
+pub(super) const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
 pub(super) const BLOCKED_BY_NMI: u64 = 1 << 3;
 /// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
 /// would hold the processor for ever.
@@ -47,7 +49,7 @@ pub struct VmxVcpu {
     is_launched: bool,
     pub(super) pending: Option<Pending>,
     /// As the VMCS has them, which takes an instruction more to read.
-    rflags: u64,
+    pub(super) rflags: u64,
     pub(super) interruptibility: u64,
     has_nmi: bool,
     failure: u32,
@@ -314,7 +316,6 @@ impl Hardware for VmxVcpu {
         put(Field::GuestRip, if is_64 { rip } else { rip & 0xffff_ffff });
         self.unblock(BLOCKED_BY_STI_OR_MOV_SS);
         if self.rflags & RFLAGS_TF != 0 {
-            const SINGLE_STEP: u64 = 1 << 14;
             put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
         }
     }
