@@ -107,7 +107,7 @@ pub enum Event {
     Fault(Fault),
 }
 
-/// One vCPU's control block. `D` is what it adds to a dump.
+/// One vCPU's control block.
 pub trait Hardware {
     /// Makes this vCPU's control block the processor's current one (VMX: VMPTRLD), and loads the
     /// registers that entries do not (SYSCALL's MSRs, KERNEL_GS_BASE) if the vendor's entry leaves
