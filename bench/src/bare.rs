@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, bail};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
-use vmm_common::boot::{self, Boot, Piece};
+use vmm_common::boot::{self, Images};
 use vmm_common::cpuid::{self, CpuidFeatures};
-use vmm_common::plan::BootKind;
+use vmm_common::plan::{BootKind, VmPlan};
+use vmm_common::seed::{self, SeedVm};
 use vmm_kvm::kvm;
 
 /// Memory of every guest here, bytes.
@@ -48,8 +49,10 @@ impl Bare {
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm().context("KVM_CREATE_VM")?;
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)])?;
-        let boot = boot::place(kind, image, None, cmdline, RAM_BYTES)?;
-        place(&ram, &boot, image)?;
+        let boot = boot::place(&plan(kind, cmdline), &Images::of(image))?;
+        for (address, bytes) in boot.contents(&Images::of(image)) {
+            ram.write_slice(bytes, GuestAddress(address)).context("the image fits")?;
+        }
         for region in ram.iter() {
             let region = kvm_bindings::kvm_userspace_memory_region {
                 memory_size: region.len(),
@@ -113,13 +116,12 @@ pub fn line_status_idle(port: u16) -> u8 {
     }
 }
 
-fn place(ram: &GuestMemoryMmap, boot: &Boot, image: &[u8]) -> Result<()> {
-    for piece in &boot.pieces {
-        let (address, bytes) = match piece {
-            Piece::Kernel { address, offset, len } => (*address, &image[*offset..*offset + *len]),
-            Piece::Bytes { address, bytes } => (*address, &bytes[..]),
-        };
-        ram.write_slice(bytes, GuestAddress(address)).context("the image fits")?;
-    }
-    Ok(())
+/// One machine with so much RAM.
+fn plan(kind: BootKind, cmdline: &str) -> VmPlan {
+    let (memory, vcpu_count) = (RAM_BYTES, 1);
+    let seed = SeedVm { id: 0, memory, vcpu_count, io_apic: 1, hpet: 1, local_apic: 1 };
+    let mut vm = seed::to_plan(&[seed]).vms.remove(0);
+    vm.boot.kind = kind;
+    vm.cmdline = cmdline.to_owned();
+    vm
 }

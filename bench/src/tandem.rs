@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek};
-use vmm_common::boot;
+use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
+    VmPlan,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -53,8 +54,10 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
             kernel: ImageSource::Builtin("bench".to_string()),
             kind: guest.kind,
             bios: None,
+            modules: Vec::new(),
         },
         cmdline: guest.cmdline.clone(),
+        clock: ClockPolicy::Wall,
         share: Share::Weight(guest.weight),
         serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: false,
@@ -67,8 +70,9 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
         links: if is_linked { vec![link] } else { Vec::new() },
     };
     let image = |(guest, vm): (&Guest, &VmPlan)| {
-        let boot = boot::place(guest.kind, &guest.image, None, &guest.cmdline, vm.memory_bytes)?;
-        Ok::<_, anyhow::Error>(LoadedImage { kernel: guest.image.clone(), bios: None, boot })
+        let boot = boot::place(vm, &Images::of(&guest.image))?;
+        let kernel = guest.image.clone();
+        Ok::<_, anyhow::Error>(LoadedImage { kernel, bios: None, modules: Vec::new(), boot })
     };
     let images = guests.iter().zip(&plan.vms).map(image).collect::<Result<_>>()?;
     let options = Options { console: ConsolePlace::File(console), ..Options::default() };

@@ -30,8 +30,9 @@ const FIRST_TIMER: u64 = 0x100;
 const TIMER_STRIDE: u64 = 0x20;
 const TIMERS_END: u64 = FIRST_TIMER + TIMER_STRIDE * TIMERS as u64;
 
-/// Vendor, legacy replacement, 64-bit counter, number of the last timer, revision.
-const CAPABILITIES_VALUE: u64 =
+/// The capabilities register: vendor, legacy replacement, 64-bit counter, number of the last timer,
+/// revision.
+pub const CAPABILITIES_VALUE: u64 =
     (PERIOD_FS << 32) | (0x8086 << 16) | (1 << 15) | (1 << 13) | ((TIMERS as u64 - 1) << 8) | 1;
 
 const ENABLE: u64 = 1 << 0;

@@ -1,8 +1,19 @@
-//! The ports by which a guest ends its VM: ACPI power-off, the test exit port, the reset register.
+//! ACPI's fixed hardware, and the other ports by which a guest ends its VM: the test exit port, the
+//! reset register.
 //!
-//! Sources: ACPI 6.5, 4.8.3.2.1 (PM1 control register, SLP_EN); Intel ICH9 datasheet 13.7.5
+//! Sources: ACPI 6.5, 4.8.3 (PM1 event and control registers, PM timer); Intel ICH9 datasheet 13.7.5
 //! (reset control register); the exit port is the `isa-debug-exit` convention of kernel test suites.
 
+use crate::time::Instant;
+
+/// PM1a events: status, then enable, 16 bits each. Nothing ever happens.
+pub const PM1A_EVENT: u16 = 0x600;
+/// The PM timer, 32 bits.
+pub const PM_TIMER: u16 = 0x608;
+const PM_TIMER_END: u16 = PM_TIMER + 4;
+const PM1A_ENABLE: u16 = PM1A_EVENT + 2;
+/// Rate of the PM timer.
+pub const PM_TIMER_HZ: u64 = 3_579_545;
 /// PM1a control where the q35 machine has it.
 pub const PM1A_CONTROL_Q35: u16 = 0x604;
 /// PM1a control where the i440fx machine has it.
@@ -14,8 +25,12 @@ pub const RESET_CONTROL: u16 = 0xCF9;
 
 /// PM1 control bit 13, SLP_EN: enter the sleep state of SLP_TYP. Every state is off for us.
 const SLEEP_ENABLE: u32 = 1 << 13;
+/// PM1 control bit 0, SCI_EN: ACPI mode, always.
+const SCI_ENABLE: u32 = 1;
 /// Reset control bits 1 and 2: a full reset of the system, now.
-const SYSTEM_RESET: u32 = 0b110;
+const SYSTEM_RESET: u32 = RESET_NOW as u32;
+/// What resets, written to the reset control register.
+pub const RESET_NOW: u8 = 0b110;
 
 /// How a guest ended its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,25 +44,32 @@ pub enum Ending {
     Reset,
 }
 
-/// The power ports. They hold no state.
+/// The power ports.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Power;
+pub struct Power {
+    /// Which PM1 events would interrupt.
+    events_enabled: u16,
+}
 
 impl Power {
     /// The power ports of a machine that is on.
     #[must_use]
     pub const fn new() -> Self {
-        Self
+        Self { events_enabled: 0 }
     }
 
-    /// A read of `size` bytes (1, 2 or 4): PM1a control reads 0 (no sleep state chosen), the other
-    /// ports all ones in the bytes read.
+    /// A read of `size` bytes (1, 2 or 4): PM1a control says ACPI mode and no sleep state chosen, the
+    /// timer counts; exit and reset port read all ones.
     #[must_use]
-    pub fn read(&self, port: u16, size: u8) -> u32 {
-        match port {
-            PM1A_CONTROL_Q35 | PM1A_CONTROL_I440FX => 0,
-            _ => bytes_mask(size),
-        }
+    pub fn read(&self, port: u16, size: u8, now: Instant) -> u32 {
+        let (register, first) = match port {
+            PM1A_EVENT..PM1A_CONTROL_Q35 => (u32::from(self.events_enabled) << 16, PM1A_EVENT),
+            PM1A_CONTROL_Q35..PM_TIMER => (SCI_ENABLE, PM1A_CONTROL_Q35),
+            PM_TIMER..PM_TIMER_END => (timer(now), PM_TIMER),
+            PM1A_CONTROL_I440FX => (SCI_ENABLE, PM1A_CONTROL_I440FX),
+            _ => (u32::MAX, port),
+        };
+        register >> (8 * (port - first)) & bytes_mask(size)
     }
 
     /// A write of `size` bytes (1, 2 or 4): the ending it asks for, if any.
@@ -60,6 +82,8 @@ impl Power {
             PM1A_CONTROL_Q35 | PM1A_CONTROL_I440FX if value & SLEEP_ENABLE != 0 => {
                 Some(Ending::PowerOff { status: 0 })
             }
+            PM1A_EVENT if size == 4 => self.enable_events((value >> 16) as u16),
+            PM1A_ENABLE if size == 2 => self.enable_events(value as u16),
             EXIT_PORT => Some(Ending::PowerOff { status: value }),
             RESET_CONTROL if size == 1 && value & SYSTEM_RESET == SYSTEM_RESET => {
                 Some(Ending::Reset)
@@ -67,6 +91,16 @@ impl Power {
             _ => None,
         }
     }
+
+    fn enable_events(&mut self, events: u16) -> Option<Ending> {
+        self.events_enabled = events;
+        None
+    }
+}
+
+/// The PM timer at `now` (ACPI 6.5, 4.8.3.3).
+fn timer(now: Instant) -> u32 {
+    (u128::from(now.as_ns()) * u128::from(PM_TIMER_HZ) / 1_000_000_000) as u32
 }
 
 /// All ones in the low `size` bytes; 4 and more bytes are 32 bits.
@@ -116,11 +150,26 @@ mod tests {
     }
 
     #[test]
-    fn pm1a_reads_0_and_the_others_all_ones() {
-        assert_eq!(Power::new().read(0x604, 2), 0);
-        assert_eq!(Power::new().read(0xB004, 2), 0);
-        assert_eq!(Power::new().read(0xF4, 1), 0xFF);
-        assert_eq!(Power::new().read(0xCF9, 1), 0xFF);
-        assert_eq!(Power::new().read(0xF4, 4), 0xFFFF_FFFF);
+    fn registers_read_as_acpi_mode_without_events_and_the_others_all_ones() {
+        let mut power = Power::new();
+        let now = Instant::from_ns(2_000_000_000);
+        assert_eq!(power.write(0x602, 2, 0x0101), None);
+        let reads = [(0x600, 2, 0), (0x600, 4, 0x0101_0000), (0x602, 2, 0x0101), (0x603, 1, 1)];
+        for (port, size, value) in reads {
+            assert_eq!(power.read(port, size, now), value, "{port:#x}");
+        }
+        for (port, size, value) in [(0x604, 2, 1), (0xB004, 2, 1), (0x605, 1, 0)] {
+            assert_eq!(power.read(port, size, now), value, "{port:#x}");
+        }
+        for (port, size, value) in [(0xF4, 1, 0xFF), (0xCF9, 1, 0xFF), (0xF4, 4, 0xFFFF_FFFF)] {
+            assert_eq!(power.read(port, size, now), value, "{port:#x}");
+        }
+    }
+
+    #[test]
+    fn the_timer_counts_at_its_rate() {
+        let now = Instant::from_ns(2_000_000_000);
+        assert_eq!(Power::new().read(0x608, 4, now), 7_159_090);
+        assert_eq!(Power::new().read(0x609, 1, now), 7_159_090 >> 8 & 0xFF);
     }
 }

@@ -14,6 +14,8 @@ mod registers;
 #[cfg(test)]
 mod tests;
 
+pub use registers::CENTURY;
+
 use crate::time::Instant;
 
 const INDEX: u16 = 0x70;

@@ -41,6 +41,9 @@ impl Free {
 
     /// `taken` is somebody's.
     pub fn remove(&mut self, taken: Range) {
+        if taken.begin >= taken.end {
+            return;
+        }
         let cut = |range: &Range| {
             let before = Range { begin: range.begin, end: range.end.min(taken.begin) };
             let after = Range { begin: range.begin.max(taken.end), end: range.end };
@@ -69,6 +72,12 @@ mod tests {
             taken.push(range);
         }
         assert!(taken.len() > 50, "{}", taken.len());
+    }
+
+    #[test]
+    fn nothing_is_taken_by_an_empty_range() {
+        let mut free = Free::new(&RAM, &[Range { begin: 0x500_0000, end: 0x500_0000 }]);
+        assert!(free.take(0x700_0000, 0x1000, 1 << 32).is_some());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use vmm_common::boot::{self, Boot};
-use vmm_common::pack::{self, Image, Packed};
+use vmm_common::boot::{self, Boot, Images};
+use vmm_common::pack::{self, Packed};
 use vmm_common::plan::{self, BootKind, ImageSource, Limits, MIN_SLICE_NS, Plan};
 use vmm_common::seed::{self, SeedVm};
 
@@ -14,8 +14,8 @@ use vmm_common::seed::{self, SeedVm};
 pub struct Input<'a> {
     /// What is to run.
     pub plan: Plan,
-    /// Each VM's kernel image and first moment.
-    pub boots: Vec<(&'a [u8], Boot)>,
+    /// Each VM's images and first moment.
+    pub boots: Vec<(Images<'a>, Boot)>,
 }
 
 /// Where the plan comes from.
@@ -57,10 +57,9 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
         };
         return Err(problems.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
-    let boots = plan.vms.iter().zip(&images).map(|(vm, image)| {
-        let Image { kernel, bios } = *image;
-        let boot = boot::place(vm.boot.kind, kernel, bios, &vm.cmdline, vm.memory_bytes);
-        boot.map(|boot| (kernel, boot)).map_err(|error| format!("VM {}: {error}", vm.name))
+    let boots = plan.vms.iter().zip(images).map(|(vm, images)| {
+        let boot = boot::place(vm, &images);
+        boot.map(|boot| (images, boot)).map_err(|error| format!("VM {}: {error}", vm.name))
     });
     let boots = boots.collect::<Result<_, _>>()?;
     Ok(Input { plan, boots })
@@ -75,7 +74,7 @@ const fn seed_vm(id: u64) -> SeedVm {
 fn with_builtin_images<'a>(plan: Plan) -> Result<Packed<'a>, String> {
     let image = |vm: &plan::VmPlan| match &vm.boot.kernel {
         ImageSource::Builtin(name) => guests::find(name)
-            .map(|image| Image { kernel: image.bytes, bios: None })
+            .map(|image| Images::of(image.bytes))
             .ok_or_else(|| format!("VM {}: there is no built-in guest {name}", vm.name)),
         ImageSource::File(path) => Err(format!("VM {}: {path} was not packed", vm.name)),
     };

@@ -63,7 +63,9 @@ extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
         stack_guard: &raw const stack_guard as u64,
     };
     let module = information.module.unwrap_or_default();
-    let seed = Range { begin: CONFIG_ADDRESS, end: CONFIG_ADDRESS + CONFIG_BYTES as u64 };
+    // Where a module brings the plan, nobody looks there, and the memory is whole.
+    let seed_bytes = if information.module.is_none() { CONFIG_BYTES as u64 } else { 0 };
+    let seed = Range { begin: CONFIG_ADDRESS, end: CONFIG_ADDRESS + seed_bytes };
     let reserved = [
         Range { begin: 0, end: 0x10_0000 },
         Range { begin: image.text.begin, end: &raw const image_end as u64 },

@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use vmm_common::Instant;
-use vmm_common::boot::{Boot, Piece};
+use vmm_common::boot::{Boot, Images};
 use vmm_common::cpuid::{self, CpuidFeatures};
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::receipt::Receipt;
@@ -144,8 +144,8 @@ pub fn run<P: Processor>(
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
-        let (kernel, boot) = &input.boots[vm];
-        place(ram[vm], boot, kernel);
+        let (images, boot) = &input.boots[vm];
+        place(ram[vm], boot, images);
         let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16, count)?;
         let state = SwitchedState::new(extensions, &mut frames).map_err(|_| no_frames())?;
         let mut vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
@@ -222,15 +222,10 @@ fn finish<P: Processor>(
 }
 
 /// Zeros and the pieces of the boot.
-fn place(ram: GuestRam, boot: &Boot, kernel: &[u8]) {
+fn place(ram: GuestRam, boot: &Boot, images: &Images<'_>) {
     ram.clear();
-    for piece in &boot.pieces {
-        let is_placed = match piece {
-            Piece::Kernel { address, offset, len } => {
-                ram.write(*address, &kernel[*offset..*offset + *len])
-            }
-            Piece::Bytes { address, bytes } => ram.write(*address, bytes),
-        };
+    for (address, bytes) in boot.contents(images) {
+        let is_placed = ram.write(address, bytes);
         assert!(is_placed, "boot::place has checked that every piece lies in RAM");
     }
 }

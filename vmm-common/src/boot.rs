@@ -1,33 +1,69 @@
 //! How a machine starts, as data: what lies where in its RAM and what its processor's registers
 //! hold. A backend copies the pieces and loads the registers; it knows no image format.
+//!
+//! ```text
+//! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> pieces, registers
+//!                                                   acpi: the machine's own tables ---^
+//! ```
 
-use crate::plan::BootKind;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, Segment, TableRegister, segment};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+mod acpi;
 pub mod flat;
+mod layout;
+mod linux;
 pub mod multiboot;
+#[cfg(test)]
+mod tests;
+
+use layout::Layout;
+
+/// The files that boot a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images<'a> {
+    /// The kernel image.
+    pub kernel: &'a [u8],
+    /// A BIOS stub of one's own, for a flat kernel.
+    pub bios: Option<&'a [u8]>,
+    /// One for each module of the plan.
+    pub modules: Vec<&'a [u8]>,
+}
+
+impl<'a> Images<'a> {
+    /// A kernel and nothing else.
+    #[must_use]
+    pub const fn of(kernel: &'a [u8]) -> Self {
+        Self { kernel, bios: None, modules: Vec::new() }
+    }
+}
 
 /// A piece of the initial RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub struct Piece {
+    /// Guest physical address.
+    pub address: u64,
+    /// What lies there.
+    pub content: Content,
+}
+
+/// What lies at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
     /// Part of the kernel image.
     Kernel {
-        /// Guest physical address.
-        address: u64,
         /// First byte in the image.
         offset: usize,
         /// Bytes.
         len: usize,
     },
+    /// A module, whole, by its place in the plan.
+    Module(usize),
     /// Bytes made here.
-    Bytes {
-        /// Guest physical address.
-        address: u64,
-        /// What lies there.
-        bytes: Vec<u8>,
-    },
+    Bytes(Vec<u8>),
 }
 
 /// A machine's first moment.
@@ -39,95 +75,81 @@ pub struct Boot {
     pub registers: CpuState,
 }
 
-/// Why an image cannot be placed.
+impl Boot {
+    /// What is copied where, of the images it was placed with.
+    ///
+    /// # Panics
+    /// It was placed with others.
+    pub fn contents<'a>(
+        &'a self,
+        images: &'a Images<'_>,
+    ) -> impl Iterator<Item = (u64, &'a [u8])> + 'a {
+        self.pieces.iter().map(|piece| {
+            let bytes = match &piece.content {
+                Content::Kernel { offset, len } => &images.kernel[*offset..*offset + *len],
+                Content::Module(index) => images.modules[*index],
+                Content::Bytes(bytes) => bytes,
+            };
+            (piece.address, bytes)
+        })
+    }
+}
+
+/// Which of a VM's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The kernel image.
+    Kernel,
+    /// The BIOS stub.
+    Bios,
+    /// A module, by its place in the plan.
+    Module(usize),
+}
+
+/// Why a machine cannot be started so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BootError {
-    /// The image has no byte.
-    Empty,
-    /// Multiboot was asked for, but the first 8 KiB hold no valid header.
-    NoMultibootHeader,
-    /// The header's address fields contradict each other or the file.
-    BadAddresses {
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// An ELF file that cannot be loaded.
-    BadElf {
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// It would lie where the multiboot information lies.
-    OnInformation {
-        /// Where that begins.
-        begin: u64,
-        /// The first address behind it.
-        end: u64,
-    },
-    /// It does not fit into the machine's memory.
-    TooLarge {
-        /// First address beyond the image, once placed.
-        end: u64,
-        /// RAM of the machine, bytes.
-        ram_bytes: u64,
-    },
+pub struct BootError {
+    /// The file whose fault it is.
+    pub part: Part,
+    /// The field, its value, and what is allowed.
+    pub why: String,
+}
+
+impl BootError {
+    fn kernel(why: impl Into<String>) -> Self {
+        Self { part: Part::Kernel, why: why.into() }
+    }
 }
 
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(f, "the image is empty"),
-            Self::NoMultibootHeader => {
-                write!(f, "no multiboot header in the first 8KiB; allowed: a multiboot 1 image")
-            }
-            Self::BadAddresses { why } => write!(f, "the multiboot header is wrong: {why}"),
-            Self::BadElf { why } => write!(f, "the ELF file cannot be loaded: {why}"),
-            Self::OnInformation { begin, end } => write!(
-                f,
-                "the image overlaps the multiboot information at {begin:#x} to {end:#x}; allowed: \
-                an image elsewhere"
-            ),
-            Self::TooLarge { end, ram_bytes } => write!(
-                f,
-                "the image ends at {end:#x}, memory at {ram_bytes:#x}; allowed: an image that fits"
-            ),
-        }
+        f.write_str(&self.why)
     }
 }
 
 impl core::error::Error for BootError {}
 
-/// Places `image` in `ram_bytes` of RAM.
-///
-/// `bios` is the stub of one's own for a flat image; None takes ours.
+/// Places `images` in the RAM of `vm`'s machine.
 ///
 /// # Errors
-/// The image is empty, malformed or larger than the memory.
-pub fn place(
-    kind: BootKind,
-    image: &[u8],
-    bios: Option<&[u8]>,
-    cmdline: &str,
-    ram_bytes: u64,
-) -> Result<Boot, BootError> {
-    if image.is_empty() {
-        return Err(BootError::Empty);
+/// An image is empty, malformed, not for this processor or larger than the memory.
+pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
+    let kernel = images.kernel;
+    if kernel.is_empty() {
+        return Err(BootError::kernel("the image is empty"));
     }
-    let header = multiboot::Header::find(image);
-    match (kind, header) {
+    let header = multiboot::Header::find(kernel);
+    match (vm.boot.kind, header) {
         (BootKind::Multiboot | BootKind::Auto, Some(header)) => {
-            multiboot::place(&header, image, cmdline, ram_bytes)
+            multiboot::place(&header, vm, images)
         }
-        (BootKind::Multiboot, None) => Err(BootError::NoMultibootHeader),
-        (BootKind::Flat, _) | (BootKind::Auto, None) => flat::place(image, bios, ram_bytes),
-    }
-}
-
-/// `Ok` if a piece that ends at `end` lies in RAM.
-fn check_end(end: Option<u64>, ram_bytes: u64) -> Result<(), BootError> {
-    match end {
-        Some(end) if end <= ram_bytes => Ok(()),
-        Some(end) => Err(BootError::TooLarge { end, ram_bytes }),
-        None => Err(BootError::TooLarge { end: u64::MAX, ram_bytes }),
+        (BootKind::Multiboot, None) => Err(BootError::kernel(
+            "no multiboot header in the first 8KiB; allowed: a multiboot 1 image",
+        )),
+        (BootKind::Linux, _) => linux::place(vm, images),
+        (BootKind::Pvh, _) => Err(BootError::kernel("PVH is not there yet")),
+        (BootKind::Auto, None) if linux::is_bzimage(kernel) => linux::place(vm, images),
+        (BootKind::Flat, _) | (BootKind::Auto, None) => flat::place(vm, images),
     }
 }
 
@@ -159,4 +181,38 @@ fn reset_registers() -> CpuState {
         idtr: table,
         ..CpuState::default()
     }
+}
+
+/// Flat 32-bit protected mode, no paging, interrupts off, as most protocols want it.
+fn protected_mode_registers(entry: u32, (code, data): (u16, u16)) -> CpuState {
+    const CR0_PE: u64 = 1;
+    /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
+    const CODE: u32 = 0xc09b;
+    /// 32-bit read/write data, accessed, present, 4 KiB granularity.
+    const DATA: u32 = 0xc093;
+    let mut registers = reset_registers();
+    registers.cr0 = 0x10 | CR0_PE;
+    registers.rip = entry.into();
+    for (index, register) in registers.segments[..segment::LDTR].iter_mut().enumerate() {
+        let (selector, access) = if index == segment::CS { (code, CODE) } else { (data, DATA) };
+        register.selector = selector;
+        register.limit = u32::MAX;
+        register.access = access;
+    }
+    registers
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    let slice = bytes.get(at..at.checked_add(8)?)?;
+    Some(u64::from_le_bytes(slice.try_into().ok()?))
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    let slice = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(slice.try_into().ok()?))
+}
+
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    let slice = bytes.get(at..at.checked_add(2)?)?;
+    Some(u16::from_le_bytes(slice.try_into().ok()?))
 }

@@ -21,6 +21,7 @@ mod mmio;
 mod msrs;
 mod ports;
 
+pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
 
 /// What a machine is told about the place where it runs.

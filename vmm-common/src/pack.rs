@@ -10,6 +10,7 @@
 //! [`unpack`] tells what was damaged on the way and never panics. Whether the plan makes sense is
 //! [`crate::plan::check`]'s to say.
 
+use crate::boot::Images;
 use crate::plan::Plan;
 use alloc::vec::Vec;
 use core::fmt;
@@ -21,7 +22,7 @@ mod tests;
 /// What every packed plan begins with.
 pub const MAGIC: [u8; 8] = *b"TANDEMPK";
 /// The layout's version. A plan is packed and unpacked by builds of the same source.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where the header's fields begin, and its length.
 const AT_VERSION: usize = 8;
@@ -30,22 +31,13 @@ const AT_TOTAL: usize = 16;
 const AT_CONTENTS: usize = 24;
 const HEADER_BYTES: usize = 28;
 
-/// What boots a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Image<'a> {
-    /// The kernel image.
-    pub kernel: &'a [u8],
-    /// A BIOS stub of one's own, for a flat kernel.
-    pub bios: Option<&'a [u8]>,
-}
-
 /// A plan with what boots each of its VMs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed<'a> {
     /// The plan.
     pub plan: Plan,
     /// For each VM, in the plan's order.
-    pub images: Vec<Image<'a>>,
+    pub images: Vec<Images<'a>>,
 }
 
 /// Why bytes are no packed plan.
@@ -88,6 +80,15 @@ pub enum PackError {
         /// Bytes of all images.
         has: u64,
     },
+    /// Not one module for each that the VM's plan names.
+    ModuleCount {
+        /// The VM's place in the plan.
+        vm: usize,
+        /// Modules there are.
+        modules: usize,
+        /// Modules there should be.
+        planned: usize,
+    },
     /// Not one image for each VM.
     ImageCount {
         /// Images there are.
@@ -117,6 +118,9 @@ impl fmt::Display for PackError {
                 f,
                 "the image of VM {vm} is {len} bytes at {offset}; all images have {has} bytes"
             ),
+            Self::ModuleCount { vm, modules, planned } => {
+                write!(f, "VM {vm} has {modules} packed modules; its plan names {planned}")
+            }
             Self::ImageCount { images, vms } => {
                 write!(f, "the packed plan has {images} images for {vms} VMs; needed: one for each")
             }
@@ -134,11 +138,12 @@ struct Span {
     len: u64,
 }
 
-/// Where a VM's image lies.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Where a VM's images lie.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct ImageSpans {
     kernel: Span,
     bios: Option<Span>,
+    modules: Vec<Span>,
 }
 
 /// Packs `plan` with `images`, one for each of its VMs, in its order.
@@ -146,12 +151,13 @@ struct ImageSpans {
 /// # Panics
 /// The plan's texts take 4 GiB or more.
 #[must_use]
-pub fn pack(plan: &Plan, images: &[Image<'_>]) -> Vec<u8> {
+pub fn pack(plan: &Plan, images: &[Images<'_>]) -> Vec<u8> {
     let mut store = Store::default();
     let mut spans = Vec::with_capacity(images.len());
     for image in images {
         let bios = image.bios.map(|bios| store.put(bios));
-        spans.push(ImageSpans { kernel: store.put(image.kernel), bios });
+        let modules = image.modules.iter().map(|module| store.put(module)).collect();
+        spans.push(ImageSpans { kernel: store.put(image.kernel), bios, modules });
     }
     let contents = postcard::to_allocvec(&(plan, spans)).expect("a Vec takes what it is given");
     let contents_bytes = u32::try_from(contents.len()).expect("a plan is some kilobytes");
@@ -196,10 +202,18 @@ pub fn unpack(bytes: &[u8]) -> Result<Packed<'_>, PackError> {
     if spans.len() != plan.vms.len() {
         return Err(PackError::ImageCount { images: spans.len(), vms: plan.vms.len() });
     }
+    if let Some(vm) =
+        (0..spans.len()).find(|vm| spans[*vm].modules.len() != plan.vms[*vm].boot.modules.len())
+    {
+        let (modules, planned) = (spans[vm].modules.len(), plan.vms[vm].boot.modules.len());
+        return Err(PackError::ModuleCount { vm, modules, planned });
+    }
     let store = &body[contents.len()..];
     let image = |(vm, spans): (usize, ImageSpans)| {
         let bios = spans.bios.map(|bios| cut(store, vm, bios)).transpose()?;
-        Ok(Image { kernel: cut(store, vm, spans.kernel)?, bios })
+        let modules = spans.modules.into_iter().map(|module| cut(store, vm, module));
+        let modules = modules.collect::<Result<_, _>>()?;
+        Ok(Images { kernel: cut(store, vm, spans.kernel)?, bios, modules })
     };
     let images = spans.into_iter().enumerate().map(image).collect::<Result<_, _>>()?;
     Ok(Packed { plan, images })

@@ -9,6 +9,8 @@ mod check;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS, MAX_WEIGHT};
 pub use check::{Field, Limits, Problem, check};
 
+/// The most modules a VM may have.
+pub const MAX_MODULES: usize = 16;
 /// The most VMs one plan may hold.
 pub const MAX_VMS: usize = 64;
 /// Serial ports of a machine, COM1 to COM4.
@@ -55,8 +57,10 @@ pub struct VmPlan {
     pub devices: DeviceSet,
     /// What is loaded and where it is entered.
     pub boot: BootPlan,
-    /// Handed to the kernel by the multiboot information.
+    /// Handed to the kernel as its boot protocol does.
     pub cmdline: String,
+    /// What its clocks do while others have the core.
+    pub clock: ClockPolicy,
     /// Its part of the core.
     pub share: Share,
     /// What each serial port is connected to, COM1 first.
@@ -85,6 +89,17 @@ pub struct BootPlan {
     pub kind: BootKind,
     /// A BIOS stub of one's own for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
+    /// What the kernel gets besides, in its order: multiboot's modules, or Linux's one initrd.
+    pub modules: Vec<ModulePlan>,
+}
+
+/// A file that a kernel gets besides its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModulePlan {
+    /// The file.
+    pub source: ImageSource,
+    /// Its own command line, which Linux's initrd has none of.
+    pub cmdline: String,
 }
 
 /// Where an image comes from.
@@ -99,12 +114,26 @@ pub enum ImageSource {
 /// How a kernel is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootKind {
-    /// Multiboot if the image has the header, else flat.
+    /// What the image says it is: multiboot, Linux, PVH; flat if it says nothing.
     Auto,
     /// Multiboot 1, in 32-bit protected mode.
     Multiboot,
+    /// Linux's boot protocol: a bzImage, or the ELF file inside it.
+    Linux,
+    /// An ELF file with a PVH entry, in 32-bit protected mode.
+    Pvh,
     /// A raw image at 0x200000, by a BIOS stub entered in real mode at 0:0x8000.
     Flat,
+}
+
+/// What a VM's clocks do while it could run but another has the core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClockPolicy {
+    /// They go on, as on a machine of its own that is busy elsewhere. Ticks are delivered late.
+    #[default]
+    Wall,
+    /// They stand: the guest sees only the time in which it ran or had nothing to do.
+    Own,
 }
 
 /// A VM's part of the core.

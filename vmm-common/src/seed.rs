@@ -2,7 +2,8 @@
 //! for each, in the order of the YAML keys. The rest is zero.
 
 use crate::plan::{
-    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
+    VmPlan,
 };
 use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS};
 use alloc::format;
@@ -147,8 +148,10 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
             kernel: ImageSource::Builtin(DEFAULT_KERNEL.to_string()),
             kind: BootKind::Auto,
             bios: None,
+            modules: Vec::new(),
         },
         cmdline: Plan::default_cmdline(index).to_string(),
+        clock: ClockPolicy::Wall,
         share: Share::Weight(1),
         serial: [com1, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: index == 0,

@@ -17,6 +17,8 @@ pub(crate) struct Draft {
     pub(crate) top: Record,
     /// One for each of the plan's VMs.
     pub(crate) vms: Vec<Record>,
+    /// For each of the plan's VMs, one for each of its `modules`.
+    pub(crate) modules: Vec<Vec<Record>>,
     /// One for each of the plan's links, unless the spelling has none.
     pub(crate) links: Vec<Record>,
     /// Where each link's rate was fixed first.

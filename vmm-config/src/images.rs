@@ -2,15 +2,15 @@
 
 use crate::draft::Draft;
 use crate::fault::{Collector, shown};
-use crate::record::{Record, Site};
+use crate::record::Site;
 use crate::value::{nearest, size};
 use crate::{Environment, LoadedImage};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use vmm_common::boot;
-use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource, VmPlan};
+use vmm_common::boot::{self, Images, Part};
+use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource};
 
 /// The images of the plan's VMs, in its order; those that cannot be had are told and left out.
 pub(crate) fn load(
@@ -20,51 +20,75 @@ pub(crate) fn load(
     faults: &mut Collector,
 ) -> Vec<LoadedImage> {
     let mut images = Vec::new();
-    for (index, vm) in draft.plan.vms.iter().enumerate() {
-        let record = &draft.vms[index];
+    for index in 0..draft.plan.vms.len() {
         let is_right = |field| draft.site(field).is_sound && !wrong.contains(&field);
         let can_place = is_right(Field::VmMemory(index)) && is_right(Field::VmCmdline(index));
-        images.extend(load_one(vm, record, can_place, environment, faults));
+        images.extend(load_one(index, draft, can_place, environment, faults));
     }
     images
 }
 
 fn load_one(
-    vm: &VmPlan,
-    record: &Record,
+    index: usize,
+    draft: &Draft,
     can_place: bool,
     environment: &Environment<'_>,
     faults: &mut Collector,
 ) -> Option<LoadedImage> {
-    let (at_kernel, at_bios) = (record.site(&["kernel"]), record.site(&["bios"]));
-    if !at_kernel.is_sound || !at_bios.is_sound || !record.site(&["boot"]).is_sound {
+    let (vm, record) = (&draft.plan.vms[index], &draft.vms[index]);
+    let keys = ["kernel", "bios", "boot", "initrd", "modules"];
+    if keys.iter().any(|key| !record.site(&[key]).is_sound) {
         return None;
     }
-    // Where the memory is wrong, which has been told, the image is still looked for.
+    // Where the memory is wrong, which has been told, the images are still looked for.
     let memory_bytes = if can_place { vm.memory_bytes } else { DEFAULT_MEMORY_BYTES };
-    let mut told = |site: Site, message| faults.add(site.at, message);
-    let found = find(&vm.boot.kernel, environment, memory_bytes);
-    let kernel = found.map_err(|message| told(at_kernel, format!("kernel is {message}"))).ok();
-    let is_flat = vm.boot.kind == BootKind::Flat;
-    let bios = vm.boot.bios.as_ref().filter(|_| is_flat).map(|bios| {
-        let found = find(bios, environment, memory_bytes);
-        found.map_err(|message| told(at_bios, format!("bios is {message}")))
-    });
-    let (kernel, bios) = (kernel?, bios.transpose().ok()?);
+    let mut had = |part: Part, source: &ImageSource| {
+        let (key, site) = place_of(part, index, draft);
+        let found = find(source, environment, memory_bytes);
+        found.map_err(|message| faults.add(site.at, format!("{key} is {message}"))).ok()
+    };
+    let kernel = had(Part::Kernel, &vm.boot.kernel);
+    let bios = vm.boot.bios.as_ref().filter(|_| vm.boot.kind == BootKind::Flat);
+    let bios = bios.map(|bios| had(Part::Bios, bios));
+    let modules = vm.boot.modules.iter().enumerate();
+    let modules: Vec<_> =
+        modules.map(|(index, module)| had(Part::Module(index), &module.source)).collect();
+    let modules: Option<Vec<_>> = modules.into_iter().collect();
+    let (kernel, bios, modules) =
+        (kernel?, bios.map_or(Some(None), |bios| bios.map(Some))?, modules?);
     if !can_place {
         return None;
     }
-    let place = |bios| boot::place(vm.boot.kind, &kernel, bios, &vm.cmdline, memory_bytes);
-    let placed = place(bios.as_deref());
-    // The kernel's fault unless it fits with the stub that Tandem brings.
-    let is_bios = bios.is_some() && place(None).is_ok();
-    let (key, site, source) = match &vm.boot.bios {
-        Some(bios) if is_bios => ("bios", at_bios, bios),
-        _ => ("kernel", at_kernel, &vm.boot.kernel),
+    let files = Images {
+        kernel: &kernel,
+        bios: bios.as_deref(),
+        modules: modules.iter().map(|module| &**module).collect(),
     };
-    let explained = |error| told(site, format!("{key} is {}: {error}", name(source)));
-    let boot = placed.map_err(explained).ok()?;
-    Some(LoadedImage { kernel, bios, boot })
+    let placed = boot::place(vm, &files).map_err(|error| {
+        let (key, site) = place_of(error.part, index, draft);
+        let source = match error.part {
+            Part::Kernel => Some(&vm.boot.kernel),
+            Part::Bios => vm.boot.bios.as_ref(),
+            Part::Module(module) => vm.boot.modules.get(module).map(|module| &module.source),
+        };
+        let file = source.map(name).unwrap_or_default();
+        faults.add(site.at, format!("{key} is {file}: {error}"));
+    });
+    let boot = placed.ok()?;
+    Some(LoadedImage { kernel, bios, modules, boot })
+}
+
+/// The key that names a file, and where it is.
+fn place_of(part: Part, vm: usize, draft: &Draft) -> (&'static str, Site) {
+    let record = &draft.vms[vm];
+    match part {
+        Part::Kernel => ("kernel", record.site(&["kernel"])),
+        Part::Bios => ("bios", record.site(&["bios"])),
+        Part::Module(module) => match draft.modules[vm].get(module) {
+            Some(module) => ("file", module.site(&["file"])),
+            None => ("initrd", record.site(&["initrd"])),
+        },
+    }
 }
 
 fn find(

@@ -2,7 +2,7 @@
 //! [`mod@crate::schema`] is made of, so that neither knows a key that the other does not.
 
 use vmm_common::plan::{
-    BASE_BAUD, DEVICE_HOLE, MAX_CMDLINE_BYTES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
+    BASE_BAUD, DEVICE_HOLE, MAX_CMDLINE_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -105,11 +105,16 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("kernel", PATH,
         "What runs: a built-in guest's name, or a path (with a / or a . in it) relative to this \
         file. Default: os"),
-    optional("boot", Kind::Choice(&["auto", "multiboot", "flat"]),
-        "How the kernel is entered: multiboot 1, or flat, raw at 0x200000 behind a BIOS stub at \
-        0x8000. Default: auto, which is multiboot if the image has the header"),
+    optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "flat"]),
+        "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF file; \
+        PVH; or flat, raw at 0x200000 behind a BIOS stub at 0x8000. Default: auto, which is what the \
+        image says it is, and flat if it says nothing"),
     optional("bios", PATH,
         "A BIOS stub of one's own for boot: flat, a path relative to this file"),
+    optional("initrd", PATH,
+        "Linux's initial RAM disk, a path relative to this file"),
+    optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },
+        "What a multiboot kernel gets besides, in this order"),
     optional("cmdline", CMDLINE,
         "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
     optional("memory", MEMORY,
@@ -120,6 +125,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Its part of the core, in proportion to the other VMs' weights. Default: 1"),
     optional("budget", Kind::Mapping(&BUDGET),
         "In place of weight: at least and at most so much core time in every period"),
+    optional("clock", Kind::Choice(&["wall", "own"]),
+        "What its clocks do while others have the core: wall, they go on, and ticks missed are \
+        delivered late; own, they stand. Default: wall"),
     optional("devices", Kind::Mapping(&DEVICES),
         "Devices that may be left out"),
     optional("keyboard", Kind::Boolean,
@@ -134,6 +142,12 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
 static BUDGET: Keys = Keys { of: "a budget", keys: &[
     required("run", Kind::Duration, "Core time in each period"),
     required("every", Kind::Duration, "The period"),
+] };
+
+#[rustfmt::skip]
+pub(crate) static MODULE: Keys = Keys { of: "a module", keys: &[
+    required("file", PATH, "A path relative to this file"),
+    optional("cmdline", CMDLINE, "Its command line. Default: empty"),
 ] };
 
 #[rustfmt::skip]

@@ -33,7 +33,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use vmm_common::boot::Boot;
+use vmm_common::boot::{Boot, Images};
 use vmm_common::plan::{Limits, Plan};
 
 /// Bytes of a config file.
@@ -64,8 +64,19 @@ pub struct LoadedImage {
     pub kernel: Cow<'static, [u8]>,
     /// The BIOS stub, if the plan names one of its own and the kernel is entered by it.
     pub bios: Option<Cow<'static, [u8]>>,
+    /// What the plan names besides, in its order.
+    pub modules: Vec<Cow<'static, [u8]>>,
     /// Where its parts go and how it is entered.
     pub boot: Boot,
+}
+
+impl LoadedImage {
+    /// The files, as those that place and pack them want them.
+    #[must_use]
+    pub fn files(&self) -> Images<'_> {
+        let modules = self.modules.iter().map(|module| &**module).collect();
+        Images { kernel: &self.kernel, bios: self.bios.as_deref(), modules }
+    }
 }
 
 /// Loads a config file; the paths in it are relative to where it lies.

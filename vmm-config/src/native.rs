@@ -9,22 +9,25 @@ use crate::value::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
-    BootKind, BootPlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS, DeviceSet,
-    ImageSource, LinkPlan, Plan, SERIAL_PORTS, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, ClockPolicy, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS,
+    DeviceSet, ImageSource, LinkPlan, ModulePlan, Plan, SERIAL_PORTS, SerialPlan, Share, VmPlan,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
 pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Draft {
     let mut top = Record::read(node, &keys::TOP, faults);
-    let vms = top.take_list("vms");
+    let mut vms = top.take_list("vms");
     let links = top.take_list("links");
     let are_links_sound = top.site(&["links"]).is_sound
         && links.iter().all(|link: &Record| link.site(&["name"]).is_sound);
     let mut wiring = Wiring::new(&links, directory, are_links_sound);
     let mut plans: Vec<VmPlan> = Vec::new();
-    for (index, record) in vms.iter().enumerate() {
+    let mut modules = Vec::new();
+    for (index, record) in vms.iter_mut().enumerate() {
         let serial = wiring.ports(record, faults);
+        modules.push(record.take_list("modules"));
         plans.push(vm(index, record, serial, directory, faults));
+        plans[index].boot.modules = modules_of(record, &modules[index], directory, faults);
     }
     for index in 0..plans.len() {
         if !vms[index].has("cmdline") {
@@ -39,7 +42,7 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         vms: plans,
         links: link_plans,
     };
-    Draft { plan, top, vms, links, bauds, are_ports_sound: is_sound }
+    Draft { plan, top, vms, modules, links, bauds, are_ports_sound: is_sound }
 }
 
 fn vm(
@@ -62,6 +65,10 @@ fn vm(
         },
         boot: boot(record, directory, faults),
         cmdline: record.text("cmdline").unwrap_or_default().to_owned(),
+        clock: match record.text("clock") {
+            Some("own") => ClockPolicy::Own,
+            _ => ClockPolicy::Wall,
+        },
         share: share(record, faults),
         serial,
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
@@ -77,6 +84,8 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
     };
     let kind = match record.text("boot") {
         Some("multiboot") => BootKind::Multiboot,
+        Some("linux") => BootKind::Linux,
+        Some("pvh") => BootKind::Pvh,
         Some("flat") => BootKind::Flat,
         _ => BootKind::Auto,
     };
@@ -89,7 +98,30 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         faults.add(record.site(&["bios"]).at, message);
     }
     let bios = bios.map(|path| ImageSource::File(resolved(directory, path)));
-    BootPlan { kernel, kind, bios }
+    BootPlan { kernel, kind, bios, modules: Vec::new() }
+}
+
+/// The `modules`, or the `initrd` as the only one.
+fn modules_of(
+    vm: &Record,
+    modules: &[Record],
+    directory: &Path,
+    faults: &mut Collector,
+) -> Vec<ModulePlan> {
+    let module = |path: &str, cmdline: &str| ModulePlan {
+        source: ImageSource::File(resolved(directory, path)),
+        cmdline: cmdline.to_owned(),
+    };
+    if vm.has("initrd") && vm.has("modules") {
+        let at = vm.site(&["initrd"]).at;
+        faults.add(at, String::from("initrd beside modules; allowed: one of them"));
+    } else if let Some(initrd) = vm.text("initrd") {
+        return vec![module(initrd, "")];
+    }
+    let of = |record: &Record| {
+        module(record.text("file").unwrap_or_default(), record.text("cmdline").unwrap_or_default())
+    };
+    modules.iter().map(of).collect()
 }
 
 /// A path in the file, as the host understands it.

@@ -52,7 +52,9 @@ pub(crate) fn read(at: Position, entries: &[(Node, Node)], faults: &mut Collecto
         .map(|(_, node)| Record::read(node, &keys::SEED_VM, faults))
         .collect();
     let plan = to_plan(&vms.iter().enumerate().map(seed_vm).collect::<Vec<_>>());
-    Draft { plan, top, vms, links: Vec::new(), bauds: Vec::new(), are_ports_sound: true }
+    let modules = vms.iter().map(|_| Vec::new()).collect();
+    let (links, bauds) = (Vec::new(), Vec::new());
+    Draft { plan, top, vms, modules, links, bauds, are_ports_sound: true }
 }
 
 /// The seed's script reads `vm0` to `vm{vm_count - 1}`, and nothing else.

@@ -4,7 +4,8 @@ use crate::Loaded;
 use crate::value::size;
 use std::fmt::{self, Write};
 use vmm_common::plan::{
-    BootKind, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, Plan, SerialPlan, Share, VmPlan,
+    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Plan,
+    SerialPlan, Share, VmPlan,
 };
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
@@ -45,6 +46,12 @@ fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Re
     if !cmdline.is_empty() {
         writeln!(out, "  cmdline  {}", cmdline.escape_debug())?;
     }
+    for ModulePlan { source, cmdline } in &vm.boot.modules {
+        writeln!(out, "  module   {} {}", file(source), cmdline.escape_debug())?;
+    }
+    if vm.clock == ClockPolicy::Own {
+        writeln!(out, "  clock    stands while others have the core")?;
+    }
     let how = match vm.share {
         Share::Weight(weight) => format!("weight {weight}"),
         Share::Budget { run_ns, period_ns } => {
@@ -79,16 +86,21 @@ fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Re
     Ok(())
 }
 
-fn kernel(vm: &VmPlan) -> String {
-    let name = |source: &ImageSource| match source {
+fn file(source: &ImageSource) -> String {
+    match source {
         ImageSource::Builtin(name) => format!("{name} (built in)"),
         ImageSource::File(path) => path.escape_debug().to_string(),
-    };
-    let kernel = name(&vm.boot.kernel);
-    let bios = vm.boot.bios.as_ref().map(|bios| format!(" behind {}", name(bios)));
+    }
+}
+
+fn kernel(vm: &VmPlan) -> String {
+    let kernel = file(&vm.boot.kernel);
+    let bios = vm.boot.bios.as_ref().map(|bios| format!(" behind {}", file(bios)));
     match vm.boot.kind {
         BootKind::Auto => kernel,
         BootKind::Multiboot => format!("{kernel}, multiboot"),
+        BootKind::Linux => format!("{kernel}, Linux"),
+        BootKind::Pvh => format!("{kernel}, PVH"),
         BootKind::Flat => format!("{kernel}, flat{}", bios.unwrap_or_default()),
     }
 }

@@ -134,7 +134,7 @@ fn make_vm(
 ) -> Result<(PreparedVcpu, Machine)> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
-    ram.place(&image.boot, &image.kernel)?;
+    ram.place(&image.boot, &image.files())?;
     let fd = kvm::create_vm(kvm, &ram)?;
     let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
     let tsc = vcpu.tsc_clock()?;

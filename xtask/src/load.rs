@@ -1,7 +1,7 @@
 //! From a config to what the bare-metal hypervisor is handed: the packed plan.
 
 use std::path::Path;
-use vmm_common::pack::{Image, pack};
+use vmm_common::pack::pack;
 use vmm_common::plan::{Limits, MIN_SLICE_NS, Plan};
 use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 
@@ -45,13 +45,9 @@ pub fn config(path: &Path, max_memory_mib: u64) -> Result<Loaded, Faults> {
 #[must_use]
 pub fn packed(loaded: Loaded) -> Load {
     let Loaded { plan, images } = loaded;
-    let images: Vec<_> = images.iter().map(image).collect();
+    let images: Vec<_> = images.iter().map(LoadedImage::files).collect();
     let pack = pack(&plan, &images);
     Load { plan, pack }
-}
-
-fn image(LoadedImage { kernel, bios, .. }: &LoadedImage) -> Image<'_> {
-    Image { kernel, bios: bios.as_deref() }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ const WEEKDAY: u8 = 0x06;
 const DAY: u8 = 0x07;
 const MONTH: u8 = 0x08;
 const YEAR: u8 = 0x09;
-const CENTURY: u8 = 0x32;
+/// The register that holds the century.
+pub const CENTURY: u8 = 0x32;
 
 /// Hours in 12-hour mode: afternoon.
 const AFTERNOON: u8 = 1 << 7;

@@ -1,9 +1,11 @@
 //! A raw kernel image at 0x200000, started as the seed does: a BIOS stub at 0x8000, entered in real
 //! mode, switches to flat 32-bit protected mode and jumps to the kernel.
 
-use super::{Boot, BootError, Piece, check_end, reset_registers};
+use super::layout::Place;
+use super::{Boot, BootError, Content, Images, Layout, Part, acpi, reset_registers};
+use crate::plan::VmPlan;
 use crate::registers::segment;
-use alloc::vec;
+use alloc::format;
 
 /// Where the kernel lies and is entered.
 pub const KERNEL_ADDRESS: u64 = 0x20_0000;
@@ -59,38 +61,58 @@ const STUB: [u8; 0x4e] = {
     stub
 };
 
-/// Places a flat image behind a BIOS stub; None takes ours.
+/// Places a flat image behind a BIOS stub, ours unless there is one.
 ///
 /// # Errors
 /// As [`super::place`].
-pub fn place(image: &[u8], bios: Option<&[u8]>, ram_bytes: u64) -> Result<Boot, BootError> {
+pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
+    let Images { kernel, bios, ref modules } = *images;
+    if !modules.is_empty() {
+        let why = "a flat image has no way to find it; allowed: modules of a multiboot, Linux or PVH kernel";
+        return Err(BootError { part: Part::Module(0), why: why.into() });
+    }
     let bios = bios.unwrap_or(&STUB);
     if bios.len() > BIOS_MAX_BYTES {
-        let end = BIOS_ADDRESS + bios.len() as u64;
-        return Err(BootError::TooLarge { end, ram_bytes: BIOS_ADDRESS + BIOS_MAX_BYTES as u64 });
+        let why = format!("it has {} bytes; allowed: {BIOS_MAX_BYTES}", bios.len());
+        return Err(BootError { part: Part::Bios, why });
     }
-    check_end(Some(BIOS_ADDRESS + bios.len() as u64), ram_bytes)?;
-    check_end(Some(KERNEL_ADDRESS + image.len() as u64), ram_bytes)?;
-    let pieces = vec![
-        Piece::Bytes { address: BIOS_ADDRESS, bytes: bios.to_vec() },
-        Piece::Kernel { address: KERNEL_ADDRESS, offset: 0, len: image.len() },
-    ];
+    let mut layout = Layout::new(vm.memory_bytes);
+    let len = kernel.len();
+    let at = |part, what, address, len: usize| Place { part, what, address, len: len as u64 };
+    layout.put(
+        at(Part::Bios, "the BIOS stub", BIOS_ADDRESS, bios.len()),
+        Content::Bytes(bios.to_vec()),
+    )?;
+    layout.put(
+        at(Part::Kernel, "the image", KERNEL_ADDRESS, len),
+        Content::Kernel { offset: 0, len },
+    )?;
+    acpi::put(vm, &mut layout)?;
     let mut registers = reset_registers();
     registers.rip = BIOS_ADDRESS;
     registers.segments[segment::CS].selector = 0;
-    Ok(Boot { pieces, registers })
+    Ok(Boot { pieces: layout.into_pieces(), registers })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::{Piece, tests::vm};
+    use crate::plan::BootKind;
+    use alloc::vec::Vec;
 
     const RAM: u64 = 0x100_0000;
+
+    fn place(kernel: &[u8], bios: Option<&[u8]>, ram_bytes: u64) -> Result<Boot, BootError> {
+        let images = Images { kernel, bios, modules: Vec::new() };
+        super::place(&vm(BootKind::Flat, "", ram_bytes), &images)
+    }
 
     #[test]
     fn the_kernel_lies_at_2_mib_and_the_stub_is_entered_in_real_mode() {
         let boot = place(&[0xf4; 100], None, RAM).expect("it fits");
-        assert_eq!(boot.pieces[1], Piece::Kernel { address: 0x20_0000, offset: 0, len: 100 });
+        let content = Content::Kernel { offset: 0, len: 100 };
+        assert_eq!(boot.pieces[1], Piece { address: 0x20_0000, content });
         assert_eq!((boot.registers.rip, boot.registers.cr0 & 1), (0x8000, 0));
         assert_eq!(boot.registers.segments[segment::CS].base, 0);
     }
@@ -108,13 +130,14 @@ mod tests {
     #[test]
     fn an_image_larger_than_memory_is_refused() {
         let error = place(&[0; 0x1000], None, 0x20_0800).unwrap_err();
-        assert_eq!(error, BootError::TooLarge { end: 0x20_1000, ram_bytes: 0x20_0800 });
+        assert_eq!(error.part, Part::Kernel);
+        assert!(error.why.contains("ends at 0x201000, memory at 0x200800"), "{error}");
     }
 
     #[test]
     fn a_bios_of_ones_own_replaces_the_stub() {
         let boot = place(&[0], Some(&[0xeb, 0xfe]), RAM).expect("it fits");
-        let bytes = alloc::vec![0xeb, 0xfe];
-        assert_eq!(boot.pieces[0], Piece::Bytes { address: 0x8000, bytes });
+        let content = Content::Bytes(alloc::vec![0xeb, 0xfe]);
+        assert_eq!(boot.pieces[0], Piece { address: 0x8000, content });
     }
 }

@@ -1,8 +1,14 @@
 //! Multiboot 1 (specification 0.6.96): finding the header, placing the image, the information
 //! structure, and the machine state of section 3.2.
 
-use super::{Boot, BootError, Piece, check_end, reset_registers};
-use crate::registers::{CpuState, general, segment};
+use super::layout::Place;
+use super::{
+    Boot, BootError, Content, Images, Layout, Part, acpi, protected_mode_registers, read_u16,
+    read_u32,
+};
+use crate::plan::VmPlan;
+use crate::registers::general;
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -19,10 +25,10 @@ const INFO_ADDRESS: u64 = 0x9000;
 const INFO_BYTES: usize = 72;
 /// Memory map entries: size, base, length, type.
 const MAP_ENTRY_BYTES: u32 = 24;
-/// Where conventional memory ends.
-const LOW_MEMORY_END: u64 = 0xa_0000;
-/// Where extended memory begins.
-const HIGH_MEMORY: u64 = 0x10_0000;
+/// Bytes of a module's entry: start, end, its command line, 0.
+const MODULE_BYTES: usize = 16;
+/// Segment selectors as GRUB has them: code, data.
+const SELECTORS: (u16, u16) = (0x08, 0x10);
 
 /// A valid multiboot header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,44 +75,50 @@ impl Header {
 ///
 /// # Errors
 /// As [`super::place`].
-pub fn place(
-    header: &Header,
-    image: &[u8],
-    cmdline: &str,
-    ram_bytes: u64,
-) -> Result<Boot, BootError> {
-    let (mut pieces, entry) = if header.flags & FLAG_ADDRESSES != 0 {
-        place_by_addresses(header, image, ram_bytes)?
+pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
+    let mut layout = Layout::new(vm.memory_bytes);
+    let entry = if header.flags & FLAG_ADDRESSES != 0 {
+        put_by_addresses(header, images.kernel, &mut layout)?
     } else {
-        place_elf32(image, ram_bytes)?
+        put_elf32(images.kernel, &mut layout)?
     };
-    let info = information(cmdline, ram_bytes);
-    let info_end = INFO_ADDRESS + info.len() as u64;
-    check_end(Some(info_end), ram_bytes)?;
-    if pieces.iter().any(|piece| lies_within(piece, INFO_ADDRESS, info_end)) {
-        return Err(BootError::OnInformation { begin: INFO_ADDRESS, end: info_end });
-    }
-    pieces.push(Piece::Bytes { address: INFO_ADDRESS, bytes: info });
-    Ok(Boot { pieces, registers: registers(entry) })
+    acpi::put(vm, &mut layout)?;
+    // Its length does not depend on where the modules lie.
+    let len = information(vm, &vec![(0, 0); images.modules.len()]).len() as u64;
+    let what = "the multiboot information";
+    layout.reserve(Place { part: Part::Kernel, what, address: INFO_ADDRESS, len })?;
+    let modules = put_modules(images, &mut layout)?;
+    let mut pieces = layout.into_pieces();
+    let content = Content::Bytes(information(vm, &modules));
+    pieces.push(super::Piece { address: INFO_ADDRESS, content });
+    let mut registers = protected_mode_registers(entry, SELECTORS);
+    registers.general[general::RAX] = LOADED_MAGIC;
+    registers.general[general::RBX] = INFO_ADDRESS;
+    Ok(Boot { pieces, registers })
 }
 
-/// Whether a part of the kernel lies between two addresses.
-fn lies_within(piece: &Piece, begin: u64, end: u64) -> bool {
-    match piece {
-        Piece::Kernel { address, len, .. } => {
-            *len > 0 && *address < end && begin < *address + *len as u64
-        }
-        Piece::Bytes { .. } => false,
-    }
+/// The modules behind the kernel, each at a whole page: where each begins and ends.
+fn put_modules(images: &Images<'_>, layout: &mut Layout) -> Result<Vec<(u32, u32)>, BootError> {
+    let module = |(index, bytes): (usize, &&[u8])| {
+        let (part, len) = (Part::Module(index), bytes.len() as u64);
+        let Some(address) = layout.lowest_free(len, acpi::HIGH_MEMORY) else {
+            let ram = layout.ram_bytes;
+            let why = format!(
+                "it has {len} bytes, which are not free behind the kernel, memory ends at \
+                {ram:#x}; allowed: modules that fit, or more memory"
+            );
+            return Err(BootError { part, why });
+        };
+        layout.put(Place { part, what: "a module", address, len }, Content::Module(index))?;
+        // RAM ends below 4 GiB.
+        Ok((address as u32, (address + len) as u32))
+    };
+    images.modules.iter().enumerate().map(module).collect()
 }
 
-/// Section 3.1.3: the address fields.
-fn place_by_addresses(
-    header: &Header,
-    image: &[u8],
-    ram_bytes: u64,
-) -> Result<(Vec<Piece>, u32), BootError> {
-    let bad = |why| BootError::BadAddresses { why };
+/// Section 3.1.3: the address fields. The entry.
+fn put_by_addresses(header: &Header, image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
+    let bad = |why| BootError::kernel(format!("the multiboot header is wrong: {why}"));
     let before = header.header_address.checked_sub(header.load_address);
     let before = before.ok_or_else(|| bad("load_addr is above header_addr"))? as usize;
     let offset = header.offset.checked_sub(before);
@@ -121,16 +133,17 @@ fn place_by_addresses(
         return Err(bad("load_end_addr is beyond the file"));
     }
     let address = u64::from(header.load_address);
-    check_end(Some(address + len as u64), ram_bytes)?;
-    check_end(Some(header.bss_end.into()), ram_bytes)?;
-    Ok((vec![Piece::Kernel { address, offset, len }], header.entry))
+    let bss = u64::from(header.bss_end).saturating_sub(address);
+    let place = Place { part: Part::Kernel, what: "the image", address, len: bss.max(len as u64) };
+    layout.put(place, Content::Kernel { offset, len })?;
+    Ok(header.entry)
 }
 
-/// Section 3.1.2 without address fields: the ELF32 program headers say where.
-fn place_elf32(image: &[u8], ram_bytes: u64) -> Result<(Vec<Piece>, u32), BootError> {
+/// Section 3.1.2 without address fields: the ELF32 program headers say where. The entry.
+fn put_elf32(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
     const MAGIC_CLASS32_LITTLE: [u8; 6] = [0x7f, b'E', b'L', b'F', 1, 1];
     const PT_LOAD: u32 = 1;
-    let bad = |why| BootError::BadElf { why };
+    let bad = |why| BootError::kernel(format!("the ELF file cannot be loaded: {why}"));
     if !image.starts_with(&MAGIC_CLASS32_LITTLE) {
         return Err(bad("no address fields, and not a 32-bit little-endian ELF file"));
     }
@@ -139,8 +152,8 @@ fn place_elf32(image: &[u8], ram_bytes: u64) -> Result<(Vec<Piece>, u32), BootEr
     let table = read_u32(image, 28).ok_or_else(cut)? as usize;
     let entry_bytes = usize::from(read_u16(image, 42).ok_or_else(cut)?);
     let entries = usize::from(read_u16(image, 44).ok_or_else(cut)?);
-    let mut pieces = Vec::new();
     let mut physical_entry = entry;
+    let mut is_loading = false;
     for index in 0..entries {
         let at = table.saturating_add(index * entry_bytes);
         let word = |field: usize| read_u32(image, at.saturating_add(field * 4)).ok_or_else(cut);
@@ -148,94 +161,84 @@ fn place_elf32(image: &[u8], ram_bytes: u64) -> Result<(Vec<Piece>, u32), BootEr
             continue;
         }
         let (offset, address) = (word(1)? as usize, u64::from(word(3)?));
-        let (file_len, memory_len) = (word(4)? as usize, u64::from(word(5)?));
-        if image.get(offset..).is_none_or(|rest| rest.len() < file_len) {
+        let (len, memory_len) = (word(4)? as usize, u64::from(word(5)?));
+        if image.get(offset..).is_none_or(|rest| rest.len() < len) {
             return Err(cut());
         }
-        check_end(address.checked_add(memory_len.max(file_len as u64)), ram_bytes)?;
         // A kernel linked high is entered where its entry's segment was loaded, as GRUB does it.
         let (virtual_address, physical_address) = (word(2)?, word(3)?);
         let into_segment = entry.wrapping_sub(virtual_address);
         if entry >= virtual_address && u64::from(into_segment) < memory_len {
             physical_entry = physical_address.wrapping_add(into_segment);
         }
-        pieces.push(Piece::Kernel { address, offset, len: file_len });
+        let len_in_memory = memory_len.max(len as u64);
+        let place = Place { part: Part::Kernel, what: "the image", address, len: len_in_memory };
+        layout.put(place, Content::Kernel { offset, len })?;
+        is_loading = true;
     }
-    if pieces.is_empty() { Err(bad("it loads nothing")) } else { Ok((pieces, physical_entry)) }
+    if is_loading { Ok(physical_entry) } else { Err(bad("it loads nothing")) }
 }
 
-/// Section 3.3, with the command line, the loader's name and the memory map behind it.
-fn information(cmdline: &str, ram_bytes: u64) -> Vec<u8> {
-    /// Memory sizes, command line, memory map, loader's name.
-    const FLAGS: u32 = 1 | 1 << 2 | 1 << 6 | 1 << 9;
-    const LOADER: &[u8] = b"tandem\0";
-    let map = memory_map(ram_bytes);
+/// Section 3.3; behind it the memory map, the modules, the loader's name and the command lines.
+fn information(vm: &VmPlan, modules: &[(u32, u32)]) -> Vec<u8> {
+    /// Memory sizes, command line, modules, memory map, loader's name.
+    const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
+    let map = memory_map(vm.memory_bytes);
     let map_at = INFO_ADDRESS as u32 + INFO_BYTES as u32;
-    let loader_at = map_at + map.len() as u32;
-    let cmdline_at = loader_at + LOADER.len() as u32;
-    let lower_kib = ram_bytes.min(LOW_MEMORY_END) / 1024;
-    let upper_kib = ram_bytes.saturating_sub(HIGH_MEMORY) / 1024;
+    let modules_at = map_at + map.len() as u32;
+    let texts_at = modules_at + (modules.len() * MODULE_BYTES) as u32;
+    let mut texts = Texts { at: texts_at, bytes: Vec::new() };
+    let loader = texts.put("tandem");
+    let cmdline = texts.put(&vm.cmdline);
     let mut info = vec![0; INFO_BYTES];
     let mut set = |offset: usize, value: u32| {
         info[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
     };
     set(0, FLAGS);
-    set(4, lower_kib as u32);
-    set(8, upper_kib as u32);
-    set(16, cmdline_at);
+    set(4, (vm.memory_bytes.min(acpi::LOW_MEMORY_END) / 1024) as u32);
+    set(8, (vm.memory_bytes.saturating_sub(acpi::HIGH_MEMORY) / 1024) as u32);
+    set(16, cmdline);
+    set(20, modules.len() as u32);
+    set(24, modules_at);
     set(44, map.len() as u32);
     set(48, map_at);
-    set(64, loader_at);
+    set(64, loader);
     info.extend_from_slice(&map);
-    info.extend_from_slice(LOADER);
-    info.extend_from_slice(cmdline.as_bytes());
-    info.push(0);
+    for ((begin, end), plan) in modules.iter().zip(&vm.boot.modules) {
+        let cmdline = texts.put(&plan.cmdline);
+        for word in [*begin, *end, cmdline, 0] {
+            info.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    info.extend_from_slice(&texts.bytes);
     info
 }
 
+/// Texts, each ended by a zero, one behind the other.
+struct Texts {
+    at: u32,
+    bytes: Vec<u8>,
+}
+
+impl Texts {
+    /// Where it lies.
+    fn put(&mut self, text: &str) -> u32 {
+        let at = self.at + self.bytes.len() as u32;
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.push(0);
+        at
+    }
+}
+
 fn memory_map(ram_bytes: u64) -> Vec<u8> {
-    const AVAILABLE: u32 = 1;
-    let low = (0, ram_bytes.min(LOW_MEMORY_END));
-    let high = (HIGH_MEMORY, ram_bytes.saturating_sub(HIGH_MEMORY));
     let mut map = Vec::new();
-    for (base, length) in [low, high].into_iter().filter(|(_, length)| *length > 0) {
+    for range in acpi::memory_map(ram_bytes) {
         map.extend_from_slice(&(MAP_ENTRY_BYTES - 4).to_le_bytes());
-        map.extend_from_slice(&base.to_le_bytes());
-        map.extend_from_slice(&length.to_le_bytes());
-        map.extend_from_slice(&AVAILABLE.to_le_bytes());
+        map.extend_from_slice(&range.begin.to_le_bytes());
+        map.extend_from_slice(&range.len.to_le_bytes());
+        map.extend_from_slice(&(range.kind as u32).to_le_bytes());
     }
     map
-}
-
-/// Section 3.2: flat 32-bit protected mode, no paging, interrupts off.
-fn registers(entry: u32) -> CpuState {
-    const CR0_PE: u64 = 1;
-    /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
-    const CODE: u32 = 0xc09b;
-    /// 32-bit read/write data, accessed, present, 4 KiB granularity.
-    const DATA: u32 = 0xc093;
-    let mut registers = reset_registers();
-    registers.cr0 = 0x10 | CR0_PE;
-    registers.rip = entry.into();
-    registers.general[general::RAX] = LOADED_MAGIC;
-    registers.general[general::RBX] = INFO_ADDRESS;
-    for (index, register) in registers.segments[..segment::LDTR].iter_mut().enumerate() {
-        let (selector, access) = if index == segment::CS { (0x08, CODE) } else { (0x10, DATA) };
-        register.selector = selector;
-        register.limit = u32::MAX;
-        register.access = access;
-    }
-    registers
-}
-
-fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    let slice = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_le_bytes(slice.try_into().ok()?))
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    let slice = bytes.get(at..at.checked_add(2)?)?;
-    Some(u16::from_le_bytes(slice.try_into().ok()?))
 }
 
 #[cfg(test)]

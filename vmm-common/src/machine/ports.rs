@@ -26,7 +26,7 @@ impl Owner {
             0x40..=0x43 | 0x61 => Self::Pit,
             0x60 | 0x64 | 0x92 => Self::Keyboard,
             0x70 | 0x71 => Self::Rtc,
-            0xf4 | 0x604 | 0xb004 | 0xcf9 => Self::Power,
+            0xf4 | 0x600..=0x60b | 0xb004 | 0xcf9 => Self::Power,
             0x2e8..=0x2ef => Self::Serial(3, (port - 0x2e8) as u8),
             0x2f8..=0x2ff => Self::Serial(1, (port - 0x2f8) as u8),
             0x3e8..=0x3ef => Self::Serial(2, (port - 0x3e8) as u8),
@@ -52,7 +52,7 @@ impl Machine {
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.
     pub fn port_read(&mut self, port: u16, size: Size, now: Instant) -> u32 {
         match Owner::of(port) {
-            Owner::Power => return self.power.read(port, size),
+            Owner::Power => return self.power.read(port, size, now),
             // The way of most exits.
             Owner::Serial(n, offset) if size == 1 => {
                 let value = self.serial[n].as_mut().map_or(0xff, |serial| serial.read(offset));
@@ -122,7 +122,7 @@ impl Machine {
             Owner::Keyboard => self.keyboard.read(port),
             Owner::Rtc => self.rtc.read(port, now),
             Owner::Serial(n, offset) => self.serial[n].as_mut().map_or(0xff, |p| p.read(offset)),
-            Owner::Power => self.power.read(port, 1) as u8,
+            Owner::Power => self.power.read(port, 1, now) as u8,
             Owner::Nobody => 0xff,
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{BootKind, BootPlan, DeviceSet, ImageSource, Share};
+use crate::plan::{BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Share};
 use alloc::string::String;
 
 const TSC: TscClock = TscClock { hz: 2_000_000_000, offset: 0 };
@@ -16,8 +16,10 @@ fn plan(devices: DeviceSet) -> VmPlan {
             kernel: ImageSource::Builtin(String::from("os")),
             kind: BootKind::Auto,
             bios: None,
+            modules: alloc::vec![],
         },
         cmdline: String::new(),
+        clock: ClockPolicy::Wall,
         share: Share::Weight(1),
         serial: [SerialPlan::Console, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: false,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::{ImageSource, ModulePlan};
 use crate::seed::{SeedVm, to_plan};
 use alloc::string::ToString;
 use alloc::vec;
@@ -12,8 +13,8 @@ fn plan(vms: u64) -> Plan {
 }
 
 fn sample() -> Vec<u8> {
-    let (left, right) = (Image { kernel: b"left kernel", bios: None }, b"right".as_slice());
-    pack(&plan(2), &[left, Image { kernel: right, bios: Some(b"bios") }])
+    let (left, right) = (Images::of(b"left kernel"), b"right".as_slice());
+    pack(&plan(2), &[left, Images { bios: Some(b"bios"), ..Images::of(right) }])
 }
 
 /// `bytes` with the checksum that they should have.
@@ -36,19 +37,22 @@ fn forged(contents: &[u8]) -> Vec<u8> {
 #[test]
 fn what_was_packed_is_unpacked() {
     let images = [
-        Image { kernel: b"one", bios: Some(b"stub") },
-        Image { kernel: b"", bios: None },
-        Image { kernel: b"three", bios: Some(b"") },
+        Images { bios: Some(b"stub"), ..Images::of(b"one") },
+        Images { modules: vec![b"module", b"other"], ..Images::of(b"") },
+        Images { bios: Some(b""), ..Images::of(b"three") },
     ];
-    let bytes = pack(&plan(3), &images);
-    assert_eq!(unpack(&bytes), Ok(Packed { plan: plan(3), images: images.to_vec() }));
+    let mut plan = plan(3);
+    let module = ModulePlan { source: ImageSource::File("m".into()), cmdline: "a b".into() };
+    plan.vms[1].boot.modules = vec![module.clone(), module];
+    let bytes = pack(&plan, &images);
+    assert_eq!(unpack(&bytes), Ok(Packed { plan, images: images.to_vec() }));
 }
 
 #[test]
 fn the_same_image_is_stored_once() {
     let kernel = vec![0x5a; 1 << 20];
     let size = |vms: u64| {
-        let images = vec![Image { kernel: &kernel, bios: Some(&kernel) }; vms as usize];
+        let images = vec![Images { bios: Some(&kernel), ..Images::of(&kernel) }; vms as usize];
         pack(&plan(vms), &images).len()
     };
     assert!(size(64) < kernel.len() + 64 * 1024, "{}", size(64));
@@ -115,7 +119,8 @@ fn contents_that_are_no_plan_are_refused() {
 #[test]
 fn an_image_outside_of_the_pack_is_refused() {
     for (offset, len) in [(0, 1), (1, 0), (u64::MAX, 1), (u64::MAX, u64::MAX)] {
-        let spans = [ImageSpans { kernel: Span { offset, len }, bios: None }].to_vec();
+        let spans =
+            [ImageSpans { kernel: Span { offset, len }, bios: None, modules: Vec::new() }].to_vec();
         let contents = postcard::to_allocvec(&(plan(1), spans)).expect("there is memory");
         let error = PackError::ImageRange { vm: 0, offset, len, has: 0 };
         assert_eq!(unpack(&forged(&contents)), Err(error));
@@ -124,8 +129,8 @@ fn an_image_outside_of_the_pack_is_refused() {
 
 #[test]
 fn as_many_images_as_vms_are_needed() {
-    let image = Image { kernel: b"kernel", bios: None };
-    let bytes = pack(&plan(2), &[image; 3]);
+    let image = Images::of(b"kernel");
+    let bytes = pack(&plan(2), &vec![image; 3]);
     assert_eq!(unpack(&bytes), Err(PackError::ImageCount { images: 3, vms: 2 }));
 }
 
@@ -136,5 +141,5 @@ fn errors_name_the_amounts() {
     assert_eq!(error(b"tandem"), "the packed plan does not begin with its magic, TANDEMPK");
     let mut bytes = sample();
     bytes[8] = 7;
-    assert_eq!(error(&bytes), "the packed plan has version 7; allowed: 1");
+    assert_eq!(error(&bytes), "the packed plan has version 7; allowed: 2");
 }

@@ -3,11 +3,21 @@
 use crate::runner::check;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vmm_common::boot::{Piece, place};
-use vmm_common::plan::BootKind;
+use vmm_common::boot::{Images, place};
+use vmm_common::plan::{BootKind, VmPlan};
+use vmm_common::seed::{SeedVm, to_plan};
 
-const KINDS: [BootKind; 3] = [BootKind::Auto, BootKind::Multiboot, BootKind::Flat];
+const KINDS: [BootKind; 5] =
+    [BootKind::Auto, BootKind::Multiboot, BootKind::Flat, BootKind::Linux, BootKind::Pvh];
 const MULTIBOOT_MAGIC: u32 = 0x1bad_b002;
+
+fn vm(kind: BootKind, cmdline: &str, memory: u64) -> VmPlan {
+    let seed = SeedVm { id: 0, memory, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
+    let mut vm = to_plan(&[seed]).vms.remove(0);
+    vm.boot.kind = kind;
+    vm.cmdline = cmdline.to_owned();
+    vm
+}
 
 /// Addresses as headers have them: plausible ones, edges, anything.
 fn address() -> impl Strategy<Value = u32> {
@@ -97,33 +107,22 @@ fn image() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn whatever_is_placed_lies_in_the_image_and_in_ram_and_nothing_overlaps_the_information() {
+fn whatever_is_placed_lies_in_the_image_and_in_ram_and_on_nothing_else() {
     let bios = prop_oneof![Just(None), vec(any::<u8>(), 0..0x9000).prop_map(Some)];
-    let input = (0_usize..3, image(), bios, "[ -~]{0,60}", ram_bytes());
+    let input = (0..KINDS.len(), image(), bios, "[ -~]{0,60}", ram_bytes());
     check(4_000, input, |(kind, image, bios, cmdline, ram_bytes)| {
-        let Ok(boot) = place(KINDS[kind], &image, bios.as_deref(), &cmdline, ram_bytes) else {
-            return;
-        };
-        let mut made = Vec::new();
-        let mut loaded = Vec::new();
-        for piece in &boot.pieces {
-            let (address, len) = match piece {
-                Piece::Kernel { address, offset, len } => {
-                    assert!(offset + len <= image.len(), "{piece:?} of {}", image.len());
-                    loaded.push((*address, address + *len as u64));
-                    (*address, *len)
-                }
-                Piece::Bytes { address, bytes } => {
-                    made.push((*address, address + bytes.len() as u64));
-                    (*address, bytes.len())
-                }
-            };
-            let end = address.checked_add(len as u64).expect("the end is an address");
+        let images = Images { bios: bios.as_deref(), ..Images::of(&image) };
+        let Ok(boot) = place(&vm(KINDS[kind], &cmdline, ram_bytes), &images) else { return };
+        let mut taken: Vec<(u64, u64)> = Vec::new();
+        for (address, bytes) in boot.contents(&images) {
+            let end = address.checked_add(bytes.len() as u64).expect("the end is an address");
             assert!(end <= ram_bytes, "{address:#x} to {end:#x} in {ram_bytes:#x}");
-        }
-        for (made, loaded) in made.iter().flat_map(|made| loaded.iter().map(move |l| (made, l))) {
-            let is_apart = made.1 <= loaded.0 || loaded.1 <= made.0 || loaded.0 == loaded.1;
-            assert!(is_apart, "{made:x?} lies on the kernel at {loaded:x?}");
+            let is_apart = |(begin, before): &(u64, u64)| *before <= address || end <= *begin;
+            let is_free = address == end || taken.iter().all(is_apart);
+            assert!(is_free, "{address:#x} to {end:#x} lies on one of {taken:x?}");
+            if address < end {
+                taken.push((address, end));
+            }
         }
     });
 }
@@ -133,7 +132,7 @@ fn every_way_of_placing_succeeds_on_some_of_these_images() {
     use std::cell::Cell;
     let placed = [const { Cell::new(0) }; 2];
     check(500, (image(), Just(0x100_0000_u64)), |(image, ram_bytes)| {
-        if let Ok(boot) = place(BootKind::Multiboot, &image, None, "", ram_bytes) {
+        if let Ok(boot) = place(&vm(BootKind::Multiboot, "", ram_bytes), &Images::of(&image)) {
             let is_elf = usize::from(image.starts_with(b"\x7fELF"));
             placed[is_elf].set(placed[is_elf].get() + 1);
             assert!(!boot.pieces.is_empty());

@@ -5,7 +5,8 @@ use crate::runner::check;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use vmm_common::pack::{Image, MAGIC, PackError, Packed, VERSION, pack, unpack};
+use vmm_common::boot::Images;
+use vmm_common::pack::{MAGIC, PackError, Packed, VERSION, pack, unpack};
 
 #[test]
 fn any_plan_comes_back_with_its_images() {
@@ -13,7 +14,9 @@ fn any_plan_comes_back_with_its_images() {
     let images = vec((bytes(), option::of(bytes())), 70);
     check(200, (plan(), images), |(plan, images)| {
         let images = images.iter().take(plan.vms.len());
-        let images = images.map(|(kernel, bios)| Image { kernel, bios: bios.as_deref() }).collect();
+        let images = images
+            .map(|(kernel, bios)| Images { bios: bios.as_deref(), ..Images::of(kernel) })
+            .collect();
         let packed = Packed { plan, images };
         let bytes = pack(&packed.plan, &packed.images);
         assert_eq!(unpack(&bytes), Ok(packed));
@@ -24,7 +27,7 @@ fn any_plan_comes_back_with_its_images() {
 fn a_changed_pack_is_refused() {
     let change = (any::<prop::sample::Index>(), 1_u8..);
     check(300, (plan(), vec(change, 1..4)), |(plan, changes)| {
-        let images = vec![Image { kernel: b"kernel", bios: None }; plan.vms.len()];
+        let images = vec![Images::of(b"kernel"); plan.vms.len()];
         let packed = pack(&plan, &images);
         let mut bytes = packed.clone();
         for (index, difference) in changes {

@@ -6,8 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::plan::{
-    BootKind, BootPlan, DeviceSet, ImageSource, Limits, LinkPlan, Plan, SerialPlan, Share, VmPlan,
-    check as check_plan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, Plan, SerialPlan,
+    Share, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -56,8 +56,10 @@ fn vm() -> impl Strategy<Value = VmPlan> {
                 kernel: ImageSource::Builtin(String::from("os")),
                 kind: BootKind::Auto,
                 bios: None,
+                modules: Vec::new(),
             },
             cmdline,
+            clock: ClockPolicy::Wall,
             share,
             serial,
             has_keyboard,

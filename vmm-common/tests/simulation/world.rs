@@ -19,7 +19,8 @@ use vmm_common::Instant;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::plan::{
-    BootKind, BootPlan, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
+    VmPlan,
 };
 use vmm_common::scheduler::Next;
 use vmm_common::seam::Host;
@@ -224,8 +225,10 @@ fn vm_plan(vm: usize, setup: &VmSetup) -> VmPlan {
             kernel: ImageSource::Builtin(String::from("simulated")),
             kind: BootKind::Auto,
             bios: None,
+            modules: Vec::new(),
         },
         cmdline: String::new(),
+        clock: ClockPolicy::Wall,
         share: setup.share,
         serial: setup.serial,
         has_keyboard: false,

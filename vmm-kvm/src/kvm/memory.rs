@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
-use vmm_common::boot::{Boot, Piece};
+use vmm_common::boot::{Boot, Images};
 
 /// RAM of one VM, from guest physical address 0.
 #[derive(Clone, Debug)]
@@ -20,16 +20,10 @@ impl GuestRam {
     }
 
     /// Copies the pieces of a boot to their places.
-    pub fn place(&self, boot: &Boot, kernel: &[u8]) -> Result<()> {
-        for piece in &boot.pieces {
-            let (address, bytes) = match piece {
-                Piece::Kernel { address, offset, len } => {
-                    (address, &kernel[*offset..*offset + *len])
-                }
-                Piece::Bytes { address, bytes } => (address, &bytes[..]),
-            };
+    pub fn place(&self, boot: &Boot, images: &Images<'_>) -> Result<()> {
+        for (address, bytes) in boot.contents(images) {
             self.0
-                .write_slice(bytes, GuestAddress(*address))
+                .write_slice(bytes, GuestAddress(address))
                 .map_err(|error| anyhow!("a piece of the image at {address:#x}: {error}"))?;
         }
         Ok(())

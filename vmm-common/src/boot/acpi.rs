@@ -1,0 +1,158 @@
+//! What firmware would tell of the machine: the memory map, and the ACPI tables (ACPI 6.5, chapter 5) of the
+//! hardware that [`crate::machine`] has.
+
+use super::{BootError, Layout};
+use crate::machine::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
+use crate::plan::VmPlan;
+use acpi_tables::fadt::FADTBuilder;
+use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
+use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::sdt::Sdt;
+use acpi_tables::xsdt::XSDT;
+use acpi_tables::{Aml, aml};
+use alloc::vec::Vec;
+use devices::power;
+
+/// Where the tables lie: in the BIOS area, where a root pointer is looked for.
+const TABLES: u64 = 0xe_0000;
+/// Where conventional memory ends.
+pub(super) const LOW_MEMORY_END: u64 = 0xa_0000;
+/// Where extended memory begins.
+pub(super) const HIGH_MEMORY: u64 = 0x10_0000;
+
+const OEM: [u8; 6] = *b"TANDEM";
+const OEM_TABLE: [u8; 8] = *b"MACHINE ";
+
+/// A range of the memory map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) begin: u64,
+    pub(super) len: u64,
+    pub(super) kind: RangeKind,
+}
+
+/// What a range is, by the numbers that the BIOS call e820 gives them (ACPI 6.5, table 15.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RangeKind {
+    Ram = 1,
+    Reserved = 2,
+}
+
+/// RAM, and within it what holds the tables.
+pub(super) fn memory_map(ram_bytes: u64) -> Vec<Range> {
+    let range = |begin: u64, end: u64, kind| Range { begin, len: end.saturating_sub(begin), kind };
+    let ranges = [
+        range(0, ram_bytes.min(LOW_MEMORY_END), RangeKind::Ram),
+        range(TABLES, ram_bytes.min(HIGH_MEMORY), RangeKind::Reserved),
+        range(HIGH_MEMORY, ram_bytes, RangeKind::Ram),
+    ];
+    ranges.into_iter().filter(|range| range.len > 0).collect()
+}
+
+/// Puts the tables of `vm`'s machine; where the root pointer lies.
+pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
+    let mut bytes = alloc::vec![0; Rsdp::len()];
+    let dsdt = append(&mut bytes, &dsdt());
+    let mut xsdt = XSDT::new(OEM, OEM_TABLE, 1);
+    xsdt.add_entry(append(&mut bytes, &fadt(dsdt)));
+    xsdt.add_entry(append(&mut bytes, &madt(vm)));
+    if vm.devices.has_hpet {
+        xsdt.add_entry(append(&mut bytes, &hpet()));
+    }
+    let xsdt = append(&mut bytes, &xsdt);
+    let mut root = Vec::new();
+    Rsdp::new(OEM, xsdt).to_aml_bytes(&mut root);
+    bytes[..root.len()].copy_from_slice(&root);
+    layout.put_bytes("the ACPI tables", TABLES, bytes)?;
+    Ok(TABLES)
+}
+
+/// Where the table lies.
+fn append(bytes: &mut Vec<u8>, table: &dyn Aml) -> u64 {
+    bytes.resize(bytes.len().next_multiple_of(16), 0);
+    let address = TABLES + bytes.len() as u64;
+    table.to_aml_bytes(bytes);
+    address
+}
+
+/// Fixed hardware (5.2.9): always in ACPI mode, as there is no SMM to switch it.
+fn fadt(dsdt: u64) -> impl Aml {
+    /// 5.2.9.3: legacy devices, no VGA, no MSI; no 8042 to speak of.
+    const BOOT_ARCH: u16 = 1 | 1 << 2 | 1 << 3;
+    /// Table 5.10: WBINVD works, no sleep button, no power button, PM timer of 32 bits, reset register.
+    const FLAGS: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 10;
+    const SCI: u16 = 9;
+    let io = |port: u16, bits, size| GAS::new(AddressSpace::SystemIo, bits, 0, size, port.into());
+    let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, 1).dsdt_32(dsdt as u32).dsdt_64(dsdt);
+    fadt.sci_int = SCI.into();
+    fadt.pm1a_evt_blk = u32::from(power::PM1A_EVENT).into();
+    fadt.pm1_evt_len = 4;
+    fadt.pm1a_cnt_blk = u32::from(power::PM1A_CONTROL_Q35).into();
+    fadt.pm1_cnt_len = 2;
+    fadt.pm_tmr_blk = u32::from(power::PM_TIMER).into();
+    fadt.pm_tmr_len = 4;
+    // No C2, no C3.
+    fadt.p_lvl2_lat = 0xffff.into();
+    fadt.p_lvl3_lat = 0xffff.into();
+    fadt.century = devices::rtc::CENTURY;
+    fadt.iapc_boot_arch = BOOT_ARCH.into();
+    fadt.flags = FLAGS.into();
+    fadt.reset_reg = io(power::RESET_CONTROL, 8, AccessSize::ByteAccess);
+    fadt.reset_value = power::RESET_NOW;
+    fadt.x_pm1a_evt_blk = io(power::PM1A_EVENT, 32, AccessSize::WordAccess);
+    fadt.x_pm1a_cnt_blk = io(power::PM1A_CONTROL_Q35, 16, AccessSize::WordAccess);
+    fadt.x_pm_tmr_blk = io(power::PM_TIMER, 32, AccessSize::DwordAccess);
+    fadt.finalize()
+}
+
+/// One processor (5.2.12), the I/O APIC, and IRQ 0 at its pin 2.
+fn madt(vm: &VmPlan) -> Sdt {
+    /// Flags: there is a pair of 8259 besides.
+    const PCAT_COMPAT: u32 = 1;
+    /// Interrupt source override (5.2.12.5): ISA IRQ 0 is this global interrupt, as the bus has it.
+    const TIMER_OVERRIDE: [u8; 10] = [2, 10, 0, 0, 2, 0, 0, 0, 0, 0];
+    /// The SCI is active high, level triggered; nobody raises it.
+    const SCI_OVERRIDE: [u8; 10] = [2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0];
+    /// Local APIC NMI (5.2.12.7): every processor, LINT1.
+    const NMI: [u8; 6] = [4, 6, 0xff, 0, 0, 1];
+    let mut madt = Sdt::new(*b"APIC", 44, 4, OEM, OEM_TABLE, 1);
+    madt.write_u32(36, LOCAL_APIC_BASE as u32);
+    madt.write_u32(40, PCAT_COMPAT);
+    if vm.devices.has_local_apic {
+        madt.append_slice(&bytes_of(&ProcessorLocalApic::new(0, 0, EnabledStatus::Enabled)));
+        madt.append_slice(&NMI);
+    }
+    if vm.devices.has_io_apic {
+        madt.append_slice(&bytes_of(&IoApic::new(0, IO_APIC_BASE as u32, 0)));
+        madt.append_slice(&TIMER_OVERRIDE);
+        madt.append_slice(&SCI_OVERRIDE);
+    }
+    madt
+}
+
+fn bytes_of(table: &dyn Aml) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    table.to_aml_bytes(&mut bytes);
+    bytes
+}
+
+/// The HPET (IA-PC HPET specification 1.0a, 3.2.4).
+fn hpet() -> Sdt {
+    let mut hpet = Sdt::new(*b"HPET", 56, 1, OEM, OEM_TABLE, 1);
+    hpet.write_u32(36, devices::hpet::CAPABILITIES_VALUE as u32);
+    // A generic address in memory, 64 bits wide.
+    hpet.write_u32(40, 64 << 8);
+    hpet.write_u64(44, HPET_BASE);
+    hpet
+}
+
+/// S5 is what SLP_EN switches off; the serial ports are found by probing, as ever.
+fn dsdt() -> Sdt {
+    let mut definitions = Vec::new();
+    let off = aml::Package::new(alloc::vec![&aml::ZERO, &aml::ZERO, &aml::ZERO, &aml::ZERO]);
+    aml::Name::new("_S5_".into(), &off).to_aml_bytes(&mut definitions);
+    let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
+    dsdt.append_slice(&definitions);
+    dsdt
+}

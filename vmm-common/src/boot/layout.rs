@@ -1,0 +1,143 @@
+//! What lies where in a machine's RAM before its first instruction: pieces that must lie within it and
+//! not on one another.
+
+use super::{BootError, Content, Part, Piece};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// RAM as it fills up.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) ram_bytes: u64,
+    pieces: Vec<Piece>,
+    taken: Vec<Taken>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    begin: u64,
+    end: u64,
+    what: &'static str,
+}
+
+/// A piece to be placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Whose fault it is if that cannot be.
+    pub(super) part: Part,
+    /// The piece in words, as "the image".
+    pub(super) what: &'static str,
+    /// Guest physical address.
+    pub(super) address: u64,
+    /// Bytes that are its own, those behind its contents with them.
+    pub(super) len: u64,
+}
+
+impl Layout {
+    pub(super) const fn new(ram_bytes: u64) -> Self {
+        Self { ram_bytes, pieces: Vec::new(), taken: Vec::new() }
+    }
+
+    /// Puts a piece where it must lie.
+    pub(super) fn put(&mut self, place: Place, content: Content) -> Result<(), BootError> {
+        self.reserve(place)?;
+        self.pieces.push(Piece { address: place.address, content });
+        Ok(())
+    }
+
+    /// Puts bytes made here where they must lie.
+    pub(super) fn put_bytes(
+        &mut self,
+        what: &'static str,
+        address: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(), BootError> {
+        let len = bytes.len() as u64;
+        self.put(Place { part: Part::Kernel, what, address, len }, Content::Bytes(bytes))
+    }
+
+    /// Keeps everything else off the place.
+    pub(super) fn reserve(&mut self, place: Place) -> Result<(), BootError> {
+        let Place { part, what, address: begin, len } = place;
+        let (end, ram) = (begin.checked_add(len), self.ram_bytes);
+        let Some(end) = end.filter(|end| *end <= ram) else {
+            let end = end.unwrap_or(u64::MAX);
+            let why = format!("{what} ends at {end:#x}, memory at {ram:#x}; allowed: {FITS}");
+            return Err(BootError { part, why });
+        };
+        if let Some(other) = self.taken.iter().find(|t| t.begin < end && begin < t.end) {
+            let Taken { begin, end, what: other } = *other;
+            let why = format!(
+                "{what} overlaps {other} at {begin:#x} to {end:#x}; allowed: an image elsewhere"
+            );
+            return Err(BootError { part, why });
+        }
+        if begin < end {
+            self.taken.push(Taken { begin, end, what });
+        }
+        Ok(())
+    }
+
+    /// The lowest free place for `len` bytes at a whole page, from `from` on.
+    pub(super) fn lowest_free(&self, len: u64, from: u64) -> Option<u64> {
+        let candidates = self.taken.iter().map(|taken| taken.end).chain([from]);
+        let pages = candidates.filter_map(|at| at.max(from).checked_next_multiple_of(PAGE));
+        pages.filter(|at| self.is_free(*at, len)).min()
+    }
+
+    /// The highest free place for `len` bytes at a whole page that ends at `limit` or below.
+    pub(super) fn highest_free(&self, len: u64, limit: u64) -> Option<u64> {
+        let limit = limit.min(self.ram_bytes);
+        let candidates = self.taken.iter().map(|taken| taken.begin).chain([limit]);
+        let pages = candidates.filter_map(|end| end.min(limit).checked_sub(len));
+        pages.map(|at| at - at % PAGE).filter(|at| self.is_free(*at, len)).max()
+    }
+
+    fn is_free(&self, begin: u64, len: u64) -> bool {
+        let Some(end) = begin.checked_add(len) else { return false };
+        end <= self.ram_bytes && !self.taken.iter().any(|t| t.begin < end && begin < t.end)
+    }
+
+    pub(super) fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
+    }
+}
+
+const PAGE: u64 = 0x1000;
+const FITS: &str = "an image that fits";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: u64, len: u64) -> Place {
+        Place { part: Part::Kernel, what: "the image", address, len }
+    }
+
+    #[test]
+    fn pieces_lie_in_ram_and_not_on_one_another() {
+        let mut layout = Layout::new(0x10_0000);
+        assert!(layout.reserve(at(0x1000, 0x1000)).is_ok());
+        assert!(layout.reserve(at(0x2000, 0x1000)).is_ok());
+        for (address, len) in [(0x1fff, 1), (0, 0x1001), (0x2fff, 2), (0, 0x10_0000)] {
+            let error = layout.reserve(at(address, len)).unwrap_err();
+            assert!(error.why.contains("overlaps the image at 0x"), "{error}");
+        }
+        for (address, len) in [(0xf_ffff, 2), (u64::MAX, 1), (0x10_0000, 1)] {
+            let error = layout.reserve(at(address, len)).unwrap_err();
+            assert!(error.why.contains("memory at 0x100000"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_may_lie_anywhere_finds_a_free_page() {
+        let mut layout = Layout::new(0x10_0000);
+        layout.reserve(at(0x1000, 0x1801)).unwrap();
+        layout.reserve(at(0xf_f000, 0x10)).unwrap();
+        assert_eq!(layout.lowest_free(0x1000, 0x1000), Some(0x3000));
+        assert_eq!(layout.lowest_free(0x1000, 0), Some(0));
+        assert_eq!(layout.highest_free(0x1800, u64::MAX), Some(0xf_d000));
+        assert_eq!(layout.highest_free(0xfd000, u64::MAX), None);
+        assert_eq!(layout.lowest_free(u64::MAX, 0), None);
+    }
+}
