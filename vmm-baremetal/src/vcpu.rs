@@ -385,6 +385,16 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         state
     }
 
+    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.ram.write(address, bytes)
+    }
+
+    fn hold_tsc(&mut self, ns: u64) {
+        let ticks = u128::from(ns) * u128::from(self.clock.hz()) / 1_000_000_000;
+        self.tsc_offset = self.tsc_offset.wrapping_sub(ticks as u64);
+        self.hardware.set_tsc_offset(self.tsc_offset);
+    }
+
     fn tsc_clock(&mut self) -> Option<TscClock> {
         Some(self.guest_tsc())
     }

@@ -68,6 +68,11 @@ const LEAF_8_7_EDX: u32 = bits(&[8]);
 const HYPERVISOR_LEAF: u32 = 0x4000_0000;
 /// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
 const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
+/// Where KVM's own leaves are, behind ours: kernels that know KVM look for its signature every 0x100.
+const KVM_LEAF: u32 = 0x4000_0100;
+/// Features of [`crate::machine`] (Linux Documentation/virt/kvm/x86/cpuid.rst): NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME,
+/// CLOCKSOURCE_STABLE_BIT.
+const KVM_FEATURES: u32 = bits(&[1, 3, 5, 24]);
 const EXTENDED_LEAF: u32 = 0x8000_0000;
 /// The highest basic leaf shown: processor frequency.
 const MAX_BASIC_LEAF: u32 = 0x16;
@@ -108,8 +113,12 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     }
     row(0x15, None, leaf_15(features.tsc_hz));
     row(0x16, None, leaf_16(features.tsc_hz));
-    row(HYPERVISOR_LEAF, None, hypervisor_leaf());
+    row(HYPERVISOR_LEAF, None, signature(*b"TandemTandem", HYPERVISOR_RATES_LEAF));
     row(HYPERVISOR_RATES_LEAF, None, rates_leaf(features.tsc_hz));
+    if features.tsc_hz > 0 {
+        row(KVM_LEAF, None, signature(*b"KVMKVMKVM\0\0\0", KVM_LEAF + 1));
+        row(KVM_LEAF + 1, None, CpuidResult { eax: KVM_FEATURES, ..CpuidResult::default() });
+    }
     row(EXTENDED_LEAF, None, CpuidResult { eax: MAX_EXTENDED_LEAF, ..vendor });
     let extended = host(EXTENDED_LEAF + 1, 0);
     let (ecx, edx) = (extended.ecx & LEAF_8_1_ECX, extended.edx & LEAF_8_1_EDX);
@@ -181,10 +190,11 @@ fn leaf_16(tsc_hz: u64) -> CpuidResult {
     CpuidResult { eax: mhz, ebx: mhz, ecx: 0, edx: 0 }
 }
 
-fn hypervisor_leaf() -> CpuidResult {
-    let word = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
-    let (tand, emta, ndem) = (word(b"Tand"), word(b"emTa"), word(b"ndem"));
-    CpuidResult { eax: HYPERVISOR_RATES_LEAF, ebx: tand, ecx: emta, edx: ndem }
+/// A hypervisor's name, and its highest leaf.
+fn signature(name: [u8; 12], highest: u32) -> CpuidResult {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = name;
+    let [ebx, ecx, edx] = [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes);
+    CpuidResult { eax: highest, ebx, ecx, edx }
 }
 
 fn rates_leaf(tsc_hz: u64) -> CpuidResult {

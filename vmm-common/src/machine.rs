@@ -5,7 +5,7 @@
 //! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
-use crate::plan::{SERIAL_PORTS, SerialPlan, VmPlan};
+use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan};
 use devices::hpet::Hpet;
 use devices::i8042::Keyboard;
 use devices::ioapic::IoApic;
@@ -15,14 +15,17 @@ use devices::pit::Pit;
 use devices::power::Power;
 use devices::rtc::Rtc;
 use devices::uart::{Port, PortMode};
+use paravirtual::Paravirtual;
 
 mod interrupts;
 mod mmio;
 mod msrs;
+mod paravirtual;
 mod ports;
 
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
+pub use paravirtual::MemoryWrite;
 
 /// What a machine is told about the place where it runs.
 #[derive(Clone, Debug)]
@@ -55,7 +58,13 @@ pub struct Machine {
     local_apic: Option<LocalApic>,
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
-    /// When a timer next does something, as of the last access.
+    paravirtual: Paravirtual,
+    /// How the guest's time-stamp counter follows the machine's time.
+    tsc: TscClock,
+    policy: ClockPolicy,
+    /// How long the machine's time has stood, ns: it is that much behind the host's.
+    stood_ns: u64,
+    /// When a timer next does something, as of the last access, in the machine's time.
     deadline: Instant,
 }
 
@@ -78,14 +87,42 @@ impl Machine {
             local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
             hpet_routes: [None; devices::hpet::TIMERS],
             idle_cr8: 0,
+            paravirtual: Paravirtual::new(epoch_seconds),
+            tsc,
+            policy: plan.clock,
+            stood_ns: 0,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
         machine
     }
 
+    /// The guest has had to wait for the core for `ns` in all: it is told so, or, if that is the
+    /// policy, its time has stood meanwhile. How much longer its time-stamp counter must stand, ns.
+    pub fn waited(&mut self, ns: u64) -> u64 {
+        match self.policy {
+            ClockPolicy::Wall => {
+                self.paravirtual.set_stolen(ns);
+                0
+            }
+            ClockPolicy::Own => ns - core::mem::replace(&mut self.stood_ns, ns),
+        }
+    }
+
+    /// What is to be written next into the guest's RAM before it goes on.
+    pub fn next_memory_write(&mut self, now: Instant) -> Option<MemoryWrite> {
+        let now = self.own(now);
+        self.paravirtual.next_write(self.tsc, now)
+    }
+
+    /// The machine's time, by which its devices go.
+    const fn own(&self, now: Instant) -> Instant {
+        Instant::from_ns(now.as_ns().saturating_sub(self.stood_ns))
+    }
+
     /// Brings every device to `now`.
     pub fn advance(&mut self, now: Instant) {
+        let now = self.own(now);
         if now < self.deadline {
             return;
         }
@@ -104,7 +141,7 @@ impl Machine {
     /// When a device next does something by itself; [`Instant::FAR_FUTURE`] if none will.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.after_ns(self.stood_ns)
     }
 
     /// The serial port COM`n + 1`, if the machine has it.

@@ -129,6 +129,12 @@ pub trait VcpuBackend {
     /// The registers as they stand, for a dump; what cannot be read is zero.
     fn registers(&mut self) -> CpuState;
 
+    /// Writes to the guest's RAM what it asked to be told there; false if that is not all RAM.
+    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool;
+
+    /// The guest's time-stamp counter is to be `ns` behind what it would be.
+    fn hold_tsc(&mut self, ns: u64);
+
     /// How the guest's time-stamp counter follows the host's clock now, if that can have changed:
     /// the clock may be slewed, and the guest may write the counter. Asked for now and then.
     fn tsc_clock(&mut self) -> Option<TscClock> {

@@ -135,7 +135,9 @@ impl System {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
+        self.tell_waiting(vm, backend);
         self.follow_tsc(vm, begin, backend);
+        self.tell_guest(vm, begin, backend);
 
         let mut now = begin;
         let end = loop {
@@ -191,6 +193,22 @@ impl System {
         self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
+    /// How long the guest has had to wait, which it is told or never notices.
+    fn tell_waiting<B: VcpuBackend>(&mut self, vm: usize, backend: &mut B) {
+        let waiting_ns = self.ledger.vms[vm].waiting_ns;
+        let stood_ns = self.vms[vm].machine.waited(waiting_ns);
+        if stood_ns > 0 {
+            backend.hold_tsc(stood_ns);
+        }
+    }
+
+    /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
+    fn tell_guest<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
+        while let Some(write) = self.vms[vm].machine.next_memory_write(now) {
+            backend.write_ram(write.address, write.bytes());
+        }
+    }
+
     /// Now and then: how the guest's time-stamp counter stands to the clock.
     fn follow_tsc<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
         const EVERY_NS: u64 = 1_000_000_000;
@@ -242,7 +260,11 @@ impl System {
         if exit.left_guest && is_port {
             self.exit_cost.add(guest_ns);
         }
-        self.handle(vm, &exit, *now, host)
+        let step = self.handle(vm, &exit, *now, host);
+        if matches!(exit.reason, ExitReason::MsrWrite { .. }) {
+            self.tell_guest(vm, *now, backend);
+        }
+        step
     }
 
     fn has_more(&self, vm: usize) -> bool {

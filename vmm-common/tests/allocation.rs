@@ -78,6 +78,12 @@ impl VcpuBackend for Guest {
         }
     }
 
+    fn write_ram(&mut self, _address: u64, _bytes: &[u8]) -> bool {
+        true
+    }
+
+    fn hold_tsc(&mut self, _ns: u64) {}
+
     fn registers(&mut self) -> CpuState {
         CpuState::default()
     }

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::cpuid::{self, CpuidFeatures};
 use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
 use vmm_common::system::System;
@@ -137,6 +138,9 @@ fn make_vm(
     ram.place(&image.boot, &image.files())?;
     let fd = kvm::create_vm(kvm, &ram)?;
     let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
+    if plan.clock == ClockPolicy::Own {
+        vcpu.check_can_hold_tsc().with_context(|| format!("VM {}", plan.name))?;
+    }
     let tsc = vcpu.tsc_clock()?;
     let features = CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };
     let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);

@@ -45,7 +45,12 @@ impl Machine {
     }
 
     /// The guest's time-stamp counter follows the time in this way from now on.
+    ///
+    /// `tsc` is by the host's time.
     pub fn set_tsc_clock(&mut self, tsc: TscClock) {
+        let tsc = TscClock { offset: tsc.tsc_at(Instant::from_ns(self.stood_ns)), ..tsc };
+        self.tsc = tsc;
+        self.paravirtual.tsc_changed();
         if let Some(local_apic) = &mut self.local_apic {
             local_apic.set_tsc_clock(tsc);
             self.find_deadline();

@@ -43,6 +43,10 @@ impl Machine {
     /// # Errors
     /// [`GeneralProtection`] if there is no such register.
     pub fn msr_read(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
+        let now = self.own(now);
+        if let Some(value) = self.paravirtual.read(index) {
+            return Ok(value);
+        }
         let constant = CONSTANT_MSRS.iter().find(|(at, _)| *at == index);
         let value = match (index, &mut self.local_apic) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
@@ -65,6 +69,10 @@ impl Machine {
         value: u64,
         now: Instant,
     ) -> Result<(), GeneralProtection> {
+        let now = self.own(now);
+        if let Some(done) = self.paravirtual.write(index, value) {
+            return done;
+        }
         let is_constant = CONSTANT_MSRS.iter().any(|(at, _)| *at == index);
         match (index, &mut self.local_apic) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.set_base(value)?,

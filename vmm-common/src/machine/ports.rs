@@ -51,6 +51,7 @@ impl Machine {
 
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.
     pub fn port_read(&mut self, port: u16, size: Size, now: Instant) -> u32 {
+        let now = self.own(now);
         match Owner::of(port) {
             Owner::Power => return self.power.read(port, size, now),
             // The way of most exits.
@@ -79,6 +80,7 @@ impl Machine {
         value: u32,
         now: Instant,
     ) -> Option<Ending> {
+        let now = self.own(now);
         match Owner::of(port) {
             Owner::Power => return self.power.write(port, size, value),
             // The way of most exits.

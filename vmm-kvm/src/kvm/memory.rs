@@ -34,6 +34,11 @@ impl GuestRam {
         self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
     }
 
+    /// Writes `bytes` at `address`; false if that is not all RAM.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> bool {
+        self.0.write_slice(bytes, GuestAddress(address)).is_ok()
+    }
+
     /// Shows the RAM to a VM's guest.
     pub fn give_to(&self, vm: &VmFd) -> Result<()> {
         for (slot, region) in (0_u32..).zip(self.0.iter()) {

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::run_page::{self, PortString};
-use super::{GuestRam, registers};
+use super::{GuestRam, registers, tsc_offset};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
@@ -60,6 +60,11 @@ impl PreparedVcpu {
     /// Lets CPUID answer from this table.
     pub fn set_cpuid(&self, table: &[CpuidEntry]) -> Result<()> {
         self.fd.set_cpuid2(&kvm_cpuid(table)?).context("KVM_SET_CPUID2")
+    }
+
+    /// Fails where the guest's time-stamp counter cannot be held back.
+    pub fn check_can_hold_tsc(&self) -> Result<()> {
+        tsc_offset::check(&self.fd)
     }
 
     /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
@@ -259,6 +264,15 @@ impl VcpuBackend for KvmVcpu {
 
     fn registers(&mut self) -> CpuState {
         registers::dump(&self.fd, &self.ram)
+    }
+
+    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool {
+        self.ram.write(address, bytes)
+    }
+
+    fn hold_tsc(&mut self, ns: u64) {
+        // `own` clocks were refused where this cannot be done.
+        let _ = tsc_offset::move_back(&self.fd, ns);
     }
 
     fn tsc_clock(&mut self) -> Option<TscClock> {
