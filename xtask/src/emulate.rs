@@ -136,7 +136,7 @@ impl Machine {
 }
 
 /// A child that does not outlive this value.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -147,7 +147,7 @@ impl Drop for Running {
 }
 
 /// What a reader gives until its end, read by a thread of its own.
-fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+pub(crate) fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -162,7 +162,7 @@ fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 /// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.
-fn copy(
+pub(crate) fn copy(
     chunks: &Receiver<Vec<u8>>,
     console: &mut dyn Write,
     mut keyboard: Keyboard<'_>,

@@ -1,15 +1,19 @@
-//! The bare-metal hypervisor in an emulated machine, for developers and for tests.
+//! The bare-metal hypervisor in an emulated machine, and guests that are not ours, for developers and
+//! for tests.
 //!
 //! ```text
 //! CONFIG --load--> Load { plan, pack }  -.
 //!                                         >- emulate::run --> Report { console, exit, receipt }
 //! hypervisor::build --> ELF kernel     -'      '- image::write makes the ISO that Bochs boots
+//!
+//! Debian --linux::ensure--> target/linux/ { vmlinuz, initramfs.cpio, modules }
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod emulate;
 pub mod hypervisor;
 pub mod image;
+pub mod linux;
 pub mod load;
 pub mod packages;
 pub mod pseudo_terminal;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod bare;
 mod develop;
+mod small;
 
 /// What developers run.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ enum Command {
     Run(bare::Run),
     /// Write a config as an ISO that a BIOS boots
     Image(bare::Image),
+    /// Fetch Debian's kernel and make a small Linux of it, in target/linux/
+    Linux(small::Linux),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
         Command::Image(image) => ExitCode::from(bare::image(&image)),
+        Command::Linux(linux) => code(small::linux(&linux)),
     }
 }
 

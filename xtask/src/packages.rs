@@ -53,7 +53,7 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     if is_root && is_there("apt-get") {
         eprintln!("installing {}", missing.join(" "));
         // The list of packages may be there and good, or not.
-        if !apt_get(&["install"], &missing) && apt_get(&["update"], &[]) {
+        if !apt_get(&["install"], &missing) && update() {
             apt_get(&["install"], &missing);
         }
         missing = self::missing(needs);
@@ -63,6 +63,11 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     }
     let packages = missing.join(" ");
     bail!("not installed: {packages}; on Debian: apt-get install {packages}")
+}
+
+/// Fetches new lists of packages; whether that went well.
+pub(crate) fn update() -> bool {
+    apt_get(&["update"], &[])
 }
 
 /// The packages of what is not there, each once.

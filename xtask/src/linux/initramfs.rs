@@ -1,0 +1,44 @@
+//! The archives that a kernel starts with: busybox, an `/init`, and what that wants.
+
+use super::archive::Archive;
+
+/// The first process.
+const INIT: &str = include_str!("../../linux/init");
+/// Commands in `/jobs`, and what they share.
+const JOBS: &[(&str, &str)] = &[
+    ("clocks", include_str!("../../linux/clocks")),
+    ("exchange", include_str!("../../linux/exchange")),
+    ("link", include_str!("../../linux/link")),
+    ("modem", include_str!("../../linux/modem")),
+    ("shell", include_str!("../../linux/shell")),
+    ("steal", include_str!("../../linux/steal")),
+];
+/// `/jobs/exchange` under other names.
+const EXCHANGES: &[&str] = &["receive", "send"];
+
+/// The initramfs with the jobs.
+pub fn with_jobs(busybox: &[u8]) -> Vec<u8> {
+    let mut archive = with_init(busybox, INIT);
+    archive.folder("jobs");
+    for (name, script) in JOBS {
+        archive.program(&format!("jobs/{name}"), script.as_bytes());
+    }
+    for name in EXCHANGES {
+        archive.link(&format!("jobs/{name}"), "exchange");
+    }
+    archive.finish()
+}
+
+/// An archive that starts with the script `init`, to which more can be added.
+pub fn with_init(busybox: &[u8], init: &str) -> Archive {
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
+        archive.folder(folder);
+    }
+    // Before anything is mounted, /init wants to be seen.
+    archive.device("dev/console", 5, 1);
+    archive.program("bin/busybox", busybox);
+    archive.link("bin/sh", "busybox");
+    archive.program("init", init.as_bytes());
+    archive
+}

@@ -1,0 +1,128 @@
+//! The small Linux in QEMU alone, with no hypervisor of ours: how it is without us.
+
+use super::Linux;
+use crate::emulate::{Emulator, Keyboard, Running, chunks, copy};
+use crate::scratch::Scratch;
+use anyhow::{Context, Result, bail};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Enough for kernel, initramfs and the data of a job.
+const MEMORY: &str = "128M";
+/// A console that only jobs write to, and an end by a panic rather than none.
+const QUIET: &str = "console=ttyS0 quiet panic=-1";
+/// Leads a job's exit status on the console.
+const DONE: &str = "tandem-linux: done, status ";
+/// How often a start is looked after.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A job that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// All that was printed.
+    pub console: String,
+    /// The job's exit status.
+    pub status: u8,
+}
+
+/// Boots it for `job`, and copies its console to `console`.
+///
+/// # Errors
+/// QEMU is missing or fails, or the job is not done in time.
+pub fn run(linux: &Linux, job: &str, timeout: Duration, console: &mut dyn Write) -> Result<Done> {
+    Emulator::Qemu.ensure()?;
+    let words = format!("job=\"{job}\"");
+    boot(linux, &words, "null", Instant::now() + timeout, console)
+}
+
+/// Boots two whose second serial ports are joined, each for a job of its own and with data of its own
+/// to send, and copies the first one's console to `console`.
+///
+/// # Errors
+/// As for [`run`].
+pub fn pair(
+    linux: &Linux,
+    jobs: [&str; 2],
+    timeout: Duration,
+    console: &mut dyn Write,
+) -> Result<[Done; 2]> {
+    Emulator::Qemu.ensure()?;
+    let scratch = Scratch::new()?;
+    let socket = scratch.path().join("link");
+    let deadline = Instant::now() + timeout;
+    let words = |end: usize| format!("seed={} job=\"{}\"", end + 1, jobs[end]);
+    let listens = format!("unix:{},server=on,wait=off", socket.display());
+    let connects = format!("unix:{},reconnect=1", socket.display());
+    thread::scope(|scope| {
+        let one = scope.spawn(|| boot(linux, &words(1), &listens, deadline, &mut io::sink()));
+        while !socket.exists() && !one.is_finished() {
+            thread::sleep(POLL);
+        }
+        let other = boot(linux, &words(0), &connects, deadline, console);
+        let one = one.join().expect("it returns its errors");
+        Ok([other?, one?])
+    })
+}
+
+fn boot(
+    linux: &Linux,
+    words: &str,
+    second_port: &str,
+    deadline: Instant,
+    console: &mut dyn Write,
+) -> Result<Done> {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-m", MEMORY]);
+    qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
+    qemu.args(["-no-reboot", "-nodefaults"]);
+    qemu.args([Path::new("-kernel"), &linux.kernel, Path::new("-initrd"), &linux.initramfs]);
+    qemu.args(["-append", &format!("{QUIET} {words}")]);
+    qemu.args(["-serial", "stdio", "-serial", second_port]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+    let stdout = running.0.stdout.take().expect("it was asked for");
+    let keyboard = Keyboard::new(&[], io::sink());
+    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, Some(deadline))?;
+    let console = String::from_utf8_lossy(&output).into_owned();
+    if is_timed_out {
+        bail!("it is not done in time; the console:\n{console}");
+    }
+    let Some(status) = status(&console) else { bail!("it ended undone; the console:\n{console}") };
+    Ok(Done { console, status })
+}
+
+fn status(console: &str) -> Option<u8> {
+    let mut lines = console.lines().filter_map(|line| line.strip_prefix(DONE));
+    lines.next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux;
+
+    const TIMEOUT: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn the_status_is_the_jobs() {
+        assert_eq!(status("up\r\ntandem-linux: done, status 3\r\noff"), Some(3));
+        assert_eq!(status("Kernel panic\r\n"), None);
+    }
+
+    #[test]
+    fn two_exchange_data_over_the_line_between_them() {
+        let linux = linux::ensure().expect("Debian's kernel is there");
+        let jobs = ["exchange 10000", "exchange 20000"];
+        let [one, other] = pair(&linux, jobs, TIMEOUT, &mut io::sink()).expect("both are done");
+        for (done, received) in [(&one, 20000), (&other, 10000)] {
+            let mut lines = done.console.lines();
+            let lead = format!("link: received {received} bytes");
+            let line = lines.find(|line| line.starts_with(&lead));
+            assert!(line.is_some_and(|line| line.trim().ends_with(" equal")), "{}", done.console);
+            assert_eq!(done.status, 0);
+        }
+    }
+}
