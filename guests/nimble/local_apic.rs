@@ -50,7 +50,8 @@ pub fn step(apic: LocalApic) -> Verdict {
 /// An initial count of 1; its tick waits for the first moment at which interrupts are let in.
 pub fn first_tick() -> Verdict {
     const TIME_ENOUGH_NS: u64 = 100_000;
-    const TRIES: u32 = 100;
+    /// Takes a few slices in an emulator: some end between STI and CLI.
+    const TRIES: u32 = 20_000;
     let (apic, count_per_tick) = (kernel().apic, kernel().count_per_tick);
     kernel().count_per_tick = 0;
     kernel().ticks = 0;
