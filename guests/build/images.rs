@@ -6,6 +6,8 @@ pub enum Kind {
     Multiboot,
     /// As it is, at 2 MiB, entered there.
     Flat,
+    /// Either way.
+    Both,
 }
 
 /// An image to build.
@@ -43,6 +45,12 @@ pub const IMAGES: &[Source] = &[
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
+    Source {
+        name: "nimble",
+        summary: "[send] [receive] does what kernels of the seed's class do, entered either way",
+        source: "nimble/main.rs",
+        kind: Kind::Both,
+    },
     Source {
         name: "flat_hello",
         summary: "raw image for 0x200000, entered there in 32-bit protected mode",

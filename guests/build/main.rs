@@ -19,7 +19,7 @@ const PROGRAMS_VARIABLE: &str = "GUEST_OS_PROGRAMS";
 const PAGE_BYTES: usize = 4096;
 
 fn main() {
-    for directory in ["build", "common", "link", "os", "single"] {
+    for directory in ["build", "common", "link", "nimble", "os", "single"] {
         println!("cargo::rerun-if-changed={directory}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -66,6 +66,7 @@ fn build_images(out: &Path, programs: &Path) -> Result<(), String> {
                         script: match image.kind {
                             Kind::Multiboot => "image.ld",
                             Kind::Flat => "flat.ld",
+                            Kind::Both => "nimble.ld",
                         },
                         ring: Ring::Zero,
                         environment: vec![(PROGRAMS_VARIABLE, programs.to_path_buf())],

@@ -14,7 +14,9 @@
 //! The image provides `extern "C" fn guest_main() -> !`.
 
 use core::arch::global_asm;
-use core::slice;
+
+#[allow(unused_imports, reason = "each image uses its own part")]
+pub use super::command_line::{command_line, has_word, memory_end, number, split_word};
 
 /// Selector of ring 0's code segment.
 pub const KERNEL_CODE: u16 = 0x08;
@@ -117,108 +119,3 @@ multiboot_information: .skip 4
     .section .text, \"ax\"
 "
 );
-
-unsafe extern "C" {
-    static multiboot_magic: u32;
-    static multiboot_information: u32;
-}
-
-/// EAX at the entry from a multiboot 1 loader.
-const MULTIBOOT_MAGIC: u32 = 0x2BAD_B002;
-const HAS_MEMORY_SIZES: u32 = 1 << 0;
-const HAS_COMMAND_LINE: u32 = 1 << 2;
-/// The boot information and the command line must lie in the RAM mapped above.
-const MAPPED_BYTES: u64 = 128 << 20;
-const LONGEST_COMMAND_LINE: u64 = 1024;
-
-/// The first fields of the multiboot 1 information structure.
-#[repr(C)]
-struct Information {
-    flags: u32,
-    lower_kibibytes: u32,
-    upper_kibibytes: u32,
-    boot_device: u32,
-    command_line: u32,
-}
-
-fn information() -> Option<&'static Information> {
-    // SAFETY: entry32 wrote it before any Rust ran, and nothing writes it since.
-    let magic = unsafe { multiboot_magic };
-    // SAFETY: as above.
-    let address = u64::from(unsafe { multiboot_information });
-    if magic != MULTIBOOT_MAGIC || address + size_of::<Information>() as u64 > MAPPED_BYTES {
-        return None;
-    }
-    // SAFETY: a multiboot loader passes the address of the structure, which is mapped memory, and
-    // images read it before they use memory outside their own.
-    Some(unsafe { &*(address as *const Information) })
-}
-
-/// The end of the RAM that starts at 1 MiB, if the loader said.
-pub fn memory_end() -> Option<u64> {
-    let information = information()?;
-    if information.flags & HAS_MEMORY_SIZES == 0 {
-        return None;
-    }
-    Some((1 << 20) + u64::from(information.upper_kibibytes) * 1024)
-}
-
-/// The command line without the file name that some loaders (QEMU) put before it: a first word
-/// with a slash. Empty if there is none. The bytes are the loader's: copy what must last.
-pub fn command_line() -> &'static [u8] {
-    let Some(information) = information() else { return &[] };
-    let address = u64::from(information.command_line);
-    if information.flags & HAS_COMMAND_LINE == 0 || address + LONGEST_COMMAND_LINE > MAPPED_BYTES {
-        return &[];
-    }
-    // SAFETY: mapped memory that nobody writes while the line is in use.
-    let bytes =
-        unsafe { slice::from_raw_parts(address as *const u8, LONGEST_COMMAND_LINE as usize) };
-    let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(0);
-    let line = bytes.get(..length).unwrap_or(&[]);
-    let (first, rest) = split_word(line);
-    if first.contains(&b'/') { split_word_start(rest) } else { line }
-}
-
-/// The first word of a line and what follows it.
-pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
-    let line = split_word_start(line);
-    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
-    line.split_at_checked(end).unwrap_or((line, &[]))
-}
-
-fn split_word_start(line: &[u8]) -> &[u8] {
-    let start = line.iter().position(|&byte| byte != b' ').unwrap_or(line.len());
-    line.get(start..).unwrap_or(&[])
-}
-
-/// Whether the command line has `word` among its words.
-pub fn has_word(word: &str) -> bool {
-    let mut rest = command_line();
-    while !rest.is_empty() {
-        let (first, after) = split_word(rest);
-        if first == word.as_bytes() {
-            return true;
-        }
-        rest = after;
-    }
-    false
-}
-
-/// The command line's `place`th number (words that are no numbers don't count).
-pub fn number(place: usize) -> Option<u64> {
-    let (mut rest, mut skip) = (command_line(), place);
-    while !rest.is_empty() {
-        let (first, after) = split_word(rest);
-        rest = after;
-        if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
-            continue;
-        }
-        if skip == 0 {
-            let digit = |sum: u64, &byte: &u8| sum.saturating_mul(10) + u64::from(byte - b'0');
-            return Some(first.iter().fold(0, digit));
-        }
-        skip -= 1;
-    }
-    None
-}

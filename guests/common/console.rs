@@ -81,10 +81,15 @@ impl Line {
         self
     }
 
+    /// What has been collected.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&[])
+    }
+
     /// Writes the line and a line feed to COM1.
     pub fn print(&mut self) {
         self.byte(b'\n');
-        write(self.bytes.get(..self.length).unwrap_or(&[]));
+        write(self.bytes());
         self.length = 0;
     }
 

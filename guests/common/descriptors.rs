@@ -4,28 +4,12 @@ use super::boot::{KERNEL_CODE, TASK_STATE};
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 
+pub use super::global::Global;
+
 /// Vectors with a gate: 32 exceptions, 16 of the 8259 pair, 16 of the local APIC.
 pub const VECTORS: usize = 64;
 /// The first vector that is no exception.
 pub const FIRST_INTERRUPT: u64 = 32;
-
-/// A static that only one thread uses.
-pub struct Global<T>(UnsafeCell<T>);
-
-// SAFETY: there is one processor, and interrupts are off in ring 0 except while it halts.
-unsafe impl<T> Sync for Global<T> {}
-
-impl<T> Global<T> {
-    /// Wraps the initial value.
-    pub const fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
-    }
-
-    /// Where the value is. Whoever makes a reference sees to it that it is the only one.
-    pub const fn pointer(&self) -> *mut T {
-        self.0.get()
-    }
-}
 
 /// Who may use a gate with the INT instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,11 @@
 
 pub mod boot;
 pub mod clock;
+pub mod command_line;
 pub mod console;
 pub mod cpu;
 pub mod descriptors;
+pub mod global;
 pub mod interrupt_controller;
 pub mod interrupts;
 pub mod link;

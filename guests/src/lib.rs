@@ -1,15 +1,17 @@
 //! The images Tandem boots: a small 64-bit OS and single-purpose test guests.
 //!
-//! | folder    | what                                                             |
-//! |-----------|------------------------------------------------------------------|
-//! | `os/`     | the guest OS: kernel (ring 0) and programs (ring 3)              |
-//! | `single/` | guests that do one thing, good or bad, and end                   |
-//! | `common/` | what both share: the way into 64-bit mode, console, clock, power |
-//! | `link/`   | linker scripts                                                   |
-//! | `build/`  | the build script: compiles all of them, checks ring-0 code       |
+//! | folder    | what                                                               |
+//! |-----------|--------------------------------------------------------------------|
+//! | `os/`     | the guest OS: kernel (ring 0) and programs (ring 3)                |
+//! | `single/` | guests that do one thing, good or bad, and end                     |
+//! | `nimble/` | a guest that does to a machine what the seed's kernel does         |
+//! | `common/` | what these share: the way into 64-bit mode, console, clock, power  |
+//! | `link/`   | linker scripts                                                     |
+//! | `build/`  | the build script: compiles all of them, checks ring-0 code         |
 //!
 //! An image is a multiboot 1 file with address fields (loaded at 1 MiB, entered in 32-bit protected
-//! mode, parameters on the command line), except `flat_hello`, which says so itself.
+//! mode, parameters on the command line), except `flat_hello`, which is a raw image for 2 MiB, and
+//! `nimble`, which is both, at 2 MiB.
 #![no_std]
 #![forbid(unsafe_code)]
 

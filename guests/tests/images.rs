@@ -7,6 +7,8 @@ const MAGIC: u32 = 0x1BAD_B002;
 const FLAGS: u32 = 0x0001_0003;
 const HEADER_SEARCHED_BYTES: usize = 8192;
 const LOAD_ADDRESS: u32 = 0x10_0000;
+/// Where an image lies that can also be entered as a raw one.
+const RAW_ADDRESS: u32 = 0x20_0000;
 const SMALLEST_RAM: u32 = 8 << 20;
 
 fn word(image: &Image, index: usize) -> u32 {
@@ -15,7 +17,7 @@ fn word(image: &Image, index: usize) -> u32 {
 }
 
 fn multiboot_images() -> impl Iterator<Item = &'static Image> {
-    IMAGES.iter().filter(|image| image.name != "flat_hello")
+    IMAGES.iter().filter(|image| !["flat_hello", "nimble"].contains(&image.name))
 }
 
 #[test]
@@ -55,4 +57,17 @@ fn flat_image_starts_with_code() {
     let image = find("flat_hello").expect("the flat image");
     assert_eq!(image.bytes[0], 0xFA, "cli");
     assert!(image.bytes.windows(11).any(|window| window == b"flat: hello"));
+}
+
+#[test]
+fn the_image_for_both_ways_is_entered_at_its_first_byte_by_either() {
+    let image = find("nimble").expect("the image");
+    let searched = image.bytes.len().min(HEADER_SEARCHED_BYTES) / 4;
+    let at = (0..searched).find(|&at| word(image, at) == MAGIC).expect("a header");
+    assert_eq!(word(image, at + 1), FLAGS);
+    assert_eq!(word(image, at).wrapping_add(FLAGS).wrapping_add(word(image, at + 2)), 0);
+    let [header, load, load_end, bss_end, entry] = [3, 4, 5, 6, 7].map(|of| word(image, at + of));
+    assert_eq!((header, load, entry), (RAW_ADDRESS + at as u32 * 4, RAW_ADDRESS, RAW_ADDRESS));
+    assert_eq!(load_end - load, image.bytes.len() as u32);
+    assert!(bss_end >= load_end && bss_end <= SMALLEST_RAM);
 }

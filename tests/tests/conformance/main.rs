@@ -7,6 +7,7 @@
 //! A target that cannot be had fails its tests and is named; none is skipped.
 
 mod bad_guests;
+mod nimble;
 mod targets;
 mod transcript;
 mod world;
@@ -18,10 +19,11 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 8] = [
+const CONFIGS: [(&str, Check); 9] = [
     ("budget", everywhere),
     ("link", everywhere),
     ("many", over_kvm_and_in_qemu),
+    ("nimble", nimble::check),
     ("seed", everywhere),
     ("shell", everywhere_typing),
     ("two", everywhere),
@@ -118,6 +120,11 @@ fn many_vms_are_the_same_over_kvm_and_in_qemu() {
 #[test]
 fn shells_do_the_same_with_what_is_typed_everywhere() {
     check("shell");
+}
+
+#[test]
+fn what_the_seeds_kernel_does_is_the_same_with_nothing_beneath() {
+    check("nimble");
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl SvmVcpu {
             }
             exit_code @ (code::DB | code::AC | code::MC) => return self.exception(exit_code),
             code::IRET => return self.nmi_handler_ends(),
+            code::INTR => {
+                if let Some(halt) = self.finish_shadowed() {
+                    return halt;
+                }
+            }
             _ => {}
         }
         match exits::decode(self.vmcb(), || self.instruction()) {
@@ -138,6 +143,32 @@ impl SvmVcpu {
         let vmcb = self.vmcb_mut();
         let others = vmcb.intercept3 & !intercept3::IRET;
         vmcb.intercept3 = others | if is_wanted { intercept3::IRET } else { 0 };
+    }
+
+    /// QEMU's VMRUN, which a missing next-RIP gives away, does not load the shadow of STI. Where that
+    /// counts, the instruction in it is carried out here: HLT, as a wake-up that came before it would
+    /// be lost, and CLI, which lets nothing in.
+    fn finish_shadowed(&mut self) -> Option<Event> {
+        const CLI: u8 = 0xfa;
+        const HLT: u8 = 0xf4;
+        let is_forgotten = !self.capabilities.has_next_rip && self.is_shadowed();
+        // In any other ring they may not be allowed, and nobody's wake-up depends on them.
+        if !is_forgotten || self.vmcb().cpl != 0 {
+            return None;
+        }
+        let instruction = self.instruction();
+        let opcode = instruction.bytes[..instruction.len].first().copied()?;
+        if opcode == CLI || opcode == HLT {
+            self.advance_to(self.vmcb().rip.wrapping_add(1));
+        }
+        if opcode == CLI {
+            self.vmcb_mut().rflags &= !RFLAGS_IF;
+        }
+        (opcode == HLT).then_some(Event::Halt)
+    }
+
+    fn is_shadowed(&self) -> bool {
+        self.vmcb().interrupt_shadow & vmcb::SHADOW != 0
     }
 
     /// A non-maskable interrupt that waits is delivered, if nothing blocks it.
@@ -254,9 +285,8 @@ impl Hardware for SvmVcpu {
     }
 
     fn is_interruptible(&self) -> bool {
-        let vmcb = self.vmcb();
-        let is_shadowed = vmcb.interrupt_shadow & vmcb::SHADOW != 0;
-        vmcb.rflags & RFLAGS_IF != 0 && !is_shadowed && !self.has_pending_event()
+        let is_enabled = self.vmcb().rflags & RFLAGS_IF != 0;
+        is_enabled && !self.is_shadowed() && !self.has_pending_event()
     }
 
     fn next_rip(&self) -> u64 {

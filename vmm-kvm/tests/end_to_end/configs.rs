@@ -10,10 +10,11 @@ struct Entry {
 }
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 8] = [
+const CONFIGS: [Entry; 9] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "link.yml", check: link },
     Entry { file: "many.yml", check: many },
+    Entry { file: "nimble.yml", check: nimble },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
     Entry { file: "two.yml", check: main_job },
@@ -57,6 +58,11 @@ fn weights_decide_about_the_shares() {
 #[test]
 fn no_register_of_one_vm_shows_in_the_other() {
     run("world.yml");
+}
+
+#[test]
+fn what_the_seeds_kernel_does_works_or_what_is_missing_is_said() {
+    run("nimble.yml");
 }
 
 #[test]
@@ -158,6 +164,23 @@ fn world(run: Tandem) {
         assert!(lines.iter().filter(is_fine).count() == lines.len(), "{}", run.shown());
         assert!(run.vm(vm)["turns"].as_u64() > Some(300), "{}", run.shown());
     }
+}
+
+/// Where the KVM's guests have no pages of 1 GiB, each says so and fails.
+fn nimble(run: Tandem) {
+    const MISSING: &str = "nimble: missing: 1 GiB pages (CPUID 80000001, EDX bit 26)";
+    const VMS: [&str; 3] = ["left", "right", "raw"];
+    let run = run.finish().complains_of_nothing().adds_up();
+    let lines = VMS.map(|vm| run.lines_of(vm));
+    if lines.iter().any(|lines| lines.iter().any(|line| line.starts_with(MISSING))) {
+        assert!(lines.iter().all(|lines| lines.len() == 1), "{}", run.shown());
+        assert!(VMS.iter().all(|vm| run.vm(vm)["ending"] == "powered off, status 2"));
+        run.ended_with(1);
+        return;
+    }
+    let has_passed = |lines: &Vec<String>| lines.iter().any(|line| line == "nimble: all passed");
+    assert!(lines.iter().all(has_passed), "{}", run.shown());
+    run.ended_with(0).shows("nimble: the result: COM1 writes OK!!!!");
 }
 
 fn ended_well(run: Tandem, vms: usize) -> Finished {
