@@ -52,7 +52,6 @@ pub struct Hpet {
     /// Ticks since `origin` that the comparators have seen.
     seen_ticks: u64,
     comparators: [Comparator; TIMERS],
-    missed_ticks: u64,
 }
 
 impl Default for Hpet {
@@ -71,7 +70,6 @@ impl Hpet {
             origin: Instant::ZERO,
             seen_ticks: 0,
             comparators: [Comparator::new(), Comparator::new(), Comparator::new()],
-            missed_ticks: 0,
         }
     }
 
@@ -125,20 +123,11 @@ impl Hpet {
         self.configuration & LEGACY_REPLACEMENT != 0
     }
 
-    /// The pulses of each edge-triggered timer since the last call. Where the number is not 0 the
-    /// owner pulses [`Self::line`]'s pin once; the rest goes to [`Self::missed_ticks`].
+    /// The pulses of each edge-triggered timer since the last call. The owner pulses
+    /// [`Self::line`]'s pin once for each.
     pub fn take_pulses(&mut self) -> [u32; TIMERS] {
         let pulses = self.comparators.each_mut().map(Comparator::take_pulses);
-        for count in pulses {
-            self.missed_ticks = self.missed_ticks.saturating_add(count.saturating_sub(1));
-        }
         pulses.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
-    }
-
-    /// Pulses that shared an interrupt with another, since reset.
-    #[must_use]
-    pub const fn missed_ticks(&self) -> u64 {
-        self.missed_ticks
     }
 
     /// Brings the comparators to `now` in one step, whatever their periods.

@@ -137,6 +137,14 @@ impl IoApic {
         self.lines = if level { self.lines | bit } else { self.lines & !bit };
     }
 
+    /// The vector that a rising edge on pin `pin` asks for; None if the pin is masked or not
+    /// edge-triggered.
+    #[must_use]
+    pub fn edge_vector(&self, pin: u8) -> Option<u8> {
+        let entry = *self.entries.get(usize::from(pin))?;
+        (entry & (ENTRY_MASKED | ENTRY_LEVEL) == 0).then_some(entry as u8)
+    }
+
     /// The next message that is due, lowest pin first; the owner calls until `None`.
     ///
     /// Sending a level-triggered message sets remote IRR, which holds the pin back until

@@ -128,6 +128,12 @@ impl LocalApic {
         self.has_nmi |= self.is_hardware_enabled();
     }
 
+    /// Whether `vector` is requested (IRR).
+    #[must_use]
+    pub const fn is_requested(&self, vector: u8) -> bool {
+        self.requested.contains(vector)
+    }
+
     /// The highest requested vector outranks the processor priority (PPR).
     ///
     /// Requests accepted before the guest disabled the APIC by software are still delivered (SDM,
@@ -145,6 +151,7 @@ impl LocalApic {
         let vector = self.deliverable()?;
         self.requested.remove(vector);
         self.in_service.insert(vector);
+        self.request_late_tick();
         Some(vector)
     }
 
@@ -187,14 +194,28 @@ impl LocalApic {
 
     /// Brings the timer to `now`, requesting its interrupt if it expired.
     ///
-    /// However long the step and however short the period, this is one step: several expiries
-    /// make one request, the others are added to [`Self::missed_ticks`].
+    /// However long the step and however short the period, this is one step. An interrupt
+    /// controller holds one request of a vector: the others are made one after another, each when
+    /// the one before it has been taken, so that a guest which did not run for some periods gets
+    /// their ticks late, but gets them.
     pub fn advance(&mut self, now: Instant) {
         let expiries = self.timer.advance(now);
+        if expiries != 0 {
+            self.timer.owe(expiries);
+            self.request_late_tick();
+        }
+    }
+
+    /// Requests a tick that is owed, unless one is requested already or nobody listens.
+    fn request_late_tick(&mut self) {
         let entry = self.lvt.get(Lvt::Timer);
-        if expiries != 0 && entry & register::LVT_MASKED == 0 {
-            let is_new = self.accept(entry as u8, false);
-            self.timer.count_missed(expiries - u64::from(is_new));
+        if !self.timer.owes() || self.is_requested(entry as u8) {
+            return;
+        }
+        if entry & register::LVT_MASKED != 0 || !self.accept(entry as u8, false) {
+            self.timer.forgive();
+        } else {
+            self.timer.pay();
         }
     }
 
@@ -206,12 +227,6 @@ impl LocalApic {
             0 => self.timer.expiry(),
             _ => None,
         }
-    }
-
-    /// Timer expiries that made no interrupt of their own because one was pending, since reset.
-    #[must_use]
-    pub const fn missed_ticks(&self) -> u64 {
-        self.timer.missed()
     }
 
     /// Changes the guest's TSC (the guest wrote IA32_TSC or IA32_TSC_ADJUST); an armed deadline is

@@ -106,6 +106,27 @@ impl PicPair {
         self.join();
     }
 
+    /// Whether a request of this line waits that the guest will take: none is waiting if the line
+    /// is masked.
+    #[must_use]
+    pub const fn is_waiting(&self, irq: u8) -> bool {
+        match irq {
+            0..=7 => self.primary.is_waiting(irq),
+            8..=15 => self.secondary.is_waiting(irq - 8),
+            _ => false,
+        }
+    }
+
+    /// Whether the guest listens to this line.
+    #[must_use]
+    pub const fn is_unmasked(&self, irq: u8) -> bool {
+        match irq {
+            0..=7 => self.primary.is_unmasked(irq),
+            8..=15 => self.secondary.is_unmasked(irq - 8),
+            _ => false,
+        }
+    }
+
     /// The INTR output of the primary: an unmasked request outranks everything in service.
     #[must_use]
     pub fn has_interrupt(&self) -> bool {

@@ -7,8 +7,8 @@
 //! IRQ0 is edge-triggered and in mode 2 its low pulse lasts one clock, 838 ns: an owner who
 //! samples a level between two deadlines would see it high for ever. So the pin is handed out as
 //! *edges*: [`Pit::take_irq0_edges`] counts the rising edges since it was last asked, and however
-//! many there were the owner lowers and raises IRQ0 once. Nothing is lost by sampling late but the
-//! count, and that is kept in [`Pit::missed_ticks`].
+//! many there were, none is lost by sampling late: the owner lowers and raises IRQ0 once for each,
+//! when the one before it has been taken.
 //!
 //! Source: Intel 8254 datasheet (order 231164); ICH9 datasheet 13.7.1 for port 0x61.
 
@@ -52,7 +52,6 @@ pub struct Pit {
     system_control: u8,
     /// Rising edges of channel 0 that the owner has not taken.
     irq0_edges: u64,
-    missed_ticks: u64,
 }
 
 impl Pit {
@@ -71,7 +70,6 @@ impl Pit {
             ],
             system_control: 0,
             irq0_edges: 0,
-            missed_ticks: 0,
         }
     }
 
@@ -129,19 +127,11 @@ impl Pit {
 
     /// The number of rising edges of IRQ0 up to `now` since the last call.
     ///
-    /// If it is not 0 the owner pulses IRQ0 (low, then high) once; the edges beyond the first
-    /// cannot be told apart by an interrupt controller and are added to [`Self::missed_ticks`].
+    /// The owner pulses IRQ0 (low, then high) once for each: an interrupt controller holds one.
     pub fn take_irq0_edges(&mut self, now: Instant) -> u32 {
         self.advance(now);
         let edges = core::mem::take(&mut self.irq0_edges);
-        self.missed_ticks = self.missed_ticks.saturating_add(edges.saturating_sub(1));
         u32::try_from(edges).unwrap_or(u32::MAX)
-    }
-
-    /// Rising edges of IRQ0 that shared an interrupt with another, since [`Self::new`].
-    #[must_use]
-    pub const fn missed_ticks(&self) -> u64 {
-        self.missed_ticks
     }
 
     /// The next rising edge of IRQ0 if the guest changes nothing. After `advance(now)` this is

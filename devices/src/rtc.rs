@@ -70,6 +70,8 @@ pub struct Rtc {
     a: u8,
     b: u8,
     flags: u8,
+    /// Periods that have passed and not shown in the flags yet.
+    late_periods: u64,
     /// Unix time at divider time 0, in seconds; negative for a guest that lives before 1970.
     base_seconds: i64,
     /// Added to the time handed in, this is the time since the divider's origin.
@@ -93,6 +95,7 @@ impl Rtc {
             a: A_RESET,
             b: B_24_HOURS,
             flags: 0,
+            late_periods: 0,
             base_seconds: epoch_seconds.min(calendar::END_OF_9999) as i64,
             divider_offset_ns: 0,
             weekday_offset: 0,
@@ -126,8 +129,9 @@ impl Rtc {
         self.flags & self.b & SOURCES != 0
     }
 
-    /// Brings the flags to `now` in one step. Periods that passed since register C was last read
-    /// share one flag, as on the chip.
+    /// Brings the flags to `now` in one step. Periods whose interrupt is enabled and that passed since
+    /// register C was last read would share one flag on the chip; here each raises it again when C
+    /// has been read, so that a guest which counts them counts all.
     pub fn advance(&mut self, now: Instant) {
         let before = self.seen_ns;
         let after = self.divider_ns(now).max(before);
@@ -135,11 +139,10 @@ impl Rtc {
         if !self.is_divider_running() {
             return;
         }
-        if let Some(period) = self.periodic_ticks()
-            && divider_ticks(after) / period != divider_ticks(before) / period
-        {
-            self.flags |= PERIODIC;
-        }
+        let periods = self
+            .periodic_ticks()
+            .map_or(0, |period| divider_ticks(after) / period - divider_ticks(before) / period);
+        self.add_periods(u64::try_from(periods).unwrap_or(u64::MAX));
         if self.held.is_none() && after / NS_PER_SECOND != before / NS_PER_SECOND {
             self.flags |= UPDATE;
             let is_reached = |at_ns: u128| at_ns <= u128::from(after);
@@ -151,11 +154,14 @@ impl Rtc {
 
     /// When the pin next rises if the guest changes nothing; `None` if no source is enabled, or
     /// the pin is high already and waits for the guest. After `advance(now)` this is later than
-    /// `now`.
+    /// `now`; after reading register C it is at once if a period is late: the pin has to fall first.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.pin() || !self.is_divider_running() {
             return None;
+        }
+        if self.late_periods > 0 && self.b & PERIODIC != 0 {
+            return Some(Instant::from_ns(self.seen_ns.saturating_sub(self.divider_offset_ns)));
         }
         let runs = self.held.is_none();
         let periodic = self.periodic_ticks().filter(|_| self.b & PERIODIC != 0).map(|period| {
@@ -169,6 +175,24 @@ impl Rtc {
         let divider_ns = [periodic, update, alarm].into_iter().flatten().min()?;
         let ns = divider_ns - u128::from(self.divider_offset_ns);
         Some(u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns))
+    }
+
+    fn add_periods(&mut self, periods: u64) {
+        let is_enabled = self.b & PERIODIC != 0;
+        self.late_periods = if is_enabled { self.late_periods.saturating_add(periods) } else { 0 };
+        if is_enabled {
+            self.raise_late_period();
+        } else if periods > 0 {
+            self.flags |= PERIODIC;
+        }
+    }
+
+    /// Shows a period that has not shown yet, if the one before it was read.
+    const fn raise_late_period(&mut self) {
+        if self.flags & PERIODIC == 0 && self.late_periods > 0 {
+            self.late_periods -= 1;
+            self.flags |= PERIODIC;
+        }
     }
 
     /// Time since the divider's origin.

@@ -16,12 +16,14 @@ use devices::power::Power;
 use devices::rtc::Rtc;
 use devices::uart::{Port, PortMode};
 use paravirtual::Paravirtual;
+use ticks::LateTicks;
 
 mod interrupts;
 mod mmio;
 mod msrs;
 mod paravirtual;
 mod ports;
+mod ticks;
 
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
@@ -56,6 +58,7 @@ pub struct Machine {
     /// The I/O APIC pin and IRQ that each HPET timer drove last.
     hpet_routes: [Option<(u8, Option<u8>)>; devices::hpet::TIMERS],
     local_apic: Option<LocalApic>,
+    late_ticks: LateTicks,
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
     paravirtual: Paravirtual,
@@ -86,6 +89,7 @@ impl Machine {
             hpet: plan.devices.has_hpet.then(Hpet::new),
             local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
             hpet_routes: [None; devices::hpet::TIMERS],
+            late_ticks: LateTicks::default(),
             idle_cr8: 0,
             paravirtual: Paravirtual::new(epoch_seconds),
             tsc,

@@ -64,7 +64,7 @@ fn a_one_shot_timer_pulses_once() {
 }
 
 #[test]
-fn a_periodic_timer_pulses_every_period_and_counts_what_was_missed() {
+fn a_periodic_timer_pulses_every_period_however_late_it_is_asked() {
     let mut hpet = with_timer_2(INTERRUPT | PERIODIC | VALUE_SET | route(20), 1000);
     hpet.write(0x148, 8, 300, at(0));
     assert_eq!(hpet.read(0x148, 8, at(0)), 1000, "the second write is the period");
@@ -73,7 +73,6 @@ fn a_periodic_timer_pulses_every_period_and_counts_what_was_missed() {
     assert_eq!(hpet.deadline(), Some(at(1300)));
     hpet.advance(at(2000));
     assert_eq!(hpet.take_pulses(), [0, 0, 3]);
-    assert_eq!(hpet.missed_ticks(), 2);
     assert_eq!(hpet.read(0x148, 8, at(2000)), 2200);
 }
 

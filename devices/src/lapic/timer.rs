@@ -68,7 +68,8 @@ pub(super) struct Timer {
     /// IA32_TSC_DEADLINE; 0 is disarmed.
     tsc_deadline: u64,
     expiry: Option<Instant>,
-    missed: u64,
+    /// Expiries that have not made an interrupt yet.
+    owed: u64,
 }
 
 impl Timer {
@@ -80,13 +81,13 @@ impl Timer {
             divide: 0,
             tsc_deadline: 0,
             expiry: None,
-            missed: 0,
+            owed: 0,
         }
     }
 
-    /// The state after the APIC was disabled in hardware; the TSC and the statistics stay.
+    /// The state after the APIC was disabled in hardware; the TSC stays.
     pub(super) fn reset(&mut self) {
-        *self = Self { missed: self.missed, ..Self::new(self.tsc) };
+        *self = Self::new(self.tsc);
     }
 
     /// Brings the timer to `now`; returns how often it expired.
@@ -115,12 +116,23 @@ impl Timer {
         self.expiry
     }
 
-    pub(super) const fn missed(&self) -> u64 {
-        self.missed
+    /// Interrupts for so many more expiries are to be made.
+    pub(super) const fn owe(&mut self, expiries: u64) {
+        self.owed = self.owed.saturating_add(expiries);
     }
 
-    pub(super) fn count_missed(&mut self, ticks: u64) {
-        self.missed = self.missed.saturating_add(ticks);
+    pub(super) const fn owes(&self) -> bool {
+        self.owed > 0
+    }
+
+    /// One of them has been made.
+    pub(super) const fn pay(&mut self) {
+        self.owed = self.owed.saturating_sub(1);
+    }
+
+    /// Nobody listened.
+    pub(super) const fn forgive(&mut self) {
+        self.owed = 0;
     }
 
     /// Changes the mode. One-shot and periodic share a running count; entering or leaving
@@ -143,6 +155,7 @@ impl Timer {
     pub(super) fn set_initial_count(&mut self, count: u32, now: Instant) {
         if self.mode != Mode::TscDeadline {
             self.initial_count = count;
+            self.owed = 0;
             self.expiry = (count != 0).then(|| now.after_ns(self.period_ns()));
         }
     }
@@ -178,6 +191,7 @@ impl Timer {
     pub(super) fn set_tsc_deadline(&mut self, tsc: u64) {
         if self.mode == Mode::TscDeadline {
             self.tsc_deadline = tsc;
+            self.owed = 0;
             self.expiry = (tsc != 0).then(|| self.tsc.instant_of(tsc));
         }
     }

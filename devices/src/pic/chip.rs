@@ -88,6 +88,14 @@ impl Chip {
         }
     }
 
+    pub(super) const fn is_waiting(&self, line: u8) -> bool {
+        self.rising & !self.mask & (1 << line) != 0
+    }
+
+    pub(super) const fn is_unmasked(&self, line: u8) -> bool {
+        self.mask & (1 << line) == 0
+    }
+
     /// IRR: latched edges, high levels, and the cascaded chip.
     fn requests(&self) -> u8 {
         (self.rising & !self.level_triggered) | (self.lines & self.level_triggered) | self.cascade

@@ -43,7 +43,6 @@ fn hpet_pulses_as_often_in_any_steps_as_at_every_deadline() {
             exact = [0, 1, 2].map(|timer| exact[timer] + pulses[timer]);
         }
         stepped.advance(end);
-        assert_eq!(stepped.missed_ticks(), 0);
 
         let mut now = start;
         let mut seen = [0; 3];

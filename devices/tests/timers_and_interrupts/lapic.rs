@@ -121,7 +121,6 @@ fn lapic_timer_expires_as_often_in_any_steps_as_at_every_deadline() {
             assert_eq!(deadline.as_ns(), exact * period_ns);
             assert!(stepped.deadline().is_none_or(|next| next > deadline));
         }
-        assert_eq!(stepped.missed_ticks(), 0);
 
         let mut now = NOW;
         let mut seen = 0;
@@ -135,7 +134,10 @@ fn lapic_timer_expires_as_often_in_any_steps_as_at_every_deadline() {
             };
             assert_eq!(u64::from(strolled.mmio_read(CURRENT_COUNT, now)), left);
         }
-        assert_eq!(seen + strolled.missed_ticks(), exact);
+        while take_tick(&mut strolled, end) == 1 {
+            seen += 1;
+        }
+        assert_eq!(seen, exact);
     });
 }
 

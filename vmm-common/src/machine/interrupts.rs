@@ -14,13 +14,13 @@ use crate::Instant;
 use devices::ioapic::DeliveryMode;
 use devices::lapic::TscClock;
 
-const IRQ_TIMER: u8 = 0;
+pub(super) const IRQ_TIMER: u8 = 0;
 const IRQ_KEYBOARD: u8 = 1;
 const IRQ_COM2: u8 = 3;
 const IRQ_COM1: u8 = 4;
 const IRQ_RTC: u8 = 8;
 /// IRQ0 is wired to this pin of the I/O APIC, as on every PC.
-const IO_APIC_TIMER_PIN: u8 = 2;
+pub(super) const IO_APIC_TIMER_PIN: u8 = 2;
 
 impl Machine {
     /// Whether the processor should be interrupted.
@@ -32,11 +32,13 @@ impl Machine {
 
     /// The interrupt the processor takes now; None if it vanished meanwhile.
     pub fn acknowledge(&mut self) -> Option<u8> {
-        if self.has_external_interrupt() {
+        let vector = if self.has_external_interrupt() {
             Some(self.pic.acknowledge())
         } else {
             self.local_apic.as_mut().and_then(|local_apic| local_apic.acknowledge())
-        }
+        };
+        self.deliver_late_ticks();
+        vector
     }
 
     /// Takes the non-maskable interrupt that waits, if one does.
@@ -121,15 +123,13 @@ impl Machine {
     fn sample_timers(&mut self, now: Instant) {
         let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
         // Taken in any case: ticks while the HPET has the line are nobody's.
-        let has_ticked = self.pit.take_irq0_edges(now) > 0;
+        let ticks = self.pit.take_irq0_edges(now);
         if !is_replaced {
-            if has_ticked {
-                self.set_irq(IRQ_TIMER, false);
-                self.set_irq(IRQ_TIMER, true);
-            }
+            self.late_ticks.of_pit += u64::from(ticks);
             self.set_irq(IRQ_RTC, self.rtc.pin());
         }
         self.sample_hpet();
+        self.deliver_late_ticks();
     }
 
     fn sample_hpet(&mut self) {
@@ -144,16 +144,15 @@ impl Machine {
             if let Some((pin, legacy)) = before.filter(|_| before != route) {
                 self.set_hpet_line(pin, legacy, false);
             }
-            let Some(pin) = pin else { continue };
-            if pulses > 0 {
-                self.set_hpet_line(pin, legacy, false);
-                self.set_hpet_line(pin, legacy, true);
+            let late = &mut self.late_ticks.of_hpet[timer];
+            *late = if pin.is_some() { *late + u64::from(pulses) } else { 0 };
+            if let Some(pin) = pin {
+                self.set_hpet_line(pin, legacy, level);
             }
-            self.set_hpet_line(pin, legacy, level);
         }
     }
 
-    fn set_hpet_line(&mut self, pin: u8, legacy: Option<u8>, level: bool) {
+    pub(super) fn set_hpet_line(&mut self, pin: u8, legacy: Option<u8>, level: bool) {
         if let Some(irq) = legacy {
             self.pic.set_line(irq, level);
         }
@@ -162,7 +161,7 @@ impl Machine {
         }
     }
 
-    fn set_irq(&mut self, irq: u8, level: bool) {
+    pub(super) fn set_irq(&mut self, irq: u8, level: bool) {
         self.pic.set_line(irq, level);
         if let Some(io_apic) = &mut self.io_apic {
             let pin = if irq == IRQ_TIMER { IO_APIC_TIMER_PIN } else { irq };
@@ -171,7 +170,7 @@ impl Machine {
     }
 
     /// Messages from the I/O APIC to the local APIC, ends of interrupts the other way.
-    fn carry_messages(&mut self) {
+    pub(super) fn carry_messages(&mut self) {
         let Some(local_apic) = &mut self.local_apic else { return };
         let Some(io_apic) = &mut self.io_apic else {
             while local_apic.take_eoi().is_some() {}

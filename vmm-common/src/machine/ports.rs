@@ -132,7 +132,10 @@ impl Machine {
     fn port_write_byte(&mut self, port: u16, value: u8, now: Instant) {
         match Owner::of(port) {
             Owner::Pic => self.pic.write(port, value),
-            Owner::Pit => self.pit.write(port, value, now),
+            Owner::Pit => {
+                self.late_ticks.pit_is_written(port, value);
+                self.pit.write(port, value, now);
+            }
             Owner::Keyboard => self.keyboard.write(port, value),
             Owner::Rtc => self.rtc.write(port, value, now),
             Owner::Serial(n, offset) => {
