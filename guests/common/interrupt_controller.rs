@@ -10,6 +10,8 @@ const SPURIOUS_VECTOR: u32 = 63;
 
 /// The local timer's mode bits.
 pub const LVT_ONE_SHOT: u32 = 0;
+/// As above: starts again by itself.
+pub const LVT_PERIODIC: u32 = 1 << 17;
 /// As above: compares the time-stamp counter with IA32_TSC_DEADLINE.
 pub const LVT_TSC_DEADLINE: u32 = 2 << 17;
 
@@ -116,6 +118,17 @@ pub fn initialise_8259(mask: u8) {
     cpu::out8(SLAVE_DATA, MODE_8086);
     cpu::out8(MASTER_DATA, mask);
     cpu::out8(SLAVE_DATA, 0xFF);
+}
+
+/// Lets those of the IRQs 8 to 15 through whose bits in `mask` are clear.
+pub fn unmask_8259_slave(mask: u8) {
+    cpu::out8(SLAVE_DATA, mask);
+}
+
+/// Ends the service of an IRQ of 8 to 15.
+pub fn end_of_interrupt_8259_slave() {
+    cpu::out8(SLAVE_COMMAND, END_OF_INTERRUPT);
+    end_of_interrupt_8259();
 }
 
 /// Ends the service of the highest IRQ of 0 to 7 that is in service.
