@@ -86,9 +86,9 @@ impl Layout {
             let end = end.unwrap_or(u64::MAX);
             let why = match what {
                 What::Added(_) => format!(
-                    "no room for {what} up to {end:#x}, memory ends at {ram:#x}; allowed: more memory"
+                    "no room for {what} at {begin:#x}, memory ends at {ram:#x}; allowed: more memory"
                 ),
-                _ => format!(
+                What::Image(_) | What::Segment(_) => format!(
                     "{what} ends at {end:#x}, memory at {ram:#x}; allowed: an image that fits"
                 ),
             };
@@ -97,7 +97,7 @@ impl Layout {
         if let Some(other) = self.taken.iter().find(|t| t.begin < end && begin < t.end) {
             let Taken { begin, end, what: other } = *other;
             let why = format!(
-                "{what} overlaps {other} at {begin:#x} to {end:#x}; allowed: an image elsewhere"
+                "{other} at {begin:#x} to {end:#x} is in the way of {what}; allowed: an image elsewhere"
             );
             return Err(BootError { part, why });
         }
@@ -149,7 +149,7 @@ mod tests {
         assert!(layout.reserve(at(0x2000, 0x1000)).is_ok());
         for (address, len) in [(0x1fff, 1), (0, 0x1001), (0x2fff, 2), (0, 0x10_0000)] {
             let error = layout.reserve(at(address, len)).unwrap_err();
-            assert!(error.why.contains("overlaps the image at 0x"), "{error}");
+            assert!(error.why.contains("is in the way of the image"), "{error}");
         }
         for (address, len) in [(0xf_ffff, 2), (u64::MAX, 1), (0x10_0000, 1)] {
             let error = layout.reserve(at(address, len)).unwrap_err();

@@ -43,7 +43,7 @@ fn memory_behind_a_segments_bytes_is_its_own() {
     let mut first = Part::load(0x20_0000, vec![1]);
     first.memory_bytes = 0x1001;
     let second = Part::load(0x20_1000, vec![1]);
-    assert_refused(&file(true, vec![first, second]), "segment 1 overlaps segment 0 at 0x200000");
+    assert_refused(&file(true, vec![first, second]), "to 0x201001 is in the way of segment 1");
 }
 
 #[test]
