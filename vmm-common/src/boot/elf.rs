@@ -122,8 +122,8 @@ impl<'a> Elf<'a> {
     /// # Errors
     /// A segment is not in the file, not in RAM, or on something else; or there is none.
     pub(super) fn put(&self, layout: &mut Layout) -> Result<(), BootError> {
-        if self.loaded().next().is_none() {
-            return bad("no segment to load (PT_LOAD); allowed: at least one".into());
+        if self.loaded().all(|segment| segment.file_bytes == 0) {
+            return bad("no segment (PT_LOAD) has bytes to load; allowed: at least one".into());
         }
         for segment in self.loaded() {
             let Segment { index, address, file_bytes, memory_bytes, .. } = *segment;
@@ -206,7 +206,8 @@ impl<'a> Elf<'a> {
     }
 
     fn loaded(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().filter(|segment| segment.kind == LOAD && segment.memory_bytes > 0)
+        let is_empty = |segment: &Segment| segment.file_bytes == 0 && segment.memory_bytes == 0;
+        self.segments.iter().filter(move |segment| segment.kind == LOAD && !is_empty(segment))
     }
 
     fn bytes(&self, segment: &Segment) -> Result<&'a [u8], BootError> {
