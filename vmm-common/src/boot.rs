@@ -2,24 +2,30 @@
 //! hold. A backend copies the pieces and loads the registers; it knows no image format.
 //!
 //! ```text
-//! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> pieces, registers
-//!                                                   acpi: the machine's own tables ---^
+//! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> layout, registers
+//!                                          elf: its segments ---^           ^
+//!                                          acpi: the machine's own tables --'
 //! ```
 
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, Segment, TableRegister, segment};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 mod acpi;
+mod elf;
 pub mod flat;
 mod layout;
 mod linux;
+mod modules;
 pub mod multiboot;
+mod pvh;
 #[cfg(test)]
 mod tests;
 
+use elf::Elf;
 use layout::Layout;
 
 /// The files that boot a VM.
@@ -136,21 +142,51 @@ impl core::error::Error for BootError {}
 pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
     let kernel = images.kernel;
     if kernel.is_empty() {
-        return Err(BootError::kernel("the image is empty"));
+        return Err(BootError::kernel("the image is empty; allowed: a kernel"));
     }
-    let header = multiboot::Header::find(kernel);
-    match (vm.boot.kind, header) {
-        (BootKind::Multiboot | BootKind::Auto, Some(header)) => {
+    let kind = match vm.boot.kind {
+        BootKind::Auto => kind_of(kernel)?,
+        kind => kind,
+    };
+    match kind {
+        BootKind::Multiboot => {
+            let header = multiboot::Header::find(kernel).ok_or_else(|| {
+                BootError::kernel(
+                    "no multiboot header in the first 8KiB; allowed: a multiboot 1 image",
+                )
+            })?;
             multiboot::place(&header, vm, images)
         }
-        (BootKind::Multiboot, None) => Err(BootError::kernel(
-            "no multiboot header in the first 8KiB; allowed: a multiboot 1 image",
-        )),
-        (BootKind::Linux, _) => linux::place(vm, images),
-        (BootKind::Pvh, _) => Err(BootError::kernel("PVH is not there yet")),
-        (BootKind::Auto, None) if linux::is_bzimage(kernel) => linux::place(vm, images),
-        (BootKind::Flat, _) | (BootKind::Auto, None) => flat::place(vm, images),
+        BootKind::Linux => linux::place(vm, images),
+        BootKind::Pvh => pvh::place(vm, images),
+        BootKind::Flat | BootKind::Auto => flat::place(vm, images),
     }
+}
+
+/// What a kernel says it is.
+fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
+    if multiboot::Header::find(kernel).is_some() {
+        return Ok(BootKind::Multiboot);
+    }
+    if linux::is_bzimage(kernel) {
+        return Ok(BootKind::Linux);
+    }
+    if !elf::is_elf(kernel) {
+        return Ok(BootKind::Flat);
+    }
+    let elf = Elf::read(kernel)?;
+    if pvh::entry(&elf)?.is_some() {
+        return Ok(BootKind::Pvh);
+    }
+    if elf.is_64_bit && elf.machine == elf::MACHINE_X86_64 {
+        return Ok(BootKind::Linux);
+    }
+    Err(BootError::kernel(format!(
+        "an ELF file with {} and e_machine {} that has neither a multiboot header nor a PVH entry; \
+        allowed: one of them, or a 64-bit Linux kernel",
+        if elf.is_64_bit { "64 bits" } else { "32 bits" },
+        elf.machine,
+    )))
 }
 
 /// What every start has in common: the registers after INIT (SDM vol. 3, table 10-1).

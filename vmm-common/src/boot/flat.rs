@@ -1,7 +1,7 @@
 //! A raw kernel image at 0x200000, started as the seed does: a BIOS stub at 0x8000, entered in real
 //! mode, switches to flat 32-bit protected mode and jumps to the kernel.
 
-use super::layout::Place;
+use super::layout::{Place, What};
 use super::{Boot, BootError, Content, Images, Layout, Part, acpi, reset_registers};
 use crate::plan::VmPlan;
 use crate::registers::segment;
@@ -72,13 +72,16 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
         return Err(BootError { part: Part::Module(0), why: why.into() });
     }
     let bios = bios.unwrap_or(&STUB);
-    if bios.len() > BIOS_MAX_BYTES {
-        let why = format!("it has {} bytes; allowed: {BIOS_MAX_BYTES}", bios.len());
+    if bios.is_empty() || bios.len() > BIOS_MAX_BYTES {
+        let why = format!("it has {} bytes; allowed: 1 to {BIOS_MAX_BYTES}", bios.len());
         return Err(BootError { part: Part::Bios, why });
     }
     let mut layout = Layout::new(vm.memory_bytes);
     let len = kernel.len();
-    let at = |part, what, address, len: usize| Place { part, what, address, len: len as u64 };
+    let at = |part, what, address, len: usize| {
+        let what = What::Image(what);
+        Place { part, what, address, len: len as u64 }
+    };
     layout.put(
         at(Part::Bios, "the BIOS stub", BIOS_ADDRESS, bios.len()),
         Content::Bytes(bios.to_vec()),

@@ -2,8 +2,10 @@
 //! not on one another.
 
 use super::{BootError, Content, Part, Piece};
+use crate::plan::DEVICE_HOLE;
 use alloc::format;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// RAM as it fills up.
 #[derive(Debug)]
@@ -17,7 +19,27 @@ pub(super) struct Layout {
 struct Taken {
     begin: u64,
     end: u64,
-    what: &'static str,
+    what: What,
+}
+
+/// A piece in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Of a file, as "the image".
+    Image(&'static str),
+    /// Of an ELF file, by its program header.
+    Segment(usize),
+    /// What the loader adds, as "the GDT".
+    Added(&'static str),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(name) | Self::Added(name) => f.write_str(name),
+            Self::Segment(index) => write!(f, "segment {index}"),
+        }
+    }
 }
 
 /// A piece to be placed.
@@ -25,8 +47,7 @@ struct Taken {
 pub(super) struct Place {
     /// Whose fault it is if that cannot be.
     pub(super) part: Part,
-    /// The piece in words, as "the image".
-    pub(super) what: &'static str,
+    pub(super) what: What,
     /// Guest physical address.
     pub(super) address: u64,
     /// Bytes that are its own, those behind its contents with them.
@@ -34,8 +55,9 @@ pub(super) struct Place {
 }
 
 impl Layout {
-    pub(super) const fn new(ram_bytes: u64) -> Self {
-        Self { ram_bytes, pieces: Vec::new(), taken: Vec::new() }
+    /// RAM ends where device registers may lie, so that every address in it has 32 bits.
+    pub(super) fn new(ram_bytes: u64) -> Self {
+        Self { ram_bytes: ram_bytes.min(DEVICE_HOLE), pieces: Vec::new(), taken: Vec::new() }
     }
 
     /// Puts a piece where it must lie.
@@ -52,7 +74,7 @@ impl Layout {
         address: u64,
         bytes: Vec<u8>,
     ) -> Result<(), BootError> {
-        let len = bytes.len() as u64;
+        let (len, what) = (bytes.len() as u64, What::Added(what));
         self.put(Place { part: Part::Kernel, what, address, len }, Content::Bytes(bytes))
     }
 
@@ -62,13 +84,20 @@ impl Layout {
         let (end, ram) = (begin.checked_add(len), self.ram_bytes);
         let Some(end) = end.filter(|end| *end <= ram) else {
             let end = end.unwrap_or(u64::MAX);
-            let why = format!("{what} ends at {end:#x}, memory at {ram:#x}; allowed: {FITS}");
+            let why = match what {
+                What::Added(_) => format!(
+                    "no room for {what} at {begin:#x}, memory ends at {ram:#x}; allowed: more memory"
+                ),
+                What::Image(_) | What::Segment(_) => format!(
+                    "{what} ends at {end:#x}, memory at {ram:#x}; allowed: an image that fits"
+                ),
+            };
             return Err(BootError { part, why });
         };
         if let Some(other) = self.taken.iter().find(|t| t.begin < end && begin < t.end) {
             let Taken { begin, end, what: other } = *other;
             let why = format!(
-                "{what} overlaps {other} at {begin:#x} to {end:#x}; allowed: an image elsewhere"
+                "{other} at {begin:#x} to {end:#x} is in the way of {what}; allowed: an image elsewhere"
             );
             return Err(BootError { part, why });
         }
@@ -104,14 +133,13 @@ impl Layout {
 }
 
 const PAGE: u64 = 0x1000;
-const FITS: &str = "an image that fits";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(address: u64, len: u64) -> Place {
-        Place { part: Part::Kernel, what: "the image", address, len }
+        Place { part: Part::Kernel, what: What::Image("the image"), address, len }
     }
 
     #[test]
@@ -121,7 +149,7 @@ mod tests {
         assert!(layout.reserve(at(0x2000, 0x1000)).is_ok());
         for (address, len) in [(0x1fff, 1), (0, 0x1001), (0x2fff, 2), (0, 0x10_0000)] {
             let error = layout.reserve(at(address, len)).unwrap_err();
-            assert!(error.why.contains("overlaps the image at 0x"), "{error}");
+            assert!(error.why.contains("is in the way of the image"), "{error}");
         }
         for (address, len) in [(0xf_ffff, 2), (u64::MAX, 1), (0x10_0000, 1)] {
             let error = layout.reserve(at(address, len)).unwrap_err();

@@ -1,10 +1,12 @@
 //! Multiboot 1 (specification 0.6.96): finding the header, placing the image, the information
-//! structure, and the machine state of section 3.2.
+//! structure, and the machine state of section 3.2. An ELF file of 64 bits is entered in 32-bit mode as
+//! any other, as GRUB does it.
 
-use super::layout::Place;
+use super::elf::Elf;
+use super::layout::{Place, What};
+use super::modules::{self, Span, Texts};
 use super::{
-    Boot, BootError, Content, Images, Layout, Part, acpi, protected_mode_registers, read_u16,
-    read_u32,
+    Boot, BootError, Content, Images, Layout, Part, acpi, elf, protected_mode_registers, read_u32,
 };
 use crate::plan::VmPlan;
 use crate::registers::general;
@@ -16,6 +18,12 @@ const HEADER_MAGIC: u32 = 0x1bad_b002;
 /// The header lies within the first 8192 bytes, 4-byte aligned.
 const SEARCH_BYTES: usize = 8192;
 const LOADED_MAGIC: u64 = 0x2bad_b002;
+/// Flags 0 to 15 are demands: a loader that does not know one must not load the image.
+const DEMANDS: u32 = 0xffff;
+/// Modules at whole pages, and the memory's size and map: every image gets them.
+const DEMANDS_MET: u32 = 0b11;
+/// Flag 2: a video mode. No machine has a display, so nothing could be said of its modes.
+const FLAG_VIDEO: u32 = 1 << 2;
 /// Flag 16: the address fields are valid.
 const FLAG_ADDRESSES: u32 = 1 << 16;
 
@@ -36,6 +44,8 @@ pub struct Header {
     /// Byte of the image at which it lies.
     pub offset: usize,
     flags: u32,
+    /// The address fields are there, too.
+    is_whole: bool,
     header_address: u32,
     load_address: u32,
     load_end: u32,
@@ -62,6 +72,7 @@ impl Header {
         Some(Self {
             offset,
             flags,
+            is_whole: word(7).is_some(),
             header_address: field(3),
             load_address: field(4),
             load_end: field(5),
@@ -76,18 +87,20 @@ impl Header {
 /// # Errors
 /// As [`super::place`].
 pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
+    check_flags(header.flags)?;
     let mut layout = Layout::new(vm.memory_bytes);
     let entry = if header.flags & FLAG_ADDRESSES != 0 {
         put_by_addresses(header, images.kernel, &mut layout)?
     } else {
-        put_elf32(images.kernel, &mut layout)?
+        put_elf(images.kernel, &mut layout)?
     };
     acpi::put(vm, &mut layout)?;
     // Its length does not depend on where the modules lie.
-    let len = information(vm, &vec![(0, 0); images.modules.len()]).len() as u64;
-    let what = "the multiboot information";
+    let anywhere = Span { begin: 0, end: 0 };
+    let len = information(vm, &vec![anywhere; images.modules.len()]).len() as u64;
+    let what = What::Added("the multiboot information");
     layout.reserve(Place { part: Part::Kernel, what, address: INFO_ADDRESS, len })?;
-    let modules = put_modules(images, &mut layout)?;
+    let modules = modules::put(images, &mut layout)?;
     let mut pieces = layout.into_pieces();
     let content = Content::Bytes(information(vm, &modules));
     pieces.push(super::Piece { address: INFO_ADDRESS, content });
@@ -97,97 +110,93 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
     Ok(Boot { pieces, registers })
 }
 
-/// The modules behind the kernel, each at a whole page: where each begins and ends.
-fn put_modules(images: &Images<'_>, layout: &mut Layout) -> Result<Vec<(u32, u32)>, BootError> {
-    let module = |(index, bytes): (usize, &&[u8])| {
-        let (part, len) = (Part::Module(index), bytes.len() as u64);
-        let Some(address) = layout.lowest_free(len, acpi::HIGH_MEMORY) else {
-            let ram = layout.ram_bytes;
-            let why = format!(
-                "it has {len} bytes, which are not free behind the kernel, memory ends at \
-                {ram:#x}; allowed: modules that fit, or more memory"
-            );
-            return Err(BootError { part, why });
-        };
-        layout.put(Place { part, what: "a module", address, len }, Content::Module(index))?;
-        // RAM ends below 4 GiB.
-        Ok((address as u32, (address + len) as u32))
+fn check_flags(flags: u32) -> Result<(), BootError> {
+    let unmet = flags & DEMANDS & !DEMANDS_MET;
+    if unmet == 0 {
+        return Ok(());
+    }
+    let what = if unmet & FLAG_VIDEO != 0 {
+        "a video mode (bit 2), and there is no display"
+    } else {
+        "something unknown (bits 3 to 15)"
     };
-    images.modules.iter().enumerate().map(module).collect()
+    Err(BootError::kernel(format!(
+        "flags is {flags:#x}, which demands {what}; allowed: bits 0, 1 and 16 to 31"
+    )))
 }
 
 /// Section 3.1.3: the address fields. The entry.
 fn put_by_addresses(header: &Header, image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
-    let bad = |why| BootError::kernel(format!("the multiboot header is wrong: {why}"));
-    let before = header.header_address.checked_sub(header.load_address);
-    let before = before.ok_or_else(|| bad("load_addr is above header_addr"))? as usize;
-    let offset = header.offset.checked_sub(before);
-    let offset = offset.ok_or_else(|| bad("load_addr is before the file"))?;
-    let len = match header.load_end {
-        0 => image.len() - offset,
-        end => end
-            .checked_sub(header.load_address)
-            .ok_or_else(|| bad("load_end_addr is below load_addr"))? as usize,
-    };
-    if len > image.len() - offset {
-        return Err(bad("load_end_addr is beyond the file"));
+    let Header { header_address, load_address: load, load_end, bss_end, entry, .. } = *header;
+    let bad = |why| Err(BootError::kernel(why));
+    if !header.is_whole {
+        return bad(format!(
+            "the address fields of the header at {:#x} are cut off; needed: 32 bytes in the first 8KiB",
+            header.offset
+        ));
     }
-    let address = u64::from(header.load_address);
-    let bss = u64::from(header.bss_end).saturating_sub(address);
-    let place = Place { part: Part::Kernel, what: "the image", address, len: bss.max(len as u64) };
+    let Some(before) = header_address.checked_sub(load) else {
+        return bad(format!(
+            "load_addr is {load:#x}; allowed by header_addr: up to {header_address:#x}"
+        ));
+    };
+    let Some(offset) = header.offset.checked_sub(before as usize) else {
+        let least = header_address - header.offset as u32;
+        return bad(format!(
+            "load_addr is {load:#x}, before the file; allowed: {least:#x} to {header_address:#x}"
+        ));
+    };
+    // The image is read by its length, which is below its memory's.
+    let most = u64::from(load) + (image.len() - offset) as u64;
+    let end = if load_end == 0 { most } else { u64::from(load_end) };
+    if end < load.into() || end > most {
+        return bad(format!(
+            "load_end_addr is {end:#x}; allowed by load_addr and the file: {load:#x} to {most:#x}"
+        ));
+    }
+    if bss_end != 0 && u64::from(bss_end) < end {
+        return bad(format!("bss_end_addr is {bss_end:#x}; allowed: 0, or {end:#x} and above"));
+    }
+    let (address, len) = (u64::from(load), (end - u64::from(load)) as usize);
+    let place = Place {
+        part: Part::Kernel,
+        what: What::Image("the image"),
+        address,
+        len: end.max(bss_end.into()) - address,
+    };
     layout.put(place, Content::Kernel { offset, len })?;
-    Ok(header.entry)
+    if entry < load || u64::from(entry) >= end {
+        return bad(format!(
+            "entry_addr is {entry:#x}; allowed: within what is loaded, {load:#x} to {end:#x}"
+        ));
+    }
+    Ok(entry)
 }
 
-/// Section 3.1.2 without address fields: the ELF32 program headers say where. The entry.
-fn put_elf32(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
-    const MAGIC_CLASS32_LITTLE: [u8; 6] = [0x7f, b'E', b'L', b'F', 1, 1];
-    const PT_LOAD: u32 = 1;
-    let bad = |why| BootError::kernel(format!("the ELF file cannot be loaded: {why}"));
-    if !image.starts_with(&MAGIC_CLASS32_LITTLE) {
-        return Err(bad("no address fields, and not a 32-bit little-endian ELF file"));
+/// Section 3.1.2 without address fields: the ELF program headers say where. The entry.
+fn put_elf(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
+    if !elf::is_elf(image) {
+        return Err(BootError::kernel(
+            "flags has no address fields (bit 16), and the image is no ELF file; allowed: one of them",
+        ));
     }
-    let cut = || bad("it is truncated");
-    let entry = read_u32(image, 24).ok_or_else(cut)?;
-    let table = read_u32(image, 28).ok_or_else(cut)? as usize;
-    let entry_bytes = usize::from(read_u16(image, 42).ok_or_else(cut)?);
-    let entries = usize::from(read_u16(image, 44).ok_or_else(cut)?);
-    let mut physical_entry = entry;
-    let mut is_loading = false;
-    for index in 0..entries {
-        let at = table.saturating_add(index * entry_bytes);
-        let word = |field: usize| read_u32(image, at.saturating_add(field * 4)).ok_or_else(cut);
-        if word(0)? != PT_LOAD {
-            continue;
-        }
-        let (offset, address) = (word(1)? as usize, u64::from(word(3)?));
-        let (len, memory_len) = (word(4)? as usize, u64::from(word(5)?));
-        if image.get(offset..).is_none_or(|rest| rest.len() < len) {
-            return Err(cut());
-        }
-        // A kernel linked high is entered where its entry's segment was loaded, as GRUB does it.
-        let (virtual_address, physical_address) = (word(2)?, word(3)?);
-        let into_segment = entry.wrapping_sub(virtual_address);
-        if entry >= virtual_address && u64::from(into_segment) < memory_len {
-            physical_entry = physical_address.wrapping_add(into_segment);
-        }
-        let len_in_memory = memory_len.max(len as u64);
-        let place = Place { part: Part::Kernel, what: "the image", address, len: len_in_memory };
-        layout.put(place, Content::Kernel { offset, len })?;
-        is_loading = true;
-    }
-    if is_loading { Ok(physical_entry) } else { Err(bad("it loads nothing")) }
+    let elf = Elf::read(image)?;
+    elf.put(layout)?;
+    // A kernel linked high is entered where its entry's segment was loaded, as GRUB does it.
+    let entry = elf.translated_entry().or_else(|| elf.physical_entry());
+    // It is loaded, so it lies below 4 GiB.
+    Ok(entry.ok_or_else(|| elf.no_entry())? as u32)
 }
 
 /// Section 3.3; behind it the memory map, the modules, the loader's name and the command lines.
-fn information(vm: &VmPlan, modules: &[(u32, u32)]) -> Vec<u8> {
+fn information(vm: &VmPlan, modules: &[Span]) -> Vec<u8> {
     /// Memory sizes, command line, modules, memory map, loader's name.
     const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
     let map = memory_map(vm.memory_bytes);
     let map_at = INFO_ADDRESS as u32 + INFO_BYTES as u32;
     let modules_at = map_at + map.len() as u32;
     let texts_at = modules_at + (modules.len() * MODULE_BYTES) as u32;
-    let mut texts = Texts { at: texts_at, bytes: Vec::new() };
+    let mut texts = Texts::at(texts_at);
     let loader = texts.put("tandem");
     let cmdline = texts.put(&vm.cmdline);
     let mut info = vec![0; INFO_BYTES];
@@ -204,30 +213,14 @@ fn information(vm: &VmPlan, modules: &[(u32, u32)]) -> Vec<u8> {
     set(48, map_at);
     set(64, loader);
     info.extend_from_slice(&map);
-    for ((begin, end), plan) in modules.iter().zip(&vm.boot.modules) {
+    for (span, plan) in modules.iter().zip(&vm.boot.modules) {
         let cmdline = texts.put(&plan.cmdline);
-        for word in [*begin, *end, cmdline, 0] {
+        for word in [span.begin, span.end, cmdline, 0] {
             info.extend_from_slice(&word.to_le_bytes());
         }
     }
     info.extend_from_slice(&texts.bytes);
     info
-}
-
-/// Texts, each ended by a zero, one behind the other.
-struct Texts {
-    at: u32,
-    bytes: Vec<u8>,
-}
-
-impl Texts {
-    /// Where it lies.
-    fn put(&mut self, text: &str) -> u32 {
-        let at = self.at + self.bytes.len() as u32;
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.push(0);
-        at
-    }
 }
 
 fn memory_map(ram_bytes: u64) -> Vec<u8> {

@@ -1,10 +1,9 @@
 use super::*;
 use crate::boot::Piece;
-use crate::boot::tests::vm;
+use crate::boot::tests::{MAP, RAM, Ram, place_with, samples, vm};
 use crate::plan::BootKind;
 
 const LOAD: u32 = 0x20_0000;
-const RAM: u64 = 0x100_0000;
 
 /// An image whose header lies 16 bytes in, loaded at `LOAD`, entered 64 bytes in.
 fn image_with(load_end: u32, bss_end: u32) -> Vec<u8> {
@@ -48,9 +47,9 @@ fn the_information_holds_memory_command_line_and_map() {
 #[test]
 fn a_header_that_contradicts_itself_or_the_memory_is_refused() {
     let beyond_file = place_image(&image_with(LOAD + 5000, 0)).unwrap_err();
-    assert!(beyond_file.why.contains("load_end_addr is beyond the file"), "{beyond_file}");
+    assert!(beyond_file.why.contains("load_end_addr is 0x201388; allowed"), "{beyond_file}");
     let below_load = place_image(&image_with(LOAD - 1, 0)).unwrap_err();
-    assert!(below_load.why.contains("load_end_addr is below load_addr"), "{below_load}");
+    assert!(below_load.why.contains("load_end_addr is 0x1fffff; allowed"), "{below_load}");
     let bss = place_image(&image_with(0, 0x200_0000)).unwrap_err();
     assert!(bss.why.contains("ends at 0x2000000, memory at 0x1000000"), "{bss}");
 }
@@ -66,16 +65,107 @@ fn a_wrong_checksum_is_no_header() {
 }
 
 #[test]
-fn cut_and_random_elf_files_are_errors_not_panics() {
-    let mut image = image_with(0, 0);
-    image[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1]);
-    // Flags without bit 16: the ELF program headers decide.
-    let flags = 3_u32;
-    image[20..24].copy_from_slice(&flags.to_le_bytes());
-    let checksum = 0_u32.wrapping_sub(0x1bad_b002).wrapping_sub(flags);
-    image[24..28].copy_from_slice(&checksum.to_le_bytes());
-    for len in 28..200 {
-        let error = place_image(&image[..len]).unwrap_err();
-        assert!(error.why.contains("ELF"), "{len}: {error}");
+fn a_header_cut_off_in_its_address_fields_is_refused() {
+    let image = image_with(0, 0);
+    for len in 28..48 {
+        assert!(place_image(&image[..len]).is_err(), "{len}");
     }
+}
+
+#[test]
+fn the_fields_of_an_image_keep_their_order() {
+    let with = |field: usize, value: u32| {
+        let mut image = image_with(0, 0);
+        samples::put(&mut image, 16 + field * 4, &value.to_le_bytes());
+        place_image(&image).unwrap_err().why
+    };
+    let above = with(4, LOAD + 17);
+    assert!(above.contains("load_addr is 0x200011; allowed by header_addr: up to 0x200010"));
+    let before = with(4, LOAD - 1);
+    assert!(before.contains("before the file; allowed: 0x200000 to 0x200010"), "{before}");
+    assert!(with(6, LOAD + 1).contains("bss_end_addr is 0x200001; allowed: 0, or 0x201000"));
+    for entry in [LOAD - 1, LOAD + 0x1000, 0, u32::MAX] {
+        assert!(with(7, entry).contains("allowed: within what is loaded, 0x200000 to 0x201000"));
+    }
+}
+
+#[test]
+fn elf_files_of_both_classes_are_entered_in_32_bit_mode_where_they_were_loaded() {
+    for is_64_bit in [false, true] {
+        let boot = place_image(&samples::multiboot_elf(is_64_bit)).expect("well-formed");
+        let registers = boot.registers;
+        assert_eq!((registers.rip, registers.cr0 & 1, registers.efer), (0x20_0010, 1, 0));
+        assert_eq!((boot.pieces[0].address, boot.pieces[1].address), (0x20_0000, 0x20_1000));
+    }
+}
+
+#[test]
+fn an_image_that_is_neither_is_refused() {
+    let mut image = vec![0; 64];
+    samples::put(&mut image, 0, &samples::multiboot_header(3, &[]));
+    let error = place_image(&image).unwrap_err();
+    assert!(error.why.contains("no address fields (bit 16), and the image is no ELF"), "{error}");
+}
+
+#[test]
+fn demands_that_are_not_met_are_refused_and_wishes_are_not() {
+    let with = |flags: u32| {
+        let mut image = image_with(0, 0);
+        let more = [LOAD + 16, LOAD, 0, 0, LOAD + 64];
+        samples::put(&mut image, 16, &samples::multiboot_header(flags | 1 << 16, &more));
+        place_image(&image)
+    };
+    for bit in 0..32 {
+        let result = with(1 << bit);
+        assert_eq!(result.is_ok(), !(2..16).contains(&bit), "bit {bit}");
+    }
+    assert!(with(4).unwrap_err().why.contains("0x10004, which demands a video mode (bit 2)"));
+    assert!(with(0x8000).unwrap_err().why.contains("something unknown (bits 3 to 15)"));
+}
+
+#[test]
+fn modules_lie_at_whole_pages_in_order_with_their_command_lines() {
+    let modules: [(&[u8], &str); 3] =
+        [(&[1; 0x1001], "first -v"), (&[], "nothing"), (&[3; 0x1000], "")];
+    let mut vm = vm(BootKind::Multiboot, "kernel", RAM);
+    let boot = place_with(&mut vm, &image_with(0, 0), &modules).expect("they fit");
+    let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
+    assert_eq!(ram.u32(info) >> 3 & 1, 1, "flag 3: modules");
+    assert_eq!(ram.u32(info + 20), 3);
+    let list = u64::from(ram.u32(info + 24));
+    let mut taken = vec![(LOAD, LOAD + 4096)];
+    for (index, (bytes, cmdline)) in modules.iter().enumerate() {
+        let at = list + index as u64 * 16;
+        let (begin, end) = (ram.u32(at), ram.u32(at + 4));
+        assert!(begin.is_multiple_of(0x1000) && begin >= 0x10_0000, "{begin:#x}");
+        assert_eq!((end - begin) as usize, bytes.len());
+        assert_eq!(ram.text(ram.u32(at + 8).into()), *cmdline);
+        assert_eq!(ram.u32(at + 12), 0, "reserved");
+        assert!(taken.iter().all(|taken| begin == end || taken.1 <= begin || end <= taken.0));
+        taken.push((begin, end));
+        let piece = Piece { address: begin.into(), content: Content::Module(index) };
+        assert!(boot.pieces.contains(&piece), "{piece:?}");
+    }
+    assert_eq!(ram.text(ram.u32(info + 16).into()), "kernel");
+    assert_eq!(ram.text(ram.u32(info + 64).into()), "tandem");
+}
+
+#[test]
+fn the_memory_map_is_that_of_the_machine() {
+    let boot = place_image(&image_with(0, 0)).expect("it is well-formed");
+    let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
+    for (index, entry) in MAP.into_iter().enumerate() {
+        let at = u64::from(ram.u32(info + 48)) + index as u64 * 24;
+        assert_eq!(ram.u32(at), 20, "bytes of the entry behind its size");
+        assert_eq!((ram.u64(at + 4), ram.u64(at + 12), ram.u32(at + 20)), entry);
+    }
+}
+
+#[test]
+fn a_module_that_does_not_fit_is_named() {
+    let modules: [(&[u8], &str); 2] = [(&[1], ""), (&vec![2; 0xe0_0000], "")];
+    let mut vm = vm(BootKind::Multiboot, "", RAM);
+    let error = place_with(&mut vm, &image_with(0, 0), &modules).unwrap_err();
+    assert_eq!(error.part, Part::Module(1));
+    assert!(error.why.contains("it has 14680064 bytes, which are not free"), "{error}");
 }

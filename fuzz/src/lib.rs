@@ -1,0 +1,47 @@
+//! Fuzz targets for the loaders of kernels: what a fuzzer's bytes mean, and what must hold of it, are
+//! those of `vmm-common/tests/images`, which replays on a stable toolchain what the targets start from.
+//!
+//! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat):
+//!
+//! ```text
+//! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --bin seeds -- target/fuzz
+//! RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+//!     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+//!     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address --cfg fuzzing" \
+//! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --target x86_64-unknown-linux-gnu \
+//!     --bin multiboot -- -max_total_time=10 -max_len=16384 -artifact_prefix=target/fuzz/ \
+//!     target/fuzz/multiboot
+//! ```
+//!
+//! What one finds and cannot place becomes a file in `vmm-common/tests/bad_images`.
+
+use vmm_common::plan::BootKind;
+
+#[path = "../../vmm-common/tests/images/case.rs"]
+mod case;
+#[path = "../../vmm-common/tests/images/promises.rs"]
+mod promises;
+// The tests take the rest.
+#[allow(dead_code)]
+#[path = "../../vmm-common/tests/images/samples.rs"]
+mod samples;
+#[allow(dead_code)]
+#[path = "../../vmm-common/tests/images/seeds.rs"]
+mod seeds;
+
+/// Places what a fuzzer's bytes describe and panics if a promise is broken.
+pub fn hold(kind: BootKind, input: &[u8]) {
+    if let Some(case) = case::Case::decode(kind, input) {
+        promises::hold(&case);
+    }
+}
+
+/// What each target starts from, by its name.
+pub fn corpora() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let corpus = |(loader, _)| {
+        let bad = seeds::bad_images(loader).into_iter().map(|path| seeds::read(&path).0);
+        let cases = bad.chain(seeds::valid(loader));
+        (loader, cases.map(|case| case.encode()).collect())
+    };
+    seeds::LOADERS.into_iter().map(corpus).collect()
+}

@@ -1,0 +1,9 @@
+//! Raw images, and BIOS stubs of one's own.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tandem_fuzz::hold;
+use vmm_common::plan::BootKind;
+
+fuzz_target!(|input: &[u8]| hold(BootKind::Flat, input));

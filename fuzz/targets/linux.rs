@@ -1,0 +1,9 @@
+//! bzImages, and the ELF file inside them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tandem_fuzz::hold;
+use vmm_common::plan::BootKind;
+
+fuzz_target!(|input: &[u8]| hold(BootKind::Linux, input));

@@ -1,0 +1,80 @@
+//! The boot parameters ("zero page", Documentation/arch/x86/zero-page.rst): a bzImage's setup header, or
+//! one made for a kernel without, and what a loader adds to it.
+
+use super::super::acpi;
+use super::CMDLINE;
+use super::setup::{HEADER, HEADER_MAX_END};
+use crate::plan::VmPlan;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Their length.
+pub(super) const BYTES: usize = 0x1000;
+/// initrd_addr_max of a kernel without header: what all 64-bit ones say.
+pub(super) const INITRD_MAX: u32 = 0x7fff_ffff;
+/// cmdline_size of a kernel without header: COMMAND_LINE_SIZE, less the zero.
+pub(super) const CMDLINE_MAX: u32 = 2047;
+
+/// Where an initrd lies; no length if there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Initrd {
+    pub(super) address: u32,
+    pub(super) len: u32,
+}
+
+/// The page as it fills up.
+#[derive(Debug)]
+pub(super) struct Params {
+    bytes: Vec<u8>,
+}
+
+impl Params {
+    /// With a bzImage's header.
+    pub(super) fn with_header(header: &[u8]) -> Self {
+        let mut params = Self { bytes: vec![0; BYTES] };
+        params.set(HEADER, &header[..header.len().min(HEADER_MAX_END - HEADER)]);
+        params
+    }
+
+    /// For a kernel that has no header: what it reads of one.
+    pub(super) fn without_header() -> Self {
+        /// 2.12, as Linux's own code for such entries says.
+        const VERSION: u16 = 0x020c;
+        const LOADED_HIGH: u8 = 1;
+        const ALIGNMENT: u32 = 0x100_0000;
+        let mut params = Self { bytes: vec![0; BYTES] };
+        params.set(0x1fe, &[0x55, 0xaa]);
+        params.set(0x202, b"HdrS");
+        params.set(0x206, &VERSION.to_le_bytes());
+        params.set(0x211, &[LOADED_HIGH]);
+        params.set(0x22c, &INITRD_MAX.to_le_bytes());
+        params.set(0x230, &ALIGNMENT.to_le_bytes());
+        params.set(0x238, &CMDLINE_MAX.to_le_bytes());
+        params
+    }
+
+    /// With what the loader knows: command line, initrd, ACPI's root pointer, memory map.
+    pub(super) fn complete(mut self, vm: &VmPlan, initrd: Initrd, rsdp: u64) -> Vec<u8> {
+        /// type_of_loader: one without an assigned number. With 0 there is no initrd.
+        const UNDEFINED_LOADER: u8 = 0xff;
+        const MAP_ENTRY_BYTES: usize = 20;
+        self.set(0x70, &rsdp.to_le_bytes());
+        self.set(0x210, &[UNDEFINED_LOADER]);
+        self.set(0x218, &initrd.address.to_le_bytes());
+        self.set(0x21c, &initrd.len.to_le_bytes());
+        self.set(0x228, &(CMDLINE as u32).to_le_bytes());
+        let map = acpi::memory_map(vm.memory_bytes);
+        self.set(0x1e8, &[map.len() as u8]);
+        for (index, range) in map.iter().enumerate() {
+            let at = 0x2d0 + index * MAP_ENTRY_BYTES;
+            self.set(at, &range.begin.to_le_bytes());
+            self.set(at + 8, &range.len.to_le_bytes());
+            self.set(at + 16, &(range.kind as u32).to_le_bytes());
+        }
+        self.bytes
+    }
+
+    fn set(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
