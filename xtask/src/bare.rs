@@ -1,11 +1,13 @@
-//! `run` and `image`: a config on the bare-metal hypervisor.
+//! `run` and `image`: a config on the bare-metal hypervisor; `run --on debian`: on the KVM target.
 
 use anyhow::{Context, Result};
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
+use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
 use xtask::{hypervisor, image};
 
@@ -16,6 +18,8 @@ const NO_REPORT: u8 = 1;
 const USAGE: u8 = 2;
 /// Something on this machine is missing or refuses.
 const HOST_REFUSED: u8 = 3;
+/// Lines of what else was said that are shown if it did not.
+const LAST_LINES: usize = 20;
 /// Memory of a machine that an ISO is for, which nobody knows: as good as any.
 const ANY_MEMORY_MIB: u64 = 1 << 30;
 
@@ -48,7 +52,7 @@ pub struct Run {
     /// Switch the machine off after this long
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Boot this kernel; without it, the hypervisor is built and booted
+    /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is built
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
 }
@@ -68,6 +72,10 @@ pub struct Image {
 
 /// Runs a config; the exit code.
 pub fn run(arguments: &Run) -> u8 {
+    if arguments.untagged && arguments.on == Emulator::Debian {
+        complain("--untagged is about our own switching; on Debian the switching is Linux's");
+        return USAGE;
+    }
     let Some(load) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
     match boot(arguments, &load) {
         Ok(report) => told(&report),
@@ -89,20 +97,39 @@ fn kernel_or_built(kernel: &Option<PathBuf>) -> Result<PathBuf> {
     kernel.clone().map_or_else(hypervisor::build, Ok)
 }
 
+/// What a machine boots, and the memory it takes.
+struct Boot<'a> {
+    kernel: PathBuf,
+    module: Cow<'a, [u8]>,
+    memory_mib: u64,
+}
+
+fn boot_of<'a>(arguments: &Run, load: &'a Load) -> Result<Boot<'a>> {
+    if arguments.on != Emulator::Debian {
+        let kernel = kernel_or_built(&arguments.kernel)?;
+        let memory_mib = load.machine_memory_mib();
+        return Ok(Boot { kernel, module: Cow::Borrowed(&load.pack), memory_mib });
+    }
+    let vmm_kvm = arguments.kernel.clone().map_or_else(hypervisor::build_static, Ok)?;
+    let Nested { kernel, initramfs, memory_mib } =
+        Nested::new(&vmm_kvm, &arguments.config, &load.plan)?;
+    Ok(Boot { kernel, module: Cow::Owned(initramfs), memory_mib })
+}
+
 fn boot(arguments: &Run, load: &Load) -> Result<Report> {
-    let kernel = kernel_or_built(&arguments.kernel)?;
+    let Boot { kernel, module, memory_mib } = boot_of(arguments, load)?;
     let machine = Machine {
         emulator: arguments.on,
         cpu: arguments.cpu.clone(),
         accelerator: arguments.accel,
-        memory_mib: load.machine_memory_mib(),
+        memory_mib,
         timeout: arguments.timeout.map(Duration::from_secs),
         has_keyboard: true,
         is_terminal: io::stdout().is_terminal(),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
     };
-    let report = emulate::run(&machine, &kernel, &load.pack, &mut io::stdout().lock())?;
+    let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {
         let Some(path) = path else { return Ok(()) };
         fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
@@ -123,6 +150,10 @@ fn told(report: &Report) -> u8 {
     }
     report.exit.unwrap_or_else(|| {
         complain("the hypervisor never reported how it ended");
+        // Where Linux is beneath, it may have said why.
+        for line in &report.debug[report.debug.len().saturating_sub(LAST_LINES)..] {
+            complain(line);
+        }
         NO_REPORT
     })
 }

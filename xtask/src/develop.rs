@@ -25,6 +25,9 @@ pub fn test(arguments: &[String]) -> bool {
             eprintln!("xtask: {error:#}");
         }
     }
+    if let Err(error) = xtask::linux::ensure() {
+        eprintln!("xtask: {error:#}");
+    }
     let mut command = hypervisor::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
     let child = command.stdout(Stdio::piped()).spawn();

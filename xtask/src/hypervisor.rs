@@ -1,4 +1,5 @@
-//! The bare-metal hypervisor's kernel, built; and other programs of the workspace.
+//! The bare-metal hypervisor's kernel, built; vmm-kvm for a machine without libraries; and other
+//! programs of the workspace.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -17,6 +18,16 @@ pub const FLAGS: &[&str] =
 /// As for [`built`].
 pub fn build() -> Result<PathBuf> {
     built(NAME, FLAGS)
+}
+
+/// Builds vmm-kvm with its C library in it, beside the one that is built otherwise; where it is.
+///
+/// # Errors
+/// As for [`built`].
+pub fn build_static() -> Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let flags = format!(r#"target.{TARGET}.rustflags=["-Ctarget-feature=+crt-static"]"#);
+    built("vmm-kvm", &["--profile", "static", "--target", TARGET, "--config", &flags])
 }
 
 /// Builds a package with more `flags` for cargo; where its binary is, which has the package's name.

@@ -6,6 +6,9 @@
 //! xtask/linux/: init, jobs --initramfs, archive--> initramfs.cpio
 //! ```
 //!
+//! As a guest of ours it does its jobs; without us it does them in QEMU (`plain`); and as a host it
+//! runs vmm-kvm on its own KVM (`nested`).
+//!
 //! Nothing of it is ours to keep, so nothing is committed: the packages are fetched once, checked
 //! against their archive's index, and noted in the stamp. The initramfs is made anew whenever what
 //! goes into it has changed.
@@ -19,6 +22,7 @@ mod archive;
 mod debian;
 mod initramfs;
 mod modules;
+pub mod nested;
 pub mod plain;
 mod stamp;
 

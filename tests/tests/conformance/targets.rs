@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
+use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
 use xtask::{hypervisor, load, pseudo_terminal};
 
@@ -25,6 +26,8 @@ pub enum Target {
     VmxBochs,
     SvmQemu,
     SvmBochs,
+    /// Hardware's KVM, if emulated hardware's; the one of the host may be another.
+    KvmOnDebian,
 }
 
 /// A run that is over.
@@ -37,7 +40,7 @@ pub struct Outcome {
 
 impl Target {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     /// The targets without an operating system beneath.
     pub const BARE: [Self; 3] = [Self::VmxBochs, Self::SvmQemu, Self::SvmBochs];
 
@@ -47,6 +50,7 @@ impl Target {
             Self::VmxBochs => "VMX (Bochs)",
             Self::SvmQemu => "SVM (QEMU)",
             Self::SvmBochs => "SVM (Bochs)",
+            Self::KvmOnDebian => "KVM (Debian in QEMU)",
         }
     }
 
@@ -59,14 +63,15 @@ impl Target {
     pub fn run_file(self, config: &Path, typed: &[Typed]) -> Outcome {
         match self.machine() {
             None => on_kvm(config, typed),
-            Some(machine) => on_bare(config, machine, false, typed),
+            Some(machine) => emulated(config, machine, false, typed),
         }
     }
 
     /// Runs `configs/NAME.yml` without VPID and ASID; None where they are not ours.
     pub fn run_untagged(self, name: &str) -> Option<Outcome> {
         let config = configs().join(format!("{name}.yml"));
-        self.machine().map(|machine| on_bare(&config, machine, true, &[]))
+        let ours = self.machine().filter(|_| Self::BARE.contains(&self));
+        ours.map(|machine| emulated(&config, machine, true, &[]))
     }
 
     /// The emulator, and its CPU if it is not the usual one.
@@ -76,6 +81,7 @@ impl Target {
             Self::VmxBochs => Some((Emulator::Bochs, None)),
             Self::SvmQemu => Some((Emulator::Qemu, None)),
             Self::SvmBochs => Some((Emulator::Bochs, Some("ryzen"))),
+            Self::KvmOnDebian => Some((Emulator::Debian, None)),
         }
     }
 }
@@ -166,7 +172,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
     Outcome { console, receipt, exit: status.code().unwrap_or(-1) }
 }
 
-fn on_bare(
+fn emulated(
     config: &Path,
     (emulator, cpu): (Emulator, Option<&str>),
     is_untagged: bool,
@@ -175,23 +181,31 @@ fn on_bare(
     let loaded = load::config(config, emulate::max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded);
+    let (kernel, module, memory_mib) = if emulator == Emulator::Debian {
+        let nested = Nested::new(vmm_kvm_static(), config, &load.plan);
+        let Nested { kernel, initramfs, memory_mib } =
+            nested.unwrap_or_else(|error| panic!("Debian is not available: {error:#}"));
+        (kernel, initramfs, memory_mib)
+    } else {
+        let memory_mib = load.machine_memory_mib();
+        (kernel().to_owned(), load.pack, memory_mib)
+    };
     let machine = Machine {
         emulator,
         cpu: cpu.map(str::to_string),
         accelerator: Accelerator::default(),
-        memory_mib: load.machine_memory_mib(),
+        memory_mib,
         timeout: Some(TIMEOUT),
         has_keyboard: false,
         is_terminal: false,
         has_counted_clock: true,
         is_untagged,
     };
-    let kernel = kernel();
     let is_intel = emulator == Emulator::Bochs && cpu.is_none();
     let one = if is_intel { &ONE_OF_INTEL } else { &ONE_OF_AMD };
     let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
     let console = &mut std::io::sink();
-    let report = emulate::run_typing(&machine, typed, kernel, &load.pack, console);
+    let report = emulate::run_typing(&machine, typed, &kernel, &module, console);
     let report = report.unwrap_or_else(|error| panic!("{emulator:?} is not available: {error:#}"));
     let console = String::from_utf8_lossy(&report.console).into_owned();
     let receipt = report.receipt.unwrap_or_else(|| {
@@ -206,6 +220,12 @@ fn on_bare(
 fn kernel() -> &'static Path {
     static KERNEL: OnceLock<PathBuf> = OnceLock::new();
     KERNEL.get_or_init(|| hypervisor::build().expect("the hypervisor builds"))
+}
+
+/// The KVM target for a machine without libraries, built once.
+fn vmm_kvm_static() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| hypervisor::build_static().expect("vmm-kvm builds"))
 }
 
 /// The KVM target, built once.

@@ -1,6 +1,8 @@
-//! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel by itself.
+//! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel, or Linux, by itself.
 
-use super::{Accelerator, Keyboard, Machine, Report, Running, Typed, chunks, copy, refused};
+use super::{
+    Accelerator, Emulator, Keyboard, Machine, Report, Running, Typed, chunks, copy, refused,
+};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -59,6 +61,11 @@ fn arguments(machine: &Machine) -> Vec<String> {
     let cpu = machine.cpu.as_deref().unwrap_or(default_cpu);
     let memory = format!("{}M", machine.memory_mib);
     let command_line = machine.command_line();
+    // A multiboot module has a name behind it, an initramfs must not.
+    let (module, debug) = match machine.emulator {
+        Emulator::Debian => ("plan", "-serial"),
+        Emulator::Qemu | Emulator::Bochs => ("plan plan", "-debugcon"),
+    };
     let is_counted = machine.has_counted_clock && machine.accelerator == Accelerator::Tcg;
     let pairs = [
         ("-machine", "q35"),
@@ -67,12 +74,12 @@ fn arguments(machine: &Machine) -> Vec<String> {
         ("-m", &memory),
         ("-kernel", "tandem"),
         ("-append", &command_line),
-        ("-initrd", "plan plan"),
+        ("-initrd", module),
         ("-display", "none"),
         ("-nic", "none"),
         ("-monitor", "none"),
         ("-serial", "stdio"),
-        ("-debugcon", "file:debug"),
+        (debug, "file:debug"),
         ("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
     ];
     let clock = is_counted.then_some(("-icount", COUNTED));
