@@ -74,6 +74,7 @@ fn named<'a>(config: &'a Path, plan: &'a Plan) -> BTreeSet<&'a Path> {
 /// The files that boot a VM.
 fn files(boot: &BootPlan) -> impl Iterator<Item = &str> {
     let sources = [Some(&boot.kernel), boot.bios.as_ref()].into_iter().flatten();
+    let sources = sources.chain(boot.modules.iter().map(|module| &module.source));
     sources.filter_map(|source| match source {
         ImageSource::File(path) => Some(path.as_str()),
         ImageSource::Builtin(_) => None,
