@@ -151,13 +151,12 @@ impl Uart {
     }
 
     /// Whether a write to the transmitter holding register has an effect the guest can see before
-    /// its next access to another register: the THRE interrupt, loopback, or the divisor latch.
-    /// If not, a backend may gather such writes and deliver them later, in order.
+    /// its next access to another register: loopback, or the divisor latch. If not, a backend may
+    /// gather such writes and deliver them later, in order. The THRE interrupt then comes as if
+    /// the line were busy for a while, at the latest when the guest halts or its turn ends.
     #[must_use]
     pub const fn wants_every_write(&self) -> bool {
-        self.interrupt_enable & ier::TRANSMITTER_EMPTY != 0
-            || self.is_looped_back()
-            || self.is_divisor_latch_open()
+        self.is_looped_back() || self.is_divisor_latch_open()
     }
 
     /// How many LSR reads in a row, with no other access between them, found the same status with

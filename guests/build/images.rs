@@ -30,6 +30,7 @@ pub const IMAGES: &[Source] = &[
     single("exit_storm", "single/exit_storm.rs", "[N=200000] [cpuid] port writes that do nothing, or CPUID"),
     single("storm_forever", "single/storm_forever.rs", "port writes without end"),
     single("hlt_loop", "single/hlt_loop.rs", "[N=500] [apic] halts through ticks of 1 kHz"),
+    single("modules", "single/modules.rs", "says what its loader brought: command line, modules"),
     single("ticks", "single/ticks.rs", "[N=500] counts the ticks of every periodic timer"),
     single("spin", "single/spin.rs", "[MS=100] [loops|forever] counts in ring 3 and never exits"),
     single("console_burst", "single/console_burst.rs", "[N=20000] bytes of text, one OUT each"),

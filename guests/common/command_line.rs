@@ -12,6 +12,7 @@ unsafe extern "C" {
 const MULTIBOOT_MAGIC: u32 = 0x2BAD_B002;
 const HAS_MEMORY_SIZES: u32 = 1 << 0;
 const HAS_COMMAND_LINE: u32 = 1 << 2;
+const HAS_MODULES: u32 = 1 << 3;
 /// The boot information and the command line must lie in RAM that every image maps.
 const MAPPED_BYTES: u64 = 128 << 20;
 const LONGEST_COMMAND_LINE: u64 = 1024;
@@ -24,6 +25,25 @@ struct Information {
     upper_kibibytes: u32,
     boot_device: u32,
     command_line: u32,
+    module_count: u32,
+    modules: u32,
+}
+
+/// An entry of the list of modules.
+#[repr(C)]
+struct Entry {
+    begin: u32,
+    end: u32,
+    command_line: u32,
+    reserved: u32,
+}
+
+/// A module that the loader brought.
+pub struct Module {
+    /// Its own command line.
+    pub command_line: &'static [u8],
+    /// What is in it.
+    pub bytes: &'static [u8],
 }
 
 /// Whether a multiboot 1 loader entered the image.
@@ -56,17 +76,43 @@ pub fn memory_end() -> Option<u64> {
 /// with a slash. Empty if there is none. The bytes are the loader's: copy what must last.
 pub fn command_line() -> &'static [u8] {
     let Some(information) = information() else { return &[] };
-    let address = u64::from(information.command_line);
-    if information.flags & HAS_COMMAND_LINE == 0 || address + LONGEST_COMMAND_LINE > MAPPED_BYTES {
+    if information.flags & HAS_COMMAND_LINE == 0 {
+        return &[];
+    }
+    let line = text_at(information.command_line);
+    let (first, rest) = split_word(line);
+    if first.contains(&b'/') { split_word_start(rest) } else { line }
+}
+
+/// The modules, in the loader's order.
+pub fn modules() -> impl Iterator<Item = Module> {
+    let information = information().filter(|information| information.flags & HAS_MODULES != 0);
+    let (at, count) = information.map_or((0, 0), |found| (found.modules, found.module_count));
+    let entry = move |index: u32| {
+        let address = u64::from(at) + u64::from(index) * size_of::<Entry>() as u64;
+        let is_mapped = address + size_of::<Entry>() as u64 <= MAPPED_BYTES;
+        // SAFETY: mapped memory, where the loader says that its list is.
+        is_mapped.then(|| unsafe { &*(address as *const Entry) })
+    };
+    (0..count).filter_map(entry).filter(|entry| u64::from(entry.end) <= MAPPED_BYTES).map(|entry| {
+        let len = entry.end.saturating_sub(entry.begin) as usize;
+        // SAFETY: mapped memory, where the loader says that the module is; nobody writes it.
+        let bytes = unsafe { slice::from_raw_parts(entry.begin as usize as *const u8, len) };
+        Module { command_line: text_at(entry.command_line), bytes }
+    })
+}
+
+/// The text at an address, up to the zero that ends it.
+fn text_at(address: u32) -> &'static [u8] {
+    if u64::from(address) + LONGEST_COMMAND_LINE > MAPPED_BYTES {
         return &[];
     }
     // SAFETY: mapped memory that nobody writes while the line is in use.
-    let bytes =
-        unsafe { slice::from_raw_parts(address as *const u8, LONGEST_COMMAND_LINE as usize) };
+    let bytes = unsafe {
+        slice::from_raw_parts(address as usize as *const u8, LONGEST_COMMAND_LINE as usize)
+    };
     let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(0);
-    let line = bytes.get(..length).unwrap_or(&[]);
-    let (first, rest) = split_word(line);
-    if first.contains(&b'/') { split_word_start(rest) } else { line }
+    bytes.get(..length).unwrap_or(&[])
 }
 
 /// The first word of a line and what follows it.

@@ -21,7 +21,9 @@ pub mod efer {
 /// Bits of CR4 (SDM vol. 3, 2.5).
 #[allow(missing_docs)]
 pub mod cr4 {
+    pub const PSE: u64 = 1 << 4;
     pub const PAE: u64 = 1 << 5;
+    pub const PGE: u64 = 1 << 7;
     pub const UMIP: u64 = 1 << 11;
     pub const FSGSBASE: u64 = 1 << 16;
     pub const PCIDE: u64 = 1 << 17;

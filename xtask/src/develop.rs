@@ -28,6 +28,9 @@ pub fn test(arguments: &[String]) -> bool {
     if let Err(error) = xtask::linux::ensure() {
         eprintln!("xtask: {error:#}");
     }
+    if let Err(error) = xtask::guest_files::write() {
+        eprintln!("xtask: {error:#}");
+    }
     let mut command = hypervisor::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
     let child = command.stdout(Stdio::piped()).spawn();
@@ -48,6 +51,20 @@ pub fn test(arguments: &[String]) -> bool {
     let Sum { passed, failed, ignored } = sum;
     println!("\n{passed} passed, {failed} failed, {ignored} skipped");
     is_success && failed == 0 && passed > 0
+}
+
+/// Writes the built-in guests as files.
+pub fn guests() -> bool {
+    match xtask::guest_files::write() {
+        Ok(folder) => {
+            println!("{}", folder.display());
+            true
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            false
+        }
+    }
 }
 
 /// The table of ratios, and the figures of the bare machine. Whole, either goes into BENCHMARKS.md.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod emulate;
+pub mod guest_files;
 pub mod hypervisor;
 pub mod image;
 pub mod linux;

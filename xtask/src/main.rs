@@ -35,6 +35,8 @@ enum Command {
     /// Ends with the hypervisor's exit code, with 1 if it never reported one, with 2 if the config
     /// is wrong, with 3 if the emulator cannot be run.
     Run(bare::Run),
+    /// Write the built-in guests as files into target/guests/, for loaders of all kinds
+    Guests,
     /// Write a config as an ISO that a BIOS boots
     Image(bare::Image),
     /// Fetch Debian's kernel and make a small Linux of it, in target/linux/
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test { arguments } => code(develop::test(&arguments)),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
+        Command::Guests => code(develop::guests()),
         Command::Image(image) => ExitCode::from(bare::image(&image)),
         Command::Linux(linux) => code(small::linux(&linux)),
     }
