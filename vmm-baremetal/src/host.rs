@@ -17,6 +17,10 @@ use vmm_common::vm::Ending;
 const LOOK_NS: u64 = 2_000_000;
 /// Output kept for a port that is slower than the guests.
 const BACKLOG_BYTES: usize = 1 << 20;
+/// Keys that the port can have received since the last look, at 115200 baud and with its FIFO.
+const KEYS_AT_A_LOOK: usize = 64;
+/// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would not be seen.
+const TYPED_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that an empty transmitter takes: its FIFO.
 const FIFO_BYTES: usize = 16;
 
@@ -44,7 +48,7 @@ impl BareHost {
             is_interrupted: false,
             serial: Serial::again(),
             lines: Lines::new(&borrowed, is_terminal, BACKLOG_BYTES),
-            keyboard: Keyboard::new(names.len(), focus, true),
+            keyboard: Keyboard::new(names.len(), focus, true).with_room(TYPED_AHEAD_BYTES),
             names,
             next_look: Instant::ZERO,
         }
@@ -57,7 +61,9 @@ impl BareHost {
             return;
         }
         self.next_look = now.after_ns(LOOK_NS);
-        while let Some(key) = self.serial.receive() {
+        let dropped = self.keyboard.dropped();
+        for _ in 0..KEYS_AT_A_LOOK {
+            let Some(key) = self.serial.receive() else { break };
             for command in self.keyboard.typed(&[key]) {
                 match command {
                     Command::Focus(vm) => {
@@ -68,6 +74,9 @@ impl BareHost {
                     Command::Help => self.lines.say(HELP),
                 }
             }
+        }
+        if dropped == 0 && self.keyboard.dropped() > 0 {
+            self.lines.say("[keys are lost: more were typed ahead than there is room for]");
         }
         self.lines.show_prompt(self.keyboard.focus(), now);
         self.send();

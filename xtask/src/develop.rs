@@ -67,6 +67,12 @@ pub fn guests() -> bool {
     }
 }
 
+/// Runs the tests that take too long for every day.
+pub fn nightly() -> bool {
+    const TEST: [&str; 6] = ["test", "-p", "conformance", "--features", "nightly", "--test"];
+    cargo(&[&TEST[..], &["conformance", "--", "--nocapture", "nightly_"]].concat())
+}
+
 /// The table of ratios, and the figures of the bare machine. Whole, either goes into BENCHMARKS.md.
 pub fn bench(names: &[String]) -> bool {
     let is_whole = names.is_empty() || names == ["bare"];

@@ -25,6 +25,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The tests that take too long for every day: two Linux kernels on VMX, in Bochs
+    Nightly,
     /// The table of ratios and the bare machine's figures; without names also into BENCHMARKS.md
     Bench {
         /// The lines of the table to measure; `bare`, which is written down too, for the bare machine
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check => code(develop::check()),
         Command::Test { arguments } => code(develop::test(&arguments)),
+        Command::Nightly => code(develop::nightly()),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
         Command::Guests => code(develop::guests()),

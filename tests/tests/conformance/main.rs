@@ -8,6 +8,7 @@
 //! A target that cannot be had fails its tests and is named; none is skipped.
 
 mod bad_guests;
+mod linux;
 mod nimble;
 mod targets;
 mod transcript;
@@ -20,13 +21,16 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 9] = [
+const CONFIGS: [(&str, Check); 12] = [
     ("budget", everywhere),
     ("link", everywhere),
+    ("linux", linux::check_in_qemu),
     ("many", over_kvm_and_in_qemu),
+    ("multiboot", everywhere),
     ("nimble", nimble::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
+    ("ticks", everywhere),
     ("two", everywhere_and_on_debian),
     ("weighted", everywhere),
     ("world", world::check),
@@ -62,6 +66,7 @@ fn everywhere_typing(config: &str) {
 }
 
 fn check_on(config: &str, targets: &[Target], typed: &[Typed]) {
+    xtask::guest_files::write().expect("the guests that configs name by path");
     let reference = Target::Kvm.run(config, typed);
     println!("{config}: {} by {}", reference.exit_mix(), Target::Kvm.name());
     for target in targets.iter().copied() {
@@ -126,6 +131,21 @@ fn many_vms_are_the_same_over_kvm_and_in_qemu() {
 #[test]
 fn shells_do_the_same_with_what_is_typed_everywhere() {
     check("shell");
+}
+
+#[test]
+fn kernels_given_by_path_boot_by_multiboot_and_by_a_real_mode_stub_everywhere() {
+    check("multiboot");
+}
+
+#[test]
+fn no_tick_is_lost_however_long_its_guest_waits() {
+    check("ticks");
+}
+
+#[test]
+fn two_unmodified_linux_kernels_share_the_core_and_exchange_a_megabyte_in_qemu() {
+    check("linux");
 }
 
 #[test]

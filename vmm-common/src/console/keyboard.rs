@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 /// Ctrl-A.
 const ESCAPE: u8 = 0x01;
-/// Typed ahead of the guests, bytes; beyond this the terminal keeps the rest.
+/// Typed ahead of the guests, bytes, unless the host has less to give. A host that can leave keys where they
+/// are does so beyond this: [`Keyboard::space`].
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
 
 /// What Ctrl-A ? says.
@@ -23,6 +24,10 @@ pub struct Keyboard {
     typed: Vec<VecDeque<u8>>,
     /// Bytes in all of them.
     waiting: usize,
+    /// So many may wait.
+    most: usize,
+    /// Keys that came beyond that, and are lost.
+    dropped: u64,
     has_ended: Vec<bool>,
     focus: usize,
     /// Our keys are looked for: on a terminal, not in a pipe.
@@ -46,7 +51,20 @@ impl Keyboard {
     pub fn new(vms: usize, focus: usize, has_escape: bool) -> Self {
         let typed = (0..vms).map(|_| VecDeque::new()).collect();
         let has_ended = vec![false; vms];
-        Self { typed, waiting: 0, has_ended, focus, has_escape, is_escaped: false }
+        let (waiting, most, dropped) = (0, TYPED_AHEAD_BYTES, 0);
+        Self { typed, waiting, most, dropped, has_ended, focus, has_escape, is_escaped: false }
+    }
+
+    /// The same, with room for `bytes` typed ahead.
+    #[must_use]
+    pub fn with_room(self, bytes: usize) -> Self {
+        Self { most: bytes, ..self }
+    }
+
+    /// Keys that were typed when there was no more room, and are lost.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// The VM that has the keyboard.
@@ -56,7 +74,7 @@ impl Keyboard {
 
     /// How many bytes may be typed now.
     pub fn space(&self) -> usize {
-        TYPED_AHEAD_BYTES.saturating_sub(self.waiting)
+        self.most.saturating_sub(self.waiting)
     }
 
     /// Takes what was typed; returns what our keys ask for.
@@ -92,7 +110,15 @@ impl Keyboard {
         self.waiting > 0
     }
 
+    /// A key for the VM that has the keyboard. One that has ended takes none.
     fn press(&mut self, key: u8) {
+        if self.has_ended[self.focus] {
+            return;
+        }
+        if self.space() == 0 {
+            self.dropped += 1;
+            return;
+        }
         self.typed[self.focus].push_back(key);
         self.waiting += 1;
     }
@@ -179,6 +205,23 @@ mod tests {
         let mut keyboard = Keyboard::new(2, 0, true);
         assert_eq!(keyboard.typed(b"\x017"), [Command::Help]);
         assert_eq!(keyboard.focus(), 0);
+    }
+
+    #[test]
+    fn keys_beyond_the_room_are_dropped_and_counted_but_ours_still_work() {
+        let mut keyboard = Keyboard::new(2, 0, true).with_room(3);
+        assert_eq!(keyboard.typed(b"abcde\x01x"), [Command::End]);
+        assert_eq!((keyboard.space(), keyboard.dropped()), (0, 2));
+        assert_eq!(taken(&mut keyboard, 0), b"abc");
+        assert_eq!(keyboard.space(), 3);
+    }
+
+    #[test]
+    fn a_vm_that_has_ended_takes_no_keys() {
+        let mut keyboard = Keyboard::new(2, 0, true);
+        assert_eq!(keyboard.ended(1), None);
+        assert_eq!(keyboard.typed(b"\x011abc"), [Command::Focus(1)]);
+        assert!(!keyboard.has_keys());
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
         let multiplier = u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes"));
         let (delta, shift) = (tsc - word(bytes, 8), bytes[28].cast_signed());
         let delta = if shift < 0 { delta >> -shift } else { delta << shift };
-        word(bytes, 16) + (u128::from(delta) * u128::from(multiplier) >> 32) as u64
+        word(bytes, 16) + ((u128::from(delta) * u128::from(multiplier)) >> 32) as u64
     }
 
     #[test]

@@ -10,13 +10,16 @@ struct Entry {
 }
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 9] = [
+const CONFIGS: [Entry; 12] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "link.yml", check: link },
+    Entry { file: "linux.yml", check: linux },
     Entry { file: "many.yml", check: many },
+    Entry { file: "multiboot.yml", check: multiboot },
     Entry { file: "nimble.yml", check: nimble },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
+    Entry { file: "ticks.yml", check: ticks },
     Entry { file: "two.yml", check: main_job },
     Entry { file: "weighted.yml", check: weighted },
     Entry { file: "world.yml", check: world },
@@ -63,6 +66,21 @@ fn no_register_of_one_vm_shows_in_the_other() {
 #[test]
 fn what_the_seeds_kernel_does_works_or_what_is_missing_is_said() {
     run("nimble.yml");
+}
+
+#[test]
+fn linux_begins_to_boot() {
+    run("linux.yml");
+}
+
+#[test]
+fn kernels_given_by_path_get_their_modules() {
+    run("multiboot.yml");
+}
+
+#[test]
+fn no_tick_is_lost() {
+    run("ticks.yml");
 }
 
 #[test]
@@ -153,6 +171,37 @@ fn budget(run: Tandem) {
         "{}",
         run.shown()
     );
+}
+
+/// A KVM that interprets a kernel's code takes very long for all of it, so this looks at the first lines
+/// only; the conformance tests run it to its end over Linux's KVM.
+fn linux(run: Tandem) {
+    xtask::linux::ensure().expect("Debian's kernel");
+    let running = run.start();
+    running.shows_times("Linux version 6.", 2);
+    running.receives(crate::harness::Signal::TERM);
+    running.finish().ended_with(143).adds_up();
+}
+
+fn multiboot(run: Tandem) {
+    xtask::guest_files::write().expect("the guests that the config names by path");
+    let run = ended_well(run, 2).shows("flat      | flat: hello");
+    let lines = run.lines_of("multiboot");
+    let modules = ["cmdline: what the kernel gets to read", "modules: 2", "module: the first one"];
+    for line in modules {
+        assert!(lines.iter().any(|said| said == line), "{line}\n{}", run.shown());
+    }
+    let two = std::fs::read(config("two.yml")).expect("the first module");
+    let sum: u64 = two.iter().map(|byte| u64::from(*byte)).sum();
+    let first = format!("  {} bytes, sum {sum}", two.len());
+    assert!(lines.contains(&first), "{first}\n{}", run.shown());
+}
+
+fn ticks(run: Tandem) {
+    let run = ended_well(run, 2);
+    let lines = run.lines_of("ticks");
+    assert_eq!(lines.len(), 4, "{}", run.shown());
+    assert!(lines.iter().all(|line| line.ends_with(" PASSED")), "{}", run.shown());
 }
 
 /// Which registers there are depends on the processor; the conformance tests have the table.
