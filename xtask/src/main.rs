@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod bare;
 mod develop;
+mod fuzz;
 mod small;
 
 /// What developers run.
@@ -27,6 +28,14 @@ enum Command {
     },
     /// The tests that take too long for every day: two Linux kernels on VMX, in Bochs
     Nightly,
+    /// libFuzzer on the loaders of kernels, with a nightly toolchain
+    Fuzz {
+        /// One loader: multiboot, elf, pvh, linux or flat [default: all, one after another]
+        target: Option<String>,
+        /// How long for each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// The table of ratios and the bare machine's figures; without names also into BENCHMARKS.md
     Bench {
         /// The lines of the table to measure; `bare`, which is written down too, for the bare machine
@@ -49,6 +58,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check => code(develop::check()),
         Command::Test { arguments } => code(develop::test(&arguments)),
+        Command::Fuzz { target, seconds } => code(fuzz::run(target.as_deref(), seconds)),
         Command::Nightly => code(develop::nightly()),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),

@@ -8,6 +8,7 @@
 //! A target that cannot be had fails its tests and is named; none is skipped.
 
 mod bad_guests;
+mod clocks;
 mod linux;
 mod nimble;
 mod targets;
