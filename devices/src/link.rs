@@ -124,6 +124,7 @@ impl Link {
             fruitless =
                 if self.carry_byte(sender, ports, now, &mut touched) { 0 } else { fruitless + 1 };
         }
+        self.carry_breaks(ports, &mut touched);
         touched
     }
 
@@ -191,6 +192,34 @@ impl Link {
             }
         }
         touched
+    }
+
+    /// A BREAK reaches every peer that listens, at whatever rate, behind what was sent before; on a
+    /// lossless link it waits for room.
+    fn carry_breaks(&self, ports: &mut (impl Ports + ?Sized), touched: &mut EndSet) {
+        for sender in (0..self.ends).filter(|&end| self.live.contains(end)) {
+            let port = ports.port(sender);
+            let is_sending = port.link_line().is_some_and(|line| line.in_flight() > 0);
+            if !port.link_has_break() || is_sending {
+                continue;
+            }
+            let peers = || (0..self.ends).filter(move |&end| end != sender);
+            let mut hears = EndSet::EMPTY;
+            for end in peers().filter(|&end| self.live.contains(end)) {
+                if ports.port(end).is_listening() {
+                    hears.insert(end);
+                }
+            }
+            let has_room = |end: usize| !hears.contains(end) || ports.port(end).link_space() > 0;
+            if !self.settings.is_lossy && !peers().all(has_room) {
+                continue;
+            }
+            ports.port(sender).link_take_break();
+            for end in peers().filter(|&end| hears.contains(end)) {
+                ports.port(end).link_feed_break();
+                touched.insert(end);
+            }
+        }
     }
 
     /// Moves the first byte of `sender` to its peers, or off the books. Returns whether it moved.

@@ -10,7 +10,8 @@
 //!   truth. There is no shift register beside the FIFO: the two bits are always equal.
 //! * The speed of the line is not modelled: a character lasts no time. Hence a byte below the
 //!   trigger level has always waited its four character times already, and shows as a character
-//!   timeout (IIR 0xC) at once. Word length, parity and break are stored and have no effect.
+//!   timeout (IIR 0xC) at once. Word length and parity are stored and have no effect; a BREAK is a
+//!   marked byte at the other end, however long it lasts.
 //! * Where the 16450 mode overwrites the old byte on overrun, this keeps it and loses the new
 //!   one, as the FIFO mode does.
 //!
@@ -32,7 +33,7 @@ pub use port::{Port, PortMode};
 use modem::ModemStatus;
 use registers::{
     DATA, INTERRUPT_ENABLE, INTERRUPT_IDENTIFICATION, LINE_CONTROL, LINE_STATUS, MODEM_CONTROL,
-    MODEM_STATUS, SCRATCH, fcr, ier, lsr, mcr,
+    MODEM_STATUS, SCRATCH, fcr, ier, lcr, lsr, mcr,
 };
 
 /// The baud rate of divisor 1: a 1.8432 MHz crystal over 16 (section 8.3, Table III).
@@ -48,6 +49,8 @@ pub struct Uart {
     line: Line,
     interrupt_enable: u8,
     line_control: u8,
+    /// A BREAK has begun that the wire has not taken.
+    sends_break: bool,
     modem_control: u8,
     scratch: u8,
     divisor: u16,
@@ -74,6 +77,7 @@ impl Uart {
             line: Line::new(),
             interrupt_enable: 0,
             line_control: 0,
+            sends_break: false,
             modem_control: 0,
             scratch: 0,
             divisor: RESET_DIVISOR,
@@ -115,7 +119,7 @@ impl Uart {
         match offset {
             DATA if self.is_divisor_latch_open() => self.divisor.to_le_bytes()[0],
             INTERRUPT_ENABLE if self.is_divisor_latch_open() => self.divisor.to_le_bytes()[1],
-            DATA => self.line.rx.pop().unwrap_or(0),
+            DATA => self.line.take_received().unwrap_or(0),
             INTERRUPT_ENABLE => self.interrupt_enable,
             INTERRUPT_IDENTIFICATION => self.read_interrupt_identification(),
             LINE_CONTROL => self.line_control,
@@ -140,7 +144,10 @@ impl Uart {
             DATA => self.write_transmitter_holding(value),
             INTERRUPT_ENABLE => self.write_interrupt_enable(value),
             INTERRUPT_IDENTIFICATION => self.write_fifo_control(value),
-            LINE_CONTROL => self.line_control = value,
+            LINE_CONTROL => {
+                self.sends_break |= value & !self.line_control & lcr::SET_BREAK != 0;
+                self.line_control = value;
+            }
             MODEM_CONTROL => {
                 self.modem_control = value & mcr::IMPLEMENTED;
                 self.update_modem_status();
@@ -196,10 +203,17 @@ impl Uart {
         if self.line.has_overrun {
             status |= lsr::OVERRUN_ERROR;
         }
+        if self.line.has_break() {
+            status |= lsr::BREAK_INTERRUPT;
+        }
+        if self.has_fifos && self.line.has_breaks() {
+            status |= lsr::ERROR_IN_FIFO;
+        }
         if self.line.tx.is_empty() {
             status |= lsr::TRANSMITTER_HOLDING_EMPTY | lsr::TRANSMITTER_EMPTY;
         }
         self.line.has_overrun = false;
+        self.line.break_is_told();
         self.count_poll(status);
         status
     }
@@ -243,7 +257,7 @@ impl Uart {
         let has_changed = is_enabled != self.has_fifos;
         self.has_fifos = is_enabled;
         if has_changed || is_enabled && value & fcr::CLEAR_RECEIVER != 0 {
-            self.line.rx.clear();
+            self.line.clear_receiver();
         }
         let was_sending = !self.line.tx.is_empty();
         if has_changed || is_enabled && value & fcr::CLEAR_TRANSMITTER != 0 {

@@ -300,3 +300,36 @@ fn tap_without_room_only_counts() {
     bench.send(0, b"abc");
     assert_eq!(bench.link.tap().map(|tap| (tap.take(), tap.overflowed())), Some((None, 3)));
 }
+
+#[test]
+fn a_break_is_a_marked_zero_behind_what_was_sent_before() {
+    const SET_BREAK: u8 = 0x40;
+    let mut bench = Bench::<2>::awake(LOSSLESS);
+    bench.write(1, IER, 0x04);
+    bench.send(0, b"ab");
+    bench.write(0, LCR, 0x03 | SET_BREAK);
+    bench.write(0, LCR, 0x03);
+    bench.send(0, b"c");
+    let mut heard = [(false, 0); 4];
+    for heard in &mut heard {
+        let has_interrupt = bench.ports[1].pin();
+        let status = bench.ports[1].read(LSR);
+        assert_eq!(status & 1, 1, "a byte is there");
+        assert_eq!(has_interrupt, status & 0x10 != 0, "the line status interrupt tells of it");
+        assert_eq!(bench.ports[1].read(LSR) & 0x10, 0, "the read has cleared it");
+        *heard = (status & 0x10 != 0, bench.ports[1].read(DATA));
+    }
+    assert_eq!(bench.ports[1].read(LSR) & 1, 0, "and no more");
+    assert_eq!(heard, [(false, b'a'), (false, b'b'), (true, 0), (false, b'c')]);
+}
+
+#[test]
+fn a_break_waits_for_room_where_nothing_may_be_lost() {
+    let mut bench = Bench::<2>::awake(LOSSLESS);
+    bench.send(0, &[1; DEPTH]);
+    bench.write(0, LCR, 0x43);
+    assert_eq!(bench.ports[1].read(LSR) & 0x82, 0, "neither BREAK nor overrun");
+    bench.ports[1].read(DATA);
+    bench.pump();
+    assert_eq!(bench.ports[1].read(LSR) & 0x82, 0x80);
+}

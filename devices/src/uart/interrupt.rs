@@ -42,7 +42,8 @@ impl Uart {
     const fn pending_interrupt(&self) -> Option<Interrupt> {
         let enabled = self.interrupt_enable;
         let waiting = self.line.rx.len();
-        if enabled & ier::LINE_STATUS != 0 && self.line.has_overrun {
+        let has_error = self.line.has_overrun || self.line.has_break();
+        if enabled & ier::LINE_STATUS != 0 && has_error {
             Some(Interrupt::LineStatus)
         } else if enabled & ier::RECEIVED_DATA != 0 && waiting >= self.trigger_level {
             Some(Interrupt::ReceivedData)

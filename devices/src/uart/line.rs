@@ -13,6 +13,8 @@ pub const FIFO_DEPTH: usize = 16;
 pub struct Line {
     pub(super) rx: Fifo<FIFO_DEPTH>,
     pub(super) tx: Fifo<FIFO_DEPTH>,
+    /// One bit for each received byte, the oldest in bit 0: it is a BREAK's zero, which LSR has not told.
+    breaks: u16,
     /// LSR.OE: set by a lost byte, cleared by an LSR read.
     pub(super) has_overrun: bool,
     counts: LineCounts,
@@ -37,6 +39,7 @@ impl Line {
         Self {
             rx: Fifo::new(),
             tx: Fifo::new(),
+            breaks: 0,
             has_overrun: false,
             counts: LineCounts { written: 0, transmit_overruns: 0, flushed: 0 },
         }
@@ -66,6 +69,41 @@ impl Line {
             return Err(byte);
         }
         self.rx.push(byte)
+    }
+
+    /// A BREAK arrives: a zero byte, marked.
+    pub(super) fn receive_break(&mut self, depth: usize) {
+        let place = self.rx.len();
+        if self.receive(depth, 0).is_ok() {
+            self.breaks |= 1 << place;
+        }
+    }
+
+    /// The guest takes the oldest received byte.
+    pub(super) fn take_received(&mut self) -> Option<u8> {
+        self.breaks >>= 1;
+        self.rx.pop()
+    }
+
+    /// The guest drops what was received.
+    pub(super) fn clear_receiver(&mut self) {
+        self.breaks = 0;
+        self.rx.clear();
+    }
+
+    /// The oldest received byte is a BREAK's.
+    pub(super) const fn has_break(&self) -> bool {
+        self.breaks & 1 != 0
+    }
+
+    /// LSR has told of it.
+    pub(super) const fn break_is_told(&mut self) {
+        self.breaks &= !1;
+    }
+
+    /// Some received byte is a BREAK's.
+    pub(super) const fn has_breaks(&self) -> bool {
+        self.breaks != 0
     }
 
     /// The guest writes a byte. A full transmitter loses it, and the loss is counted.

@@ -225,6 +225,23 @@ impl Port {
         self.feed(self.link_place(), byte)
     }
 
+    /// Whether the guest has begun a BREAK on a line that is a link's and nothing else.
+    pub(crate) fn link_has_break(&self) -> bool {
+        self.mode == PortMode::Link && self.uart.has_break()
+    }
+
+    /// The link takes it.
+    pub(crate) const fn link_take_break(&mut self) {
+        self.uart.take_break();
+    }
+
+    /// Gives the guest a BREAK from the link.
+    pub(crate) fn link_feed_break(&mut self) {
+        if self.mode == PortMode::Link {
+            self.uart.receive_break();
+        }
+    }
+
     /// Drives the crossed modem lines, which only a port that is always a link's end sees. Returns
     /// whether one has changed.
     pub(crate) fn set_link_inputs(&mut self, inputs: ModemInputs) -> bool {

@@ -53,6 +53,8 @@ pub mod fcr {
 
 /// Line control register, section 8.1.
 pub mod lcr {
+    /// Holds the serial output at spacing: BREAK at the other end.
+    pub const SET_BREAK: u8 = 1 << 6;
     /// Divisor latch access.
     pub const DIVISOR_LATCH: u8 = 1 << 7;
 }
@@ -79,10 +81,14 @@ pub mod lsr {
     pub const DATA_READY: u8 = 1 << 0;
     /// A byte came while the receiver was full, and was lost.
     pub const OVERRUN_ERROR: u8 = 1 << 1;
+    /// The line was at spacing: the zero byte on top is a BREAK. Goes with the read.
+    pub const BREAK_INTERRUPT: u8 = 1 << 4;
     /// The transmitter holding register (in FIFO mode the whole FIFO) is empty.
     pub const TRANSMITTER_HOLDING_EMPTY: u8 = 1 << 5;
     /// The shift register is empty too.
     pub const TRANSMITTER_EMPTY: u8 = 1 << 6;
+    /// In FIFO mode: a BREAK is somewhere in the receiver.
+    pub const ERROR_IN_FIFO: u8 = 1 << 7;
 }
 
 /// Modem status register, section 8.9. Each delta bit is its level bit shifted right by 4.

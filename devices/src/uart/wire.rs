@@ -27,6 +27,24 @@ impl Uart {
         self.line.receive(self.fifo_depth(), byte)
     }
 
+    /// A BREAK arrives on the wire: LSR.BI, with a zero byte. In loopback nothing does.
+    pub(super) fn receive_break(&mut self) {
+        if !self.is_looped_back() {
+            self.idle_polls = 0;
+            self.line.receive_break(self.fifo_depth());
+        }
+    }
+
+    /// Whether a BREAK has begun since [`Self::take_break`].
+    pub(super) const fn has_break(&self) -> bool {
+        self.sends_break
+    }
+
+    /// The wire takes it.
+    pub(super) const fn take_break(&mut self) {
+        self.sends_break = false;
+    }
+
     /// Takes the next byte to send. The last one raises LSR.THRE and latches its interrupt.
     pub fn transmit(&mut self) -> Option<u8> {
         let byte = self.line.tx.pop()?;
