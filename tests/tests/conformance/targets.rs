@@ -13,9 +13,10 @@ use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
 use xtask::{hypervisor, load, pseudo_terminal};
 
-/// Two emulated machines at a time, one of Intel's and one of AMD's: as many as there are cores.
+/// Few emulated machines at a time: one of Intel's, one of AMD's, and one that runs Linux as a host.
 static ONE_OF_INTEL: Mutex<()> = Mutex::new(());
 static ONE_OF_AMD: Mutex<()> = Mutex::new(());
+static ONE_OF_DEBIAN: Mutex<()> = Mutex::new(());
 /// Far beyond what any run takes: only a hang gets here.
 const TIMEOUT: Duration = Duration::from_secs(2400);
 
@@ -219,8 +220,11 @@ fn emulated(
         has_counted_clock: clock == Clock::Counted,
         is_untagged,
     };
-    let is_intel = emulator == Emulator::Bochs && cpu.is_none();
-    let one = if is_intel { &ONE_OF_INTEL } else { &ONE_OF_AMD };
+    let one = match (emulator, cpu) {
+        (Emulator::Bochs, None) => &ONE_OF_INTEL,
+        (Emulator::Debian, _) => &ONE_OF_DEBIAN,
+        (Emulator::Bochs | Emulator::Qemu, _) => &ONE_OF_AMD,
+    };
     let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
     let console = &mut std::io::sink();
     let report = emulate::run_typing(&machine, typed, &kernel, &module, console);
