@@ -26,7 +26,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// The tests that take too long for every day: two Linux kernels on VMX, in Bochs
+    /// The tests that take too long for every day: a megabyte each way between two Linux kernels, in Bochs
+    /// and over Linux's KVM
     Nightly,
     /// libFuzzer on the loaders of kernels, with a nightly toolchain
     Fuzz {

@@ -145,7 +145,7 @@ fn no_tick_is_lost_however_long_its_guest_waits() {
 }
 
 #[test]
-fn two_unmodified_linux_kernels_share_the_core_and_exchange_a_megabyte_in_qemu() {
+fn two_unmodified_linux_kernels_share_the_core_on_svm_in_qemu() {
     check("linux");
 }
 
