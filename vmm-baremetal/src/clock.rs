@@ -5,8 +5,6 @@ use vmm_common::Instant;
 
 /// Rate of the 8254, Hz.
 const PIT_HZ: u64 = 1_193_182;
-/// How long the rate is measured: 20 ms.
-const PIT_TICKS: u64 = PIT_HZ / 50;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The time since the start, from the time-stamp counter.
@@ -67,25 +65,77 @@ impl Clock {
     }
 }
 
-/// Counts while channel 2 of the 8254 runs for 20 ms: ticks a second of the time-stamp counter, and of
-/// `other`, which counts down.
+/// The three counters at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    tsc: u64,
+    other: u32,
+    pit: u16,
+    /// What reading took: the moment is known no better.
+    took: u64,
+}
+
+/// Counts while channel 2 of the 8254 counts down for some 50 ms: ticks a second of the time-stamp counter,
+/// and of `other`, which counts down.
 #[must_use]
 pub fn measure(other: impl Fn() -> u32) -> (u64, u64) {
-    const GATE: u16 = 0x61;
-    const CONTROL: u16 = 0x43;
-    const CHANNEL_2: u16 = 0x42;
-    // Speaker off, gate low; then mode 0, low and high byte; then gate high starts the count.
+    /// The 8254 is read when it has come down to this.
+    const LATE: u16 = 0x1800;
+    /// An emulated machine may be stopped for longer than the 8254 counts.
+    const TRIES: usize = 8;
+    let mut rates = (0, 0);
+    for _ in 0..TRIES {
+        start_channel_2();
+        let first = sample(&other);
+        while read_channel_2() > LATE && !is_over() {}
+        let last = sample(&other);
+        let ticks = u64::from(first.pit.wrapping_sub(last.pit)).max(1);
+        let hz = |counted: u64| counted * PIT_HZ / ticks;
+        let others = first.other.wrapping_sub(last.other);
+        rates = (hz(last.tsc - first.tsc), hz(others.into()));
+        if !is_over() {
+            break;
+        }
+    }
+    rates
+}
+
+/// The best of a few: the one that took least.
+fn sample(other: &impl Fn() -> u32) -> Sample {
+    const TRIES: usize = 16;
+    let one = |_| {
+        let before = cpu::tsc();
+        let (other, pit) = (other(), read_channel_2());
+        let took = cpu::tsc() - before;
+        Sample { tsc: before + took / 2, other, pit, took }
+    };
+    (0..TRIES).map(one).min_by_key(|sample| sample.took).expect("there is more than one try")
+}
+
+const GATE: u16 = 0x61;
+const CONTROL: u16 = 0x43;
+const CHANNEL_2: u16 = 0x42;
+
+/// Speaker off, gate low; then mode 0, low and high byte, all ones; then gate high starts the count.
+fn start_channel_2() {
     let gate = cpu::read_port(GATE) & !3;
     cpu::write_port(GATE, gate);
     cpu::write_port(CONTROL, 0xb0);
-    cpu::write_port(CHANNEL_2, PIT_TICKS as u8);
-    cpu::write_port(CHANNEL_2, (PIT_TICKS >> 8) as u8);
+    cpu::write_port(CHANNEL_2, 0xff);
+    cpu::write_port(CHANNEL_2, 0xff);
     cpu::write_port(GATE, gate | 1);
-    let (tsc, count) = (cpu::tsc(), other());
-    while cpu::read_port(GATE) & 0x20 == 0 {}
-    let (tsc, count) = (cpu::tsc() - tsc, count.wrapping_sub(other()));
-    let hz = |ticks: u64| ticks * PIT_HZ / PIT_TICKS;
-    (hz(tsc), hz(count.into()))
+}
+
+/// The count, latched.
+fn read_channel_2() -> u16 {
+    cpu::write_port(CONTROL, 0x80);
+    let low = cpu::read_port(CHANNEL_2);
+    u16::from_le_bytes([low, cpu::read_port(CHANNEL_2)])
+}
+
+/// The count has come to its end, and goes on from the top.
+fn is_over() -> bool {
+    cpu::read_port(GATE) & 0x20 != 0
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ const LEAF_8_1_EDX: u32 = bits(&[11, 20, 26, 27, 29]) | (LEAF_1_EDX & 0x0183_f3f
 /// Leaf 0x80000007, EDX: invariant TSC.
 const LEAF_8_7_EDX: u32 = bits(&[8]);
 
+/// Leaf 0xd, subleaf 1, EAX: XSAVEOPT, XSAVEC, XGETBV with ECX 1, XSAVES.
+const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
+
 const HYPERVISOR_LEAF: u32 = 0x4000_0000;
 /// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
 const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
@@ -104,7 +107,8 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     row(7, Some(0), leaf_7(host(7, 0)));
     let xsave = host(0xd, 0);
     row(0xd, Some(0), CpuidResult { eax: xsave.eax & XSAVE_COMPONENTS as u32, edx: 0, ..xsave });
-    row(0xd, Some(1), CpuidResult { ecx: 0, edx: 0, ..host(0xd, 1) });
+    let xsave = host(0xd, 1);
+    row(0xd, Some(1), CpuidResult { eax: xsave.eax & LEAF_D_1_EAX, ecx: 0, edx: 0, ..xsave });
     for subleaf in (2..64).filter(|component| XSAVE_COMPONENTS >> component & 1 != 0) {
         let result = host(0xd, subleaf);
         if result != CpuidResult::default() {
