@@ -79,6 +79,32 @@ fn linux_gives_a_shell_that_takes_what_is_typed() {
     }
 }
 
+/// Linux's driver at one end, polling code of a few lines at the other.
+#[test]
+fn linux_and_our_small_os_send_each_other_a_line() {
+    const JOB: &str = "stty -F /dev/ttyS1 raw -echo 115200; exec 3<>/dev/ttyS1; \
+        echo a line from Linux >&3; head -n 1 <&3";
+    let linux = xtask::linux::ensure().expect("Debian's kernel");
+    let (kernel, initrd) = (linux.kernel.display(), linux.initramfs.display());
+    let text = format!(
+        "vms:\n  - {{name: linux, kernel: {kernel}, initrd: {initrd}, memory: 128MiB, \
+        cmdline: 'console=ttyS0 job=\"{JOB}\"', com2: {{link: wire}}}}\n  - {{name: os, \
+        cmdline: get_char; put_char; poweroff, com1: {{switched: wire}}}}\n\
+        links: [{{name: wire, baud: 115200}}]\n"
+    );
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let config = scratch.path().join("mixed.yml");
+    std::fs::write(&config, text).expect("a file in it");
+    let outcome = Target::SvmQemu.run_long(&config, &[]);
+    let shown = &outcome.console;
+    assert_eq!(outcome.exit, 0, "{shown}");
+    for (vm, line) in [("os", "the result: a line from Linux"), ("linux", "COM1 writes OK!!!!")] {
+        let lines = transcript::of(shown, vm);
+        assert!(lines.iter().any(|said| said == line), "{vm}: {line}\n{shown}");
+    }
+    assert_eq!(outcome.receipt["lost_bytes"], 0);
+}
+
 /// The config in a folder of its own, with slices so long and with these words for each kernel's jobs.
 fn doing(slice: &str, job: &str) -> Scratch {
     let linux = xtask::linux::ensure().expect("Debian's kernel");
