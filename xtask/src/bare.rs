@@ -9,7 +9,7 @@ use std::time::Duration;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
-use xtask::{hypervisor, image};
+use xtask::{guest_files, hypervisor, image, linux};
 
 const SUCCESS: u8 = 0;
 /// The hypervisor never said how it ended.
@@ -160,6 +160,10 @@ fn told(report: &Report) -> u8 {
 
 /// What was loaded and packed; None: the config's faults were printed.
 fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
+    if let Err(error) = make_what_is_named(config) {
+        // The config's own faults say what is missing.
+        complain(&format!("{error:#}"));
+    }
     match load::config(config, max_memory_mib) {
         Ok(loaded) => Some(load::packed(loaded)),
         Err(faults) => {
@@ -168,6 +172,18 @@ fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
             None
         }
     }
+}
+
+/// Fetches or writes what we can and the config names: Debian's kernel, the built-in guests as files.
+fn make_what_is_named(config: &Path) -> Result<()> {
+    let text = fs::read_to_string(config).unwrap_or_default();
+    if text.contains("target/linux/") {
+        linux::ensure()?;
+    }
+    if text.contains("target/guests/") {
+        guest_files::write()?;
+    }
+    Ok(())
 }
 
 fn refused(error: &anyhow::Error) -> u8 {
