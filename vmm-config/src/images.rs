@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::fault::{Collector, shown};
-use crate::record::Site;
+use crate::record::{Record, Site};
 use crate::value::{nearest, size};
 use crate::{Environment, LoadedImage};
 use std::borrow::Cow;
@@ -37,7 +37,9 @@ fn load_one(
 ) -> Option<LoadedImage> {
     let (vm, record) = (&draft.plan.vms[index], &draft.vms[index]);
     let keys = ["kernel", "bios", "boot", "initrd", "modules"];
-    if keys.iter().any(|key| !record.site(&[key]).is_sound) {
+    let has_path = |module: &Record| module.site(&["file"]).is_sound;
+    let are_sound = keys.iter().all(|key| record.site(&[key]).is_sound);
+    if !are_sound || !draft.modules[index].iter().all(has_path) {
         return None;
     }
     // Where the memory is wrong, which has been told, the images are still looked for.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 mod bare;
 mod develop;
 mod fuzz;
-mod small;
+mod linux_command;
 
 /// What developers run.
 #[derive(Debug, Parser)]
@@ -52,7 +52,7 @@ enum Command {
     /// Write a config as an ISO that a BIOS boots
     Image(bare::Image),
     /// Fetch Debian's kernel and make a small Linux of it, in target/linux/
-    Linux(small::Linux),
+    Linux(linux_command::Linux),
 }
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Command::Run(run) => ExitCode::from(bare::run(&run)),
         Command::Guests => code(develop::guests()),
         Command::Image(image) => ExitCode::from(bare::image(&image)),
-        Command::Linux(linux) => code(small::linux(&linux)),
+        Command::Linux(linux) => code(linux_command::linux(&linux)),
     }
 }
 
