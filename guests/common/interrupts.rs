@@ -1,5 +1,5 @@
-//! Interrupts for the single-purpose guests: they come only while the guest halts, and all a
-//! handler does is note the vector, so that everything else is ordinary code after the halt.
+//! Interrupts for the single-purpose guests: all a handler does is note the vector, so that everything
+//! else is ordinary code. In most guests they come only while it halts.
 //! An exception ends the machine. (The guest OS has its own, os/kernel/trap.rs.)
 
 use super::descriptors::{self, Caller, FIRST_INTERRUPT, VECTORS};
@@ -43,7 +43,7 @@ noted_vector: .skip 1
 
 unsafe extern "C" {
     static interrupt_stubs: u8;
-    static noted_vector: u8;
+    static mut noted_vector: u8;
 }
 
 /// Sends all vectors here.
@@ -55,12 +55,34 @@ pub fn initialise() {
     descriptors::load();
 }
 
-/// Halts until an interrupt and gives its vector. Interrupts are on only here.
+/// Lets interrupts come at any instruction.
+pub fn enable() {
+    // SAFETY: the handlers preserve all registers; images are built without a red zone.
+    unsafe { asm!("sti") }
+}
+
+/// Lets them come no more.
+pub fn disable() {
+    // SAFETY: nothing waits for one.
+    unsafe { asm!("cli") }
+}
+
+/// The vector of the interrupt that came since the last call, if one did. To be asked before the end of its
+/// service is told: another would overwrite it.
+pub fn take_noted() -> Option<u64> {
+    let noted = &raw mut noted_vector;
+    // SAFETY: volatile, because a handler writes it; no other does until this one's service has ended.
+    let vector = unsafe { noted.read_volatile() };
+    // SAFETY: as above; without a vector there is nothing to take, and one may just come.
+    (vector != 0).then(|| unsafe { noted.write_volatile(0) }).map(|()| u64::from(vector))
+}
+
+/// Halts until an interrupt and gives its vector.
 pub fn halt_until_interrupt() -> u64 {
     // SAFETY: the handlers preserve all registers; images are built without a red zone.
     unsafe { asm!("sti", "hlt", "cli") }
     // SAFETY: interrupts are off, so nobody writes it now; volatile, because a handler did.
-    u64::from(unsafe { (&raw const noted_vector).read_volatile() })
+    u64::from(unsafe { (&raw mut noted_vector).read_volatile() })
 }
 
 extern "C" fn exception(vector: u64, first: u64, second: u64) -> ! {

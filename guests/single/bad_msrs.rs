@@ -5,13 +5,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "shared/refused.rs"]
+mod refused;
 
-use common::descriptors::{self, Caller};
 use common::{console, interrupts, power};
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::ops::Range;
 
-const GENERAL_PROTECTION: usize = 13;
 const RANGES: [Range<u32>; 5] = [
     0..0x1000,
     0x4000_0000..0x4000_0200,
@@ -26,25 +26,6 @@ fn keeps_its_value(register: u32) -> bool {
     matches!(register, 0x10 | 0x3B | 0x6E0 | 0xC000_0080)
 }
 
-global_asm!(
-    "
-    .section .text.skip_instruction, \"ax\"
-skip_instruction:                   // #GP: RDMSR and WRMSR are two bytes long
-    mov byte ptr [was_refused], 1
-    add qword ptr [rsp + 8], 2
-    add rsp, 8                      // the error code
-    iretq
-    .section .bss.skip_instruction, \"aw\", @nobits
-was_refused: .skip 1
-    .section .text, \"ax\"
-"
-);
-
-unsafe extern "C" {
-    static skip_instruction: u8;
-    static mut was_refused: u8;
-}
-
 struct Counts {
     read: u64,
     written: u64,
@@ -55,8 +36,7 @@ struct Counts {
 extern "C" fn guest_main() -> ! {
     console::initialise(console::COM1);
     interrupts::initialise();
-    let handler = &raw const skip_instruction as u64;
-    descriptors::set_gate(GENERAL_PROTECTION, handler, Caller::Hardware);
+    refused::skip_refused();
     let mut counts = Counts { read: 0, written: 0, refused: 0 };
     for register in RANGES.into_iter().flatten() {
         let value = read(register, &mut counts);
@@ -73,13 +53,9 @@ extern "C" fn guest_main() -> ! {
 }
 
 fn read(register: u32, counts: &mut Counts) -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: a refused read is skipped and leaves the zeros.
-    unsafe {
-        asm!("rdmsr", in("ecx") register, inout("eax") 0_u32 => low, inout("edx") 0_u32 => high);
-    }
+    let value = refused::read(register);
     counts.note_access(|counts| &mut counts.read);
-    u64::from(high) << 32 | u64::from(low)
+    value
 }
 
 fn write(register: u32, value: u64, counts: &mut Counts) {
@@ -91,14 +67,10 @@ fn write(register: u32, value: u64, counts: &mut Counts) {
 
 impl Counts {
     fn note_access(&mut self, accepted: fn(&mut Self) -> &mut u64) {
-        let flag = &raw mut was_refused;
-        // SAFETY: only the handler above writes it, within the access before this.
-        if unsafe { flag.read_volatile() } == 0 {
-            *accepted(self) += 1;
-        } else {
+        if refused::was_refused() {
             self.refused += 1;
-            // SAFETY: as above.
-            unsafe { flag.write_volatile(0) };
+        } else {
+            *accepted(self) += 1;
         }
     }
 }

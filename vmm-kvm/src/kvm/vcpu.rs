@@ -113,10 +113,11 @@ impl KvmVcpu {
 
     fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
         let run = self.fd.get_kvm_run();
+        let is_ready = run.ready_for_interrupt_injection != 0 && !awaits_answer(&reason);
         Exit {
             reason,
             is_interrupt_flag_set: run.if_flag != 0,
-            is_interruptible: is_last && run.ready_for_interrupt_injection != 0,
+            is_interruptible: is_last && is_ready,
             cr8: run.cr8 as u8,
             left_guest,
             has_more: !is_last,
@@ -278,6 +279,13 @@ impl VcpuBackend for KvmVcpu {
     fn tsc_clock(&mut self) -> Option<TscClock> {
         tsc_clock(&self.fd, self.clock).ok()
     }
+}
+
+/// The instruction is finished by the next KVM_RUN, and may raise an exception then: KVM delivers that, and
+/// drops an interrupt that was queued before it.
+fn awaits_answer(reason: &ExitReason) -> bool {
+    use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn};
+    matches!(reason, PortIn { .. } | MmioRead { .. } | MsrRead { .. } | MsrWrite { .. })
 }
 
 /// Reads a guest's time-stamp counter between two looks at the clock.

@@ -88,6 +88,11 @@ fn model_specific_registers_can_be_tried_without_harm() {
 }
 
 #[test]
+fn interrupts_amid_exceptions_are_not_lost() {
+    check_harmless("faults", "faults: 500 ticks amid #GPs: all came");
+}
+
+#[test]
 fn memory_that_is_not_there_reads_as_all_ones() {
     check_harmless("bad_memory", "addresses read as all ones");
 }
