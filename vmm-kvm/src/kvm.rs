@@ -17,6 +17,7 @@ mod batch;
 mod memory;
 mod registers;
 mod run_page;
+mod sti_shadow;
 mod tsc_offset;
 mod vcpu;
 

@@ -59,7 +59,7 @@ pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
     let linear = state.segments[segment::CS].base.wrapping_add(state.rip);
     for offset in 0..INSTRUCTION_BYTES {
         let at = linear.wrapping_add(offset as u64);
-        let Some(address) = physical(vcpu, &state, at) else { break };
+        let Some(address) = physical(vcpu, state.cr0, at) else { break };
         if ram.peek(address, &mut state.instruction[offset..=offset]) == 0 {
             break;
         }
@@ -68,8 +68,9 @@ pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
     state
 }
 
-fn physical(vcpu: &VcpuFd, state: &CpuState, linear: u64) -> Option<u64> {
-    if state.cr0 & (CR0_PG | CR0_PE) != CR0_PG | CR0_PE {
+/// Where a guest's linear address is in its RAM, if it is anywhere.
+pub fn physical(vcpu: &VcpuFd, cr0: u64, linear: u64) -> Option<u64> {
+    if cr0 & (CR0_PG | CR0_PE) != CR0_PG | CR0_PE {
         return Some(linear & 0xffff_ffff);
     }
     let translation = vcpu.translate_gva(linear).ok()?;

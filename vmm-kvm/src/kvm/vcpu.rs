@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::run_page::{self, PortString};
-use super::{GuestRam, registers, tsc_offset};
+use super::{GuestRam, registers, sti_shadow, tsc_offset};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
@@ -33,6 +33,7 @@ pub struct KvmVcpu {
     ram: GuestRam,
     clock: Clock,
     pending: Pending,
+    is_sti_shadow_forgotten: bool,
 }
 
 /// What is still to be handed out of the last exit.
@@ -79,7 +80,9 @@ impl PreparedVcpu {
         // the timer and is dropped after it; that value cannot leave this thread.
         let timer = unsafe { ThreadTimer::new(self.clock, flag) }?;
         let Self { fd, batch, ram, clock } = self;
-        Ok(KvmVcpu { timer, fd, batch, ram, clock, pending: Pending::Nothing })
+        let is_sti_shadow_forgotten = sti_shadow::is_forgotten();
+        let pending = Pending::Nothing;
+        Ok(KvmVcpu { timer, fd, batch, ram, clock, pending, is_sti_shadow_forgotten })
     }
 }
 
@@ -221,7 +224,13 @@ impl KvmVcpu {
 
     fn inject(&mut self, injection: Injection) -> io::Result<()> {
         match injection {
-            Injection::Interrupt(vector) => interrupt(&self.fd, vector),
+            Injection::Interrupt(vector) => {
+                let reason = self.fd.get_kvm_run().exit_reason;
+                if self.is_sti_shadow_forgotten && reason != kvm::KVM_EXIT_HLT {
+                    sti_shadow::pass_halt(&self.fd, &self.ram)?;
+                }
+                interrupt(&self.fd, vector)
+            }
             Injection::Nmi => self.fd.nmi().map_err(io::Error::from),
         }
     }
