@@ -232,10 +232,17 @@ fn emulated(
     let console = String::from_utf8_lossy(&report.console).into_owned();
     let receipt = report.receipt.unwrap_or_else(|| {
         let why = if report.is_timed_out { format!(" within {TIMEOUT:?}") } else { String::new() };
-        panic!("no receipt{why}; the console:\n{console}")
+        panic!("no receipt{why}; the console's last lines:\n{}", last_lines(&console))
     });
     let receipt = serde_json::from_str(&receipt).expect("a receipt is JSON");
     Outcome { console, receipt, exit: report.exit.map_or(-1, i32::from) }
+}
+
+/// Where a run that hangs has got to: who shows only a part of a long message shows its end.
+fn last_lines(console: &str) -> &str {
+    const LINES: usize = 100;
+    let newline = console.rmatch_indices('\n').nth(LINES);
+    &console[newline.map_or(0, |(at, _)| at + 1)..]
 }
 
 /// The hypervisor, built once.
