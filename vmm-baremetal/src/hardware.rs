@@ -14,6 +14,9 @@ use vmm_common::seam::Fault;
 /// slot 0 true all the same.
 pub type General = [u64; 16];
 
+/// [`Segment::access`] of a code segment: L, 64-bit code if long mode is active.
+pub const ACCESS_LONG: u32 = 1 << 13;
+
 /// A register that the control block holds.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,11 +163,10 @@ pub trait Hardware {
 
     /// 16, 32 or 64: the code segment's default.
     fn code_bits(&self) -> u8 {
-        const LONG: u32 = 1 << 13;
         const DEFAULT_32: u32 = 1 << 14;
         let access = self.code_access();
         let is_long_mode = self.get(Register::Efer) & cpu::efer::LMA != 0;
-        match (is_long_mode && access & LONG != 0, access & DEFAULT_32 != 0) {
+        match (is_long_mode && access & ACCESS_LONG != 0, access & DEFAULT_32 != 0) {
             (true, _) => 64,
             (false, true) => 32,
             (false, false) => 16,

@@ -123,7 +123,7 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
         code::MSR => Event::WriteMsr,
         code::SHUTDOWN => Event::Shutdown,
         code::XSETBV => Event::SetXcr,
-        code::RDPMC | code::RSM | code::INVLPGA | code::RDPRU => Event::Undefined,
+        code::RSM | code::INVLPGA | code::RDPRU => Event::Undefined,
         code::VMRUN | code::VMMCALL | code::VMLOAD | code::VMSAVE => Event::Undefined,
         code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,

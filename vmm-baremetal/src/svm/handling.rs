@@ -8,7 +8,7 @@ use crate::control_registers::{self, Mode};
 use crate::cpu;
 use crate::cpu::register::{IA32_PAT, IA32_TSC};
 use crate::cpu::vector::{DB, GP};
-use crate::hardware::{Event, General, Hardware, Inject, Register};
+use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use core::arch::asm;
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
@@ -82,7 +82,8 @@ impl SvmVcpu {
 
     /// False: #GP.
     fn write_cr0(&mut self, value: u64) -> bool {
-        let is_code_64 = self.code_bits() == 64;
+        // The bit alone: whether 64-bit code would begin is what is found out.
+        let is_code_64 = self.code_access() & ACCESS_LONG != 0;
         let vmcb = self.vmcb_mut();
         let mode = Mode { cr0: vmcb.cr0, cr4: vmcb.cr4, efer: vmcb.efer, is_code_64 };
         let loaded = control_registers::load_cr0(mode, value);
@@ -108,9 +109,14 @@ impl SvmVcpu {
     fn skip_or_refuse(&mut self, is_accepted: bool) -> Event {
         if is_accepted {
             self.skip_instruction();
+            Event::Handled
         } else {
-            self.inject(Inject::Exception { vector: GP, error: Some(0) });
+            self.refuse()
         }
+    }
+
+    pub(super) fn refuse(&mut self) -> Event {
+        self.inject(Inject::Exception { vector: GP, error: Some(0) });
         Event::Handled
     }
 

@@ -108,6 +108,8 @@ impl SvmVcpu {
             }
             exit_code @ (code::DB | code::AC | code::MC) => return self.exception(exit_code),
             code::IRET => return self.nmi_handler_ends(),
+            // No counter exists (APM vol. 3, RDPMC).
+            code::RDPMC => return self.refuse(),
             code::INTR => {
                 if let Some(halt) = self.finish_shadowed() {
                     return halt;

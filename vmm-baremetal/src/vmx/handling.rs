@@ -3,15 +3,13 @@
 
 use super::controls::VPID;
 use super::exits::{self, ControlAccess};
-use super::vcpu::{
-    ACCESS_LONG, BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, SINGLE_STEP, VmxVcpu, put,
-};
+use super::vcpu::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, SINGLE_STEP, VmxVcpu, put};
 use super::vmcs::{self, Field, read};
 use crate::control_registers::{self, Mode};
 use crate::cpu;
 use crate::cpu::register::RFLAGS_TF;
 use crate::cpu::vector::{DB, GP, MC};
-use crate::hardware::{Event, General, Hardware, Inject, Register};
+use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use core::arch::asm;
 use vmm_common::registers::{general, segment};
 use vmm_common::seam::Fault;

@@ -13,7 +13,7 @@ use crate::cpu;
 use crate::cpu::register::{RFLAGS_IF, RFLAGS_TF};
 use crate::cpu::vector::{DB, MC};
 use crate::frames::{Frame, Frames};
-use crate::hardware::{Event, General, Hardware, Inject, Register};
+use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
 use crate::second_level::{Format, Tables};
 use crate::state::FxArea;
@@ -24,7 +24,6 @@ use vmm_common::seam::Fault;
 const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
 /// BS in the pending debug exceptions.
 pub(super) const SINGLE_STEP: u64 = 1 << 14;
-pub(super) const ACCESS_LONG: u32 = 1 << 13;
 /// Interruptibility: by STI, by MOV SS, by NMI.
 pub(super) const BLOCKED_BY_STI_OR_MOV_SS: u64 = 0b11;
 pub(super) const BLOCKED_BY_NMI: u64 = 1 << 3;
