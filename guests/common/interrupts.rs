@@ -81,8 +81,9 @@ pub fn take_noted() -> Option<u64> {
 pub fn halt_until_interrupt() -> u64 {
     // SAFETY: the handlers preserve all registers; images are built without a red zone.
     unsafe { asm!("sti", "hlt", "cli") }
+    let noted = &raw const noted_vector;
     // SAFETY: interrupts are off, so nobody writes it now; volatile, because a handler did.
-    u64::from(unsafe { (&raw mut noted_vector).read_volatile() })
+    u64::from(unsafe { noted.read_volatile() })
 }
 
 extern "C" fn exception(vector: u64, first: u64, second: u64) -> ! {
