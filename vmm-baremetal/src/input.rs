@@ -100,6 +100,8 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
         Field::VmVcpuCount(index) => vm(index, "vcpu_count"),
         Field::VmShare(index) => vm(index, "share"),
         Field::VmCmdline(index) => vm(index, "cmdline"),
+        Field::VmModules(index) => vm(index, "modules"),
+        Field::VmModuleCmdline(index, module) => vm(index, &format!("module {module}, cmdline")),
         Field::VmSerial(index, port) => vm(index, &format!("com{}", port + 1)),
         Field::VmKeyboard(index) => vm(index, "keyboard"),
         Field::LinkName(link) => format!("link {link}, name"),

@@ -64,6 +64,11 @@ impl Draft {
             Field::VmVcpuCount(index) => vm(index, &["vcpus", "vcpu_count"]),
             Field::VmShare(index) => vm(index, &["budget", "weight"]),
             Field::VmCmdline(index) => vm(index, &["cmdline"]),
+            Field::VmModules(index) => vm(index, &["modules", "initrd"]),
+            Field::VmModuleCmdline(index, module) => match self.modules[index].get(module) {
+                Some(record) => record.site(&["cmdline"]),
+                None => vm(index, &["modules", "initrd"]),
+            },
             Field::VmSerial(index, port) => vm(index, &[PORT_KEYS[port]]),
             Field::VmKeyboard(index) => vm(index, &["keyboard"]),
             Field::LinkName(index) => link(index, &["name"]),

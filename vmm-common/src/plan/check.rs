@@ -3,7 +3,7 @@
 //! A problem names the plan's field, the value and what is allowed; whoever read the plan from a
 //! file adds line and column.
 
-use super::{DEVICE_HOLE, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
+use super::{DEVICE_HOLE, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -45,6 +45,10 @@ pub enum Field {
     VmShare(usize),
     /// `VmPlan::cmdline`.
     VmCmdline(usize),
+    /// `BootPlan::modules` as a whole.
+    VmModules(usize),
+    /// `ModulePlan::cmdline` of that module.
+    VmModuleCmdline(usize, usize),
     /// `VmPlan::serial[port]`.
     VmSerial(usize, usize),
     /// `VmPlan::has_keyboard`.
@@ -143,20 +147,35 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
             format!("{count} vCPUs; allowed: 1, as all VMs share one core"),
         );
     }
-    if vm.cmdline.len() > MAX_CMDLINE_BYTES || vm.cmdline.contains('\0') {
-        let bytes = vm.cmdline.len();
+    check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);
+    let modules = &vm.boot.modules;
+    if modules.len() > MAX_MODULES {
+        let count = modules.len();
         problems.add(
-            Field::VmCmdline(index),
-            format!(
-                "cmdline has {bytes} bytes; allowed: up to {MAX_CMDLINE_BYTES}, none of them NUL"
-            ),
+            Field::VmModules(index),
+            format!("there are {count} modules; allowed: up to {MAX_MODULES}"),
         );
+    }
+    for (module, plan) in modules.iter().enumerate() {
+        check_cmdline(&plan.cmdline, Field::VmModuleCmdline(index, module), problems);
     }
     let consoles = vm.serial.iter().enumerate().filter(|(_, port)| port.is_console());
     for (port, _) in consoles.skip(1) {
         problems.add(
             Field::VmSerial(index, port),
             String::from("a second console port; allowed: one in a VM"),
+        );
+    }
+}
+
+fn check_cmdline(cmdline: &str, field: Field, problems: &mut Problems) {
+    if cmdline.len() > MAX_CMDLINE_BYTES || cmdline.contains('\0') {
+        let bytes = cmdline.len();
+        problems.add(
+            field,
+            format!(
+                "cmdline has {bytes} bytes; allowed: up to {MAX_CMDLINE_BYTES}, none of them NUL"
+            ),
         );
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::Share;
+use crate::plan::{ImageSource, ModulePlan, Share};
 use crate::seed::{SeedVm, to_plan};
 use alloc::vec;
 
@@ -114,4 +114,17 @@ fn a_command_line_has_room_below_the_kernel_and_no_nul() {
     assert_eq!(with(&"x".repeat(MAX_CMDLINE_BYTES)), []);
     assert_eq!(with(&"x".repeat(MAX_CMDLINE_BYTES + 1)), [Field::VmCmdline(0)]);
     assert_eq!(with("a\0b"), [Field::VmCmdline(0)]);
+}
+
+#[test]
+fn modules_are_few_and_their_command_lines_no_longer_than_a_kernels() {
+    let with = |count: usize, cmdline: &str| {
+        let source = ImageSource::Builtin(String::from("os"));
+        let module = ModulePlan { source, cmdline: String::from(cmdline) };
+        fields(|plan| plan.vms[1].boot.modules = vec![module.clone(); count])
+    };
+    assert_eq!(with(MAX_MODULES, &"x".repeat(MAX_CMDLINE_BYTES)), []);
+    assert_eq!(with(MAX_MODULES + 1, ""), [Field::VmModules(1)]);
+    let both = [Field::VmModuleCmdline(1, 0), Field::VmModuleCmdline(1, 1)];
+    assert_eq!(with(2, &"x".repeat(MAX_CMDLINE_BYTES + 1)), both);
 }
