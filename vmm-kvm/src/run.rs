@@ -139,7 +139,7 @@ fn make_vm(
     let fd = kvm::create_vm(kvm, &ram)?;
     let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
     if plan.clock == ClockPolicy::Own {
-        vcpu.check_can_hold_tsc().with_context(|| format!("VM {}", plan.name))?;
+        vcpu.check_can_hold_tsc()?;
     }
     let tsc = vcpu.tsc_clock()?;
     let features = CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };

@@ -28,6 +28,19 @@ fn a_clock_that_stands_lets_its_guest_have_all_the_time_it_counts() {
     }
 }
 
+/// Over KVM, too: of an emulated processor's time the switches take much, but not from the guests.
+#[test]
+fn a_clock_that_stands_does_so_over_linuxs_kvm() {
+    let core_ns = |policy: &str| {
+        let outcome = run(Target::KvmOnDebian, policy);
+        [0, 1].map(|vm| number(&outcome, &format!("/vms/{vm}/guest_ns")))
+    };
+    // Of the time that two clocks count together, a guest has half at most.
+    let [wall, own] = [core_ns("wall"), core_ns("own")];
+    assert!(wall.iter().all(|ns| *ns < SPIN_NS * 7 / 10), "wall: {wall:?}");
+    assert!(own.iter().all(|ns| *ns > SPIN_NS * 9 / 10), "own: {own:?}");
+}
+
 fn number(outcome: &Outcome, pointer: &str) -> u64 {
     let value = outcome.receipt.pointer(pointer).and_then(serde_json::Value::as_u64);
     value.unwrap_or_else(|| panic!("no {pointer} in {}", outcome.receipt))

@@ -1,7 +1,7 @@
 //! Holding a guest's time-stamp counter back. Writing the counter itself will not do: KVM takes writes that lie
 //! close together for attempts to synchronize several vCPUs, and ignores the difference.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, kvm_device_attr};
 use kvm_ioctls::VcpuFd;
 use std::io;
@@ -10,11 +10,16 @@ use vmm_sys_util::ioctl::ioctl_with_ref;
 vmm_sys_util::ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
 vmm_sys_util::ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 
-/// Fails where KVM cannot do this.
+/// Fails where KVM cannot do this, or says it does and does not. For a vCPU that has not run.
 pub fn check(fd: &VcpuFd) -> Result<()> {
-    get(fd).map(|_| ()).context(
-        "clock: own needs KVM_VCPU_TSC_OFFSET, which Linux 5.16 has; allowed here: clock: wall",
-    )
+    const CLOCK_OWN: &str = "clock: own needs KVM_VCPU_TSC_OFFSET, which Linux 5.16 has; \
+        allowed here: clock: wall";
+    let offset = get(fd).context(CLOCK_OWN)?;
+    let other = offset ^ 1 << 40;
+    set(fd, other).context(CLOCK_OWN)?;
+    let is_followed = get(fd).is_ok_and(|offset| offset == other);
+    ensure!(is_followed, "this KVM takes no notice of a new offset: {CLOCK_OWN}");
+    set(fd, offset).context(CLOCK_OWN)
 }
 
 /// The counter is `ns` behind what it would be.

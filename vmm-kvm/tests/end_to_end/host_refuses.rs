@@ -102,3 +102,23 @@ fn a_log_directory_that_cannot_be_made_is_told_before_anything_runs() {
     let named = format!("the log directory {}", file.display());
     check_refused(run.arg("--log-dir").arg(file), &named);
 }
+
+/// By its own clock a guest spins for so long, and needs that much of the core for it; or KVM cannot hold its
+/// clock back, and then it says so.
+#[test]
+fn a_clock_that_stands_does_so_or_is_refused() {
+    const SPIN_NS: u64 = 200_000_000;
+    const VMS: &str = "vms:\n  - &spin {name: one, kernel: spin, cmdline: 200, clock: own}\n  \
+                       - {<<: *spin, name: two}\n";
+    let run = Tandem::run_text(VMS).finish();
+    if run.code() == Some(3) {
+        run.complains("clock: own needs KVM_VCPU_TSC_OFFSET")
+            .complains("allowed here: clock: wall");
+        return;
+    }
+    let run = run.ended_with(0).complains_of_nothing().adds_up();
+    for vm in 0..2 {
+        let core_ns = ["guest_ns", "vmm_ns"].map(|part| run.number(&format!("/vms/{vm}/{part}")));
+        assert!(core_ns.iter().sum::<u64>() > SPIN_NS * 9 / 10, "{core_ns:?}: {}", run.shown());
+    }
+}
