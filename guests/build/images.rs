@@ -34,7 +34,7 @@ pub const IMAGES: &[Source] = &[
     single("ticks", "single/ticks.rs", "[N=500] counts the ticks of every periodic timer"),
     single("faults", "single/faults.rs", "[N=500] counts a timer's ticks amid #GPs"),
     single("spin", "single/spin.rs", "[MS=100] [loops|forever] counts in ring 3 and never exits"),
-    single("console_burst", "single/console_burst.rs", "[N=20000] bytes of text, one OUT each"),
+    single("console_burst", "single/console_burst.rs", "[N=20000] [irq] bytes of text, one OUT each"),
     single("link_ping", "single/link_ping.rs", "[N=1000] [irq] COM2 round trips with link_pong"),
     single("link_pong", "single/link_pong.rs", "[N=1000] [irq] the other end of link_ping"),
     single("bulk_send", "single/bulk_send.rs", "[KIB=64] [SEED=1] sends data over COM2"),

@@ -135,6 +135,8 @@ impl System {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
+        // What it printed was taken since: its transmitter is empty, as if the line had been busy until now.
+        self.vms[vm].machine.sample_serial_pins();
         self.tell_waiting(vm, backend);
         self.follow_tsc(vm, begin, backend);
         self.tell_guest(vm, begin, backend);
@@ -319,6 +321,7 @@ impl System {
     fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
+        machine.sample_serial_pins();
         vcpu.is_halted = true;
         let stays_halted = vcpu.stays_halted(machine);
         if !is_interrupt_flag_set && !vcpu.has_nmi {

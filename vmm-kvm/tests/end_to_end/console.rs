@@ -148,3 +148,13 @@ links: [{name: wire, tap: /dev/full}]
     let run = run.shows("two | the result: COM1 writes OK!!!!");
     run.complains("the tap /dev/full is not complete: No space left on device");
 }
+
+/// It halts until its transmitter is empty: nothing else ever wakes it.
+#[test]
+fn a_guest_that_is_told_of_room_prints_to_the_end() {
+    let text = "vms: [{name: burst, kernel: console_burst, cmdline: 6400 irq}]";
+    let run = Tandem::run_text(text).finish().ended_with(0).complains_of_nothing().adds_up();
+    let lines = run.lines_of("burst");
+    assert_eq!(lines.len(), 100, "{}", run.shown());
+    assert!(lines[99].starts_with("console_burst 00099 "), "{}", run.shown());
+}
