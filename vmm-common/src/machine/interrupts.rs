@@ -81,8 +81,12 @@ impl Machine {
     }
 
     fn has_external_interrupt(&self) -> bool {
-        let is_accepted = self.local_apic.as_ref().is_none_or(|apic| apic.accepts_external());
-        is_accepted && self.pic.has_interrupt()
+        self.hears_pic() && self.pic.has_interrupt()
+    }
+
+    /// Whether the processor gets the 8259 pair's interrupts.
+    pub(super) fn hears_pic(&self) -> bool {
+        self.local_apic.as_ref().is_none_or(|apic| apic.accepts_external())
     }
 
     /// Follows up an access to any device but a serial port.

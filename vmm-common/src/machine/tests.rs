@@ -87,6 +87,29 @@ fn the_pit_interrupts_through_the_8259_with_and_without_a_local_apic() {
 }
 
 #[test]
+fn the_pit_goes_on_through_the_io_apic_though_the_8259_it_left_unmasked_waits() {
+    const LINT0: u64 = 0xfee0_0350;
+    const EOI: u64 = 0xfee0_00b0;
+    let mut machine = full();
+    unmask(&mut machine, 0);
+    let start = Instant::ZERO;
+    machine.mmio_write(0xfee0_00f0, 4, 0x1ff, start);
+    machine.mmio_write(LINT0, 4, 0x1_0700, start);
+    machine.mmio_write(0xfec0_0000, 4, 0x14, start);
+    machine.mmio_write(0xfec0_0010, 4, 0x44, start);
+    for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0x00)] {
+        assert_eq!(machine.port_write(port, 1, value, start), None);
+    }
+    for _ in 0..5 {
+        let due = machine.deadline();
+        machine.advance(due);
+        assert_eq!(machine.acknowledge(), Some(0x44));
+        assert_eq!(machine.acknowledge(), None);
+        machine.mmio_write(EOI, 4, 0, due);
+    }
+}
+
+#[test]
 fn the_local_apic_timer_interrupts_at_its_deadline() {
     let mut machine = full();
     let apic = |register: u64| 0xfee0_0000 + register;

@@ -81,6 +81,7 @@ impl Machine {
 
     /// What a pulse would do at this pin of the I/O APIC, and at this line of the 8259 pair.
     fn line(&self, pin: u8, irq: Option<u8>) -> Line {
+        let irq = irq.filter(|_| self.hears_pic());
         let of_pic = irq.map_or(Line::Unheard, |irq| match self.pic.is_unmasked(irq) {
             true if self.pic.is_waiting(irq) => Line::Busy,
             true => Line::Free,
