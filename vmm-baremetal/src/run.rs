@@ -151,7 +151,7 @@ pub fn run<P: Processor>(
         let mut vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
         let tsc = vcpu.guest_tsc();
         let has_local_apic = vm_plan.devices.has_local_apic;
-        let features = CpuidFeatures { has_local_apic, tsc_hz: tsc.hz };
+        let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: tsc.hz };
         vcpu.set_cpuid(cpuid::table(features, cpu::cpuid));
         let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
         machines.push(Machine::new(vm_plan, surroundings));

@@ -29,8 +29,10 @@ pub struct CpuidEntry {
 /// What a machine adds to what its host's processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuidFeatures {
-    /// There is a local APIC, with x2APIC mode and TSC-deadline timer.
+    /// There is a local APIC, with x2APIC mode.
     pub has_local_apic: bool,
+    /// Writes to IA32_TSC_DEADLINE reach that APIC's timer.
+    pub has_tsc_deadline: bool,
     /// Rate of the time-stamp counter, Hz; 0 if unknown.
     pub tsc_hz: u64,
 }
@@ -159,7 +161,8 @@ fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
     };
     if features.has_local_apic {
         result.ecx |= LEAF_1_ECX_X2APIC;
-        result.ecx |= if features.tsc_hz > 0 { LEAF_1_ECX_TSC_DEADLINE } else { 0 };
+        let has_deadline = features.has_tsc_deadline && features.tsc_hz > 0;
+        result.ecx |= if has_deadline { LEAF_1_ECX_TSC_DEADLINE } else { 0 };
         result.edx |= LEAF_1_EDX_APIC;
     }
     result
@@ -214,7 +217,8 @@ fn rates_leaf(tsc_hz: u64) -> CpuidResult {
 mod tests {
     use super::*;
 
-    const FEATURES: CpuidFeatures = CpuidFeatures { has_local_apic: true, tsc_hz: 2_445_432_000 };
+    const FEATURES: CpuidFeatures =
+        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 2_445_432_000 };
 
     fn everything(_: u32, _: u32) -> CpuidResult {
         CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 }
@@ -235,6 +239,14 @@ mod tests {
         let features = CpuidFeatures { has_local_apic: false, ..FEATURES };
         let leaf_1 = lookup(&table(features, everything), 1, 0);
         assert_eq!((leaf_1.edx & (1 << 9), leaf_1.ecx & (1 << 21 | 1 << 24)), (0, 0));
+    }
+
+    #[test]
+    fn a_deadline_is_offered_where_it_works() {
+        let has_deadline = |features| lookup(&table(features, everything), 1, 0).ecx >> 24 & 1 == 1;
+        assert!(has_deadline(FEATURES));
+        assert!(!has_deadline(CpuidFeatures { has_tsc_deadline: false, ..FEATURES }));
+        assert!(!has_deadline(CpuidFeatures { tsc_hz: 0, ..FEATURES }));
     }
 
     #[test]

@@ -142,7 +142,13 @@ fn make_vm(
         vcpu.check_can_hold_tsc()?;
     }
     let tsc = vcpu.tsc_clock()?;
-    let features = CpuidFeatures { has_local_apic: plan.devices.has_local_apic, tsc_hz: tsc.hz };
+    let features = CpuidFeatures {
+        has_local_apic: plan.devices.has_local_apic,
+        // KVM keeps writes to IA32_TSC_DEADLINE for a local APIC of its own, past the MSR filter, and drops
+        // them where it has none (KVM_GET_SUPPORTED_CPUID never shows the feature).
+        has_tsc_deadline: false,
+        tsc_hz: tsc.hz,
+    };
     let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
     vcpu.set_cpuid(&table)?;
     let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
