@@ -62,8 +62,8 @@ pub struct Exit {
     pub reason: ExitReason,
     /// RFLAGS.IF.
     pub is_interrupt_flag_set: bool,
-    /// The guest can take a maskable interrupt at the next entry. Never while an instruction awaits an
-    /// answer that may make it fault.
+    /// The guest can take a maskable interrupt at the next entry. Never while an instruction is yet to
+    /// be finished that may raise an exception then.
     pub is_interruptible: bool,
     /// CR8\[3:0\] as the guest has it now.
     pub cr8: u8,

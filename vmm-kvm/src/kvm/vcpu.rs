@@ -116,7 +116,7 @@ impl KvmVcpu {
 
     fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
         let run = self.fd.get_kvm_run();
-        let is_ready = run.ready_for_interrupt_injection != 0 && !awaits_answer(&reason);
+        let is_ready = run.ready_for_interrupt_injection != 0 && !is_unfinished(&reason);
         Exit {
             reason,
             is_interrupt_flag_set: run.if_flag != 0,
@@ -292,9 +292,14 @@ impl VcpuBackend for KvmVcpu {
 
 /// The instruction is finished by the next KVM_RUN, and may raise an exception then: KVM delivers that, and
 /// drops an interrupt that was queued before it.
-fn awaits_answer(reason: &ExitReason) -> bool {
-    use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn};
-    matches!(reason, PortIn { .. } | MmioRead { .. } | MsrRead { .. } | MsrWrite { .. })
+fn is_unfinished(reason: &ExitReason) -> bool {
+    use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn, PortOut};
+    match reason {
+        // A guest that single-steps gets its #DB then.
+        PortIn { .. } | PortOut { .. } => true,
+        MmioRead { .. } | MsrRead { .. } | MsrWrite { .. } => true,
+        _ => false,
+    }
 }
 
 /// Reads a guest's time-stamp counter between two looks at the clock.
