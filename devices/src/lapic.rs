@@ -200,7 +200,10 @@ impl LocalApic {
     /// their ticks late, but gets them.
     pub fn advance(&mut self, now: Instant) {
         let expiries = self.timer.advance(now);
-        if expiries != 0 {
+        // Whoever arms the timer each time counts no periods: what the vector is requested for already is one.
+        let is_merged =
+            !self.timer.is_periodic() && self.is_requested(self.lvt.get(Lvt::Timer) as u8);
+        if expiries != 0 && !is_merged {
             self.timer.owe(expiries);
             self.request_late_tick();
         }

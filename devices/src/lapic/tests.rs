@@ -194,6 +194,16 @@ fn a_one_shot_timer_counts_down_once() {
 }
 
 #[test]
+fn a_one_shot_tick_that_was_not_taken_is_one_with_the_next() {
+    let mut apic = with_timer(0b00);
+    for start in [0, 1000] {
+        apic.mmio_write(INITIAL_COUNT, 100, ns(start));
+        apic.advance(ns(start + 100));
+    }
+    assert_eq!(ticks_taken(&mut apic, ns(1100)), 1);
+}
+
+#[test]
 fn an_initial_count_of_1_expires_and_one_of_0_stops() {
     let mut apic = with_timer(0b00);
     apic.mmio_write(INITIAL_COUNT, 1, ns(7));

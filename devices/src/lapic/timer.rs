@@ -116,6 +116,10 @@ impl Timer {
         self.expiry
     }
 
+    pub(super) const fn is_periodic(&self) -> bool {
+        matches!(self.mode, Mode::Periodic)
+    }
+
     /// Interrupts for so many more expiries are to be made.
     pub(super) const fn owe(&mut self, expiries: u64) {
         self.owed = self.owed.saturating_add(expiries);
