@@ -95,12 +95,12 @@ impl LinuxHost {
         let now = self.clock.now();
         self.flush();
         let prompt = self.output.unfinished_due(self.keyboard.focus());
-        let mut until = until.min(self.time_limit).min(prompt.unwrap_or(Instant::FAR_FUTURE));
+        let mut output_due = prompt.unwrap_or(Instant::FAR_FUTURE);
         if self.output.has_lines() && !self.output.is_closed() {
             // The reader is behind: it gets the rest when it takes it.
-            until = until.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
+            output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
-        let wait_ns = until.ns_since(now);
+        let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
         let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
         let now = self.clock.now();
         self.follow_up(arrived, now);
