@@ -7,6 +7,7 @@ use kvm_ioctls::VcpuFd;
 use std::arch::x86_64::__cpuid;
 
 const HLT: u8 = 0xf4;
+const EFER_LMA: u64 = 1 << 10;
 
 /// Whether this host is such a machine.
 pub fn is_forgotten() -> bool {
@@ -28,7 +29,11 @@ pub fn pass_halt(fd: &VcpuFd, ram: &GuestRam) -> Result<(), kvm_ioctls::Error> {
         return Ok(());
     }
     let mut general = fd.get_regs()?;
-    let linear = special.cs.base.wrapping_add(general.rip);
+    let is_64 = special.cs.l != 0 && special.efer & EFER_LMA != 0;
+    let linear = match is_64 {
+        true => general.rip,
+        false => special.cs.base.wrapping_add(general.rip) & 0xffff_ffff,
+    };
     let mut opcode = [0];
     let address = registers::physical(fd, special.cr0, linear);
     if address.is_some_and(|address| ram.peek(address, &mut opcode) == 1) && opcode == [HLT] {
