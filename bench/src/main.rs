@@ -3,7 +3,7 @@
 //! alone is written anew.
 
 use anyhow::{Context, Result};
-use bench::baremetal::section::{said, section, with_section};
+use bench::baremetal::section::{said, section, with_section, with_table};
 use bench::baremetal::{self, section};
 use bench::lines::{self, Line, Target};
 use bench::process::Workplace;
@@ -50,11 +50,13 @@ fn main() -> Result<ExitCode> {
         None
     };
     if let Some(path) = write_to {
-        let page = match table.is_empty() {
-            true => std::fs::read_to_string(&path).with_context(|| path.clone())?,
-            false => markdown(&table)?,
-        };
-        let page = section.map_or(page.clone(), |section| with_section(&page, &section));
+        let mut page = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        if !table.is_empty() {
+            page = with_table(&page, &markdown(&table)?);
+        }
+        if let Some(section) = section {
+            page = with_section(&page, &section);
+        }
         std::fs::write(&path, page).with_context(|| path)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The section of BENCHMARKS.md, and its place among the others.
+//! The section of BENCHMARKS.md, and its place among the others. What people wrote there stays.
 
 use super::{CPUS, Figures, Line};
 use std::process::Command;
@@ -50,6 +50,13 @@ pub fn text(line: &Line) -> String {
     let [vmx, svm] = cells(line);
     let (what, most, verdict) = (&line.what, most(line), verdict(line));
     format!("{what:72} {vmx:>12} {svm:>12} {most:>8} {verdict}\n")
+}
+
+/// The page with `table`, its title and all, in place of what is before its first section.
+#[must_use]
+pub fn with_table(page: &str, table: &str) -> String {
+    let after = page.find("\n## ").map_or("", |begin| &page[begin..]);
+    format!("{table}{after}")
 }
 
 /// The page with `section` where the one before was, or at its end.
@@ -146,5 +153,9 @@ mod tests {
         let between = "# Benchmarks\n\n## On the bare machine\n\nold\n\n## About\n\ntext\n";
         let expected = "# Benchmarks\n\n## On the bare machine\n\nnew\n\n## About\n\ntext\n";
         assert_eq!(with_section(between, section), expected);
+        let table = "# Benchmarks\n\n| b |\n";
+        let expected = "# Benchmarks\n\n| b |\n\n## About\n\ntext\n";
+        assert_eq!(with_table(page, table), expected);
+        assert_eq!(with_table("# Benchmarks\n", table), table);
     }
 }
