@@ -73,8 +73,12 @@ pub fn take_noted() -> Option<u64> {
     let noted = &raw mut noted_vector;
     // SAFETY: volatile, because a handler writes it; no other does until this one's service has ended.
     let vector = unsafe { noted.read_volatile() };
-    // SAFETY: as above; without a vector there is nothing to take, and one may just come.
-    (vector != 0).then(|| unsafe { noted.write_volatile(0) }).map(|()| u64::from(vector))
+    if vector == 0 {
+        return None;
+    }
+    // SAFETY: as above. (Where there was none, one may just come.)
+    unsafe { noted.write_volatile(0) };
+    Some(vector.into())
 }
 
 /// Halts until an interrupt and gives its vector.

@@ -321,6 +321,7 @@ impl System {
     fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
+        // Room that its last output has left since it was taken may be what it waits for.
         machine.sample_serial_pins();
         vcpu.is_halted = true;
         let stays_halted = vcpu.stays_halted(machine);
