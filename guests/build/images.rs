@@ -47,6 +47,7 @@ pub const IMAGES: &[Source] = &[
     single("bad_msrs", "single/bad_msrs.rs", "reads and writes thousands of MSRs"),
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
+    single("processor", "single/processor.rs", "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

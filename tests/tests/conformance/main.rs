@@ -9,8 +9,10 @@
 
 mod bad_guests;
 mod clocks;
+mod control;
 mod linux;
 mod nimble;
+mod processor;
 mod targets;
 mod transcript;
 mod world;
