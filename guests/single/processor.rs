@@ -23,11 +23,12 @@ const APIC_COMMAND: u64 = 0xfee0_0300;
 const APIC_BASE: u32 = 0x1b;
 
 /// What is checked, by its word.
-const GROUPS: [(&str, fn() -> Result<(), &'static str>); 8] = [
+const GROUPS: [(&str, fn() -> Result<(), &'static str>); 9] = [
     ("faults", faults),
     ("msrs", msrs),
     ("xsave", xsave),
     ("kvm", kvm),
+    ("step", step),
     ("halt", halt),
     ("cr8", cr8),
     ("nmi", nmi),
@@ -220,6 +221,32 @@ fn execute(bytes: &[u8], rax: u64) -> u64 {
             out("rax") result, out("rcx") _, out("rdx") _, out("r8") _);
     }
     result
+}
+
+/// A guest that single-steps gets its #DB right behind an instruction that a hypervisor carries out (SDM vol. 3,
+/// 18.3.1.4).
+fn step() -> Result<(), &'static str> {
+    macro_rules! step_over {
+        ($instruction:literal, $what:literal) => {{
+            let expected: u64;
+            // SAFETY: reads; the handler keeps all registers and clears TF in the flags that it returns to.
+            unsafe {
+                asm!("mov r9, rbx", "lea {at}, [rip + 2f]", "pushfq", "or dword ptr [rsp], 0x100",
+                    "popfq", $instruction, "2: nop", "nop", "mov rbx, r9",
+                    at = out(reg) expected, out("r9") _, inout("eax") 0 => _,
+                    inout("ecx") 0x1b => _, inout("edx") 0x3fd => _);
+            }
+            let trap = trap::take();
+            let is_right = trap.is_some_and(|trap| (trap.vector, trap.rip) == (1, expected));
+            expect(is_right, concat!("no #DB, or more than one, or elsewhere, behind ", $what))?;
+        }};
+    }
+    step_over!("nop", "NOP");
+    step_over!("cpuid", "CPUID");
+    step_over!("in al, dx", "IN");
+    step_over!("rdmsr", "RDMSR");
+    step_over!("mov rax, cr8", "MOV from CR8");
+    Ok(())
 }
 
 /// A guest that single-steps gets its #DB behind HLT, which ends it, interrupts on or off.

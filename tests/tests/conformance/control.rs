@@ -49,7 +49,7 @@ const GUESTS: &[(&str, Control)] = &[
     ("bad_msrs", Differs("QEMU's processor raises no #GP for an MSR that is not there")),
     ("bad_memory", Differs("a q35 has devices at addresses that are absent here")),
     ("bad_instructions", Differs("QEMU's processor takes bits of CR4 and EFER that its CPUID hides")),
-    ("processor", Same("msrs cr8 nmi")),
+    ("processor", Same("msrs step cr8 nmi")),
     ("world", Same("")),
     ("nimble", Same("")),
     ("flat_hello", Differs("QEMU's loader has no raw images")),

@@ -5,7 +5,8 @@ use crate::targets::Target;
 use crate::transcript;
 use xtask::scratch::Scratch;
 
-const GROUPS: [&str; 8] = ["faults", "msrs", "xsave", "kvm", "halt", "cr8", "nmi", "apic_base"];
+const GROUPS: [&str; 9] =
+    ["faults", "msrs", "xsave", "kvm", "step", "halt", "cr8", "nmi", "apic_base"];
 const OFF: &str = "[guest powered off, status 0]";
 
 #[test]
