@@ -154,7 +154,9 @@ pub fn run<P: Processor>(
         let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: tsc.hz };
         vcpu.set_cpuid(cpuid::table(features, cpu::cpuid));
         let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
-        machines.push(Machine::new(vm_plan, surroundings));
+        let mut machine = Machine::new(vm_plan, surroundings);
+        machine.set_base_memory_kib(boot.base_memory_kib);
+        machines.push(machine);
         vcpus.push(vcpu);
     }
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);

@@ -4,27 +4,30 @@
 //! ```text
 //! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> layout, registers
 //!                                          elf: its segments ---^           ^
-//!                                          acpi: the machine's own tables --'
+//!                            bios_data, acpi: what firmware leaves ---'
 //! ```
 
 use crate::plan::{BootKind, VmPlan};
-use crate::registers::{CpuState, Segment, TableRegister, segment};
+use crate::registers::{CpuState, Segment, TableRegister, general, segment};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 mod acpi;
+mod bios_data;
 mod elf;
 pub mod flat;
 mod layout;
 mod linux;
+mod memory_map;
 mod modules;
 pub mod multiboot;
 mod pvh;
 #[cfg(test)]
 mod tests;
 
+use bios_data::Ebda;
 use elf::Elf;
 use layout::Layout;
 
@@ -79,6 +82,8 @@ pub struct Boot {
     pub pieces: Vec<Piece>,
     /// The processor's registers.
     pub registers: CpuState,
+    /// Conventional memory below the EBDA, KiB: what the CMOS memory and the BIOS data area say.
+    pub base_memory_kib: u16,
 }
 
 impl Boot {
@@ -219,8 +224,17 @@ fn reset_registers() -> CpuState {
     }
 }
 
+/// A stack for the first instructions of a kernel that is entered in protected mode; where it ends.
+///
+/// Multiboot (3.2) and PVH leave ESP open and Linux's protocol says nothing of it, but every loader
+/// leaves a stack, and kernels push before they have one of their own.
+fn add_stack(layout: &mut Layout) -> Result<u64, BootError> {
+    const STACK_BYTES: u64 = 0x4000;
+    Ok(layout.add("the stack", STACK_BYTES)? + STACK_BYTES)
+}
+
 /// Flat 32-bit protected mode, no paging, interrupts off, as most protocols want it.
-fn protected_mode_registers(entry: u32, (code, data): (u16, u16)) -> CpuState {
+fn protected_mode_registers(entry: u32, stack: u64, (code, data): (u16, u16)) -> CpuState {
     const CR0_PE: u64 = 1;
     /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE: u32 = 0xc09b;
@@ -229,6 +243,7 @@ fn protected_mode_registers(entry: u32, (code, data): (u16, u16)) -> CpuState {
     let mut registers = reset_registers();
     registers.cr0 = 0x10 | CR0_PE;
     registers.rip = entry.into();
+    registers.general[general::RSP] = stack;
     for (index, register) in registers.segments[..segment::LDTR].iter_mut().enumerate() {
         let (selector, access) = if index == segment::CS { (code, CODE) } else { (data, DATA) };
         register.selector = selector;

@@ -5,7 +5,7 @@
 //! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
-use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan};
+use crate::plan::{ClockPolicy, DEVICE_HOLE, SERIAL_PORTS, SerialPlan, VmPlan};
 use devices::hpet::Hpet;
 use devices::i8042::Keyboard;
 use devices::ioapic::IoApic;
@@ -13,7 +13,7 @@ use devices::lapic::{LocalApic, TscClock};
 use devices::pic::PicPair;
 use devices::pit::Pit;
 use devices::power::Power;
-use devices::rtc::Rtc;
+use devices::rtc::{MemorySizes, Rtc};
 use devices::uart::{Port, PortMode};
 use paravirtual::Paravirtual;
 use ticks::LateTicks;
@@ -79,7 +79,7 @@ impl Machine {
         let mut machine = Self {
             pic: PicPair::new(),
             pit: Pit::new(now),
-            rtc: Rtc::new(epoch_seconds, plan.memory_bytes),
+            rtc: Rtc::new(epoch_seconds, memory_sizes(plan.memory_bytes)),
             keyboard: Keyboard::new(),
             power: Power::new(),
             serial: plan.serial.map(serial_port),
@@ -99,6 +99,11 @@ impl Machine {
         };
         machine.advance(now);
         machine
+    }
+
+    /// Where conventional memory ends, KiB, as [`crate::boot::Boot`] says.
+    pub fn set_base_memory_kib(&mut self, kib: u16) {
+        self.rtc.set_base_memory_kib(kib);
     }
 
     /// The guest has had to wait for the core for `ns` in all: it is told so, or, if that is the
@@ -184,6 +189,11 @@ impl Machine {
         let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet, local_apic];
         self.deadline = deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE);
     }
+}
+
+fn memory_sizes(bytes: u64) -> MemorySizes {
+    let below_4_gib = bytes.min(DEVICE_HOLE);
+    MemorySizes { below_4_gib, above_4_gib: bytes - below_4_gib }
 }
 
 fn serial_port(plan: SerialPlan) -> Option<Port> {

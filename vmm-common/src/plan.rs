@@ -15,8 +15,11 @@ pub const MAX_MODULES: usize = 16;
 pub const MAX_VMS: usize = 64;
 /// Serial ports of a machine, COM1 to COM4.
 pub const SERIAL_PORTS: usize = 4;
-/// RAM begins at 0 and ends below this address, where device registers may lie.
+/// RAM begins at 0 and ends below this address, where device registers may lie; more of it goes on
+/// at [`HIGH_RAM`].
 pub const DEVICE_HOLE: u64 = 0xe000_0000;
+/// Where RAM goes on that does not fit below the device hole: 4 GiB.
+pub const HIGH_RAM: u64 = 1 << 32;
 /// RAM is a multiple of this, bytes.
 pub const PAGE_BYTES: u64 = 0x1000;
 /// The slice if the config names none: 5 ms.

@@ -153,7 +153,9 @@ fn make_vm(
     vcpu.set_cpuid(&table)?;
     let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
-    Ok((vcpu, Machine::new(plan, surroundings)))
+    let mut machine = Machine::new(plan, surroundings);
+    machine.set_base_memory_kib(image.boot.base_memory_kib);
+    Ok((vcpu, machine))
 }
 
 fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {

@@ -2,7 +2,7 @@
 //! mode, switches to flat 32-bit protected mode and jumps to the kernel.
 
 use super::layout::{Place, What};
-use super::{Boot, BootError, Content, Images, Layout, Part, acpi, reset_registers};
+use super::{Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, reset_registers};
 use crate::plan::VmPlan;
 use crate::registers::segment;
 use alloc::format;
@@ -91,10 +91,13 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
         Content::Kernel { offset: 0, len },
     )?;
     acpi::put(vm, &mut layout)?;
+    let ebda = Ebda::add(&mut layout)?;
+    ebda.put(&vm.serial, &mut layout)?;
     let mut registers = reset_registers();
     registers.rip = BIOS_ADDRESS;
     registers.segments[segment::CS].selector = 0;
-    Ok(Boot { pieces: layout.into_pieces(), registers })
+    let base_memory_kib = ebda.base_memory_kib();
+    Ok(Boot { pieces: layout.into_pieces(), registers, base_memory_kib })
 }
 
 #[cfg(test)]
