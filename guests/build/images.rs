@@ -43,6 +43,7 @@ pub const IMAGES: &[Source] = &[
     single("triple_fault", "single/triple_fault.rs", "faults without a handler"),
     single("spin_cli", "single/spin_cli.rs", "spins with interrupts off, for ever"),
     single("halt_cli", "single/halt_cli.rs", "halts with interrupts off"),
+    single("endings", "single/endings.rs", "WAY ends as no status says: halt, keyboard, port92, cf9, ..."),
     single("bad_ports", "single/bad_ports.rs", "writes and reads every port that does not end it"),
     single("bad_msrs", "single/bad_msrs.rs", "reads and writes thousands of MSRs"),
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),

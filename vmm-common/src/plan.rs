@@ -70,6 +70,28 @@ pub struct VmPlan {
     pub serial: [SerialPlan; SERIAL_PORTS],
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
+    /// What its endings without a status count as.
+    pub outcomes: Outcomes,
+}
+
+/// What it counts as when a VM ends without a status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// It halted with interrupts disabled, for good.
+    pub on_halt: Outcome,
+    /// It asked for a reset.
+    pub on_reset: Outcome,
+}
+
+/// How an ending counts. Kernels halt and reset after a panic as they do after a shutdown, so that
+/// neither is a success until the config says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// As status 0 does.
+    Success,
+    /// As any other status does.
+    #[default]
+    Failure,
 }
 
 /// Devices a config may leave out.

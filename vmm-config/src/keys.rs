@@ -77,6 +77,7 @@ const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: DEVICE_HOLE };
 const BAUD: Kind = Kind::Integer { min: 1, max: BASE_BAUD as u64 };
 const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
+const OUTCOME: Kind = Kind::Choice(&["failure", "success"]);
 const PORT: Kind = Kind::Port {
     words: &["console", "none", "absent"],
     either: &["link", "switched"],
@@ -132,6 +133,12 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Devices that may be left out"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("on_halt", OUTCOME,
+        "What it counts as when the guest halts for good, with interrupts off, which has no status. \
+        Default: failure, as kernels halt after a panic, too"),
+    optional("on_reset", OUTCOME,
+        "What it counts as when the guest asks for a reset, which has no status. Default: failure, as \
+        kernels reset after a panic, too"),
     optional("com1", PORT, "Serial port at 0x3f8, IRQ 4. Default: console"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
     optional("com3", PORT, "Serial port at 0x3e8, IRQ 4. Default: absent"),

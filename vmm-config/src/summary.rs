@@ -4,8 +4,8 @@ use crate::Loaded;
 use crate::value::size;
 use std::fmt::{self, Write};
 use vmm_common::plan::{
-    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Plan,
-    SerialPlan, Share, VmPlan,
+    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Outcome,
+    Outcomes, Plan, SerialPlan, Share, VmPlan,
 };
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
@@ -59,6 +59,12 @@ fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Re
         }
     };
     writeln!(out, "  share    {percent}.{tenths} % ({how}), worst blackout {blackout}")?;
+    let Outcomes { on_halt, on_reset } = vm.outcomes;
+    for (ending, outcome) in [("a halt for good", on_halt), ("a reset", on_reset)] {
+        if outcome == Outcome::Success {
+            writeln!(out, "  ending   {ending} counts as success")?;
+        }
+    }
     let absent: Vec<&str> = [
         ("I/O APIC", vm.devices.has_io_apic),
         ("HPET", vm.devices.has_hpet),

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use vmm_common::plan::{BootKind, ImageSource, Plan, SerialPlan, Share, VmPlan};
+use vmm_common::plan::{BootKind, ImageSource, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan};
 use vmm_common::seed;
 use vmm_config::{Loaded, load, load_bytes, summary};
 
@@ -110,6 +110,8 @@ fn a_vm_that_says_nothing_has_the_defaults() {
     let absent = SerialPlan::Absent;
     assert_eq!(*serial, [SerialPlan::Console, absent, absent, absent]);
     assert_eq!(plan.vms.iter().map(|vm| vm.has_keyboard).collect::<Vec<_>>(), [true, false]);
+    let outcomes = Outcomes { on_halt: Outcome::Failure, on_reset: Outcome::Failure };
+    assert_eq!(plan.vms[1].outcomes, outcomes);
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn every_key_arrives() {
         "slice: 2500us\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    kernel: flat_hello\n    \
          boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    vcpus: 1\n    weight: 3\n    \
          devices: {io_apic: false, hpet: false, local_apic: false}\n    keyboard: false\n    \
-         com1: absent\n    com2: {switched: a}\n    com3: none\n    com4: {link: b, baud: 9600}\n  \
+         on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    com3: none\n    com4: {link: b, baud: 9600}\n  \
          - budget: {run: 0.5ms, every: 10ms}\n    keyboard: true\n    com1: {link: a}\n    \
          com2: {link: b}\nlinks:\n  - {name: a, lossy: true, tap: a.log}\n  - name: b\n",
     );
@@ -133,6 +135,8 @@ fn every_key_arrives() {
     let (absent, nothing) = (SerialPlan::Absent, SerialPlan::Unconnected);
     let ports = [absent, SerialPlan::Switched(0), nothing, SerialPlan::Link(1)];
     assert_eq!(vm.serial, ports);
+    let success = Outcomes { on_halt: Outcome::Success, on_reset: Outcome::Success };
+    assert_eq!((vm.outcomes, plan.vms[1].outcomes), (success, Outcomes::default()));
     assert_eq!(plan.vms[1].share, Share::Budget { run_ns: 500_000, period_ns: 10_000_000 });
     assert_eq!((vm.has_keyboard, plan.vms[1].has_keyboard), (false, true));
     let (a, b) = (&plan.links[0], &plan.links[1]);

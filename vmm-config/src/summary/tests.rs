@@ -51,6 +51,7 @@ fn the_text_says_who_gets_what_and_who_talks_to_whom() {
     plan.vms[1].boot.kind = BootKind::Flat;
     plan.vms[1].boot.kernel = ImageSource::File(String::from("k.bin"));
     plan.vms[1].cmdline.clear();
+    plan.vms[1].outcomes.on_reset = Outcome::Success;
     let mut text = String::new();
     write(&plan, &mut text).unwrap();
     let expected = "\
@@ -68,6 +69,7 @@ vm1 (id 0)
   memory   16MiB
   kernel   k.bin, flat
   share    66.7 % (weight 2), worst blackout 3.3ms
+  ending   a reset counts as success
   without  HPET
   com1     console, link com1 while IER is 1
 
