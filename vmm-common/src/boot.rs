@@ -24,6 +24,7 @@ mod memory_map;
 mod modules;
 pub mod multiboot;
 mod pvh;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,8 @@ pub enum Content {
 /// A machine's first moment.
 #[derive(Clone, Debug)]
 pub struct Boot {
+    /// How the kernel is entered; never [`BootKind::Auto`].
+    pub kind: BootKind,
     /// What is copied into RAM, which is zero elsewhere.
     pub pieces: Vec<Piece>,
     /// The processor's registers.
@@ -156,9 +159,7 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
     match kind {
         BootKind::Multiboot => {
             let header = multiboot::Header::find(kernel).ok_or_else(|| {
-                BootError::kernel(
-                    "no multiboot header in the first 8KiB; allowed: a multiboot 1 image",
-                )
+                none("no multiboot header in the first 8KiB", "a multiboot 1 image", kernel)
             })?;
             multiboot::place(&header, vm, images)
         }
@@ -177,11 +178,23 @@ fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
         return Ok(BootKind::Linux);
     }
     if !elf::is_elf(kernel) {
-        return Ok(BootKind::Flat);
+        return match described(kernel) {
+            Some(what) => Err(BootError::kernel(format!("{what}; allowed: {ALLOWED}"))),
+            None => Ok(BootKind::Flat),
+        };
     }
     let elf = Elf::read(kernel)?;
     if pvh::entry(&elf)?.is_some() {
         return Ok(BootKind::Pvh);
+    }
+    if let Some(what) = described(kernel) {
+        return Err(BootError::kernel(format!("{what}; allowed: {ALLOWED}")));
+    }
+    if elf.has_interpreter() {
+        return Err(BootError::kernel(format!(
+            "a program for an operating system, which loads it by the interpreter it names \
+            (PT_INTERP); allowed: {ALLOWED}"
+        )));
     }
     if elf.is_64_bit && elf.machine == elf::MACHINE_X86_64 {
         return Ok(BootKind::Linux);
@@ -192,6 +205,23 @@ fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
         if elf.is_64_bit { "64 bits" } else { "32 bits" },
         elf.machine,
     )))
+}
+
+/// What is started without being named; raw code is whatever is nothing else.
+const ALLOWED: &str = "a multiboot 1, Linux or PVH kernel, or boot: raw for raw code";
+
+/// What a file is that no protocol starts, by how it begins, if that can be told: "compressed with
+/// gzip: unpack it".
+#[must_use]
+pub fn described(image: &[u8]) -> Option<String> {
+    signature::foreign(image)
+}
+
+/// A kernel that is not what it was said to be: what it is, if that can be told, else what it lacks.
+fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
+    let what = described(kernel);
+    let what = what.as_deref().unwrap_or(lacks);
+    BootError::kernel(format!("{what}; allowed: {allowed}"))
 }
 
 /// What every start has in common: the registers after INIT (SDM vol. 3, table 10-1).

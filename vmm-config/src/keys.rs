@@ -106,12 +106,12 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("kernel", PATH,
         "What runs: a built-in guest's name, or a path (with a / or a . in it) relative to this \
         file. Default: os"),
-    optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "flat"]),
+    optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "raw", "flat"]),
         "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF file; \
-        PVH; or flat, raw at 0x200000 behind a BIOS stub at 0x8000. Default: auto, which is what the \
-        image says it is, and flat if it says nothing"),
+        PVH; or raw (once named flat), as it is, at 0x200000 behind a BIOS stub at 0x8000. Default: auto, \
+        which is what the image says it is, and raw if it has no signature that is known"),
     optional("bios", PATH,
-        "A BIOS stub of one's own for boot: flat, a path relative to this file"),
+        "A BIOS stub of one's own for boot: raw, a path relative to this file"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },

@@ -92,7 +92,7 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         Some("multiboot") => BootKind::Multiboot,
         Some("linux") => BootKind::Linux,
         Some("pvh") => BootKind::Pvh,
-        Some("flat") => BootKind::Flat,
+        Some("raw" | "flat") => BootKind::Flat,
         _ => BootKind::Auto,
     };
     let bios = record.text("bios");
@@ -100,7 +100,7 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         && kind != BootKind::Flat
         && record.site(&["boot"]).is_sound
     {
-        let message = format!("bios is {}; allowed: only with boot: flat", shown(bios));
+        let message = format!("bios is {}; allowed: only with boot: raw", shown(bios));
         faults.add(record.site(&["bios"]).at, message);
     }
     let bios = bios.map(|path| ImageSource::File(resolved(directory, path)));

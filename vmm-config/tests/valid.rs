@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use vmm_common::plan::{BootKind, ImageSource, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan};
 use vmm_common::seed;
-use vmm_config::{Loaded, load, load_bytes, summary};
+use vmm_config::{Loaded, load, load_bytes, notes, summary};
 
 fn loaded(text: &str) -> Loaded {
     let loaded = load_bytes("test.yml", text.as_bytes(), Path::new(""), &support::environment());
@@ -154,6 +154,42 @@ fn the_default_guest_sends_and_prints_only_where_com1_is_a_link() {
     let cmdlines: Vec<&str> = plan.vms.iter().map(|vm| vm.cmdline.as_str()).collect();
     let (sends, prints) = (Plan::default_cmdline(0), Plan::default_cmdline(1));
     assert_eq!(cmdlines, [sends, prints, sends, prints, "usertests; poweroff", ""]);
+}
+
+#[test]
+fn check_names_the_protocol_and_a_run_says_what_it_guessed() {
+    let loaded = loaded(
+        "vms:\n  - {}\n  - kernel: flat_hello\n  - {kernel: flat_hello, boot: raw}\n  \
+         - {kernel: flat_hello, boot: flat}\n",
+    );
+    let kernels = ["os (built in), multiboot 1\n", "raw, as it has no signature that is known\n"];
+    let text = summary(&loaded);
+    assert!(kernels.iter().all(|kernel| text.contains(kernel)), "{text}");
+    assert_eq!(text.matches("flat_hello (built in), raw\n").count(), 2, "{text}");
+    let note = "VM vm1: flat_hello (built in) has no signature that is known and runs as raw code at \
+                0x200000; boot: raw says that it is meant";
+    assert_eq!(notes(&loaded), [note]);
+}
+
+#[test]
+fn a_kernel_that_is_too_large_is_told_what_it_is() {
+    let directory = std::env::temp_dir().join(format!("tandem-large-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let mut image = vec![0; 3 << 20];
+    image[0x8001..0x8006].copy_from_slice(b"CD001");
+    fs::write(directory.join("cd.iso"), image).unwrap();
+    let load = |more: &str| {
+        let text = format!("vms: [{{kernel: ./cd.iso, memory: 2MiB{more}}}]");
+        load_bytes("a", text.as_bytes(), &directory, &support::environment())
+    };
+    let (guessed, raw) = (load(""), load(", boot: raw"));
+    fs::remove_dir_all(&directory).unwrap();
+    let why = "it has 3MiB, the memory 2MiB; allowed: an image that fits";
+    let what = " (an ISO 9660 image of a CD: the kernel in it is another file)";
+    let message = guessed.unwrap_err().to_string();
+    assert!(message.contains(&format!("{why}{what}\n")), "{message}");
+    let message = raw.unwrap_err().to_string();
+    assert!(message.contains(&format!("{why}\n")), "{message}");
 }
 
 #[test]

@@ -165,7 +165,12 @@ fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
         complain(&format!("{error:#}"));
     }
     match load::config(config, max_memory_mib) {
-        Ok(loaded) => Some(load::packed(loaded)),
+        Ok(loaded) => {
+            for note in vmm_config::notes(&loaded) {
+                complain(&note);
+            }
+            Some(load::packed(loaded))
+        }
         Err(faults) => {
             // Led by the file's name, as tools that read compilers' output want it.
             eprint!("{faults}");

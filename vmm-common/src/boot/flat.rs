@@ -3,7 +3,7 @@
 
 use super::layout::{Place, What};
 use super::{Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, reset_registers};
-use crate::plan::VmPlan;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::segment;
 use alloc::format;
 
@@ -97,14 +97,14 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
     registers.rip = BIOS_ADDRESS;
     registers.segments[segment::CS].selector = 0;
     let base_memory_kib = ebda.base_memory_kib();
-    Ok(Boot { pieces: layout.into_pieces(), registers, base_memory_kib })
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Flat, pieces, registers, base_memory_kib })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::boot::{Piece, tests::vm};
-    use crate::plan::BootKind;
     use alloc::vec::Vec;
 
     const RAM: u64 = 0x100_0000;

@@ -14,9 +14,10 @@
 use super::elf::{self, Elf};
 use super::layout::{PAGE, Place, What};
 use super::{
-    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, protected_mode_registers,
+    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, none,
+    protected_mode_registers,
 };
-use crate::plan::VmPlan;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, TableRegister, general};
 use alloc::format;
 
@@ -64,8 +65,10 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     } else if elf::is_elf(images.kernel) {
         put_elf(images.kernel, &mut layout)?
     } else {
-        return Err(BootError::kernel(
-            "neither HdrS at 0x202 nor an ELF file; allowed: a Linux bzImage or the vmlinux in it",
+        return Err(none(
+            "neither HdrS at 0x202 nor an ELF file",
+            "a Linux bzImage or the vmlinux in it",
+            images.kernel,
         ));
     };
     let rsdp = acpi::put(vm, &mut layout)?;
@@ -79,7 +82,8 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     let initrd = put_initrd(images, kernel.initrd_max, &mut layout)?;
     layout.fill(params, kernel.params.complete(&Loaded { cmdline, initrd, rsdp, map }));
     let base_memory_kib = ebda.base_memory_kib();
-    Ok(Boot { pieces: layout.into_pieces(), registers, base_memory_kib })
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Linux, pieces, registers, base_memory_kib })
 }
 
 /// The protected-mode kernel at 1 MiB, and what it needs to unpack itself.

@@ -10,9 +10,10 @@ use super::{
     Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, elf,
     protected_mode_registers, read_u32,
 };
-use crate::plan::VmPlan;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::general;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -82,6 +83,41 @@ impl Header {
     }
 }
 
+/// What looks like a header and is none that this loader takes: of multiboot 2, with a wrong checksum,
+/// or where no loader looks for it.
+pub(super) fn near_miss(image: &[u8]) -> Option<String> {
+    /// Multiboot 2 (specification 2.0, 3.1.1): within the first 32 KiB, 8-byte aligned.
+    const MAGIC_2: u32 = 0xe852_50d6;
+    const SEARCH_BYTES_2: usize = 32 << 10;
+    let word = |offset: usize, index: usize| read_u32(image, offset + index * 4);
+    let sum = |offset: usize, words: usize| {
+        (0..words).try_fold(0_u32, |sum, index| Some(sum.wrapping_add(word(offset, index)?)))
+    };
+    let searched = image.len().min(SEARCH_BYTES_2);
+    let is_second =
+        |offset: &usize| word(*offset, 0) == Some(MAGIC_2) && sum(*offset, 4) == Some(0);
+    if let Some(offset) = (0..searched).step_by(8).find(is_second) {
+        return Some(format!(
+            "it has a multiboot 2 header at {offset:#x}, and multiboot 2 is not supported"
+        ));
+    }
+    let has_magic = |offset: &usize| word(*offset, 0) == Some(HEADER_MAGIC);
+    let is_whole = |offset: &usize| has_magic(offset) && sum(*offset, 3) == Some(0);
+    if let Some(offset) = (0..searched).find(is_whole) {
+        return Some(format!(
+            "it has a multiboot header at {offset:#x}, where no loader looks: in the first 8KiB, at a \
+            multiple of 4"
+        ));
+    }
+    let offset = (0..searched.min(SEARCH_BYTES)).step_by(4).find(has_magic)?;
+    let (flags, checksum) = (word(offset, 1)?, word(offset, 2)?);
+    let right = 0_u32.wrapping_sub(HEADER_MAGIC).wrapping_sub(flags);
+    Some(format!(
+        "it has a multiboot header at {offset:#x} whose checksum is wrong, {checksum:#x} where flags \
+        of {flags:#x} need {right:#x}"
+    ))
+}
+
 /// Places a multiboot image.
 ///
 /// # Errors
@@ -119,7 +155,8 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
     registers.general[general::RAX] = LOADED_MAGIC;
     registers.general[general::RBX] = facts.address;
     let base_memory_kib = facts.base_memory_kib;
-    Ok(Boot { pieces: layout.into_pieces(), registers, base_memory_kib })
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Multiboot, pieces, registers, base_memory_kib })
 }
 
 fn check_flags(flags: u32) -> Result<(), BootError> {

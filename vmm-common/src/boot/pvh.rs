@@ -8,7 +8,7 @@ use super::{
     Boot, BootError, Ebda, Images, Layout, acpi, add_stack, protected_mode_registers, read_u32,
     read_u64,
 };
-use crate::plan::VmPlan;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, general, segment};
 use alloc::format;
 use alloc::vec;
@@ -79,7 +79,8 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     // It is loaded, so it lies below 4 GiB.
     let registers = registers(entry as u32, stack, facts.address);
     let base_memory_kib = ebda.base_memory_kib();
-    Ok(Boot { pieces: layout.into_pieces(), registers, base_memory_kib })
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Pvh, pieces, registers, base_memory_kib })
 }
 
 fn registers(entry: u32, stack: u64, start_info: u64) -> CpuState {

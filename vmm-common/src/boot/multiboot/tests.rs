@@ -65,7 +65,34 @@ fn a_wrong_checksum_is_no_header() {
     assert_eq!(Header::find(&image), None);
     let vm = vm(BootKind::Multiboot, "", RAM);
     let asked_for = crate::boot::place(&vm, &Images::of(&image)).unwrap_err();
-    assert!(asked_for.why.contains("no multiboot header"), "{asked_for}");
+    let why = "it has a multiboot header at 0x10 whose checksum is wrong, 0xe4514ffa where flags of \
+               0x10003 need 0xe4514ffb";
+    assert!(asked_for.why.starts_with(why), "{asked_for}");
+    let unasked = place_image(&image).unwrap_err();
+    assert!(unasked.why.starts_with(why), "{unasked}");
+}
+
+#[test]
+fn a_header_of_multiboot_2_or_out_of_place_is_told() {
+    let mut second = vec![0x90; 0x1000];
+    for (index, word) in [0xe852_50d6_u32, 0, 16, 0x17ad_af1a].iter().enumerate() {
+        samples::put(&mut second, 0x40 + index * 4, &word.to_le_bytes());
+    }
+    let header = samples::multiboot_header(3, &[]);
+    let out_of_place = |at: usize| {
+        let mut image = vec![0x90; 0x4000];
+        samples::put(&mut image, at, &header);
+        image
+    };
+    let told = [
+        (second, "it has a multiboot 2 header at 0x40, and multiboot 2 is not supported"),
+        (out_of_place(0x2000), "it has a multiboot header at 0x2000, where no loader looks"),
+        (out_of_place(0x102), "it has a multiboot header at 0x102, where no loader looks"),
+    ];
+    for (image, why) in told {
+        let error = place_image(&image).unwrap_err();
+        assert!(error.why.starts_with(why) && error.why.contains("; allowed: "), "{error}");
+    }
 }
 
 #[test]
