@@ -47,6 +47,7 @@ pub const IMAGES: &[Source] = &[
     single("bad_ports", "single/bad_ports.rs", "writes and reads every port that does not end it"),
     single("bad_msrs", "single/bad_msrs.rs", "reads and writes thousands of MSRs"),
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),
+    single("large_memory", "single/large_memory.rs", "writes and reads throughout its RAM"),
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {

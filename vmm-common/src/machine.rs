@@ -5,7 +5,7 @@
 //! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
-use crate::plan::{ClockPolicy, DEVICE_HOLE, SERIAL_PORTS, SerialPlan, VmPlan};
+use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan, ram_ranges};
 use devices::hpet::Hpet;
 use devices::i8042::Keyboard;
 use devices::ioapic::IoApic;
@@ -192,8 +192,8 @@ impl Machine {
 }
 
 fn memory_sizes(bytes: u64) -> MemorySizes {
-    let below_4_gib = bytes.min(DEVICE_HOLE);
-    MemorySizes { below_4_gib, above_4_gib: bytes - below_4_gib }
+    let [low, high] = ram_ranges(bytes);
+    MemorySizes { below_4_gib: low.end, above_4_gib: high.end - high.start }
 }
 
 fn serial_port(plan: SerialPlan) -> Option<Port> {

@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -20,6 +21,9 @@ pub const SERIAL_PORTS: usize = 4;
 pub const DEVICE_HOLE: u64 = 0xe000_0000;
 /// Where RAM goes on that does not fit below the device hole: 4 GiB.
 pub const HIGH_RAM: u64 = 1 << 32;
+/// The most RAM: 256 GiB, which ends below 2^39, the least that processors with large memories can
+/// address physically.
+pub const MAX_MEMORY_BYTES: u64 = 256 << 30;
 /// RAM is a multiple of this, bytes.
 pub const PAGE_BYTES: u64 = 0x1000;
 /// The slice if the config names none: 5 ms.
@@ -52,7 +56,7 @@ pub struct VmPlan {
     pub id: u64,
     /// Unique name; leads its console lines.
     pub name: String,
-    /// RAM in bytes, from physical address 0.
+    /// RAM in bytes, from physical address 0; see [`ram_ranges`].
     pub memory_bytes: u64,
     /// Virtual CPUs.
     pub vcpu_count: u64,
@@ -201,6 +205,14 @@ pub struct LinkPlan {
     pub is_lossy: bool,
     /// A file on the host that gets a copy of what passes.
     pub tap: Option<String>,
+}
+
+/// Where `memory_bytes` of RAM lie: from 0 up to the device hole, and from 4 GiB on what does not fit
+/// there (perhaps nothing).
+#[must_use]
+pub const fn ram_ranges(memory_bytes: u64) -> [Range<u64>; 2] {
+    let low = if memory_bytes < DEVICE_HOLE { memory_bytes } else { DEVICE_HOLE };
+    [0..low, HIGH_RAM..HIGH_RAM.saturating_add(memory_bytes - low)]
 }
 
 impl SerialPlan {

@@ -2,7 +2,7 @@
 //! [`mod@crate::schema`] is made of, so that neither knows a key that the other does not.
 
 use vmm_common::plan::{
-    BASE_BAUD, DEVICE_HOLE, MAX_CMDLINE_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
+    BASE_BAUD, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -73,7 +73,7 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 
 const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
 const PATH: Kind = Kind::Text { max_bytes: 4096 };
-const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: DEVICE_HOLE };
+const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: MAX_MEMORY_BYTES };
 const BAUD: Kind = Kind::Integer { min: 1, max: BASE_BAUD as u64 };
 const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
@@ -119,7 +119,7 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("cmdline", CMDLINE,
         "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
     optional("memory", MEMORY,
-        "RAM, in bytes or with KiB, MiB or GiB. Default: 16MiB"),
+        "RAM, in bytes or with KiB, MiB or GiB; what is more than 3584MiB goes on at 4GiB. Default: 16MiB"),
     optional("vcpus", VCPUS,
         "Virtual CPUs. Default: 1"),
     optional("weight", Kind::Integer { min: 1, max: MAX_WEIGHT as u64 },

@@ -10,6 +10,7 @@
 mod bad_guests;
 mod clocks;
 mod linux;
+mod memory;
 mod nimble;
 mod targets;
 mod transcript;

@@ -11,12 +11,13 @@
 //!
 //! What the image needs is put first. The rest goes where that leaves room.
 
-use super::memory_map::{self, HIGH_MEMORY, LOW_MEMORY_END, Range};
+use super::memory_map::{self, HIGH_MEMORY, LOW_MEMORY_END};
 use super::{BootError, Content, Part, Piece};
-use crate::plan::DEVICE_HOLE;
+use crate::plan::ram_ranges;
 use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// RAM as it fills up.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Layout {
     /// RAM below the device hole.
     pub(super) ram_bytes: u64,
     /// RAM from 4 GiB on.
-    ram_above_bytes: u64,
+    high_ram: Range<u64>,
     pieces: Vec<Piece>,
     taken: Vec<Taken>,
 }
@@ -81,12 +82,8 @@ impl Layout {
             firmware(0, BIOS_DATA_END, "the BIOS's vectors and data"),
             firmware(LOW_MEMORY_END, HIGH_MEMORY, "the BIOS area"),
         ];
-        Self {
-            ram_bytes: ram_bytes.min(DEVICE_HOLE),
-            ram_above_bytes: ram_bytes.saturating_sub(DEVICE_HOLE),
-            pieces: Vec::new(),
-            taken: taken.to_vec(),
-        }
+        let [low, high] = ram_ranges(ram_bytes);
+        Self { ram_bytes: low.end, high_ram: high, pieces: Vec::new(), taken: taken.to_vec() }
     }
 
     /// Puts a piece where it must lie.
@@ -229,11 +226,11 @@ impl Layout {
     }
 
     /// The memory map with what the loader added so far, and the other `reserved` ranges.
-    pub(super) fn memory_map(&self, reserved: &[(u64, u64)]) -> Vec<Range> {
+    pub(super) fn memory_map(&self, reserved: &[(u64, u64)]) -> Vec<memory_map::Range> {
         let is_added = |taken: &&Taken| matches!(taken.what, What::Added(_));
         let added = self.taken.iter().filter(is_added).map(|taken| (taken.begin, taken.end));
         let reserved = added.chain(reserved.iter().copied()).collect();
-        memory_map::with_reserved(self.ram_bytes, self.ram_above_bytes, reserved)
+        memory_map::with_reserved(self.ram_bytes, &self.high_ram, reserved)
     }
 
     pub(super) fn into_pieces(self) -> Vec<Piece> {

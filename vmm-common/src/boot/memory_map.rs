@@ -1,7 +1,7 @@
 //! The memory map that every protocol hands over, as the BIOS call e820 would: sorted, no byte twice.
 
-use crate::plan::HIGH_RAM;
 use alloc::vec::Vec;
+use core::ops;
 
 /// Where conventional memory ends and the BIOS area begins.
 pub(super) const LOW_MEMORY_END: u64 = 0xa_0000;
@@ -26,11 +26,11 @@ pub(super) enum RangeKind {
     Reserved = 2,
 }
 
-/// RAM up to `ram_bytes` and `above_bytes` from 4 GiB on, less what is `reserved`, each from its
-/// begin to its end.
+/// RAM up to `ram_bytes` and what there is of it at 4 GiB, less what is `reserved`, each from its begin
+/// to its end.
 pub(super) fn with_reserved(
     ram_bytes: u64,
-    above_bytes: u64,
+    high_ram: &ops::Range<u64>,
     mut reserved: Vec<(u64, u64)>,
 ) -> Vec<Range> {
     reserved.push((TABLES, ram_bytes.min(HIGH_MEMORY)));
@@ -38,7 +38,7 @@ pub(super) fn with_reserved(
     let mut ram = alloc::vec![
         (0, ram_bytes.min(LOW_MEMORY_END)),
         (HIGH_MEMORY, ram_bytes),
-        (HIGH_RAM, HIGH_RAM.saturating_add(above_bytes)),
+        (high_ram.start, high_ram.end),
     ];
     for taken in &reserved {
         let rest =
@@ -75,7 +75,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn map(ram: u64, above: u64, reserved: &[(u64, u64)]) -> Vec<(u64, u64, u32)> {
-        let map = with_reserved(ram, above, reserved.to_vec());
+        let map = with_reserved(ram, &(1 << 32..(1 << 32) + above), reserved.to_vec());
         map.iter().map(|range| (range.begin, range.len, range.kind as u32)).collect()
     }
 
