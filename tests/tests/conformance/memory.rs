@@ -1,5 +1,4 @@
-//! RAM that does not fit below the hole for devices, where the emulator can have so much: Bochs keeps
-//! what is beyond 2 GiB in a file, which takes minutes.
+//! RAM that does not fit below the hole for devices, where a machine can have so much: in Bochs it cannot.
 
 use crate::targets::Target;
 use crate::transcript;

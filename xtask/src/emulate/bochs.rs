@@ -22,8 +22,6 @@ const CPU: &str = "corei7_skylake_x";
 /// timers and serial ports take less of ours; with more, more is done between them, and a slice of
 /// 200 us is still 4,000 instructions.
 pub const INSTRUCTIONS_PER_SECOND: u64 = 20_000_000;
-/// The most of a machine's memory that it keeps in its own, MiB.
-const MAX_HOST_MEMORY_MIB: u64 = 2048;
 /// The debugger, which Debian's Bochs stops in at the start and at every triple fault: go on.
 const DEBUGGER: &str = "c\n";
 /// More stops than there can be: a triple fault for each VM.
@@ -110,8 +108,7 @@ fn accept(
 }
 
 fn settings(machine: &Machine, port: u16) -> String {
-    // The rest is kept in a file.
-    let (memory, host_memory) = (machine.memory_mib, machine.memory_mib.min(MAX_HOST_MEMORY_MIB));
+    let memory = machine.memory_mib;
     let cpu = machine.cpu.as_deref().unwrap_or(CPU);
     format!(
         "\
@@ -119,7 +116,7 @@ display_library: term
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 vga: extension=vbe, update_freq=1, realtime=0
-memory: guest={memory}, host={host_memory}
+memory: guest={memory}, host={memory}
 cpu: model={cpu}, count=1, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0
 clock: sync=none, time0=utc, rtc_sync=0
 ata0-master: type=cdrom, path=iso, status=inserted
