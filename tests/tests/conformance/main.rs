@@ -11,6 +11,7 @@ mod bad_guests;
 mod clocks;
 mod control;
 mod linux;
+mod memory;
 mod nimble;
 mod processor;
 mod targets;
