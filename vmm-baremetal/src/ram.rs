@@ -1,6 +1,8 @@
 //! A guest's RAM: one stretch of host memory, from guest-physical address 0. Mapped for us where it
 //! is, so that guest-physical plus [`GuestRam::host_base`] is a pointer.
 
+use vmm_common::x86::paging::Tables;
+
 /// RAM of one VM.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestRam {
@@ -62,5 +64,15 @@ impl GuestRam {
     fn pointer(&self, address: u64, len: usize) -> Option<*mut u8> {
         let end = address.checked_add(len as u64)?;
         (end <= self.bytes).then_some((self.host_base + address) as *mut u8)
+    }
+}
+
+impl Tables for GuestRam {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        Self::read(self, address, to)
+    }
+
+    fn write(&mut self, address: u64, byte: u8) {
+        Self::write(self, address, &[byte]);
     }
 }

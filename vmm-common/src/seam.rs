@@ -11,7 +11,7 @@
 //! guest in between, and says so with [`Exit::left_guest`].
 
 use crate::Instant;
-use crate::registers::CpuState;
+use crate::registers::{CpuState, INSTRUCTION_BYTES};
 use devices::lapic::TscClock;
 
 /// What goes into the guest.
@@ -111,6 +111,15 @@ pub enum Fault {
     /// The processor, or who emulates it, could not carry out the instruction; with the backend's
     /// code (KVM: `internal.suberror`).
     CannotEmulate { code: u32 },
+    /// An instruction that accesses a device at guest-physical `address` and is not carried out by
+    /// software; the first `len` of the bytes at CS:RIP.
+    UnknownInstruction { address: u64, bytes: [u8; INSTRUCTION_BYTES], len: u8 },
+    /// An instruction's bytes are where no RAM is.
+    FetchOutsideRam { address: u64 },
+    /// A page table is where no RAM is, and the instruction is not carried out by software.
+    PageTableOutsideRam { address: u64 },
+    /// An event was delivered by a table or to a stack where no RAM is.
+    DeliveryOutsideRam { address: u64 },
     /// The processor refused the guest's state; with the hardware's reason.
     EntryFailed { reason: u64 },
     /// An exit for which nobody granted the guest anything; with the backend's number.
@@ -203,6 +212,22 @@ impl core::fmt::Display for Fault {
         match self {
             Self::CannotEmulate { code } => {
                 write!(f, "the processor could not carry out the instruction (code {code})")
+            }
+            Self::UnknownInstruction { address, bytes, len } => {
+                write!(
+                    f,
+                    "no device takes the instruction at its rip, which accesses {address:#x}:"
+                )?;
+                bytes.iter().take((*len).into()).try_for_each(|byte| write!(f, " {byte:02x}"))
+            }
+            Self::FetchOutsideRam { address } => {
+                write!(f, "an instruction was fetched from {address:#x}, where no RAM is")
+            }
+            Self::PageTableOutsideRam { address } => {
+                write!(f, "a page table lies at {address:#x}, where no RAM is")
+            }
+            Self::DeliveryOutsideRam { address } => {
+                write!(f, "an event's IDT, GDT, TSS or stack lies at {address:#x}, where no RAM is")
             }
             Self::EntryFailed { reason } => {
                 write!(f, "the processor refused the guest's state (reason {reason:#x})")
