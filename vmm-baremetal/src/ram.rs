@@ -33,6 +33,7 @@ impl GuestRam {
     }
 
     /// Copies RAM at guest-physical `address` to `to`; false if it is not all RAM.
+    #[inline]
     pub fn read(&self, address: u64, to: &mut [u8]) -> bool {
         let Some(from) = self.pointer(address, to.len()) else { return false };
         // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is there.
@@ -50,6 +51,7 @@ impl GuestRam {
 
     /// The 64-bit word at guest-physical `address`, which page tables hold.
     #[must_use]
+    #[inline]
     pub fn word(&self, address: u64) -> Option<u64> {
         let mut word = [0; 8];
         self.read(address, &mut word).then(|| u64::from_le_bytes(word))
@@ -68,8 +70,8 @@ impl GuestRam {
 }
 
 impl Tables for GuestRam {
-    fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        Self::read(self, address, to)
+    fn word(&self, address: u64) -> Option<u64> {
+        Self::word(self, address)
     }
 
     fn write(&mut self, address: u64, byte: u8) {

@@ -47,6 +47,7 @@ pub struct Vcpu<H> {
 enum Awaiting {
     Nothing,
     In { size: u8 },
+    Load,
     Instruction,
     ReadMsr,
     WriteMsr,
@@ -198,25 +199,24 @@ impl<H: Hardware> Vcpu<H> {
         self.raise(GP, Some(0))
     }
 
-    /// Gives the guest what it waits for; what it asks for next, if its instruction has more to ask.
-    fn answer(&mut self, reply: Reply) -> Option<ExitReason> {
+    /// Gives the guest what it waits for.
+    fn answer(&mut self, reply: Reply) {
         let awaiting = core::mem::replace(&mut self.awaiting, Awaiting::Nothing);
         let value = match reply {
             Reply::Value(value) => value,
             Reply::None | Reply::GeneralProtection => 0,
         };
         match awaiting {
-            Awaiting::Nothing => {}
+            Awaiting::Nothing | Awaiting::Instruction => {}
             Awaiting::In { size } => {
                 let rax = &mut self.general[general::RAX];
                 // A 32-bit result clears the upper half.
                 let kept = if size == 4 { 0 } else { *rax & !mask(size) };
                 *rax = kept | (value & mask(size));
             }
-            Awaiting::Instruction => return self.go_on_with(value),
+            Awaiting::Load => self.complete_plain(value),
             Awaiting::ReadMsr | Awaiting::WriteMsr => self.answer_msr(awaiting, reply, value),
         }
-        None
     }
 
     fn answer_msr(&mut self, awaiting: Awaiting, reply: Reply, value: u64) {
@@ -242,9 +242,8 @@ impl<H: Hardware> Vcpu<H> {
     fn exit(&self, reason: ExitReason) -> Exit {
         // An entry that delivers an exception, or goes on with an instruction, delivers nothing else.
         let is_open = match self.awaiting {
-            Awaiting::Nothing | Awaiting::In { .. } => true,
-            Awaiting::Instruction => self.is_plain_load(),
-            Awaiting::ReadMsr | Awaiting::WriteMsr => false,
+            Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load => true,
+            Awaiting::Instruction | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
         };
         Exit {
             reason,
@@ -259,7 +258,14 @@ impl<H: Hardware> Vcpu<H> {
 
 impl<H: Hardware> VcpuBackend for Vcpu<H> {
     fn enter(&mut self, entry: &Entry) -> Exit {
-        let further = self.answer(entry.reply).or_else(|| self.next_write());
+        let further = match self.awaiting {
+            Awaiting::Instruction => self.go_on_with(entry.reply),
+            _ if !self.writes.is_empty() => self.next_write(),
+            _ => {
+                self.answer(entry.reply);
+                None
+            }
+        };
         self.inject(entry.inject);
         self.hardware.set_cr8(entry.cr8);
         self.hardware.want_window(entry.wants_window);

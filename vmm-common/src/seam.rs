@@ -11,7 +11,7 @@
 //! guest in between, and says so with [`Exit::left_guest`].
 
 use crate::Instant;
-use crate::registers::{CpuState, INSTRUCTION_BYTES};
+use crate::registers::CpuState;
 use devices::lapic::TscClock;
 
 /// What goes into the guest.
@@ -111,9 +111,9 @@ pub enum Fault {
     /// The processor, or who emulates it, could not carry out the instruction; with the backend's
     /// code (KVM: `internal.suberror`).
     CannotEmulate { code: u32 },
-    /// An instruction that accesses a device at guest-physical `address` and is not carried out by
-    /// software; the first `len` of the bytes at CS:RIP.
-    UnknownInstruction { address: u64, bytes: [u8; INSTRUCTION_BYTES], len: u8 },
+    /// An instruction that accesses a device and is not carried out by software: `len` of the
+    /// bytes at CS:RIP.
+    UnknownInstruction { bytes: [u8; SHOWN_BYTES], len: u8 },
     /// An instruction's bytes are where no RAM is.
     FetchOutsideRam { address: u64 },
     /// A page table is where no RAM is, and the instruction is not carried out by software.
@@ -207,17 +207,28 @@ impl ExitReason {
     }
 }
 
+/// Of an instruction, in [`Fault::UnknownInstruction`]: with one more all exits would be larger.
+pub const SHOWN_BYTES: usize = 14;
+
+impl Fault {
+    /// [`Fault::UnknownInstruction`] with the first of these bytes.
+    #[must_use]
+    pub fn unknown_instruction(from: &[u8]) -> Self {
+        let mut bytes = [0; SHOWN_BYTES];
+        let len = from.len().min(SHOWN_BYTES);
+        bytes[..len].copy_from_slice(&from[..len]);
+        Self::UnknownInstruction { bytes, len: len as u8 }
+    }
+}
+
 impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::CannotEmulate { code } => {
                 write!(f, "the processor could not carry out the instruction (code {code})")
             }
-            Self::UnknownInstruction { address, bytes, len } => {
-                write!(
-                    f,
-                    "no device takes the instruction at its rip, which accesses {address:#x}:"
-                )?;
+            Self::UnknownInstruction { bytes, len } => {
+                write!(f, "an instruction for RAM alone was used on a device:")?;
                 bytes.iter().take((*len).into()).try_for_each(|byte| write!(f, " {byte:02x}"))
             }
             Self::FetchOutsideRam { address } => {

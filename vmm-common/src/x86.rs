@@ -27,8 +27,8 @@ pub mod paging;
 pub mod segmentation;
 mod strings;
 
-pub use carry_out::carry_out;
-pub use decode::{Refusal, decode};
+pub use carry_out::{carry_out, plain};
+pub use decode::{Refusal, decode, decode_to};
 pub use guest::Guest;
 pub use instruction::{Count, Instruction, MemoryOperand, Operand, Operation, PortString, Repeat};
 pub use outcome::{Exception, Outcome, Read, Reads, Resolved, Write, Writes};

@@ -11,17 +11,21 @@ use crate::hardware::{
 };
 use crate::ram::GuestRam;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, general};
-use vmm_common::seam::{ExitReason, Fault};
+use vmm_common::seam::{ExitReason, Fault, Reply};
 use vmm_common::x86::paging::Paging;
+use vmm_common::x86::plain::Plain;
 use vmm_common::x86::{
     Exception, Guest, Instruction, Operation, Outcome, PortString, Read, Reads, Refusal, Resolved,
-    Write, carry_out, decode, flag,
+    Write, carry_out, decode_to, plain,
 };
 
 /// The instruction that the guest was left at, and how far it has got.
 #[derive(Debug)]
 pub(super) struct Carried {
     instruction: Instruction,
+    /// The bytes and the width of code that it was decoded from; 0 bits: from none.
+    bytes: [u8; INSTRUCTION_BYTES],
+    code_bits: u8,
     reads: Reads,
     resolved: Option<Resolved>,
     /// What of page tables this processor has.
@@ -49,7 +53,27 @@ impl PagingLimits {
 impl Carried {
     pub const fn none(limits: PagingLimits) -> Self {
         let instruction = Instruction::new(Operation::FlushLine, 1);
-        Self { instruction, reads: Reads::NONE, resolved: None, limits }
+        let bytes = [0; INSTRUCTION_BYTES];
+        Self { instruction, bytes, code_bits: 0, reads: Reads::NONE, resolved: None, limits }
+    }
+
+    /// Decodes, unless it is the instruction of the last time: drivers poll.
+    fn decode(
+        &mut self,
+        code_bits: u8,
+        bytes: &[u8; INSTRUCTION_BYTES],
+        len: usize,
+    ) -> Result<(), Refusal> {
+        let is_whole = len == INSTRUCTION_BYTES;
+        if is_whole && self.code_bits == code_bits && self.bytes == *bytes {
+            return Ok(());
+        }
+        self.code_bits = 0;
+        decode_to(&mut self.instruction, code_bits, &bytes[..len])?;
+        if is_whole {
+            (self.bytes, self.code_bits) = (*bytes, code_bits);
+        }
+        Ok(())
     }
 }
 
@@ -65,21 +89,26 @@ impl<H: Hardware> Vcpu<H> {
         };
         let mut bytes = [0; INSTRUCTION_BYTES];
         let fetched = self.hardware.fetch(&self.ram, &mut bytes);
-        match decode(self.hardware.code_bits(), &bytes[..fetched.len]) {
-            Ok(instruction) => self.begin(instruction, resolved),
-            Err(Refusal::Truncated) => match fetched.fault {
-                Some(exception) => self.raise_exception(exception),
-                None => fault(Fault::FetchOutsideRam { address: self.hardware.get(Register::Rip) }),
-            },
-            Err(Refusal::TooLong) => self.raise(GP, Some(0)),
-            Err(Refusal::Undefined) => self.raise(UD, None),
-            Err(Refusal::Unknown) if access == MemoryAccess::PageTable => {
-                fault(Fault::PageTableOutsideRam { address })
-            }
-            Err(Refusal::Unknown) => {
-                let len = fetched.len as u8;
-                fault(Fault::UnknownInstruction { address, bytes, len })
-            }
+        let code_bits = self.hardware.code_bits();
+        if let Err(refusal) = self.carried.decode(code_bits, &bytes, fetched.len) {
+            return match refusal {
+                Refusal::Truncated => match fetched.fault {
+                    Some(exception) => self.raise_exception(exception),
+                    None => {
+                        fault(Fault::FetchOutsideRam { address: self.hardware.get(Register::Rip) })
+                    }
+                },
+                Refusal::TooLong => self.raise(GP, Some(0)),
+                Refusal::Undefined => self.raise(UD, None),
+                Refusal::Unknown if access == MemoryAccess::PageTable => {
+                    fault(Fault::PageTableOutsideRam { address })
+                }
+                Refusal::Unknown => fault(Fault::unknown_instruction(&bytes[..fetched.len])),
+            };
+        }
+        match resolved.and_then(|resolved| self.begin_plain(code_bits, resolved)) {
+            Some(reason) => Some(reason),
+            None => self.begin(resolved),
         }
     }
 
@@ -91,7 +120,8 @@ impl<H: Hardware> Vcpu<H> {
         operand: StringOperand,
     ) -> Option<ExitReason> {
         let len = self.hardware.next_rip().wrapping_sub(self.hardware.get(Register::Rip)) as u8;
-        let instruction = Instruction::port_string(PortString {
+        self.carried.code_bits = 0;
+        self.carried.instruction = Instruction::port_string(PortString {
             is_in: event.is_in,
             size: event.size,
             segment: operand.segment,
@@ -99,34 +129,64 @@ impl<H: Hardware> Vcpu<H> {
             is_repeated: operand.is_repeated,
             len,
         });
-        self.begin(instruction, None)
+        self.begin(None)
     }
 
-    fn begin(
-        &mut self,
-        instruction: Instruction,
-        resolved: Option<Resolved>,
-    ) -> Option<ExitReason> {
-        self.carried.instruction = instruction;
+    /// A MOV, which needs one exit and no more.
+    fn begin_plain(&mut self, code_bits: u8, resolved: Resolved) -> Option<ExitReason> {
+        let Carried { instruction, limits, .. } = &self.carried;
+        let mut guest = View {
+            code_bits,
+            hardware: &mut self.hardware,
+            general: &mut self.general,
+            ram: &self.ram,
+            limits: *limits,
+        };
+        let plain = plain::of(&mut guest, instruction, resolved)?;
+        let next_rip = guest.rip().wrapping_add(instruction.len.into());
+        plain::resume(&mut guest);
+        self.hardware.advance_to(next_rip);
+        let address = resolved.address;
+        Some(match plain {
+            Plain::Load { size } => {
+                self.awaiting = Awaiting::Load;
+                ExitReason::MmioRead { address, size }
+            }
+            Plain::Store { size, value } => ExitReason::MmioWrite { address, size, value },
+        })
+    }
+
+    /// Completes it with what the device has returned.
+    pub(super) fn complete_plain(&mut self, value: u64) {
+        let Carried { instruction, limits, .. } = &self.carried;
+        let mut guest = View {
+            code_bits: 64,
+            hardware: &mut self.hardware,
+            general: &mut self.general,
+            ram: &self.ram,
+            limits: *limits,
+        };
+        plain::complete(&mut guest, instruction, value);
+    }
+
+    fn begin(&mut self, resolved: Option<Resolved>) -> Option<ExitReason> {
         self.carried.reads = Reads::NONE;
         self.carried.resolved = resolved;
         self.go_on()
     }
 
-    /// A device has returned what the instruction waits for.
-    pub(super) fn go_on_with(&mut self, value: u64) -> Option<ExitReason> {
-        self.carried.reads.push(value);
+    /// A device has returned what the instruction waits for; what it asks for next.
+    pub(super) fn go_on_with(&mut self, reply: Reply) -> Option<ExitReason> {
+        self.awaiting = Awaiting::Nothing;
+        self.carried.reads.push(match reply {
+            Reply::Value(value) => value,
+            Reply::None | Reply::GeneralProtection => 0,
+        });
         self.go_on()
     }
 
-    /// Whether nothing but the reply keeps the instruction from being completed.
-    pub(super) fn is_plain_load(&self) -> bool {
-        self.carried.instruction.is_plain_load()
-            && self.hardware.get(Register::Rflags) & flag::TF == 0
-    }
-
     fn go_on(&mut self) -> Option<ExitReason> {
-        let Carried { instruction, reads, resolved, limits } = &self.carried;
+        let Carried { instruction, reads, resolved, limits, .. } = &self.carried;
         let mut guest = View {
             code_bits: self.hardware.code_bits(),
             hardware: &mut self.hardware,

@@ -13,6 +13,7 @@ use super::outcome::{Exception, Outcome, Reads, Resolved};
 use super::paging::AccessKind;
 use crate::registers::general;
 
+pub mod plain;
 mod stack;
 
 pub(super) const RAX: u8 = general::RAX as u8;

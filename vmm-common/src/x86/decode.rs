@@ -2,7 +2,7 @@
 //! Opcodes are in `opcodes.rs`.
 
 use super::bits::sign_extend;
-use super::instruction::{Instruction, MemoryOperand, Operand, Repeat};
+use super::instruction::{Instruction, MemoryOperand, Operand, Operation, Repeat};
 use super::opcodes;
 use crate::registers::{INSTRUCTION_BYTES, general, segment};
 
@@ -25,19 +25,37 @@ pub enum Refusal {
 /// # Errors
 /// [`Refusal`].
 pub fn decode(code_bits: u8, bytes: &[u8]) -> Result<Instruction, Refusal> {
+    let mut instruction = Instruction::new(Operation::Move, 1);
+    decode_to(&mut instruction, code_bits, bytes).map(|()| instruction)
+}
+
+/// The same, to where the instruction is wanted.
+///
+/// # Errors
+/// [`Refusal`]; the instruction is of no use then.
+pub fn decode_to(
+    instruction: &mut Instruction,
+    code_bits: u8,
+    bytes: &[u8],
+) -> Result<(), Refusal> {
     let is_cut = bytes.len() < INSTRUCTION_BYTES;
     let bytes = &bytes[..bytes.len().min(INSTRUCTION_BYTES)];
     let refusal = if is_cut { Refusal::Truncated } else { Refusal::TooLong };
-    let mut decoder = Decoder { code_bits, bytes, at: 0, prefixes: Prefixes::NONE, refusal };
+    *instruction = Instruction::new(Operation::Move, 1);
+    let prefixes = Prefixes::NONE;
+    let mut decoder = Decoder { code_bits, bytes, at: 0, prefixes, refusal, instruction };
     decoder.prefixes()?;
-    let mut instruction = opcodes::instruction(&mut decoder)?;
-    instruction.len = decoder.at as u8;
-    instruction.is_locked = decoder.prefixes.has_lock;
-    let is_memory_changed = instruction.operands[0] == Operand::Memory;
-    if instruction.is_locked && !(is_memory_changed && opcodes::can_lock(instruction.operation)) {
-        return Err(Refusal::Undefined);
+    decoder.instruction.address_bits = decoder.address_bits();
+    opcodes::instruction(&mut decoder)?;
+    decoder.instruction.len = decoder.at as u8;
+    if decoder.prefixes.has_lock {
+        decoder.instruction.is_locked = true;
+        let is_memory_changed = decoder.instruction.operands[0] == Operand::Memory;
+        if !is_memory_changed || !opcodes::can_lock(decoder.instruction.operation) {
+            return Err(Refusal::Undefined);
+        }
     }
-    Ok(instruction)
+    Ok(())
 }
 
 /// What stands before an opcode.
@@ -65,15 +83,6 @@ impl Prefixes {
     };
 }
 
-/// ModRM, its memory operand read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ModRm {
-    /// With REX.R.
-    pub register: u8,
-    /// None for a register.
-    pub memory: Option<MemoryOperand>,
-}
-
 /// A place in an instruction's bytes.
 #[derive(Debug)]
 pub(super) struct Decoder<'a> {
@@ -82,6 +91,7 @@ pub(super) struct Decoder<'a> {
     at: usize,
     pub prefixes: Prefixes,
     refusal: Refusal,
+    pub instruction: &'a mut Instruction,
 }
 
 impl Decoder<'_> {
@@ -94,10 +104,9 @@ impl Decoder<'_> {
     /// So many bytes, sign-extended.
     pub fn immediate(&mut self, size: u8) -> Result<u64, Refusal> {
         let from = self.bytes.get(self.at..self.at + usize::from(size)).ok_or(self.refusal)?;
-        let mut value = [0; 8];
-        value[..from.len()].copy_from_slice(from);
+        let value = from.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
         self.at += from.len();
-        Ok(sign_extend(u64::from_le_bytes(value), size))
+        Ok(sign_extend(value, size))
     }
 
     fn prefixes(&mut self) -> Result<(), Refusal> {
@@ -161,7 +170,7 @@ impl Decoder<'_> {
         }
     }
 
-    pub fn address_bits(&self) -> u8 {
+    fn address_bits(&self) -> u8 {
         match (self.code_bits, self.prefixes.has_address_size) {
             (64, false) => 64,
             (64, true) | (32, false) => 32,
@@ -189,21 +198,24 @@ impl Decoder<'_> {
         }
     }
 
-    pub fn mod_rm(&mut self) -> Result<ModRm, Refusal> {
-        let byte = self.byte()?;
-        let register = byte >> 3 & 7 | self.rex_bit(2) << 3;
-        let memory = match (byte >> 6, self.address_bits()) {
-            (3, _) => None,
-            (mode, 16) => Some(self.memory_16(mode, byte & 7)?),
-            (mode, _) => Some(self.memory_32(mode, byte & 7)?),
-        };
-        Ok(ModRm { register, memory })
+    pub fn set(&mut self, operation: Operation, size: u8, operands: [Operand; 2]) {
+        self.instruction.operation = operation;
+        self.instruction.operands = operands;
+        self.instruction.size = size;
+        self.instruction.memory_size = size;
     }
 
-    /// ModRM with a memory operand; one with a register is none of ours.
-    pub fn mod_rm_memory(&mut self) -> Result<(u8, MemoryOperand), Refusal> {
-        let ModRm { register, memory } = self.mod_rm()?;
-        Ok((register, memory.ok_or(Refusal::Unknown)?))
+    /// ModRM and its memory operand; the number of the other operand. Two registers are none of
+    /// ours.
+    pub fn mod_rm(&mut self) -> Result<u8, Refusal> {
+        let byte = self.byte()?;
+        let memory = match (byte >> 6, self.instruction.address_bits) {
+            (3, _) => return Err(Refusal::Unknown),
+            (mode, 16) => self.memory_16(mode, byte & 7)?,
+            (mode, _) => self.memory_32(mode, byte & 7)?,
+        };
+        self.instruction.memory = Some(memory);
+        Ok(byte >> 3 & 7 | self.rex_bit(2) << 3)
     }
 
     /// SDM vol. 2, table 2-1.
@@ -272,14 +284,15 @@ impl Decoder<'_> {
     }
 
     /// An address as an immediate.
-    pub fn memory_offset(&mut self) -> Result<MemoryOperand, Refusal> {
-        let displacement = self.immediate(self.address_bits() / 8)?;
-        Ok(MemoryOperand {
+    pub fn memory_offset(&mut self) -> Result<(), Refusal> {
+        let displacement = self.immediate(self.instruction.address_bits / 8)?;
+        self.instruction.memory = Some(MemoryOperand {
             segment: self.segment(segment::DS),
             base: None,
             index: None,
             displacement,
             is_rip_relative: false,
-        })
+        });
+        Ok(())
     }
 }

@@ -218,12 +218,6 @@ impl Instruction {
             _ => false,
         }
     }
-
-    /// Once the memory operand has been read nothing keeps the instruction from being completed.
-    #[must_use]
-    pub fn is_plain_load(&self) -> bool {
-        self.operands[0] != Operand::Memory && self.has_single_access()
-    }
 }
 
 impl MemoryOperand {
@@ -236,7 +230,9 @@ impl MemoryOperand {
     /// The destination of a string: ES:RDI.
     pub const STRING_DESTINATION: Self = Self::register(segment::ES as u8, general::RDI as u8);
 
-    const fn register(segment: u8, base: u8) -> Self {
+    /// What a register points to.
+    #[must_use]
+    pub const fn register(segment: u8, base: u8) -> Self {
         Self { segment, base: Some(base), index: None, displacement: 0, is_rip_relative: false }
     }
 }

@@ -47,8 +47,9 @@ pub(super) struct Memory<'a, G> {
 struct TablesOf<'a, G>(&'a mut G);
 
 impl<G: Guest> Tables for TablesOf<'_, G> {
-    fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        self.0.read_ram(address, to)
+    fn word(&self, address: u64) -> Option<u64> {
+        let mut word = [0; 8];
+        self.0.read_ram(address, &mut word).then(|| u64::from_le_bytes(word))
     }
 
     fn write(&mut self, address: u64, byte: u8) {

@@ -94,16 +94,20 @@ impl<G: Guest> Execution<'_, G> {
 
     /// The same for the instruction's only access, which the processor may have translated.
     pub fn single_place(&mut self, kind: AccessKind) -> Result<Place, Exception> {
+        match self.resolved_place(kind) {
+            Some(place) => Ok(place),
+            None => self.operand_place(kind),
+        }
+    }
+
+    /// The memory operand where the processor has translated it.
+    pub fn resolved_place(&self, kind: AccessKind) -> Option<Place> {
         let operand = self.memory_operand();
-        let offset = self.offset(&operand);
         let guest = &*self.memory.guest;
         let has_base = guest.code_bits() != 64 || usize::from(operand.segment) >= segment::FS;
         let base = if has_base { guest.segment(operand.segment).base } else { 0 };
-        let size = self.instruction.memory_size;
-        match self.memory.resolved(base.wrapping_add(offset), size, kind) {
-            Some(place) => Ok(place),
-            None => self.memory.place(operand.segment, offset, size, kind),
-        }
+        let linear = base.wrapping_add(self.offset(&operand));
+        self.memory.resolved(linear, self.instruction.memory_size, kind)
     }
 
     /// The memory operand, which must lie on a multiple of 16 bytes, or it is #GP(0).

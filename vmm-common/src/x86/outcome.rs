@@ -127,10 +127,11 @@ impl Writes {
     }
 
     /// Takes the first one.
+    #[inline]
     pub fn take(&mut self) -> Option<Write> {
-        let first = self.writes[0].take();
+        let first = self.writes[0].take()?;
         self.writes.rotate_left(1);
-        first
+        Some(first)
     }
 
     /// Whether all have been taken.

@@ -81,35 +81,33 @@ pub struct PageFault {
 
 /// RAM as page tables lie in it.
 pub trait Tables {
-    /// Copies RAM at a guest-physical address; false if it is not all RAM.
-    fn read(&self, address: u64, to: &mut [u8]) -> bool;
+    /// 8 bytes of RAM at a guest-physical address, a multiple of 8; None if there is no RAM.
+    fn word(&self, address: u64) -> Option<u64>;
 
-    /// Writes a byte of RAM that [`Tables::read`] could read.
+    /// Writes a byte of RAM that [`Tables::word`] could read.
     fn write(&mut self, address: u64, byte: u8);
 }
 
-/// How the tables of a paging mode are made.
-#[derive(Clone, Copy)]
-struct Mode {
-    /// The first bit of the linear address that the root's index has, and its bits.
-    shift: u32,
-    index_bits: u32,
-    entry_bytes: u8,
-}
-
-const LONG: Mode = Mode { shift: 39, index_bits: 9, entry_bytes: 8 };
+/// Tables of 8-byte entries: the first bit of the linear address that the root is indexed by.
+const LONG_SHIFT: u32 = 39;
 /// Behind the four entries that are looked up first.
-const PAE: Mode = Mode { shift: 21, index_bits: 9, entry_bytes: 8 };
-const LEGACY: Mode = Mode { shift: 22, index_bits: 10, entry_bytes: 4 };
-/// Four levels at most.
-const MOST_LEVELS: usize = 4;
+const PAE_SHIFT: u32 = 21;
+const INDEX_BITS: u32 = 9;
+/// The same of 4-byte entries.
+const LEGACY_SHIFT: u32 = 22;
+const LEGACY_INDEX_BITS: u32 = 10;
+const PAGE_SHIFT: u32 = 12;
 
-/// Entries on the way to a page.
-struct Path {
-    entries: [(u64, u64); MOST_LEVELS],
-    len: usize,
-    /// AND of all entries for USER and WRITABLE, OR for NO_EXECUTE.
-    rights: u64,
+/// Where a walk ended, and what the entries on the way have in common.
+#[derive(Clone, Copy)]
+struct Page {
+    address: u64,
+    /// AND of all entries.
+    all: u64,
+    /// OR of all entries.
+    any: u64,
+    /// The last one.
+    last: u64,
 }
 
 impl Paging {
@@ -132,52 +130,99 @@ impl Paging {
         if self.is_off() {
             return Ok(linear & 0xffff_ffff);
         }
-        let mut path = Path { entries: [(0, 0); MOST_LEVELS], len: 0, rights: USER | WRITABLE };
         let is_long = self.efer & EFER_LMA != 0;
-        let (mode, root) = if is_long {
-            (LONG, self.cr3 & ADDRESS)
-        } else if self.cr4 & CR4_PAE != 0 {
-            (PAE, self.page_directory(tables, linear, access)?)
-        } else {
-            (LEGACY, self.cr3 & 0xffff_f000)
-        };
         let linear = if is_long { linear } else { linear & 0xffff_ffff };
-        let physical = self.walk(tables, &mut path, mode, root, linear, access)?;
-        if !self.allows(&path, access) {
+        let page = self.walk(tables, linear, access, |_, _, _| {})?;
+        if !self.allows(page, access) {
             return Err(self.fault(access, error::PRESENT));
         }
-        path.mark(tables, access);
-        Ok(physical)
+        let is_dirty = access.kind != AccessKind::Write || page.last & DIRTY != 0;
+        if page.all & ACCESSED == 0 || !is_dirty {
+            let dirty = if access.kind == AccessKind::Write { DIRTY } else { 0 };
+            self.walk(tables, linear, access, |tables, at, (entry, is_last)| {
+                let flags = ACCESSED | if is_last { dirty } else { 0 };
+                if entry & flags != flags {
+                    tables.write(at, (entry | flags) as u8);
+                }
+            })?;
+        }
+        Ok(page.address)
     }
 
-    /// Down the tables to the page.
-    fn walk(
+    /// Down the tables to the page; each entry, and whether it is the last, is shown to `visit`.
+    #[inline]
+    fn walk<T: Tables>(
         &self,
-        tables: &impl Tables,
-        path: &mut Path,
-        mode: Mode,
-        root: u64,
+        tables: &mut T,
         linear: u64,
         access: Access,
-    ) -> Result<u64, PageFault> {
-        let (mut table, mut shift) = (root, mode.shift);
+        visit: impl Fn(&mut T, u64, (u64, bool)),
+    ) -> Result<Page, PageFault> {
+        let (mut table, mut shift) = if self.efer & EFER_LMA != 0 {
+            (self.cr3 & ADDRESS, LONG_SHIFT)
+        } else if self.cr4 & CR4_PAE != 0 {
+            (self.page_directory(tables, linear, access)?, PAE_SHIFT)
+        } else {
+            return self.walk_legacy(tables, linear, access, visit);
+        };
+        let reserved = self.reserved(shift);
+        let (mut all, mut any) = (u64::MAX, 0);
         loop {
-            let index = linear >> shift & ((1 << mode.index_bits) - 1);
-            let at = table + index * u64::from(mode.entry_bytes);
-            let entry = entry(tables, at, mode.entry_bytes);
+            let at = table + (linear >> shift & ((1 << INDEX_BITS) - 1)) * 8;
+            let entry = tables.word(at).unwrap_or(0);
             if entry & PRESENT == 0 {
                 return Err(self.fault(access, 0));
             }
-            let is_page = shift == 12 || (entry & LARGE != 0 && self.can_be_large(mode, shift));
-            if self.has_reserved(entry, mode, shift, is_page) {
+            let is_large = entry & LARGE != 0 && shift != PAGE_SHIFT;
+            if entry & reserved != 0 || (is_large && !self.is_large_page(entry, shift)) {
                 return Err(self.fault(access, error::PRESENT | error::RESERVED));
             }
-            path.push(at, entry);
-            if is_page {
-                return Ok(page_address(entry, mode, shift) | (linear & ((1 << shift) - 1)));
+            all &= entry;
+            any |= entry;
+            let is_last = is_large || shift == PAGE_SHIFT;
+            visit(tables, at, (entry, is_last));
+            if is_last {
+                let offset = (1 << shift) - 1;
+                let address = (entry & ADDRESS & !offset) | (linear & offset);
+                return Ok(Page { address, all, any, last: entry });
             }
             table = entry & ADDRESS;
-            shift -= mode.index_bits;
+            shift -= INDEX_BITS;
+        }
+    }
+
+    /// 32-bit paging (SDM vol. 3, 4.3).
+    fn walk_legacy<T: Tables>(
+        &self,
+        tables: &mut T,
+        linear: u64,
+        access: Access,
+        visit: impl Fn(&mut T, u64, (u64, bool)),
+    ) -> Result<Page, PageFault> {
+        let (mut table, mut shift) = (self.cr3 & 0xffff_f000, LEGACY_SHIFT);
+        let mut all = u64::MAX;
+        loop {
+            let at = table + (linear >> shift & ((1 << LEGACY_INDEX_BITS) - 1)) * 4;
+            let pair = tables.word(at & !7).unwrap_or(0);
+            let entry = if at & 4 == 0 { pair & 0xffff_ffff } else { pair >> 32 };
+            if entry & PRESENT == 0 {
+                return Err(self.fault(access, 0));
+            }
+            let is_large = shift == LEGACY_SHIFT && entry & LARGE != 0 && self.cr4 & CR4_PSE != 0;
+            if is_large && entry & self.reserved_legacy() != 0 {
+                return Err(self.fault(access, error::PRESENT | error::RESERVED));
+            }
+            all &= entry;
+            let is_last = is_large || shift == PAGE_SHIFT;
+            visit(tables, at, (entry, is_last));
+            if is_last {
+                let high = if is_large { (entry >> 13 & 0xff) << 32 } else { 0 };
+                let offset = (1 << shift) - 1;
+                let address = high | (entry & 0xffff_f000 & !offset) | (linear & offset);
+                return Ok(Page { address, all, any: 0, last: entry });
+            }
+            table = entry & 0xffff_f000;
+            shift -= LEGACY_INDEX_BITS;
         }
     }
 
@@ -192,7 +237,7 @@ impl Paging {
         let index = linear >> 30 & 3;
         let entry = match self.pdptes {
             Some(entries) => entries[index as usize],
-            None => entry(tables, (self.cr3 & 0xffff_ffe0) + 8 * index, 8),
+            None => tables.word((self.cr3 & 0xffff_ffe0) + 8 * index).unwrap_or(0),
         };
         if entry & PRESENT == 0 {
             return Err(self.fault(access, 0));
@@ -200,46 +245,40 @@ impl Paging {
         Ok(entry & ADDRESS)
     }
 
-    /// Whether PS in an entry of this level maps a page.
-    fn can_be_large(&self, mode: Mode, shift: u32) -> bool {
-        match (mode.entry_bytes, shift) {
-            (4, _) => self.cr4 & CR4_PSE != 0,
-            (_, 21) => true,
-            (_, 30) => self.has_1g,
-            _ => false,
-        }
+    /// Bits that are reserved in all entries of 8 bytes (SDM vol. 3, tables 4-11 and 4-15 to 4-20).
+    const fn reserved(&self, root_shift: u32) -> u64 {
+        let beyond = match self.physical_bits {
+            bits @ 0..52 => ADDRESS & !((1 << bits) - 1),
+            _ => 0,
+        };
+        let no_execute = if self.efer & EFER_NXE == 0 { NO_EXECUTE } else { 0 };
+        let unused = if root_shift == PAE_SHIFT { 0x7ff0_0000_0000_0000 } else { 0 };
+        beyond | no_execute | unused
     }
 
-    /// SDM vol. 3, tables 4-5, 4-11 and 4-15 to 4-20.
-    fn has_reserved(&self, entry: u64, mode: Mode, shift: u32, is_page: bool) -> bool {
-        let above = |bit: u8| if bit >= 52 { 0 } else { ADDRESS & !((1 << bit) - 1) };
-        let beyond = above(self.physical_bits);
-        let reserved = match (mode.entry_bytes, shift) {
-            (4, 22) if is_page => {
-                // Bits 20:13 are address bits 39:32; of those only MAXPHYADDR's exist.
-                let bits = self.physical_bits.clamp(32, 40) - 32;
-                1 << 21 | (0x1f_e000 & !((1 << (13 + bits)) - 1))
-            }
-            (4, _) => 0,
-            (_, 12) => beyond,
-            (_, shift) if is_page => beyond | (((1 << shift) - 1) & ADDRESS & !0x1000),
-            (_, 21) => beyond,
-            // PS means nothing here.
-            (_, 30) if self.has_1g => beyond,
-            _ => beyond | LARGE,
+    /// Whether an entry above the last level that has PS set may have it; its lower address bits are
+    /// reserved then, but for PAT.
+    const fn is_large_page(&self, entry: u64, shift: u32) -> bool {
+        let can_be = shift == 21 || (shift == 30 && self.has_1g);
+        can_be && entry & ((1 << shift) - 1) & ADDRESS & !0x1000 == 0
+    }
+
+    /// Bits that are reserved in an entry for 4 MiB: of 20:13, which are address bits 39:32, those that the
+    /// processor has not (SDM vol. 3, table 4-4).
+    const fn reserved_legacy(&self) -> u64 {
+        let bits = match self.physical_bits {
+            40.. => 8,
+            bits @ 33..40 => bits - 32,
+            _ => 0,
         };
-        let long = mode.entry_bytes == 8;
-        let no_execute = if long && self.efer & EFER_NXE == 0 { NO_EXECUTE } else { 0 };
-        let is_pae = long && mode.shift == PAE.shift;
-        let unused = if is_pae { 0x7ff0_0000_0000_0000 } else { 0 };
-        entry & (reserved | no_execute | unused) != 0
+        1 << 21 | (0x1f_e000 & !((1 << (13 + bits)) - 1))
     }
 
     /// SDM vol. 3, 4.6.1.
-    fn allows(&self, path: &Path, access: Access) -> bool {
-        let is_user_page = path.rights & USER != 0;
-        let is_writable = path.rights & WRITABLE != 0;
-        let is_no_execute = path.rights & NO_EXECUTE != 0;
+    fn allows(&self, page: Page, access: Access) -> bool {
+        let is_user_page = page.all & USER != 0;
+        let is_writable = page.all & WRITABLE != 0;
+        let is_no_execute = page.any & NO_EXECUTE != 0;
         if access.is_user && !is_user_page {
             return false;
         }
@@ -267,35 +306,5 @@ impl Paging {
         };
         let user = if access.is_user { error::USER } else { 0 };
         PageFault { error: error | kind | user }
-    }
-}
-
-fn entry(tables: &impl Tables, at: u64, bytes: u8) -> u64 {
-    let mut entry = [0; 8];
-    if tables.read(at, &mut entry[..usize::from(bytes)]) { u64::from_le_bytes(entry) } else { 0 }
-}
-
-fn page_address(entry: u64, mode: Mode, shift: u32) -> u64 {
-    let high = if mode.entry_bytes == 4 && shift == 22 { (entry >> 13 & 0xff) << 32 } else { 0 };
-    let low = if mode.entry_bytes == 4 { entry & 0xffff_f000 } else { entry & ADDRESS };
-    high | (low & !((1 << shift) - 1))
-}
-
-impl Path {
-    fn push(&mut self, at: u64, entry: u64) {
-        self.entries[self.len] = (at, entry);
-        self.len += 1;
-        self.rights = (self.rights & (entry | NO_EXECUTE)) | (entry & NO_EXECUTE);
-    }
-
-    /// Sets Accessed in all entries, and Dirty in the page's if it is written.
-    fn mark(&self, tables: &mut impl Tables, access: Access) {
-        let dirty = if access.kind == AccessKind::Write { DIRTY } else { 0 };
-        for (index, (at, entry)) in self.entries[..self.len].iter().enumerate() {
-            let flags = ACCESSED | if index + 1 == self.len { dirty } else { 0 };
-            if entry & flags != flags {
-                tables.write(*at, (entry | flags) as u8);
-            }
-        }
     }
 }
