@@ -27,7 +27,7 @@ const fn single(name: &'static str, source: &'static str, summary: &'static str)
 #[rustfmt::skip]
 pub const IMAGES: &[Source] = &[
     single("os", "os/kernel/main.rs", "[COMMAND; ...] 64-bit OS with a shell"),
-    single("exit_storm", "single/exit_storm.rs", "[N=200000] [cpuid] port writes that do nothing, or CPUID"),
+    single("exit_storm", "single/exit_storm.rs", "[N=200000] [WORD] port writes that do nothing, or what the word names"),
     single("storm_forever", "single/storm_forever.rs", "port writes without end"),
     single("hlt_loop", "single/hlt_loop.rs", "[N=500] [apic] halts through ticks of 1 kHz"),
     single("modules", "single/modules.rs", "says what its loader brought: command line, modules"),

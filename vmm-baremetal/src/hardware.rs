@@ -114,7 +114,9 @@ pub enum Event {
     Skip,
     /// The vendor has dealt with it (MOV to CR, and so on): enter again.
     Handled,
-    /// An instruction that no guest has (VMX's, SVM's, VMCALL, MONITOR): #UD.
+    /// VMCALL or VMMCALL.
+    Hypercall,
+    /// An instruction that no guest has (VMX's, SVM's, MONITOR): #UD.
     Undefined,
     /// An access to a guest-physical address that is not RAM.
     Memory {
@@ -123,7 +125,7 @@ pub enum Event {
         /// What for.
         access: MemoryAccess,
     },
-    /// The guest can take an interrupt now, as asked for.
+    /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     Window,
     /// The deadline has passed.
     Deadline,
@@ -160,11 +162,15 @@ pub trait Hardware {
     /// GDTR and IDTR.
     fn tables(&self) -> (TableRegister, TableRegister);
 
-    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it.
+    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it. A fault sets RFLAGS.RF, as
+    /// its handler finds it (SDM vol. 3, 18.3.1.1).
     fn inject(&mut self, inject: Inject);
 
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     fn want_window(&mut self, is_wanted: bool);
+
+    /// The next entry delivers an exception.
+    fn has_pending_exception(&self) -> bool;
 
     /// RFLAGS.IF is set, and neither STI nor MOV SS shadows it.
     fn is_interruptible(&self) -> bool;
@@ -173,7 +179,7 @@ pub trait Hardware {
     fn next_rip(&self) -> u64;
 
     /// Goes on at `rip`, cut to 32 bits outside 64-bit code, as behind an instruction: an STI or MOV SS
-    /// shadow ends, and a guest that single-steps gets its #DB.
+    /// shadow and RFLAGS.RF end, and a guest that single-steps gets its #DB.
     fn advance_to(&mut self, rip: u64);
 
     /// Goes on behind the instruction that the guest was left at.
@@ -258,6 +264,9 @@ pub trait Hardware {
 
     /// Sets the task priority.
     fn set_cr8(&mut self, cr8: u8);
+
+    /// Leave with [`Event::Window`] when the guest lowers CR8 below `class`, which is at most CR8; never if it is 0.
+    fn set_tpr_threshold(&mut self, class: u8);
 
     /// What is added to the host's TSC to give the guest's.
     fn set_tsc_offset(&mut self, offset: u64);

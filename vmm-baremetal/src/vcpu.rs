@@ -40,6 +40,7 @@ pub struct Vcpu<H> {
     /// Host's TSC plus this is the guest's.
     tsc_offset: u64,
     cpuid: Vec<CpuidEntry>,
+    is_apic_enabled: bool,
 }
 
 /// What the guest waits for.
@@ -54,25 +55,31 @@ enum Awaiting {
 }
 
 impl<H: Hardware> Vcpu<H> {
-    /// A vCPU with these parts; the guest's TSC is 0 now.
+    /// A vCPU with these parts, and what CPUID answers; the guest's TSC is 0 now.
     pub fn new(
         mut hardware: H,
         state: SwitchedState,
         general: General,
         ram: GuestRam,
         clock: Clock,
+        cpuid: Vec<CpuidEntry>,
     ) -> Self {
         let tsc_offset = cpu::tsc().wrapping_neg();
         hardware.set_tsc_offset(tsc_offset);
         let awaiting = Awaiting::Nothing;
-        let carried = Carried::none(PagingLimits::of_processor());
-        let (cpuid, writes) = (Vec::new(), Writes::default());
-        Self { hardware, general, state, ram, clock, awaiting, carried, writes, tsc_offset, cpuid }
-    }
-
-    /// What CPUID answers.
-    pub fn set_cpuid(&mut self, table: Vec<CpuidEntry>) {
-        self.cpuid = table;
+        Self {
+            hardware,
+            general,
+            state,
+            ram,
+            clock,
+            awaiting,
+            carried: Carried::none(PagingLimits::of_processor()),
+            writes: Writes::default(),
+            tsc_offset,
+            cpuid,
+            is_apic_enabled: true,
+        }
     }
 
     /// This vCPU gets the processor.
@@ -117,7 +124,12 @@ impl<H: Hardware> Vcpu<H> {
             Event::WriteMsr => self.write_msr(),
             Event::Halt => {
                 self.hardware.skip_instruction();
-                Some(ExitReason::Halt)
+                // A guest that single-steps gets its #DB behind HLT, which ends it.
+                (!self.hardware.has_pending_exception()).then_some(ExitReason::Halt)
+            }
+            Event::Hypercall => {
+                self.hypercall();
+                None
             }
             Event::SetXcr => self.set_xcr(),
             Event::Skip => {
@@ -160,19 +172,45 @@ impl<H: Hardware> Vcpu<H> {
     /// From the table, and the bits that follow the guest's registers (SDM vol. 2, CPUID).
     fn cpuid(&mut self) {
         const OSXSAVE: u32 = 1 << 27;
+        const APIC: u32 = 1 << 9;
         let (leaf, subleaf) = (self.low(general::RAX), self.low(general::RCX));
         let mut result = cpuid::lookup(&self.cpuid, leaf, subleaf);
         if leaf == 1 && self.hardware.get(Register::Cr4) & cr4::OSXSAVE != 0 {
             result.ecx |= OSXSAVE;
         }
-        if leaf == 0xd && subleaf < 2 && result.ebx != 0 {
-            // The processor's own answer, as XCR0 is the guest's.
+        if leaf == 1 && !self.is_apic_enabled {
+            result.edx &= !APIC;
+        }
+        let is_xsave_size = match (leaf, subleaf) {
+            (0xd, 0) => result.eax != 0,
+            (0xd, 1) => result.eax & cpuid::LEAF_D_1_COMPACTED != 0,
+            _ => false,
+        };
+        if is_xsave_size {
+            // The processor's own answer, as XCR0 is the guest's and IA32_XSS is 0.
             result.ebx = cpu::cpuid(leaf, subleaf).ebx;
         }
         self.general[general::RAX] = result.eax.into();
         self.general[general::RBX] = result.ebx.into();
         self.general[general::RCX] = result.ecx.into();
         self.general[general::RDX] = result.edx.into();
+        self.hardware.skip_instruction();
+    }
+
+    /// Answers as KVM, whose interface CPUID shows (Linux Documentation/virt/kvm/x86/hypercalls.rst): none of the
+    /// features that come with a hypercall is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
+    fn hypercall(&mut self) {
+        const VAPIC_POLL_IRQ: u64 = 1;
+        const EPERM: i64 = 1;
+        const ENOSYS: i64 = 1000;
+        let width = if self.hardware.code_bits() == 64 { u64::MAX } else { 0xffff_ffff };
+        let is_ring_0 = self.hardware.segment(segment::SS).access >> 5 & 3 == 0;
+        let result = match self.general[general::RAX] & width {
+            _ if !is_ring_0 => -EPERM,
+            VAPIC_POLL_IRQ => 0,
+            _ => -ENOSYS,
+        };
+        self.general[general::RAX] = result.cast_unsigned() & width;
         self.hardware.skip_instruction();
     }
 
@@ -268,6 +306,8 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         };
         self.inject(entry.inject);
         self.hardware.set_cr8(entry.cr8);
+        self.hardware.set_tpr_threshold(entry.tpr_threshold);
+        self.is_apic_enabled = entry.is_apic_enabled;
         self.hardware.want_window(entry.wants_window);
         if let Some(reason) = further {
             return Exit { left_guest: false, ..self.exit(reason) };

@@ -26,6 +26,11 @@ pub struct Entry {
     pub wants_window: bool,
     /// Task priority, CR8\[3:0\], as the local APIC has it.
     pub cr8: u8,
+    /// Leave the guest with [`ExitReason::InterruptWindow`] when it lowers CR8 below this, at most
+    /// [`Entry::cr8`]: that lets a pending interrupt through. 0 if CR8 holds none back.
+    pub tpr_threshold: u8,
+    /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM vol. 3, 11.4.3).
+    pub is_apic_enabled: bool,
     /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
     /// batches, as nothing the guest can see depends on the moment. 0 unless
     /// [`VcpuBackend::CAN_BATCH`].
@@ -96,7 +101,7 @@ pub enum ExitReason {
     Halt,
     /// Triple fault.
     Shutdown,
-    /// The guest can take an interrupt now, as asked for.
+    /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     InterruptWindow,
     /// The deadline passed, or the host wants the core.
     Preempted,

@@ -23,6 +23,7 @@ mod report;
 
 pub use bochs::INSTRUCTIONS_PER_SECOND;
 pub use keyboard::{Keyboard, Typed};
+pub use qemu::NS_PER_COUNTED_INSTRUCTION;
 pub use report::{Memory, Report};
 
 /// A program that is a machine.

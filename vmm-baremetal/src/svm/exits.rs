@@ -9,6 +9,7 @@ use vmm_common::seam::Fault;
 #[allow(missing_docs)]
 pub mod code {
     pub const WRITE_CR4: u64 = 0x14;
+    pub const WRITE_CR8: u64 = 0x18;
     pub const DB: u64 = 0x41;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;
@@ -52,6 +53,7 @@ pub mod code {
 pub const fn name(code: u64) -> &'static str {
     match code {
         code::WRITE_CR4 => "WRITE_CR4",
+        code::WRITE_CR8 => "WRITE_CR8",
         code::DB => "EXCEPTION_DB",
         code::AC => "EXCEPTION_AC",
         code::MC => "EXCEPTION_MC",
@@ -99,7 +101,8 @@ pub const fn opcode_len(code: u64) -> Option<u64> {
     match code {
         code::HLT => Some(1),
         code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
-        code::XSETBV | code::WRITE_CR4 | code::CR0_SEL_WRITE => Some(3),
+        code::XSETBV | code::VMMCALL => Some(3),
+        code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => Some(3),
         _ => None,
     }
 }
@@ -124,7 +127,8 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
         code::SHUTDOWN => Event::Shutdown,
         code::XSETBV => Event::SetXcr,
         code::RSM | code::INVLPGA | code::RDPRU => Event::Undefined,
-        code::VMRUN | code::VMMCALL | code::VMLOAD | code::VMSAVE => Event::Undefined,
+        code::VMMCALL => Event::Hypercall,
+        code::VMRUN | code::VMLOAD | code::VMSAVE => Event::Undefined,
         code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,
         code::NPF => nested_page_fault(vmcb),

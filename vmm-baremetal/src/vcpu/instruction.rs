@@ -16,7 +16,7 @@ use vmm_common::x86::paging::Paging;
 use vmm_common::x86::plain::Plain;
 use vmm_common::x86::{
     Exception, Guest, Instruction, Operation, Outcome, PortString, Read, Reads, Refusal, Resolved,
-    Write, carry_out, decode_to, plain,
+    Write, carry_out, decode_to, flag, plain,
 };
 
 /// The instruction that the guest was left at, and how far it has got.
@@ -144,7 +144,6 @@ impl<H: Hardware> Vcpu<H> {
         };
         let plain = plain::of(&mut guest, instruction, resolved)?;
         let next_rip = guest.rip().wrapping_add(instruction.len.into());
-        plain::resume(&mut guest);
         self.hardware.advance_to(next_rip);
         let address = resolved.address;
         Some(match plain {
@@ -203,7 +202,13 @@ impl<H: Hardware> Vcpu<H> {
                 })
             }
             Outcome::Done { next_rip, writes } => {
+                let is_repeated = next_rip == self.hardware.get(Register::Rip);
                 self.hardware.advance_to(next_rip);
+                if is_repeated {
+                    // The next element is no new instruction to a breakpoint (SDM vol. 3, 18.3.1.1).
+                    let flags = self.hardware.get(Register::Rflags);
+                    self.hardware.set(Register::Rflags, flags | flag::RF);
+                }
                 self.writes = writes;
                 self.next_write()
             }

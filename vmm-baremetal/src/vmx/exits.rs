@@ -23,6 +23,7 @@ pub mod reason {
     pub const RDPMC: u16 = 15;
     pub const RSM: u16 = 17;
     pub const VMCALL: u16 = 18;
+    pub const VMCLEAR: u16 = 19;
     pub const VMXON: u16 = 27;
     pub const CONTROL_REGISTER: u16 = 28;
     pub const IO: u16 = 30;
@@ -31,6 +32,7 @@ pub mod reason {
     pub const MWAIT: u16 = 36;
     pub const MONITOR: u16 = 39;
     pub const PAUSE: u16 = 40;
+    pub const TPR_BELOW_THRESHOLD: u16 = 43;
     pub const EPT_VIOLATION: u16 = 48;
     pub const INVEPT: u16 = 50;
     pub const PREEMPTION_TIMER: u16 = 52;
@@ -133,7 +135,7 @@ pub enum Decision {
     NmiWindow,
     /// The preemption timer ran out.
     Timer,
-    /// CR0, CR4 or CR8.
+    /// CR0 or CR4.
     ControlRegister(ControlAccess),
     /// The instruction raises #GP(0).
     GeneralProtection,
@@ -172,11 +174,12 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
             None => unexpected,
         },
         reason::TRIPLE_FAULT => Event::Shutdown,
-        reason::INTERRUPT_WINDOW => Event::Window,
+        reason::INTERRUPT_WINDOW | reason::TPR_BELOW_THRESHOLD => Event::Window,
         reason::CPUID => Event::Cpuid,
         reason::HLT => Event::Halt,
         reason::INVD | reason::WBINVD | reason::PAUSE => Event::Skip,
-        reason::GETSEC | reason::RSM | reason::VMCALL..=reason::VMXON => Event::Undefined,
+        reason::VMCALL => Event::Hypercall,
+        reason::GETSEC | reason::RSM | reason::VMCLEAR..=reason::VMXON => Event::Undefined,
         reason::MWAIT | reason::MONITOR | reason::INVEPT => Event::Undefined,
         reason::INVVPID | reason::VMFUNC => Event::Undefined,
         reason::IO => port(&field, has_string_information),
@@ -280,7 +283,9 @@ mod tests {
         event(32, Event::WriteMsr);
         event(54, Event::Skip);
         event(55, Event::SetXcr);
-        for undefined in [11, 17, 18, 19, 27, 36, 39, 50, 53, 59] {
+        event(18, Event::Hypercall);
+        event(43, Event::Window);
+        for undefined in [11, 17, 19, 27, 36, 39, 50, 53, 59] {
             event(undefined, Event::Undefined);
         }
         check(&[(Field::ExitReason, 15)], Decision::GeneralProtection);
@@ -352,7 +357,7 @@ mod tests {
             check(&fields, Decision::ControlRegister(access));
         };
         control(0x300, ControlAccess::Load { control: 0, general: 3 });
-        control(0xf18, ControlAccess::Store { control: 8, general: 15 });
+        control(0xf13, ControlAccess::Store { control: 3, general: 15 });
         control(0x20, ControlAccess::ClearTaskSwitched);
         control(0x1234_0030, ControlAccess::LoadStatusWord { value: 0x1234 });
     }

@@ -5,7 +5,7 @@
 
 use super::arithmetic::{self, Alu, BitOperation, Computed, DoubleShift};
 use super::bits::{mask, sign_extend};
-use super::flag::{RF, ZF};
+use super::flag::ZF;
 use super::guest::Guest;
 use super::instruction::{Instruction, Operand, Operation};
 use super::memory::{Memory, Stop};
@@ -39,23 +39,13 @@ pub fn carry_out<G: Guest>(
     let memory = Memory::new(guest, reads, resolved);
     let mut execution = Execution { memory, instruction };
     match execution.run() {
-        Ok(next_rip) => execution.done(next_rip),
+        Ok(next_rip) => Outcome::Done { next_rip, writes: execution.memory.writes },
         Err(Stop::Wants(read)) => Outcome::Wants(read),
         Err(Stop::Raises(exception)) => Outcome::Exception(exception),
     }
 }
 
 impl<G: Guest> Execution<'_, G> {
-    fn done(self, next_rip: u64) -> Outcome {
-        let Memory { guest, writes, .. } = self.memory;
-        let flags = guest.rflags();
-        // Between two elements of a string it stays, as after an interrupt there (SDM vol. 3, 18.3.1.1).
-        if flags & RF != 0 && next_rip != guest.rip() {
-            guest.set_rflags(flags & !RF);
-        }
-        Outcome::Done { next_rip, writes }
-    }
-
     /// Where the guest goes on.
     fn run(&mut self) -> Result<u64, Stop> {
         let size = self.instruction.size;

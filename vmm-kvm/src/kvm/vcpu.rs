@@ -34,6 +34,8 @@ pub struct KvmVcpu {
     clock: Clock,
     pending: Pending,
     is_sti_shadow_forgotten: bool,
+    /// What KVM's copy of IA32_APIC_BASE says.
+    is_apic_enabled: bool,
 }
 
 /// What is still to be handed out of the last exit.
@@ -82,7 +84,16 @@ impl PreparedVcpu {
         let Self { fd, batch, ram, clock } = self;
         let is_sti_shadow_forgotten = sti_shadow::is_forgotten();
         let pending = Pending::Nothing;
-        Ok(KvmVcpu { timer, fd, batch, ram, clock, pending, is_sti_shadow_forgotten })
+        Ok(KvmVcpu {
+            timer,
+            fd,
+            batch,
+            ram,
+            clock,
+            pending,
+            is_sti_shadow_forgotten,
+            is_apic_enabled: true,
+        })
     }
 }
 
@@ -236,6 +247,10 @@ impl KvmVcpu {
     }
 
     fn run(&mut self, entry: &Entry) -> io::Result<()> {
+        if entry.is_apic_enabled != self.is_apic_enabled {
+            self.is_apic_enabled = entry.is_apic_enabled;
+            registers::enable_apic(&self.fd, entry.is_apic_enabled)?;
+        }
         if let Some(injection) = entry.inject {
             self.inject(injection)?;
         }

@@ -129,7 +129,7 @@ fn the_other_exits() {
     assert_eq!(exit(0x60, 0, 0), Event::HostInterrupt);
     assert_eq!(exit(0x64, 0, 0), Event::Window);
     assert_eq!(exit(0x7f, 0, 0), Event::Shutdown);
-    assert_eq!(exit(0x81, 0, 0), Event::Undefined);
+    assert_eq!(exit(0x81, 0, 0), Event::Hypercall);
     assert_eq!(exit(0x7d, 0, 0), Event::Fault(Fault::Unexpected { exit: 0x7d }));
     let refused = Fault::EntryFailed { reason: u64::MAX };
     assert_eq!(exit(u64::MAX, 0, 0), Event::Fault(refused));

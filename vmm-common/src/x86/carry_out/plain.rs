@@ -3,7 +3,6 @@
 
 use super::{Execution, Guest, Memory};
 use crate::x86::bits::{mask, sign_extend};
-use crate::x86::flag::RF;
 use crate::x86::instruction::{Instruction, Operand, Operation};
 use crate::x86::outcome::{Reads, Resolved};
 use crate::x86::paging::AccessKind;
@@ -44,15 +43,6 @@ pub fn of<G: Guest>(guest: &mut G, instruction: &Instruction, resolved: Resolved
         true => Plain::Store { size, value: execution.register(source) & mask(size) },
         false => Plain::Load { size },
     })
-}
-
-/// RFLAGS.RF, set where the instruction was resumed behind a fault, ends with it.
-#[inline]
-pub fn resume<G: Guest>(guest: &mut G) {
-    let flags = guest.rflags();
-    if flags & RF != 0 {
-        guest.set_rflags(flags & !RF);
-    }
 }
 
 /// Completes a [`Plain::Load`].
