@@ -97,7 +97,7 @@ impl<H: Hardware> Vcpu<H> {
     /// What the registers do not tell about how it stopped: the control block's fields, and the width of
     /// the code that the dump of the registers shows.
     pub fn dump(&self) -> String {
-        let mut dump = format!("code bits {}\n", self.hardware.code_bits());
+        let mut dump = format!("code segment: {} bits\n", self.hardware.code_bits());
         self.hardware.write_dump(&mut dump).expect("a string takes everything");
         dump
     }

@@ -17,9 +17,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod bochs;
+mod dump;
 mod keyboard;
 mod qemu;
 mod report;
+
+use dump::Disassembler;
 
 pub use bochs::INSTRUCTIONS_PER_SECOND;
 pub use keyboard::{Keyboard, Typed};
@@ -181,11 +184,12 @@ pub(crate) fn copy(
 ) -> Result<(Vec<u8>, bool)> {
     /// As good as for ever.
     const LONG: Duration = Duration::from_secs(1 << 20);
-    let mut all = Vec::new();
+    let (mut all, mut disassembler) = (Vec::new(), Disassembler::default());
     loop {
         let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         match chunks.recv_timeout(left) {
             Ok(chunk) => {
+                let chunk = disassembler.annotate(&chunk);
                 let written = console.write_all(&chunk).and_then(|()| console.flush());
                 written.context("cannot write the console's output")?;
                 all.extend(chunk);

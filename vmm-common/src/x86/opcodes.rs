@@ -195,10 +195,13 @@ fn group_2(decoder: &mut Decoder<'_>, opcode: u8) -> Decoded {
     if matches!(opcode, 0xc0 | 0xc1) {
         return with_immediate(decoder, operation, size, 1);
     }
-    alone(decoder, operation, size)?;
-    decoder.instruction.immediate = 1;
-    decoder.instruction.count = if opcode & 2 == 0 { Count::Immediate } else { Count::Cl };
-    Ok(())
+    if matches!(opcode, 0xd0 | 0xd1) {
+        decoder.set(operation, size, [Operand::Memory, Operand::Immediate]);
+        decoder.instruction.immediate = 1;
+        return Ok(());
+    }
+    decoder.instruction.count = Count::Cl;
+    alone(decoder, operation, size)
 }
 
 fn group_3(decoder: &mut Decoder<'_>, opcode: u8) -> Decoded {
@@ -284,7 +287,7 @@ fn two_bytes(decoder: &mut Decoder<'_>, opcode: u8) -> Decoded {
         0xbe | 0xbf => extended(decoder, Operation::MoveSignExtended, size, 1 + (opcode & 1)),
         0xc0 | 0xc1 => to_memory(decoder, Operation::ExchangeAdd, size_of(decoder, opcode)),
         // MOVNTI.
-        0xc3 if is_bare(decoder) => to_memory(decoder, Operation::Move, size),
+        0xc3 if is_bare(decoder) => to_memory(decoder, Operation::Move, size.max(4)),
         0xc7 => group_9(decoder),
         _ => Err(Refusal::Unknown),
     }
