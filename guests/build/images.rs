@@ -47,6 +47,7 @@ pub const IMAGES: &[Source] = &[
     single("bad_msrs", "single/bad_msrs.rs", "reads and writes thousands of MSRs"),
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
+    single("device_stream", "single/device_stream.rs", "[SEED=1] [STEPS=2000] [trace] random instructions on devices"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

@@ -127,10 +127,9 @@ fn bytes(random: &Random) -> [u8; INSTRUCTION_BYTES] {
     let mut bytes = [0; INSTRUCTION_BYTES];
     bytes.fill_with(|| random.next() as u8);
     let prefix = random.pick(&[0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x48, 0x4c, 0x49, 0x41, 0x40]);
-    let mut at = 0;
-    for byte in [prefix, 0x48, 0x0f, 0x38].into_iter().filter(|_| random.once_in(3)) {
-        bytes[at] = byte;
-        at += 1;
+    let prefixes = [prefix, 0x48, 0x0f, 0x38].into_iter().filter(|_| random.once_in(3));
+    for (slot, byte) in bytes.iter_mut().zip(prefixes) {
+        *slot = byte;
     }
     bytes
 }
