@@ -5,9 +5,11 @@
 
 use crate::cpu;
 use crate::ram::GuestRam;
-use crate::walk::Paging;
+use crate::state::FxArea;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
+use vmm_common::x86::Exception;
+use vmm_common::x86::paging::{Access, AccessKind, Paging};
 
 /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
 /// not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`] keeps
@@ -25,6 +27,7 @@ pub enum Register {
     Rsp,
     Rflags,
     Cr0,
+    Cr2,
     Cr3,
     Cr4,
     Efer,
@@ -70,6 +73,28 @@ pub struct StringOperand {
     pub is_repeated: bool,
 }
 
+/// An access to a guest-physical address that is not RAM, by an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAccess {
+    /// Its bytes lie there.
+    Fetch,
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+    /// A page table lies there that one of its addresses is translated by.
+    PageTable,
+}
+
+/// Bytes of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// How many could be read.
+    pub len: usize,
+    /// Why not all; None: there is no RAM, or all were.
+    pub fault: Option<Exception>,
+}
+
 /// Why the processor left the guest, the same for both vendors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -97,8 +122,8 @@ pub enum Event {
     Memory {
         /// Guest-physical address.
         address: u64,
-        /// An instruction fetch.
-        is_fetch: bool,
+        /// What for.
+        access: MemoryAccess,
     },
     /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     Window,
@@ -179,21 +204,60 @@ pub trait Hardware {
         }
     }
 
-    /// How the guest's linear addresses are translated.
+    /// The privilege level, which the stack segment's descriptor has.
+    fn cpl(&self) -> u8 {
+        (self.segment(segment::SS).access >> 5 & 3) as u8
+    }
+
+    /// The entries that PAE paging keeps in the processor, where it keeps them.
+    fn pdptes(&self) -> Option<[u64; 4]> {
+        None
+    }
+
+    /// How the guest's linear addresses are translated, on a processor that has everything.
     fn paging(&self) -> Paging {
+        let (cr4, efer) = (self.get(Register::Cr4), self.get(Register::Efer));
+        let is_pae = cr4 & cpu::cr4::PAE != 0 && efer & cpu::efer::LMA == 0;
         Paging {
             cr0: self.get(Register::Cr0),
             cr3: self.get(Register::Cr3),
-            cr4: self.get(Register::Cr4),
-            efer: self.get(Register::Efer),
+            cr4,
+            efer,
+            pdptes: if is_pae { self.pdptes() } else { None },
+            physical_bits: 52,
+            has_1g: true,
         }
     }
 
-    /// The bytes at CS:RIP; how many could be read.
-    fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> usize {
+    /// The bytes at CS:RIP, as far as they can be read, each page fetched from as the processor does.
+    fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> Fetched {
+        const PAGE_BYTES: u64 = 4096;
         let base = if self.code_bits() == 64 { 0 } else { self.segment(segment::CS).base };
-        self.paging().read(ram, base.wrapping_add(self.get(Register::Rip)), bytes)
+        let linear = base.wrapping_add(self.get(Register::Rip));
+        let (paging, mut tables) = (self.paging(), *ram);
+        let is_user = self.cpl() == 3;
+        let access = Access { kind: AccessKind::Execute, is_user, may_reach_user: false };
+        let mut len = 0;
+        while len < bytes.len() {
+            let at = linear.wrapping_add(len as u64);
+            let here = (bytes.len() - len).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
+            match paging.translate(&mut tables, at, access) {
+                Ok(physical) if ram.read(physical, &mut bytes[len..len + here]) => len += here,
+                Ok(_) => return Fetched { len, fault: None },
+                Err(fault) => {
+                    let fault = Some(Exception::page_fault(fault.error, at));
+                    return Fetched { len, fault };
+                }
+            }
+        }
+        Fetched { len, fault: None }
     }
+
+    /// The guest's x87 and SSE registers, which each exit saves.
+    fn fx_area(&self) -> &FxArea;
+
+    /// The same, to change: the next entry loads them.
+    fn fx_area_mut(&mut self) -> &mut FxArea;
 
     /// Task priority, CR8\[3:0\].
     fn cr8(&self) -> u8;

@@ -12,7 +12,7 @@ use crate::svm::vcpu::SvmVcpu;
 use crate::vcpu::Vcpu;
 use crate::vmx::Vmx;
 use crate::vmx::vcpu::VmxVcpu;
-use crate::{cpu, mmio, power};
+use crate::{cpu, power};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -184,7 +184,6 @@ pub fn run<P: Processor>(
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
     let names = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let mut host = BareHost::new(clock, names, focus, is_terminal);
-    mmio::prepare();
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
     share_core(&mut system, &mut vcpus, &mut host);

@@ -35,6 +35,22 @@ impl FxArea {
         words[3] = MXCSR as u64;
         Self(words)
     };
+
+    /// The first word of XMM0; each register has two (SDM vol. 1, table 10-2).
+    const XMM0: usize = 20;
+
+    /// XMM0 to XMM15.
+    #[must_use]
+    pub fn vector(&self, index: usize) -> u128 {
+        let [low, high] = [0, 1].map(|half| self.0[Self::XMM0 + 2 * index + half]);
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    /// Sets one.
+    pub fn set_vector(&mut self, index: usize, value: u128) {
+        self.0[Self::XMM0 + 2 * index] = value as u64;
+        self.0[Self::XMM0 + 2 * index + 1] = (value >> 64) as u64;
+    }
 }
 
 /// What this processor has of the state switched here.

@@ -1,7 +1,7 @@
 //! Exit codes (APM vol. 2, appendix C) and what they mean.
 
 use super::vmcb::{Vmcb, event};
-use crate::hardware::{Event, PortEvent, StringOperand};
+use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
 use vmm_common::registers::{INSTRUCTION_BYTES, segment};
 use vmm_common::seam::Fault;
 
@@ -139,15 +139,23 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
 
 /// EXITINFO1 as of an ordinary page fault, but that QEMU never sets bit 0, P.
 fn nested_page_fault(vmcb: &Vmcb) -> Event {
+    const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     const PAGE_TABLE: u64 = 1 << 33;
-    // Not the instruction's own access, but one to deliver an event or to translate an address:
-    // descriptor tables, stacks and page tables must be RAM.
-    let is_delivery = vmcb.exit_interrupt_info & event::VALID != 0;
-    if is_delivery || vmcb.exit_info1 & PAGE_TABLE != 0 {
-        return Event::Fault(Fault::Unexpected { exit: code::NPF as u32 });
+    let (info, address) = (vmcb.exit_info1, vmcb.exit_info2);
+    if vmcb.exit_interrupt_info & event::VALID != 0 {
+        return Event::Fault(Fault::DeliveryOutsideRam { address });
     }
-    Event::Memory { address: vmcb.exit_info2, is_fetch: vmcb.exit_info1 & FETCH != 0 }
+    let access = if info & PAGE_TABLE != 0 {
+        MemoryAccess::PageTable
+    } else if info & FETCH != 0 {
+        MemoryAccess::Fetch
+    } else if info & WRITE != 0 {
+        MemoryAccess::Write
+    } else {
+        MemoryAccess::Read
+    };
+    Event::Memory { address, access }
 }
 
 /// EXITINFO1 of IN and OUT (APM vol. 2, 15.10.2). Its segment is there only with decode assists,

@@ -147,7 +147,7 @@ impl SvmVcpu {
     /// What lies at CS:RIP, through the guest's page tables.
     pub(super) fn instruction(&self) -> Instruction {
         let mut bytes = [0; INSTRUCTION_BYTES];
-        let len = self.fetch(&self.ram, &mut bytes);
+        let len = self.fetch(&self.ram, &mut bytes).len;
         Instruction { bytes, len, code_bits: self.code_bits() }
     }
 
@@ -246,6 +246,7 @@ impl Hardware for SvmVcpu {
             Register::Rsp => vmcb.rsp,
             Register::Rflags => vmcb.rflags,
             Register::Cr0 => vmcb.cr0,
+            Register::Cr2 => vmcb.cr2,
             Register::Cr3 => vmcb.cr3,
             Register::Cr4 => vmcb.cr4,
             Register::Efer => efer::from_vmcb(vmcb.efer),
@@ -259,6 +260,12 @@ impl Hardware for SvmVcpu {
             Register::Rsp => vmcb.rsp = value,
             Register::Rflags => vmcb.rflags = value,
             Register::Cr0 => vmcb.cr0 = value,
+            Register::Cr2 => {
+                vmcb.cr2 = value;
+                // For Bochs's VMRUN, as in `load`.
+                // SAFETY: the hypervisor's own page faults end it; nothing else reads the register.
+                unsafe { cpu::set_cr2(value) };
+            }
             Register::Cr3 => vmcb.cr3 = value,
             Register::Cr4 => vmcb.cr4 = value,
             Register::Efer => vmcb.efer = efer::to_vmcb(value),
@@ -330,6 +337,18 @@ impl Hardware for SvmVcpu {
 
     fn code_access(&self) -> u32 {
         Segment::from(*self.vmcb().segment(segment::CS)).access
+    }
+
+    fn cpl(&self) -> u8 {
+        self.vmcb().cpl
+    }
+
+    fn fx_area(&self) -> &FxArea {
+        &self.fx
+    }
+
+    fn fx_area_mut(&mut self) -> &mut FxArea {
+        &mut self.fx
     }
 
     fn advance_to(&mut self, rip: u64) {

@@ -2,7 +2,7 @@
 //! 28.2), and what each means here.
 
 use super::vmcs::Field;
-use crate::hardware::{Event, PortEvent, StringOperand};
+use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
 
@@ -186,10 +186,13 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
         reason::RDMSR => Event::ReadMsr,
         reason::WRMSR => Event::WriteMsr,
         reason::XSETBV => Event::SetXcr,
-        // A device reached while an event is delivered: no instruction to carry out.
-        reason::EPT_VIOLATION if field(Field::IdtVectoring) & 1 << 31 != 0 => unexpected,
         reason::EPT_VIOLATION => {
-            memory(field(Field::Qualification), field(Field::GuestPhysicalAddress))
+            let address = field(Field::GuestPhysicalAddress);
+            let is_delivery = field(Field::IdtVectoring) & 1 << 31 != 0;
+            match is_delivery {
+                true => Event::Fault(Fault::DeliveryOutsideRam { address }),
+                false => memory(field(Field::Qualification), address),
+            }
         }
         _ => unexpected,
     };
@@ -218,9 +221,23 @@ fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     Event::Port(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
 }
 
-/// SDM vol. 3, table 28-7.
+/// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access was
+/// one to a page table for it, whose Accessed flag may be to be set, and which makes that a write.
 const fn memory(qualification: u64, address: u64) -> Event {
-    Event::Memory { address, is_fetch: qualification & 1 << 2 != 0 }
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 2;
+    const HAS_LINEAR: u64 = 1 << 7;
+    const IS_FINAL: u64 = 1 << 8;
+    let access = if qualification & (HAS_LINEAR | IS_FINAL) == HAS_LINEAR {
+        MemoryAccess::PageTable
+    } else if qualification & FETCH != 0 {
+        MemoryAccess::Fetch
+    } else if qualification & WRITE != 0 {
+        MemoryAccess::Write
+    } else {
+        MemoryAccess::Read
+    };
+    Event::Memory { address, access }
 }
 
 const fn control_access(qualification: u64) -> Option<ControlAccess> {
@@ -311,10 +328,26 @@ mod tests {
                 (Field::GuestPhysicalAddress, 0xfee0_0000),
             ]
         };
-        let memory = |is_fetch| Decision::Event(Event::Memory { address: 0xfee0_0000, is_fetch });
-        check(&fields(0x181), memory(false));
-        check(&fields(0x182), memory(false));
-        check(&fields(0x184), memory(true));
+        let memory = |access| Decision::Event(Event::Memory { address: 0xfee0_0000, access });
+        check(&fields(0x181), memory(MemoryAccess::Read));
+        check(&fields(0x182), memory(MemoryAccess::Write));
+        check(&fields(0x183), memory(MemoryAccess::Write));
+        check(&fields(0x184), memory(MemoryAccess::Fetch));
+        for walk in [0x81, 0x82, 0x83, 0x84] {
+            check(&fields(walk), memory(MemoryAccess::PageTable));
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_delivered_from_no_ram_stops_the_guest_in_words() {
+        let fields = [
+            (Field::ExitReason, 48),
+            (Field::Qualification, 0x181),
+            (Field::GuestPhysicalAddress, 0xfee0_0000),
+            (Field::IdtVectoring, 0x8000_0030),
+        ];
+        let fault = Fault::DeliveryOutsideRam { address: 0xfee0_0000 };
+        check(&fields, Decision::Event(Event::Fault(fault)));
     }
 
     #[test]

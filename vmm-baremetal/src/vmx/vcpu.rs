@@ -241,6 +241,7 @@ impl Hardware for VmxVcpu {
                 let (real, shadow) = (read(Field::GuestCr0), read(Field::Cr0Shadow));
                 control_registers::seen(real, shadow, self.split.cr0_mask)
             }
+            Register::Cr2 => self.cr2,
             Register::Cr3 => read(Field::GuestCr3),
             Register::Cr4 => control_registers::seen(read(Field::GuestCr4), 0, self.split.cr4_mask),
             Register::Efer => read(Field::GuestEfer),
@@ -259,6 +260,7 @@ impl Hardware for VmxVcpu {
                 put(Field::GuestCr0, self.split.real_cr0(value));
                 put(Field::Cr0Shadow, value);
             }
+            Register::Cr2 => self.cr2 = value,
             Register::Cr3 => put(Field::GuestCr3, value),
             Register::Cr4 => put(Field::GuestCr4, self.split.real_cr4(value)),
             Register::Efer => {
@@ -328,6 +330,24 @@ impl Hardware for VmxVcpu {
 
     fn code_access(&self) -> u32 {
         read_nth(Field::GuestEsAccess, segment::CS) as u32
+    }
+
+    fn cpl(&self) -> u8 {
+        (read_nth(Field::GuestEsAccess, segment::SS) >> 5 & 3) as u8
+    }
+
+    fn pdptes(&self) -> Option<[u64; 4]> {
+        let fields =
+            [Field::GuestPdpte0, Field::GuestPdpte1, Field::GuestPdpte2, Field::GuestPdpte3];
+        Some(fields.map(read))
+    }
+
+    fn fx_area(&self) -> &FxArea {
+        &self.fx_area
+    }
+
+    fn fx_area_mut(&mut self) -> &mut FxArea {
+        &mut self.fx_area
     }
 
     fn advance_to(&mut self, rip: u64) {
