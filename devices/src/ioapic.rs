@@ -137,12 +137,11 @@ impl IoApic {
         self.lines = if level { self.lines | bit } else { self.lines & !bit };
     }
 
-    /// The vector that a rising edge on pin `pin` asks for; None if the pin is masked or not
-    /// edge-triggered.
+    /// The vector that pin `pin` asks for; None if the pin is masked.
     #[must_use]
-    pub fn edge_vector(&self, pin: u8) -> Option<u8> {
+    pub fn unmasked_vector(&self, pin: u8) -> Option<u8> {
         let entry = *self.entries.get(usize::from(pin))?;
-        (entry & (ENTRY_MASKED | ENTRY_LEVEL) == 0).then_some(entry as u8)
+        (entry & ENTRY_MASKED == 0).then_some(entry as u8)
     }
 
     /// The next message that is due, lowest pin first; the owner calls until `None`.

@@ -67,6 +67,8 @@ pub struct Machine {
     policy: ClockPolicy,
     /// How long the machine's time has stood, ns: it is that much behind the host's.
     stood_ns: u64,
+    /// How long the guest has had to wait though the machine's time went on, ns.
+    waited_ns: u64,
     /// When a timer next does something, as of the last access, in the machine's time.
     deadline: Instant,
 }
@@ -95,6 +97,7 @@ impl Machine {
             tsc,
             policy: plan.clock,
             stood_ns: 0,
+            waited_ns: 0,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
@@ -106,6 +109,7 @@ impl Machine {
     pub fn waited(&mut self, ns: u64) -> u64 {
         match self.policy {
             ClockPolicy::Wall => {
+                self.waited_ns = ns;
                 self.paravirtual.set_stolen(ns);
                 0
             }
@@ -126,7 +130,12 @@ impl Machine {
 
     /// Brings every device to `now`.
     pub fn advance(&mut self, now: Instant) {
-        let now = self.own(now);
+        self.catch_up(self.own(now));
+    }
+
+    /// The same by the machine's time. Also before a guest's access: what has come due is delivered
+    /// before the guest can program the timer anew.
+    fn catch_up(&mut self, now: Instant) {
         if now < self.deadline {
             return;
         }

@@ -125,21 +125,21 @@ impl Machine {
     }
 
     fn sample_timers(&mut self, now: Instant) {
-        let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
-        // Taken in any case: ticks while the HPET has the line are nobody's.
-        let ticks = self.pit.take_irq0_edges(now);
-        if !is_replaced {
-            self.late_ticks.of_pit += u64::from(ticks);
-            self.set_irq(IRQ_RTC, self.rtc.pin());
-        }
+        self.carry_clock_pin();
         self.sample_hpet();
+        self.take_ticks(now);
         self.deliver_late_ticks();
     }
 
+    /// The clock's level, unless the HPET has its line.
+    pub(super) fn carry_clock_pin(&mut self) {
+        if !self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement()) {
+            self.set_irq(IRQ_RTC, self.rtc.pin());
+        }
+    }
+
     fn sample_hpet(&mut self) {
-        let Some(hpet) = &mut self.hpet else { return };
-        let pulses = hpet.take_pulses();
-        for (timer, pulses) in pulses.into_iter().enumerate() {
+        for timer in 0..devices::hpet::TIMERS {
             let Some(hpet) = &self.hpet else { return };
             let ((pin, level), legacy) = (hpet.line(timer), hpet.legacy_irq(timer));
             // A timer that is routed elsewhere lets go of the line it held.
@@ -148,8 +148,6 @@ impl Machine {
             if let Some((pin, legacy)) = before.filter(|_| before != route) {
                 self.set_hpet_line(pin, legacy, false);
             }
-            let late = &mut self.late_ticks.of_hpet[timer];
-            *late = if pin.is_some() { *late + u64::from(pulses) } else { 0 };
             if let Some(pin) = pin {
                 self.set_hpet_line(pin, legacy, level);
             }

@@ -19,6 +19,7 @@ impl Machine {
     pub fn mmio_read(&mut self, address: u64, size: Size, now: Instant) -> u64 {
         const NOBODY: u64 = u64::MAX;
         let now = self.own(now);
+        self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let value = match address - offset {
             IO_APIC_BASE => self.io_apic.as_mut().map_or(NOBODY, |d| d.read(offset).into()),
@@ -35,6 +36,7 @@ impl Machine {
     /// A store of 1, 2, 4 or 8 bytes.
     pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
         let now = self.own(now);
+        self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         match address - offset {
             IO_APIC_BASE => {

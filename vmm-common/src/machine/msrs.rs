@@ -73,6 +73,7 @@ impl Machine {
         if let Some(done) = self.paravirtual.write(index, value) {
             return done;
         }
+        self.catch_up(now);
         let is_constant = CONSTANT_MSRS.iter().any(|(at, _)| *at == index);
         match (index, &mut self.local_apic) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.set_base(value)?,

@@ -63,6 +63,7 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
+        self.catch_up(now);
         let byte = |n: u8| {
             let byte = self.port_read_byte(port.wrapping_add(n.into()), now);
             u32::from(byte) << (8 * n)
@@ -94,6 +95,7 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
+        self.catch_up(now);
         for n in 0..size.min(4) {
             let byte = (value >> (8 * n)) as u8;
             self.port_write_byte(port.wrapping_add(n.into()), byte, now);
@@ -132,10 +134,7 @@ impl Machine {
     fn port_write_byte(&mut self, port: u16, value: u8, now: Instant) {
         match Owner::of(port) {
             Owner::Pic => self.pic.write(port, value),
-            Owner::Pit => {
-                self.late_ticks.pit_is_written(port, value);
-                self.pit.write(port, value, now);
-            }
+            Owner::Pit => self.pit.write(port, value, now),
             Owner::Keyboard => self.keyboard.write(port, value),
             Owner::Rtc => self.rtc.write(port, value, now),
             Owner::Serial(n, offset) => {

@@ -31,16 +31,16 @@ fn machine_with(devices: DeviceSet) -> Machine {
     Machine::new(&plan(devices), surroundings)
 }
 
-fn full() -> Machine {
+pub(super) fn full() -> Machine {
     machine_with(DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true })
 }
 
-fn bare() -> Machine {
+pub(super) fn bare() -> Machine {
     machine_with(DeviceSet { has_io_apic: false, has_hpet: false, has_local_apic: false })
 }
 
 /// Programs the 8259 pair for vectors 0x20 and 0x28, IRQ `irq` alone unmasked.
-fn unmask(machine: &mut Machine, irq: u8) {
+pub(super) fn unmask(machine: &mut Machine, irq: u8) {
     let writes = [
         (0x20, 0x11),
         (0x21, 0x20),
