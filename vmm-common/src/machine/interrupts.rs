@@ -11,7 +11,6 @@
 
 use super::Machine;
 use crate::Instant;
-use devices::ioapic::DeliveryMode;
 use devices::lapic::TscClock;
 
 pub(super) const IRQ_TIMER: u8 = 0;
@@ -181,18 +180,14 @@ impl Machine {
         while let Some(vector) = local_apic.take_eoi() {
             io_apic.end_of_interrupt(vector);
         }
-        while let Some(message) = io_apic.next_message() {
-            if !local_apic.matches(message.destination, message.is_logical) {
-                continue;
+        // A level that no local APIC takes is offered again at the next access, which may be the one
+        // that changes the destination, LDR, DFR, SVR or the APIC's base.
+        let mut first = 0;
+        while let Some(message) = io_apic.next_message(first) {
+            if local_apic.take_message(&message) {
+                io_apic.accepted(&message);
             }
-            match message.delivery_mode {
-                DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
-                    local_apic.accept(message.vector, message.is_level);
-                }
-                DeliveryMode::Nmi => local_apic.accept_nmi(),
-                // The 8259 pair is wired to LINT0; SMM and other processors are not there.
-                DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
-            }
+            first = message.pin + 1;
         }
     }
 }
