@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use devices::lapic::TscClock;
 use vmm_common::cpuid::{self, CpuidEntry};
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, TscReading, VcpuBackend};
 
 const RFLAGS_DF: u64 = 1 << 10;
 /// This file's codes of [`Fault::CannotEmulate`]: an access to no RAM that is no plain move; a fetch from
@@ -236,8 +236,6 @@ impl<H: Hardware> Vcpu<H> {
         if index == IA32_TSC {
             self.tsc_offset = value.wrapping_sub(cpu::tsc());
             self.hardware.set_tsc_offset(self.tsc_offset);
-            self.hardware.skip_instruction();
-            return None;
         }
         self.awaiting = Awaiting::WriteMsr;
         Some(ExitReason::MsrWrite { index, value })
@@ -395,8 +393,10 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         self.hardware.set_tsc_offset(self.tsc_offset);
     }
 
-    fn tsc_clock(&mut self) -> Option<TscClock> {
-        Some(self.guest_tsc())
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        let tsc = cpu::tsc();
+        let at = self.clock.instant_of(tsc);
+        Some(TscReading { hz: self.clock.hz(), tsc: tsc.wrapping_add(self.tsc_offset), at })
     }
 }
 

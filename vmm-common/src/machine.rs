@@ -62,8 +62,8 @@ pub struct Machine {
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
     paravirtual: Paravirtual,
-    /// How the guest's time-stamp counter follows the machine's time.
-    tsc: TscClock,
+    /// The guest's time-stamp counter may have left the course that the machine knows.
+    is_tsc_moved: bool,
     policy: ClockPolicy,
     /// How long the machine's time has stood, ns: it is that much behind the host's.
     stood_ns: u64,
@@ -93,8 +93,8 @@ impl Machine {
             hpet_routes: [None; devices::hpet::TIMERS],
             late_ticks: LateTicks::default(),
             idle_cr8: 0,
-            paravirtual: Paravirtual::new(epoch_seconds),
-            tsc,
+            paravirtual: Paravirtual::new(epoch_seconds, tsc, now),
+            is_tsc_moved: false,
             policy: plan.clock,
             stood_ns: 0,
             waited_ns: 0,
@@ -117,10 +117,22 @@ impl Machine {
         }
     }
 
+    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it, and
+    /// the guest may write it.
+    pub const fn tsc_moved(&mut self) {
+        self.is_tsc_moved = true;
+    }
+
+    /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the next
+    /// [`Machine::next_memory_write`].
+    #[must_use]
+    pub const fn wants_tsc(&self) -> bool {
+        self.is_tsc_moved || self.paravirtual.is_clock_stale()
+    }
+
     /// What is to be written next into the guest's RAM before it goes on.
-    pub fn next_memory_write(&mut self, now: Instant) -> Option<MemoryWrite> {
-        let now = self.own(now);
-        self.paravirtual.next_write(self.tsc, now)
+    pub fn next_memory_write(&mut self) -> Option<MemoryWrite> {
+        self.paravirtual.next_write()
     }
 
     /// The machine's time, by which its devices go.

@@ -138,8 +138,8 @@ impl System {
         // What it printed was taken since: its transmitter is empty, as if the line had been busy until now.
         self.vms[vm].machine.sample_serial_pins();
         self.tell_waiting(vm, backend);
-        self.follow_tsc(vm, begin, backend);
-        self.tell_guest(vm, begin, backend);
+        self.follow_tsc(vm, begin);
+        self.tell_guest(vm, backend);
 
         let mut now = begin;
         let end = loop {
@@ -205,21 +205,25 @@ impl System {
     }
 
     /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
-    fn tell_guest<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
-        while let Some(write) = self.vms[vm].machine.next_memory_write(now) {
+    fn tell_guest<B: VcpuBackend>(&mut self, vm: usize, backend: &mut B) {
+        let machine = &mut self.vms[vm].machine;
+        if machine.wants_tsc()
+            && let Some(reading) = backend.read_tsc()
+        {
+            machine.set_tsc(reading);
+        }
+        while let Some(write) = machine.next_memory_write() {
             backend.write_ram(write.address, write.bytes());
         }
     }
 
-    /// Now and then: how the guest's time-stamp counter stands to the clock.
-    fn follow_tsc<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
+    /// Now and then the guest's time-stamp counter is compared with the clock, which may be slewed.
+    fn follow_tsc(&mut self, vm: usize, now: Instant) {
         const EVERY_NS: u64 = 1_000_000_000;
         let vm = &mut self.vms[vm];
         if now >= vm.next_tsc_check {
             vm.next_tsc_check = now.after_ns(EVERY_NS);
-            if let Some(tsc) = backend.tsc_clock() {
-                vm.machine.set_tsc_clock(tsc);
-            }
+            vm.machine.tsc_moved();
         }
     }
 
@@ -264,7 +268,7 @@ impl System {
         }
         let step = self.handle(vm, &exit, *now, host);
         if matches!(exit.reason, ExitReason::MsrWrite { .. }) {
-            self.tell_guest(vm, *now, backend);
+            self.tell_guest(vm, backend);
         }
         step
     }

@@ -11,6 +11,7 @@
 
 use super::Machine;
 use crate::Instant;
+use crate::seam::TscReading;
 use devices::lapic::TscClock;
 
 pub(super) const IRQ_TIMER: u8 = 0;
@@ -45,13 +46,14 @@ impl Machine {
         self.local_apic.as_mut().is_some_and(|local_apic| local_apic.take_nmi())
     }
 
-    /// The guest's time-stamp counter follows the time in this way from now on.
-    ///
-    /// `tsc` is by the host's time.
-    pub fn set_tsc_clock(&mut self, tsc: TscClock) {
-        let tsc = TscClock { offset: tsc.tsc_at(Instant::from_ns(self.stood_ns)), ..tsc };
-        self.tsc = tsc;
-        self.paravirtual.tsc_changed();
+    /// Takes a reading of the guest's time-stamp counter: the local APIC's deadline and the guest's
+    /// clock page follow it from now on.
+    pub fn set_tsc(&mut self, reading: TscReading) {
+        let at = self.own(reading.at);
+        let since_zero = TscClock { hz: reading.hz, offset: 0 }.tsc_at(at);
+        let tsc = TscClock { hz: reading.hz, offset: reading.tsc.wrapping_sub(since_zero) };
+        self.is_tsc_moved = false;
+        self.paravirtual.set_tsc(reading.tsc, at, tsc.hz);
         if let Some(local_apic) = &mut self.local_apic {
             local_apic.set_tsc_clock(tsc);
             self.find_deadline();

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::run_page::{self, PortString};
-use super::{GuestRam, registers, sti_shadow, tsc_offset};
+use super::{GuestRam, registers, sti_shadow, tsc};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use vmm_common::cpuid::CpuidEntry;
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, TscReading, VcpuBackend};
 
 /// A vCPU ready to run, on whichever thread starts it.
 #[derive(Debug)]
@@ -65,12 +65,14 @@ impl PreparedVcpu {
 
     /// Fails where the guest's time-stamp counter cannot be held back.
     pub fn check_can_hold_tsc(&self) -> Result<()> {
-        tsc_offset::check(&self.fd)
+        tsc::check_can_move(&self.fd)
     }
 
     /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
     pub fn tsc_clock(&self) -> Result<TscClock> {
-        tsc_clock(&self.fd, self.clock)
+        let TscReading { hz, tsc, at } = tsc::read(&self.fd, self.clock)?;
+        let since_start = TscClock { hz, offset: 0 }.tsc_at(at);
+        Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
     }
 
     /// Makes the calling thread the one that runs this vCPU.
@@ -146,6 +148,10 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
+                if index == tsc::IA32_TIME_STAMP_COUNTER {
+                    // The loop hears of it, too; what KVM refuses here, it would have refused before.
+                    let _ = tsc::write(&self.fd, value);
+                }
                 ExitReason::MsrWrite { index, value }
             }
             kvm::KVM_EXIT_HLT => ExitReason::Halt,
@@ -282,11 +288,11 @@ impl VcpuBackend for KvmVcpu {
 
     fn hold_tsc(&mut self, ns: u64) {
         // `own` clocks were refused where this cannot be done.
-        let _ = tsc_offset::move_back(&self.fd, ns);
+        let _ = tsc::move_back(&self.fd, ns);
     }
 
-    fn tsc_clock(&mut self) -> Option<TscClock> {
-        tsc_clock(&self.fd, self.clock).ok()
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        tsc::read(&self.fd, self.clock).ok()
     }
 }
 
@@ -300,21 +306,6 @@ fn is_unfinished(reason: &ExitReason) -> bool {
         MmioRead { .. } | MsrRead { .. } | MsrWrite { .. } => true,
         _ => false,
     }
-}
-
-/// Reads a guest's time-stamp counter between two looks at the clock.
-fn tsc_clock(fd: &VcpuFd, clock: Clock) -> Result<TscClock> {
-    const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-    let hz = fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
-    let entry = kvm::kvm_msr_entry { index: IA32_TIME_STAMP_COUNTER, ..Default::default() };
-    let mut msrs = kvm::Msrs::from_entries(&[entry]).context("one MSR fits")?;
-    let before = clock.now();
-    fd.get_msrs(&mut msrs).context("KVM_GET_MSRS")?;
-    let after = clock.now();
-    let middle = before.after_ns(after.ns_since(before) / 2);
-    let tsc = msrs.as_slice()[0].data;
-    let since_start = TscClock { hz, offset: 0 }.tsc_at(middle);
-    Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
 }
 
 /// KVM_INTERRUPT, which kvm-ioctls does not wrap.
