@@ -337,6 +337,7 @@ impl<H: Hardware> Vcpu<H> {
             is_interruptible: is_open && self.hardware.is_interruptible(),
             cr8: self.hardware.cr8(),
             left_guest: true,
+            overhead_ns: 0,
             has_more: false,
         }
     }

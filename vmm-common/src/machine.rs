@@ -67,8 +67,8 @@ pub struct Machine {
     policy: ClockPolicy,
     /// How long the machine's time has stood, ns: it is that much behind the host's.
     stood_ns: u64,
-    /// How long the guest has had to wait though the machine's time went on, ns.
-    waited_ns: u64,
+    /// How long the guest did not have the core though the machine's time went on, ns.
+    not_run_ns: u64,
     /// When a timer next does something, as of the last access, in the machine's time.
     deadline: Instant,
 }
@@ -97,23 +97,28 @@ impl Machine {
             is_tsc_moved: false,
             policy: plan.clock,
             stood_ns: 0,
-            waited_ns: 0,
+            not_run_ns: 0,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
         machine
     }
 
-    /// The guest has had to wait for the core for `ns` in all: it is told so, or, if that is the
-    /// policy, its time has stood meanwhile. How much longer its time-stamp counter must stand, ns.
-    pub fn waited(&mut self, ns: u64) -> u64 {
+    /// Records that the guest has waited for the core for `ns` in all, and that the host took it for
+    /// `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under `Own`
+    /// the machine's clock is held back by the wait. How much longer the guest's time-stamp
+    /// counter must stand, ns.
+    pub fn waited(&mut self, ns: u64, taken_ns: u64) -> u64 {
         match self.policy {
             ClockPolicy::Wall => {
-                self.waited_ns = ns;
-                self.paravirtual.set_stolen(ns);
+                self.not_run_ns = ns + taken_ns;
+                self.paravirtual.set_stolen(ns + taken_ns);
                 0
             }
-            ClockPolicy::Own => ns - core::mem::replace(&mut self.stood_ns, ns),
+            ClockPolicy::Own => {
+                self.not_run_ns = taken_ns;
+                ns - core::mem::replace(&mut self.stood_ns, ns)
+            }
         }
     }
 

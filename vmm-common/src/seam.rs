@@ -66,6 +66,9 @@ pub struct Exit {
     pub is_interruptible: bool,
     /// CR8\[3:0\] as the guest has it now.
     pub cr8: u8,
+    /// Of the time in [`VcpuBackend::enter`], what it took to get into and out of a guest that the
+    /// deadline stopped: the guest did not run then, and is not charged for it. Else 0.
+    pub overhead_ns: u64,
     /// False for the further parts of an exit already taken (string I/O, batched writes).
     pub left_guest: bool,
     /// The next `enter` hands out another part, without going back to the guest.
@@ -155,6 +158,14 @@ pub trait VcpuBackend {
 pub trait Host {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
+
+    /// Time up to `now` in which the host ran something else though the loop would have run, ns since
+    /// the start: another process, a stop, a quota, what a hypervisor beneath it took. Waiting for
+    /// work is none of it. 0 where nothing lies beneath.
+    fn taken_ns(&mut self, now: Instant) -> u64 {
+        let _ = now;
+        0
+    }
 
     /// Takes console output of a VM (an index into the system's VMs). Never waits.
     fn console_output(&mut self, vm: usize, bytes: &[u8]);

@@ -74,6 +74,7 @@ impl VcpuBackend for Guest {
             is_interruptible: true,
             cr8: 0,
             left_guest: true,
+            overhead_ns: 0,
             has_more: false,
         }
     }

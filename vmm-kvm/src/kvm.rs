@@ -15,6 +15,7 @@ use vmm_common::machine::PASSED_MSRS;
 
 mod batch;
 mod memory;
+mod overhead;
 mod registers;
 mod run_page;
 mod sti_shadow;

@@ -37,7 +37,7 @@ impl Machine {
 
     /// Takes from every timer what has come due by `now`.
     pub(super) fn take_ticks(&mut self, now: Instant) {
-        let own_time = Instant::from_ns(now.as_ns().saturating_sub(self.waited_ns));
+        let own_time = Instant::from_ns(now.as_ns().saturating_sub(self.not_run_ns));
         self.late_ticks.own_time = own_time;
         let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
         // Taken in any case: while the HPET has the lines, these two are not connected.

@@ -128,6 +128,7 @@ impl Guest {
             is_interruptible: self.is_flag_set && !self.is_shadowed && is_last,
             cr8: self.cr8,
             left_guest,
+            overhead_ns: 0,
             has_more: !is_last,
         }
     }

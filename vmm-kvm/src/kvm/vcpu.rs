@@ -1,13 +1,14 @@
 //! One vCPU: `enter` as KVM_RUN does it.
 
 use super::batch::Batch;
+use super::overhead::Overhead;
 use super::run_page::{self, PortString};
 use super::{GuestRam, registers, sti_shadow, tsc};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
 use kvm_bindings as kvm;
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
 use vmm_common::cpuid::CpuidEntry;
@@ -34,6 +35,9 @@ pub struct KvmVcpu {
     clock: Clock,
     pending: Pending,
     is_sti_shadow_forgotten: bool,
+    overhead: Overhead,
+    /// Of the last KVM_RUN.
+    overhead_ns: u64,
 }
 
 /// What is still to be handed out of the last exit.
@@ -84,7 +88,18 @@ impl PreparedVcpu {
         let Self { fd, batch, ram, clock } = self;
         let is_sti_shadow_forgotten = sti_shadow::is_forgotten();
         let pending = Pending::Nothing;
-        Ok(KvmVcpu { timer, fd, batch, ram, clock, pending, is_sti_shadow_forgotten })
+        let overhead = Overhead::default();
+        Ok(KvmVcpu {
+            timer,
+            fd,
+            batch,
+            ram,
+            clock,
+            pending,
+            is_sti_shadow_forgotten,
+            overhead,
+            overhead_ns: 0,
+        })
     }
 }
 
@@ -118,6 +133,7 @@ impl KvmVcpu {
 
     fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
         let run = self.fd.get_kvm_run();
+        let reason_is_preempted = reason == ExitReason::Preempted;
         let is_ready = run.ready_for_interrupt_injection != 0 && !is_unfinished(&reason);
         Exit {
             reason,
@@ -125,6 +141,7 @@ impl KvmVcpu {
             is_interruptible: is_last && is_ready,
             cr8: run.cr8 as u8,
             left_guest,
+            overhead_ns: if reason_is_preempted { self.overhead_ns } else { 0 },
             has_more: !is_last,
         }
     }
@@ -242,6 +259,7 @@ impl KvmVcpu {
     }
 
     fn run(&mut self, entry: &Entry) -> io::Result<()> {
+        let entering = self.clock.now();
         if let Some(injection) = entry.inject {
             self.inject(injection)?;
         }
@@ -250,9 +268,18 @@ impl KvmVcpu {
         let run = self.fd.get_kvm_run();
         run.cr8 = entry.cr8.into();
         run.request_interrupt_window = entry.wants_window.into();
+        let called = self.clock.now();
         match self.fd.run() {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => {
+                let returned = self.clock.now();
+                self.overhead.left_for_port(returned.ns_since(called));
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                let returned = self.clock.now();
+                let moments = (entering, called);
+                self.overhead_ns = self.overhead.stopped(moments, entry.deadline, returned);
                 self.fd.get_kvm_run().exit_reason = kvm::KVM_EXIT_INTR;
                 Ok(())
             }
