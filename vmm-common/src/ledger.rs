@@ -59,6 +59,8 @@ pub struct Ledger {
     pub vms: Vec<VmAccount>,
     /// Choosing and handing over, ns.
     pub switching_ns: u64,
+    /// What of it the host can have no part in any more, ns.
+    switching_seen_ns: u64,
     /// Nobody could run, ns.
     pub idle_ns: u64,
     /// The host ran something else though a VM could run, ns.
@@ -96,6 +98,7 @@ impl Ledger {
             last_taken: (now, 0),
             taken_ns: 0,
             switching_ns: 0,
+            switching_seen_ns: 0,
             idle_ns: 0,
             switches: 0,
             contended_ns: 0,
@@ -119,11 +122,15 @@ impl Ledger {
         }
     }
 
-    /// The host has taken `ns` of what was charged to the core's switching.
-    pub fn taken_from_switching(&mut self, ns: u64, now: Instant) {
-        let ns = ns.min(self.switching_ns);
-        self.switching_ns -= ns;
-        self.note_taken(ns, now);
+    /// The host has taken `ns` since the last look, between turns: of the switching since then, and
+    /// beyond that of the idle time, which ended late.
+    pub fn taken_from_no_vm(&mut self, ns: u64, now: Instant) {
+        let switching_ns = ns.min(self.switching_ns - self.switching_seen_ns);
+        let idle_ns = (ns - switching_ns).min(self.idle_ns);
+        self.switching_ns -= switching_ns;
+        self.idle_ns -= idle_ns;
+        self.switching_seen_ns = self.switching_ns;
+        self.note_taken(switching_ns + idle_ns, now);
     }
 
     /// The host has taken `ns` of what was charged to `vm`.

@@ -137,7 +137,7 @@ impl System {
         let begin = host.now();
         self.ledger.core_turns_to(Activity::Switching, begin);
         let taken_ns = self.taken_since(begin, host);
-        self.ledger.taken_from_switching(taken_ns, begin);
+        self.ledger.taken_from_no_vm(taken_ns, begin);
         // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its remainder
         // would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));

@@ -116,7 +116,9 @@ impl LinuxHost {
         let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
         let now = self.clock.now();
         let cpu_ns = process_cpu_ns() - before.1;
-        self.account.idle_ns += now.ns_since(before.0).saturating_sub(cpu_ns);
+        // If it sleeps for longer than it was to, the host is late.
+        let slept_ns = now.ns_since(before.0).min(wait_ns);
+        self.account.idle_ns += slept_ns.saturating_sub(cpu_ns);
         self.follow_up(arrived, now);
         Ok(())
     }

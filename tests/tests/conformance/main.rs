@@ -11,6 +11,7 @@ mod bad_guests;
 mod clocks;
 mod linux;
 mod nimble;
+mod promises;
 mod targets;
 mod transcript;
 mod world;

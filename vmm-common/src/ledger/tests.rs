@@ -26,7 +26,7 @@ fn what_the_host_took_is_charged_to_no_vm() {
     turn(&mut ledger, 0, 0, 3005);
     ledger.taken_from_vm(0, 3000 * MS, ms(3005));
     turn(&mut ledger, 1, 3007, 3012);
-    ledger.taken_from_switching(2 * MS, ms(3012));
+    ledger.taken_from_no_vm(2 * MS, ms(3012));
     ledger.close(ms(3012));
     assert_eq!((ledger.vms[0].guest_ns, ledger.vms[1].guest_ns), (5 * MS, 5 * MS));
     assert_eq!((ledger.switching_ns, ledger.taken_ns), (0, 3002 * MS));
@@ -40,9 +40,25 @@ fn no_more_is_taken_than_was_there() {
     let mut ledger = ledger(&[1]);
     turn(&mut ledger, 0, 0, 5);
     ledger.taken_from_vm(0, 7 * MS, ms(5));
-    ledger.taken_from_switching(MS, ms(5));
+    ledger.taken_from_no_vm(MS, ms(5));
     ledger.close(ms(5));
     assert_eq!((ledger.taken_ns, ledger.core_sum_ns()), (5 * MS, 5 * MS));
+}
+
+#[test]
+fn an_idle_wait_that_ended_late_was_the_host_s() {
+    let mut ledger = ledger(&[1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.vm_turns_to(0, Standing::Halted, ms(5));
+    ledger.core_turns_to(Activity::Idle, ms(5));
+    // Its timer is due at 20 ms, and the host wakes us at 50.
+    ledger.core_turns_to(Activity::Switching, ms(50));
+    ledger.vm_turns_to(0, Standing::Waiting, ms(20));
+    ledger.core_turns_to(Activity::Switching, ms(51));
+    ledger.taken_from_no_vm(30 * MS, ms(51));
+    turn(&mut ledger, 0, 51, 52);
+    assert_eq!((ledger.idle_ns, ledger.switching_ns, ledger.taken_ns), (16 * MS, 0, 30 * MS));
+    assert_eq!(ledger.vms[0].longest_own_blackout_ns, MS);
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl System {
         let taken_ns = self.taken_since(now, host);
         let of_switch_ns = taken_ns.min(now.ns_since(over));
         let of_turn_ns = (taken_ns - of_switch_ns).min(over.ns_since(begin));
-        self.ledger.taken_from_switching(of_switch_ns, now);
+        self.ledger.taken_from_no_vm(of_switch_ns, now);
         self.ledger.taken_from_vm(vm, of_turn_ns, now);
         let ran_ns = over.ns_since(begin) - of_turn_ns;
         self.ledger.ran(vm, ran_ns);

@@ -3,7 +3,7 @@ use vmm_common::seed::{SeedVm, to_plan};
 
 const MS: u64 = 1_000_000;
 /// What a turn may take besides its quantum.
-const TURN: u64 = 200_000;
+const TURN: u64 = 300_000;
 
 fn plan(shares: &[Share]) -> Plan {
     let vm =
@@ -66,14 +66,14 @@ vm0 (id 0)
   memory   16MiB, starts with the keyboard
   kernel   os (built in)
   cmdline  usertests; put_char; poweroff
-  share    33.3 % (weight 1), worst blackout 6.9ms
+  share    33.3 % (weight 1), worst blackout 7ms
   without  HPET
   com1     console, link com1 while IER is 1
 
 vm1 (id 0)
   memory   16MiB
   kernel   k.bin, flat
-  share    66.7 % (weight 2), worst blackout 3.5ms
+  share    66.7 % (weight 2), worst blackout 3.6ms
   without  HPET
   com1     console, link com1 while IER is 1
 
