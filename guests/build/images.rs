@@ -32,6 +32,7 @@ pub const IMAGES: &[Source] = &[
     single("hlt_loop", "single/hlt_loop.rs", "[N=500] [apic] halts through ticks of 1 kHz"),
     single("modules", "single/modules.rs", "says what its loader brought: command line, modules"),
     single("ticks", "single/ticks.rs", "[N=500] counts the ticks of every periodic timer"),
+    single("kvm_clock", "single/kvm_clock.rs", "[N=200] holds KVM's clock page to its contract"),
     single("faults", "single/faults.rs", "[N=500] counts a timer's ticks amid #GPs"),
     single("spin", "single/spin.rs", "[MS=100] [loops|forever] counts in ring 3 and never exits"),
     single("console_burst", "single/console_burst.rs", "[N=20000] [irq] bytes of text, one OUT each"),

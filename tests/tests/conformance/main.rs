@@ -14,6 +14,7 @@ mod linux;
 mod memory;
 mod nimble;
 mod processor;
+mod promises;
 mod targets;
 mod transcript;
 mod world;
