@@ -12,13 +12,16 @@
 //! What caches and TLBs cost is not among it.
 
 use self::arithmetic::{blackout, memory_kib, per_exit, per_switch, share_error};
-use self::bochs::Bochs;
+use self::counting::Counting;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
+use xtask::emulate::Emulator;
 
 pub mod arithmetic;
-pub mod bochs;
+pub mod counting;
+pub mod operations;
+
 pub mod section;
 pub mod sources;
 
@@ -45,7 +48,7 @@ pub enum Figures {
 /// Processors as Bochs names them, None for its default: one with VMX and one with SVM.
 const CPUS: [Option<&str>; 2] = [None, Some("ryzen")];
 
-type Measure = fn(&Bochs) -> Result<Option<f64>>;
+type Measure = fn(&Counting) -> Result<Option<f64>>;
 
 /// What is measured, the most it may be, and how.
 const MEASURED: [(&str, Option<f64>, Measure); 12] = [
@@ -84,7 +87,7 @@ const MOST_IMAGE_KIB: f64 = 1024.0;
 /// The hypervisor cannot be built or Bochs cannot be run, or a run failed.
 pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
     let kernel = xtask::hypervisor::build()?;
-    let machines = CPUS.map(|cpu| Bochs::new(&kernel, cpu));
+    let machines = CPUS.map(|cpu| Counting::new(&kernel, Emulator::Bochs, cpu));
     let mut lines = Vec::new();
     let mut add = |line: Line| {
         told(&line);
@@ -93,7 +96,7 @@ pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
     for (what, most, measure) in MEASURED {
         let mut figures = [None; 2];
         for (figure, bochs) in figures.iter_mut().zip(&machines) {
-            *figure = measure(bochs).with_context(|| format!("{what}, on {}", bochs.cpu()))?;
+            *figure = measure(bochs).with_context(|| format!("{what}, on {}", bochs.name()))?;
         }
         add(Line { what: what.to_string(), figures: Figures::Each(figures), most });
     }
@@ -103,9 +106,17 @@ pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// Counts single operations beside what Linux's KVM takes; `told` hears of each as soon as it is known.
+///
+/// # Errors
+/// As [`measure`].
+pub fn operations(told: impl FnMut(&operations::Counted)) -> Result<Vec<operations::Counted>> {
+    operations::count(&xtask::hypervisor::build()?, told)
+}
+
 /// One exit to the hypervisor and back, of a kind that `exit_storm` knows and makes with `own`
 /// instructions a round.
-fn exit(bochs: &Bochs, kind: &str, own: u64) -> Result<Option<f64>> {
+fn exit(bochs: &Counting, kind: &str, own: u64) -> Result<Option<f64>> {
     /// Rounds of both runs: in one slice, with as many digits.
     const ROUNDS: [u64; 2] = [1000, 5000];
     let config = |rounds: u64| config("1s", &[1], &format!("exit_storm, cmdline: {rounds} {kind}"));
@@ -114,13 +125,13 @@ fn exit(bochs: &Bochs, kind: &str, own: u64) -> Result<Option<f64>> {
 }
 
 /// One switch among `vms` VMs, none of which stops by itself.
-fn switch(bochs: &Bochs, vms: usize) -> Result<Option<f64>> {
+fn switch(bochs: &Counting, vms: usize) -> Result<Option<f64>> {
     let (seldom, often) = (bochs.run(&counting("1s", vms))?, bochs.run(&counting("1ms", vms))?);
     per_switch(&seldom, &often).map(Some)
 }
 
 /// KiB for each VM, and besides.
-fn memory(bochs: &Bochs) -> Result<Option<(f64, f64)>> {
+fn memory(bochs: &Counting) -> Result<Option<(f64, f64)>> {
     const MANY: usize = 64;
     let (one, many) = (bochs.run(&counting("1s", 1))?, bochs.run(&counting("1s", MANY))?);
     Ok(one.memory.zip(many.memory).map(|(one, many)| memory_kib(one, many, MANY)))

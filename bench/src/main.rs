@@ -3,7 +3,7 @@
 //! alone is written anew.
 
 use anyhow::{Context, Result};
-use bench::baremetal::section::{said, section, with_section, with_table};
+use bench::baremetal::section::{operation_text, said, section, with_section, with_table};
 use bench::baremetal::{self, section};
 use bench::lines::{self, Line, Target};
 use bench::process::Workplace;
@@ -44,8 +44,10 @@ fn main() -> Result<ExitCode> {
     let wanted = LINES.into_iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>();
     let table = if wanted.is_empty() { Vec::new() } else { measure(&wanted)? };
     let section = if is_wanted("bare") {
+        let operations = baremetal::operations(|counted| print!("{}", operation_text(counted)));
+        let operations = operations.context("bare")?;
         let lines = baremetal::measure(|line| print!("{}", section::text(line)));
-        Some(section(&lines.context("bare")?))
+        Some(section(&lines.context("bare")?, &operations))
     } else {
         None
     };

@@ -143,6 +143,16 @@ impl LocalApic {
         self.deliverable().is_some()
     }
 
+    /// The priority class, 1 to 15, of the highest request if the task priority alone holds it back; else 0. It is
+    /// deliverable once the task priority's class is below.
+    #[must_use]
+    pub fn held_back_class(&self) -> u8 {
+        let Some(requested) = self.requested.highest().map(class) else { return 0 };
+        let in_service = self.in_service.highest().map_or(0, class);
+        let is_held = requested <= class(self.task_priority) && requested > in_service;
+        if is_held { requested } else { 0 }
+    }
+
     /// Delivers: moves the highest request from IRR to ISR and returns its vector.
     ///
     /// `None` exactly when [`Self::has_interrupt`] is false. The spurious vector is never needed:
@@ -243,7 +253,9 @@ impl LocalApic {
         self.is_hardware_enabled() && self.spurious & SPURIOUS_ENABLED != 0
     }
 
-    fn is_hardware_enabled(&self) -> bool {
+    /// IA32_APIC_BASE bit 11: the APIC is there for the processor.
+    #[must_use]
+    pub const fn is_hardware_enabled(&self) -> bool {
         self.base & BASE_ENABLED != 0
     }
 

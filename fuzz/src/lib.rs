@@ -1,7 +1,9 @@
-//! Fuzz targets for the loaders of kernels: what a fuzzer's bytes mean, and what must hold of it, are
+//! Fuzz targets. For the loaders of kernels, what a fuzzer's bytes mean, and what must hold of it, are
 //! those of `vmm-common/tests/images`, which replays on a stable toolchain what the targets start from.
 //!
-//! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat):
+//! For instructions, it is those of `vmm-common/tests/instructions/promises.rs`.
+//!
+//! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat, instruction):
 //!
 //! ```text
 //! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --bin seeds -- target/fuzz
@@ -16,6 +18,13 @@
 //! What one finds and cannot place becomes a file in `vmm-common/tests/bad_images`.
 
 use vmm_common::plan::BootKind;
+
+// The tests take the rest.
+#[allow(dead_code)]
+#[path = "../../vmm-common/tests/instructions/guest.rs"]
+mod guest;
+#[path = "../../vmm-common/tests/instructions/promises.rs"]
+mod instruction_promises;
 
 #[path = "../../vmm-common/tests/images/case.rs"]
 mod case;
@@ -36,6 +45,20 @@ pub fn hold(kind: BootKind, input: &[u8]) {
     }
 }
 
+pub use instruction_promises::hold as carry_out;
+
+/// One of each kind that is carried out.
+const INSTRUCTIONS: [&[u8]; 8] = [
+    &[0x48, 0x83, 0x27, 0xfb],
+    &[0xf3, 0xa5],
+    &[0xf2, 0x66, 0xaf],
+    &[0x6d],
+    &[0x0f, 0xa3, 0x07],
+    &[0x66, 0x0f, 0x7f, 0x07],
+    &[0x8f, 0x04, 0x24],
+    &[0x0f, 0xc7, 0x0f],
+];
+
 /// What each target starts from, by its name.
 pub fn corpora() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let corpus = |(loader, _)| {
@@ -43,5 +66,7 @@ pub fn corpora() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         let cases = bad.chain(seeds::valid(loader));
         (loader, cases.map(|case| case.encode()).collect())
     };
-    seeds::LOADERS.into_iter().map(corpus).collect()
+    let instructions = INSTRUCTIONS.map(|bytes| [bytes, &[0; 512]].concat());
+    let instructions = ("instruction", instructions.to_vec());
+    seeds::LOADERS.into_iter().map(corpus).chain([instructions]).collect()
 }

@@ -27,7 +27,7 @@ const fn single(name: &'static str, source: &'static str, summary: &'static str)
 #[rustfmt::skip]
 pub const IMAGES: &[Source] = &[
     single("os", "os/kernel/main.rs", "[COMMAND; ...] 64-bit OS with a shell"),
-    single("exit_storm", "single/exit_storm.rs", "[N=200000] [cpuid] port writes that do nothing, or CPUID"),
+    single("exit_storm", "single/exit_storm.rs", "[N=200000] [WORD] port writes that do nothing, or what the word names"),
     single("storm_forever", "single/storm_forever.rs", "port writes without end"),
     single("hlt_loop", "single/hlt_loop.rs", "[N=500] [apic] halts through ticks of 1 kHz"),
     single("modules", "single/modules.rs", "says what its loader brought: command line, modules"),
@@ -49,6 +49,8 @@ pub const IMAGES: &[Source] = &[
     single("bad_memory", "single/bad_memory.rs", "touches addresses where no RAM is"),
     single("large_memory", "single/large_memory.rs", "writes and reads throughout its RAM"),
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
+    single("processor", "single/processor.rs", "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
+    single("device_stream", "single/device_stream.rs", "[SEED=1] [STEPS=2000] [trace] random instructions on devices"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

@@ -3,7 +3,6 @@
 
 use crate::cpu::register::CR0_PG;
 use crate::cpu::{cr4, efer};
-use vmm_common::cpuid::CpuidResult;
 
 /// Protection enable.
 pub const CR0_PE: u64 = 1 << 0;
@@ -86,23 +85,6 @@ pub const fn has_pdptes(mode: Mode) -> bool {
     mode.cr0 & CR0_PG != 0 && mode.cr4 & cr4::PAE != 0 && mode.efer & efer::LMA == 0
 }
 
-/// The bits of CR4 that guests may have on a processor with this CPUID.
-#[must_use]
-pub fn allowed_cr4(cpuid: impl Fn(u32, u32) -> CpuidResult) -> u64 {
-    /// What long mode comes with: VME to PGE, PCE, OSFXSR, OSXMMEXCPT.
-    const ALWAYS: u64 = 0x7ff;
-    let (features, extended) = (cpuid(1, 0), cpuid(7, 0));
-    let bit = |word: u32, feature: u32, bit: u64| if word >> feature & 1 != 0 { bit } else { 0 };
-    ALWAYS
-        | bit(extended.ecx, 2, cr4::UMIP)
-        | bit(extended.ebx, 0, cr4::FSGSBASE)
-        | bit(features.ecx, 17, cr4::PCIDE)
-        | bit(features.ecx, 26, cr4::OSXSAVE)
-        | bit(extended.ebx, 7, cr4::SMEP)
-        | bit(extended.ebx, 20, cr4::SMAP)
-        | bit(extended.ecx, 3, cr4::PKE)
-}
-
 /// Whether a guest in this state may set CR4 to `value`; #GP if not (SDM vol. 3, 2.5).
 #[must_use]
 pub const fn accepts_cr4(value: u64, old: u64, cr3: u64, efer: u64, allowed: u64) -> bool {
@@ -149,16 +131,6 @@ mod tests {
     }
 
     const LONG: u64 = efer::LMA;
-
-    #[test]
-    fn allowed_bits_follow_cpuid() {
-        let cpuid = |leaf, _| match leaf {
-            1 => CpuidResult { ecx: 1 << 17 | 1 << 26, ..CpuidResult::default() },
-            _ => CpuidResult { ebx: 1 | 1 << 7 | 1 << 20, ecx: 0xffff, ..CpuidResult::default() },
-        };
-        assert_eq!(allowed_cr4(cpuid), 0x77_0fff);
-        assert_eq!(allowed_cr4(|_, _| CpuidResult::default()), 0x7ff);
-    }
 
     #[test]
     fn what_a_guest_cannot_have_is_refused() {

@@ -39,6 +39,7 @@ pub(crate) mod register {
     pub const IA32_PAT: u32 = 0x277;
     pub const RFLAGS_TF: u64 = 1 << 8;
     pub const RFLAGS_IF: u64 = 1 << 9;
+    pub const RFLAGS_RF: u64 = 1 << 16;
     pub const CR0_PG: u64 = 1 << 31;
     pub const DR6_RESET: u64 = 0xffff_0ff0;
     pub const DR7_RESET: u64 = 0x400;

@@ -5,9 +5,11 @@
 
 use crate::cpu;
 use crate::ram::GuestRam;
-use crate::walk::Paging;
+use crate::state::FxArea;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
+use vmm_common::x86::Exception;
+use vmm_common::x86::paging::{Access, AccessKind, Paging};
 
 /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
 /// not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`] keeps
@@ -25,6 +27,7 @@ pub enum Register {
     Rsp,
     Rflags,
     Cr0,
+    Cr2,
     Cr3,
     Cr4,
     Efer,
@@ -70,6 +73,28 @@ pub struct StringOperand {
     pub is_repeated: bool,
 }
 
+/// An access to a guest-physical address that is not RAM, by an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAccess {
+    /// Its bytes lie there.
+    Fetch,
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+    /// A page table lies there that one of its addresses is translated by.
+    PageTable,
+}
+
+/// Bytes of an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// How many could be read.
+    pub len: usize,
+    /// Why not all; None: there is no RAM, or all were.
+    pub fault: Option<Exception>,
+}
+
 /// Why the processor left the guest, the same for both vendors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -89,16 +114,18 @@ pub enum Event {
     Skip,
     /// The vendor has dealt with it (MOV to CR, and so on): enter again.
     Handled,
-    /// An instruction that no guest has (VMX's, SVM's, VMCALL, MONITOR): #UD.
+    /// VMCALL or VMMCALL.
+    Hypercall,
+    /// An instruction that no guest has (VMX's, SVM's, MONITOR): #UD.
     Undefined,
     /// An access to a guest-physical address that is not RAM.
     Memory {
         /// Guest-physical address.
         address: u64,
-        /// An instruction fetch.
-        is_fetch: bool,
+        /// What for.
+        access: MemoryAccess,
     },
-    /// The guest can take an interrupt now, as asked for.
+    /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     Window,
     /// The deadline has passed.
     Deadline,
@@ -135,11 +162,15 @@ pub trait Hardware {
     /// GDTR and IDTR.
     fn tables(&self) -> (TableRegister, TableRegister);
 
-    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it.
+    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it. A fault sets RFLAGS.RF, as
+    /// its handler finds it (SDM vol. 3, 18.3.1.1).
     fn inject(&mut self, inject: Inject);
 
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     fn want_window(&mut self, is_wanted: bool);
+
+    /// The next entry delivers an exception.
+    fn has_pending_exception(&self) -> bool;
 
     /// RFLAGS.IF is set, and neither STI nor MOV SS shadows it.
     fn is_interruptible(&self) -> bool;
@@ -148,7 +179,7 @@ pub trait Hardware {
     fn next_rip(&self) -> u64;
 
     /// Goes on at `rip`, cut to 32 bits outside 64-bit code, as behind an instruction: an STI or MOV SS
-    /// shadow ends, and a guest that single-steps gets its #DB.
+    /// shadow and RFLAGS.RF end, and a guest that single-steps gets its #DB.
     fn advance_to(&mut self, rip: u64);
 
     /// Goes on behind the instruction that the guest was left at.
@@ -173,27 +204,69 @@ pub trait Hardware {
         }
     }
 
-    /// How the guest's linear addresses are translated.
+    /// The privilege level, which the stack segment's descriptor has.
+    fn cpl(&self) -> u8 {
+        (self.segment(segment::SS).access >> 5 & 3) as u8
+    }
+
+    /// The entries that PAE paging keeps in the processor, where it keeps them.
+    fn pdptes(&self) -> Option<[u64; 4]> {
+        None
+    }
+
+    /// How the guest's linear addresses are translated, on a processor that has everything.
     fn paging(&self) -> Paging {
+        let (cr4, efer) = (self.get(Register::Cr4), self.get(Register::Efer));
+        let is_pae = cr4 & cpu::cr4::PAE != 0 && efer & cpu::efer::LMA == 0;
         Paging {
             cr0: self.get(Register::Cr0),
             cr3: self.get(Register::Cr3),
-            cr4: self.get(Register::Cr4),
-            efer: self.get(Register::Efer),
+            cr4,
+            efer,
+            pdptes: if is_pae { self.pdptes() } else { None },
+            physical_bits: 52,
+            has_1g: true,
         }
     }
 
-    /// The bytes at CS:RIP; how many could be read.
-    fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> usize {
+    /// The bytes at CS:RIP, as far as they can be read, each page fetched from as the processor does.
+    fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> Fetched {
+        const PAGE_BYTES: u64 = 4096;
         let base = if self.code_bits() == 64 { 0 } else { self.segment(segment::CS).base };
-        self.paging().read(ram, base.wrapping_add(self.get(Register::Rip)), bytes)
+        let linear = base.wrapping_add(self.get(Register::Rip));
+        let (paging, mut tables) = (self.paging(), *ram);
+        let is_user = self.cpl() == 3;
+        let access = Access { kind: AccessKind::Execute, is_user, may_reach_user: false };
+        let mut len = 0;
+        while len < bytes.len() {
+            let at = linear.wrapping_add(len as u64);
+            let here = (bytes.len() - len).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
+            match paging.translate(&mut tables, at, access) {
+                Ok(physical) if ram.read(physical, &mut bytes[len..len + here]) => len += here,
+                Ok(_) => return Fetched { len, fault: None },
+                Err(fault) => {
+                    let fault = Some(Exception::page_fault(fault.error, at));
+                    return Fetched { len, fault };
+                }
+            }
+        }
+        Fetched { len, fault: None }
     }
+
+    /// The guest's x87 and SSE registers, which each exit saves.
+    fn fx_area(&self) -> &FxArea;
+
+    /// The same, to change: the next entry loads them.
+    fn fx_area_mut(&mut self) -> &mut FxArea;
 
     /// Task priority, CR8\[3:0\].
     fn cr8(&self) -> u8;
 
     /// Sets the task priority.
     fn set_cr8(&mut self, cr8: u8);
+
+    /// Leave with [`Event::Window`] when the guest lowers CR8 below `class`, which is at most CR8; never if it is 0.
+    fn set_tpr_threshold(&mut self, class: u8);
 
     /// What is added to the host's TSC to give the guest's.
     fn set_tsc_offset(&mut self, offset: u64);

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 use vmm_common::plan::ram_ranges;
+use vmm_common::x86::paging::Tables;
 
 /// RAM of one VM.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,7 @@ impl GuestRam {
     }
 
     /// Copies RAM at guest-physical `address` to `to`; false if it is not all RAM.
+    #[inline]
     pub fn read(&self, address: u64, to: &mut [u8]) -> bool {
         let Some(from) = self.pointer(address, to.len()) else { return false };
         // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is there.
@@ -48,6 +50,7 @@ impl GuestRam {
 
     /// The 64-bit word at guest-physical `address`, which page tables hold.
     #[must_use]
+    #[inline]
     pub fn word(&self, address: u64) -> Option<u64> {
         let mut word = [0; 8];
         self.read(address, &mut word).then(|| u64::from_le_bytes(word))
@@ -64,6 +67,16 @@ impl GuestRam {
         let holds = |(guest, _): &(Range<u64>, u64)| guest.start <= address && end <= guest.end;
         let (guest, host) = self.pieces().into_iter().find(holds)?;
         Some((host + (address - guest.start)) as *mut u8)
+    }
+}
+
+impl Tables for GuestRam {
+    fn word(&self, address: u64) -> Option<u64> {
+        Self::word(self, address)
+    }
+
+    fn write(&mut self, address: u64, byte: u8) {
+        Self::write(self, address, &[byte]);
     }
 }
 

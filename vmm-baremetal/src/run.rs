@@ -12,13 +12,13 @@ use crate::svm::vcpu::SvmVcpu;
 use crate::vcpu::Vcpu;
 use crate::vmx::Vmx;
 use crate::vmx::vcpu::VmxVcpu;
-use crate::{cpu, mmio, power};
+use crate::{cpu, power};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
-use vmm_common::cpuid::{self, CpuidFeatures};
+use vmm_common::cpuid::{self, CpuidFeatures, CpuidResult, Permitted};
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
@@ -34,7 +34,11 @@ pub trait Processor {
     /// Its control block for a vCPU.
     type Vcpu: Hardware;
 
-    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these registers.
+    /// What CPUID says of the processor, less what a guest of it cannot have.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
+
+    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these registers, and may
+    /// set what is `permitted`.
     ///
     /// # Errors
     /// Why there can be none, for people.
@@ -43,6 +47,7 @@ pub trait Processor {
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
+        permitted: Permitted,
         number: u16,
         count: u16,
     ) -> Result<Self::Vcpu, String>;
@@ -57,16 +62,22 @@ pub trait Processor {
 impl Processor for Vmx {
     type Vcpu = VmxVcpu;
 
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        self.cpuid(leaf, subleaf)
+    }
+
     fn make(
         &mut self,
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
+        permitted: Permitted,
         number: u16,
         _count: u16,
     ) -> Result<VmxVcpu, String> {
         // VPID 0 is the host's.
-        VmxVcpu::new(self, frames, ram, boot, number + 1).map_err(|error| format!("{error}"))
+        VmxVcpu::new(self, frames, ram, boot, permitted, number + 1)
+            .map_err(|error| format!("{error}"))
     }
 
     fn untag(&mut self) {
@@ -81,15 +92,21 @@ impl Processor for Vmx {
 impl Processor for Svm {
     type Vcpu = SvmVcpu;
 
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        cpu::cpuid(leaf, subleaf)
+    }
+
     fn make(
         &mut self,
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
+        permitted: Permitted,
         number: u16,
         count: u16,
     ) -> Result<SvmVcpu, String> {
-        SvmVcpu::new(self, frames, ram, boot, number.into(), count.into()).map_err(|_| no_frames())
+        SvmVcpu::new(self, frames, ram, boot, permitted, number.into(), count.into())
+            .map_err(|_| no_frames())
     }
 
     fn untag(&mut self) {
@@ -146,14 +163,19 @@ pub fn run<P: Processor>(
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
-        let hardware = processor.make(&mut frames, ram[vm], &boot.registers, vm as u16, count)?;
-        let state = SwitchedState::new(extensions, &mut frames).map_err(|_| no_frames())?;
-        let mut vcpu = Vcpu::new(hardware, state, boot.registers.general, ram[vm], clock);
-        let tsc = vcpu.guest_tsc();
         let has_local_apic = vm_plan.devices.has_local_apic;
-        let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: tsc.hz };
-        vcpu.set_cpuid(cpuid::table(features, cpu::cpuid));
-        let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
+        let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: clock.hz() };
+        let table = cpuid::table(features, |leaf, subleaf| processor.cpuid(leaf, subleaf));
+        let permitted = Permitted::by(&table);
+        let (registers, number) = (&boot.registers, vm as u16);
+        let hardware = processor.make(&mut frames, ram[vm], registers, permitted, number, count)?;
+        let state =
+            SwitchedState::new(extensions, permitted.xcr0, &mut frames).map_err(|_| no_frames())?;
+        let physical_address_bits = cpuid::physical_address_bits(&table);
+        let vcpu = Vcpu::new(hardware, state, registers.general, ram[vm], clock, table);
+        let tsc = vcpu.guest_tsc();
+        let surroundings =
+            Surroundings { now: clock.now(), epoch_seconds, tsc, physical_address_bits };
         let mut machine = Machine::new(vm_plan, surroundings);
         machine.set_base_memory_kib(boot.base_memory_kib);
         machines.push(machine);
@@ -162,7 +184,6 @@ pub fn run<P: Processor>(
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
     let names = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let mut host = BareHost::new(clock, names, focus, is_terminal);
-    mmio::prepare();
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
     share_core(&mut system, &mut vcpus, &mut host);

@@ -35,12 +35,28 @@ impl FxArea {
         words[3] = MXCSR as u64;
         Self(words)
     };
+
+    /// The first word of XMM0; each register has two (SDM vol. 1, table 10-2).
+    const XMM0: usize = 20;
+
+    /// XMM0 to XMM15.
+    #[must_use]
+    pub fn vector(&self, index: usize) -> u128 {
+        let [low, high] = [0, 1].map(|half| self.0[Self::XMM0 + 2 * index + half]);
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    /// Sets one.
+    pub fn set_vector(&mut self, index: usize, value: u128) {
+        self.0[Self::XMM0 + 2 * index] = value as u64;
+        self.0[Self::XMM0 + 2 * index + 1] = (value >> 64) as u64;
+    }
 }
 
 /// What this processor has of the state switched here.
 #[derive(Clone, Copy, Debug)]
 pub struct Extensions {
-    /// XCR0 bits that guests may set; 0 without XSAVE.
+    /// What XSAVE saves and XRSTOR loads at a switch; 0 without XSAVE.
     pub components: u64,
     has_tsc_aux: bool,
 }
@@ -49,6 +65,7 @@ pub struct Extensions {
 #[derive(Debug)]
 pub struct SwitchedState {
     extensions: Extensions,
+    permitted_xcr0: u64,
     area: Frame,
     xcr0: u64,
     tsc_aux: u64,
@@ -90,34 +107,48 @@ impl Extensions {
             has_tsc_aux: cpu::cpuid(0x8000_0001, 0).edx & RDTSCP != 0,
         }
     }
+}
 
-    /// Whether a guest may set XCR0 to this (SDM vol. 1, 13.3).
-    #[must_use]
-    pub const fn allows_xcr0(&self, value: u64) -> bool {
-        value & X87 != 0
-            && value & !self.components == 0
-            && (value & AVX == 0 || value & SSE != 0)
-            && (value & AVX512 == 0 || (value & AVX512 == AVX512 && value & AVX != 0))
-    }
+/// Whether a guest that may have these components may set XCR0 to `value` (SDM vol. 1, 13.3).
+#[must_use]
+pub const fn allows_xcr0(permitted: u64, value: u64) -> bool {
+    value & X87 != 0
+        && value & !permitted == 0
+        && (value & AVX == 0 || value & SSE != 0)
+        && (value & AVX512 == 0 || (value & AVX512 == AVX512 && value & AVX != 0))
 }
 
 impl SwitchedState {
-    /// As after reset.
+    /// As after reset, of a guest that may have these components.
     ///
     /// # Errors
     /// [`OutOfFrames`] if there is no room for the area.
-    pub fn new(extensions: Extensions, frames: &mut Frames) -> Result<Self, OutOfFrames> {
+    pub fn new(
+        extensions: Extensions,
+        permitted_xcr0: u64,
+        frames: &mut Frames,
+    ) -> Result<Self, OutOfFrames> {
         let mut area = frames.take()?;
         let legacy = FxArea::INITIAL.0;
         // The XSAVE header behind it is zero: all else is in its initial state.
         area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
         let debug = [0, 0, 0, 0, DR6_RESET];
-        Ok(Self { extensions, area, xcr0: X87, tsc_aux: 0, debug })
+        Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })
+    }
+
+    /// XCR0 of the guest that has the processor. Read from it: QEMU's SVM does not intercept XSETBV.
+    #[must_use]
+    pub fn xcr0(&self) -> u64 {
+        if self.extensions.components == 0 {
+            return self.xcr0;
+        }
+        // SAFETY: OSXSAVE is set; XGETBV has no other condition.
+        unsafe { _xgetbv(0) }
     }
 
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
     pub fn set_xcr0(&mut self, value: u64) -> bool {
-        let is_allowed = self.extensions.allows_xcr0(value);
+        let is_allowed = allows_xcr0(self.permitted_xcr0, value);
         if is_allowed {
             self.xcr0 = value;
             // SAFETY: the processor has these components, as just checked.
@@ -128,7 +159,7 @@ impl SwitchedState {
 
     /// The guest gets the processor.
     pub fn load(&mut self) {
-        let Self { extensions, area, xcr0, tsc_aux, debug } = self;
+        let Self { extensions, area, xcr0, tsc_aux, debug, .. } = self;
         let area = area.bytes_mut().as_ptr();
         if extensions.components == 0 {
             // SAFETY: the area is aligned and holds what `save` or `new` put there.
@@ -155,8 +186,7 @@ impl SwitchedState {
             // SAFETY: the area is aligned and large enough.
             unsafe { _fxsave64(area) };
         } else {
-            // SAFETY: OSXSAVE is set; XGETBV has no other condition.
-            self.xcr0 = unsafe { _xgetbv(0) };
+            self.xcr0 = self.xcr0();
             // SAFETY: as for `load`.
             unsafe { _xsetbv(0, self.extensions.components) };
             // SAFETY: the frame holds the components in their standard format.
@@ -195,12 +225,11 @@ mod tests {
 
     #[test]
     fn xcr0_keeps_the_architectures_rules() {
-        let all = Extensions { components: 0xe7, has_tsc_aux: false };
         for allowed in [1, 3, 7, 0xe7] {
-            assert!(all.allows_xcr0(allowed), "{allowed:#x}");
+            assert!(allows_xcr0(0xe7, allowed), "{allowed:#x}");
         }
         for refused in [0, 2, 5, 0x67, 0xe3, 0x207, 1 << 63 | 1] {
-            assert!(!all.allows_xcr0(refused), "{refused:#x}");
+            assert!(!allows_xcr0(0xe7, refused), "{refused:#x}");
         }
     }
 }

@@ -8,8 +8,7 @@ use crate::cpu;
 use crate::cpu::cr4;
 use crate::cpu::register::{IA32_TSC, RFLAGS_IF};
 use crate::cpu::vector::{GP, UD};
-use crate::hardware::{Event, General, Hardware, Inject, PortEvent, Register, StringOperand};
-use crate::mmio::{self, Access, Target};
+use crate::hardware::{Event, General, Hardware, Inject, PortEvent, Register};
 use crate::ram::GuestRam;
 use crate::state::SwitchedState;
 use alloc::format;
@@ -17,15 +16,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use devices::lapic::TscClock;
 use vmm_common::cpuid::{self, CpuidEntry};
-use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, general, segment};
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+use vmm_common::registers::{CpuState, general, segment};
+use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, VcpuBackend};
+use vmm_common::x86::Writes;
 
-const RFLAGS_DF: u64 = 1 << 10;
-/// This file's codes of [`Fault::CannotEmulate`]: an access to no RAM that is no plain move; a fetch from
-/// no RAM; a string whose memory operand is not mapped RAM.
-const NOT_A_MOVE: u32 = 1;
-const FETCH_FROM_NOWHERE: u32 = 2;
-const STRING_NOWHERE: u32 = 3;
+mod instruction;
+
+use instruction::{Carried, PagingLimits};
 
 /// A vCPU.
 #[derive(Debug)]
@@ -36,9 +33,14 @@ pub struct Vcpu<H> {
     ram: GuestRam,
     clock: Clock,
     awaiting: Awaiting,
+    /// The instruction that [`Awaiting::Instruction`] is about.
+    carried: Carried,
+    /// For devices, by the instruction before the guest's RIP.
+    writes: Writes,
     /// Host's TSC plus this is the guest's.
     tsc_offset: u64,
     cpuid: Vec<CpuidEntry>,
+    is_apic_enabled: bool,
 }
 
 /// What the guest waits for.
@@ -46,30 +48,38 @@ pub struct Vcpu<H> {
 enum Awaiting {
     Nothing,
     In { size: u8 },
-    InString { size: u8, operand: StringOperand },
-    Load { size: u8, to: Target },
+    Load,
+    Instruction,
     ReadMsr,
     WriteMsr,
 }
 
 impl<H: Hardware> Vcpu<H> {
-    /// A vCPU with these parts; the guest's TSC is 0 now.
+    /// A vCPU with these parts, and what CPUID answers; the guest's TSC is 0 now.
     pub fn new(
         mut hardware: H,
         state: SwitchedState,
         general: General,
         ram: GuestRam,
         clock: Clock,
+        cpuid: Vec<CpuidEntry>,
     ) -> Self {
         let tsc_offset = cpu::tsc().wrapping_neg();
         hardware.set_tsc_offset(tsc_offset);
         let awaiting = Awaiting::Nothing;
-        Self { hardware, general, state, ram, clock, awaiting, tsc_offset, cpuid: Vec::new() }
-    }
-
-    /// What CPUID answers.
-    pub fn set_cpuid(&mut self, table: Vec<CpuidEntry>) {
-        self.cpuid = table;
+        Self {
+            hardware,
+            general,
+            state,
+            ram,
+            clock,
+            awaiting,
+            carried: Carried::none(PagingLimits::of_processor()),
+            writes: Writes::default(),
+            tsc_offset,
+            cpuid,
+            is_apic_enabled: true,
+        }
     }
 
     /// This vCPU gets the processor.
@@ -84,15 +94,10 @@ impl<H: Hardware> Vcpu<H> {
         self.hardware.unload();
     }
 
-    /// What the registers do not tell about how it stopped: the instruction it was left at, and the
-    /// control block's fields.
+    /// What the registers do not tell about how it stopped: the control block's fields, and the width of
+    /// the code that the dump of the registers shows.
     pub fn dump(&self) -> String {
-        let mut bytes = [0; INSTRUCTION_BYTES];
-        let len = self.hardware.fetch(&self.ram, &mut bytes);
-        let rip = self.hardware.get(Register::Rip);
-        let code_bits = self.hardware.code_bits().into();
-        let instruction = mmio::disassembly(code_bits, rip, &bytes[..len]);
-        let mut dump = format!("instruction: {instruction}\n");
+        let mut dump = format!("code segment: {} bits\n", self.hardware.code_bits());
         self.hardware.write_dump(&mut dump).expect("a string takes everything");
         dump
     }
@@ -119,7 +124,12 @@ impl<H: Hardware> Vcpu<H> {
             Event::WriteMsr => self.write_msr(),
             Event::Halt => {
                 self.hardware.skip_instruction();
-                Some(ExitReason::Halt)
+                // A guest that single-steps gets its #DB behind HLT, which ends it.
+                (!self.hardware.has_pending_exception()).then_some(ExitReason::Halt)
+            }
+            Event::Hypercall => {
+                self.hypercall();
+                None
             }
             Event::SetXcr => self.set_xcr(),
             Event::Skip => {
@@ -128,10 +138,7 @@ impl<H: Hardware> Vcpu<H> {
             }
             Event::Handled | Event::HostInterrupt => None,
             Event::Undefined => self.raise(UD, None),
-            Event::Memory { is_fetch: true, .. } => {
-                Some(ExitReason::Fault(Fault::CannotEmulate { code: FETCH_FROM_NOWHERE }))
-            }
-            Event::Memory { address, .. } => self.memory(address),
+            Event::Memory { address, access } => self.memory(address, access),
             Event::Window => Some(ExitReason::InterruptWindow),
             Event::Deadline => Some(ExitReason::Preempted),
             Event::Shutdown => Some(ExitReason::Shutdown),
@@ -162,71 +169,42 @@ impl<H: Hardware> Vcpu<H> {
         Some(ExitReason::PortOut { port, size, value })
     }
 
-    /// One element; the guest comes back for the next, since it is not moved on before the last.
-    fn port_string(&mut self, event: PortEvent, operand: StringOperand) -> Option<ExitReason> {
-        let PortEvent { port, size, is_in, .. } = event;
-        let count = self.general[general::RCX] & address_mask(operand.address_bits);
-        if operand.is_repeated && count == 0 {
-            self.hardware.skip_instruction();
-            return None;
-        }
-        if is_in {
-            self.awaiting = Awaiting::InString { size, operand };
-            return Some(ExitReason::PortIn { port, size });
-        }
-        let mut value = [0; 4];
-        let bytes = &mut value[..usize::from(size)];
-        let linear = self.operand_address(operand, general::RSI);
-        if self.hardware.paging().read(&self.ram, linear, bytes) < bytes.len() {
-            return Some(ExitReason::Fault(Fault::CannotEmulate { code: STRING_NOWHERE }));
-        }
-        self.advance_string(operand, general::RSI, size);
-        Some(ExitReason::PortOut { port, size, value: u32::from_le_bytes(value) })
-    }
-
-    fn operand_address(&self, operand: StringOperand, register: usize) -> u64 {
-        let offset = self.general[register] & address_mask(operand.address_bits);
-        let has_base = self.hardware.code_bits() != 64 || operand.segment >= segment::FS;
-        let base = if has_base { self.hardware.segment(operand.segment).base } else { 0 };
-        base.wrapping_add(offset)
-    }
-
-    fn advance_string(&mut self, operand: StringOperand, register: usize, size: u8) {
-        let mask = address_mask(operand.address_bits);
-        let is_down = self.hardware.get(Register::Rflags) & RFLAGS_DF != 0;
-        let step = if is_down { u64::from(size).wrapping_neg() } else { size.into() };
-        let add = |value: &mut u64, step: u64| {
-            let sum = value.wrapping_add(step) & mask;
-            // A 32-bit result clears the upper half; a 16-bit one keeps the rest.
-            *value = if operand.address_bits == 16 { (*value & !mask) | sum } else { sum };
-            sum
-        };
-        add(&mut self.general[register], step);
-        let left = match operand.is_repeated {
-            true => add(&mut self.general[general::RCX], u64::MAX),
-            false => 0,
-        };
-        if left == 0 {
-            self.hardware.skip_instruction();
-        }
-    }
-
     /// From the table, and the bits that follow the guest's registers (SDM vol. 2, CPUID).
     fn cpuid(&mut self) {
         const OSXSAVE: u32 = 1 << 27;
+        const APIC: u32 = 1 << 9;
         let (leaf, subleaf) = (self.low(general::RAX), self.low(general::RCX));
         let mut result = cpuid::lookup(&self.cpuid, leaf, subleaf);
         if leaf == 1 && self.hardware.get(Register::Cr4) & cr4::OSXSAVE != 0 {
             result.ecx |= OSXSAVE;
         }
-        if leaf == 0xd && subleaf < 2 && result.ebx != 0 {
-            // The processor's own answer, as XCR0 is the guest's.
-            result.ebx = cpu::cpuid(leaf, subleaf).ebx;
+        if leaf == 1 && !self.is_apic_enabled {
+            result.edx &= !APIC;
+        }
+        if leaf == 0xd && subleaf < 2 {
+            result.ebx = cpuid::xsave_bytes(&self.cpuid, subleaf, self.state.xcr0());
         }
         self.general[general::RAX] = result.eax.into();
         self.general[general::RBX] = result.ebx.into();
         self.general[general::RCX] = result.ecx.into();
         self.general[general::RDX] = result.edx.into();
+        self.hardware.skip_instruction();
+    }
+
+    /// Answers as KVM, whose interface CPUID shows (Linux Documentation/virt/kvm/x86/hypercalls.rst): none of the
+    /// features that come with a hypercall is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
+    fn hypercall(&mut self) {
+        const VAPIC_POLL_IRQ: u64 = 1;
+        const EPERM: i64 = 1;
+        const ENOSYS: i64 = 1000;
+        let width = if self.hardware.code_bits() == 64 { u64::MAX } else { 0xffff_ffff };
+        let is_ring_0 = self.hardware.segment(segment::SS).access >> 5 & 3 == 0;
+        let result = match self.general[general::RAX] & width {
+            _ if !is_ring_0 => -EPERM,
+            VAPIC_POLL_IRQ => 0,
+            _ => -ENOSYS,
+        };
+        self.general[general::RAX] = result.cast_unsigned() & width;
         self.hardware.skip_instruction();
     }
 
@@ -253,58 +231,24 @@ impl<H: Hardware> Vcpu<H> {
         self.raise(GP, Some(0))
     }
 
-    fn memory(&mut self, address: u64) -> Option<ExitReason> {
-        let mut bytes = [0; INSTRUCTION_BYTES];
-        let len = self.hardware.fetch(&self.ram, &mut bytes);
-        self.general[general::RSP] = self.hardware.get(Register::Rsp);
-        let Some(decoded) =
-            mmio::decode(self.hardware.code_bits().into(), &bytes[..len], &self.general)
-        else {
-            return Some(ExitReason::Fault(Fault::CannotEmulate { code: NOT_A_MOVE }));
-        };
-        self.hardware.advance_to(self.hardware.get(Register::Rip).wrapping_add(decoded.len));
-        Some(match decoded.access {
-            Access::Load { size, to } => {
-                self.awaiting = Awaiting::Load { size, to };
-                ExitReason::MmioRead { address, size }
-            }
-            Access::Store { size, value } => {
-                ExitReason::MmioWrite { address, size, value: value & mask(size) }
-            }
-        })
-    }
-
-    /// Gives the guest what it waits for; why it cannot go on, if it cannot.
-    fn answer(&mut self, reply: Reply) -> Result<(), Fault> {
+    /// Gives the guest what it waits for.
+    fn answer(&mut self, reply: Reply) {
         let awaiting = core::mem::replace(&mut self.awaiting, Awaiting::Nothing);
         let value = match reply {
             Reply::Value(value) => value,
             Reply::None | Reply::GeneralProtection => 0,
         };
         match awaiting {
-            Awaiting::Nothing => {}
+            Awaiting::Nothing | Awaiting::Instruction => {}
             Awaiting::In { size } => {
                 let rax = &mut self.general[general::RAX];
                 // A 32-bit result clears the upper half.
                 let kept = if size == 4 { 0 } else { *rax & !mask(size) };
                 *rax = kept | (value & mask(size));
             }
-            Awaiting::InString { size, operand } => {
-                let linear = self.operand_address(operand, general::RDI);
-                let bytes = &value.to_le_bytes()[..usize::from(size)];
-                if self.hardware.paging().write(&self.ram, linear, bytes) < bytes.len() {
-                    return Err(Fault::CannotEmulate { code: STRING_NOWHERE });
-                }
-                self.advance_string(operand, general::RDI, size);
-            }
-            Awaiting::Load { size, to } => {
-                to.store(&mut self.general, size, value);
-                let rsp = self.general[general::RSP];
-                self.hardware.set(Register::Rsp, rsp);
-            }
+            Awaiting::Load => self.complete_plain(value),
             Awaiting::ReadMsr | Awaiting::WriteMsr => self.answer_msr(awaiting, reply, value),
         }
-        Ok(())
     }
 
     fn answer_msr(&mut self, awaiting: Awaiting, reply: Reply, value: u64) {
@@ -328,10 +272,10 @@ impl<H: Hardware> Vcpu<H> {
     }
 
     fn exit(&self, reason: ExitReason) -> Exit {
-        // An entry that delivers #GP, or goes on with a string, delivers nothing else.
+        // An entry that delivers an exception, or goes on with an instruction, delivers nothing else.
         let is_open = match self.awaiting {
-            Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load { .. } => true,
-            Awaiting::InString { .. } | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
+            Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load => true,
+            Awaiting::Instruction | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
         };
         Exit {
             reason,
@@ -339,19 +283,29 @@ impl<H: Hardware> Vcpu<H> {
             is_interruptible: is_open && self.hardware.is_interruptible(),
             cr8: self.hardware.cr8(),
             left_guest: true,
-            has_more: false,
+            has_more: !self.writes.is_empty(),
         }
     }
 }
 
 impl<H: Hardware> VcpuBackend for Vcpu<H> {
     fn enter(&mut self, entry: &Entry) -> Exit {
-        if let Err(fault) = self.answer(entry.reply) {
-            return self.exit(ExitReason::Fault(fault));
-        }
+        let further = match self.awaiting {
+            Awaiting::Instruction => self.go_on_with(entry.reply),
+            _ if !self.writes.is_empty() => self.next_write(),
+            _ => {
+                self.answer(entry.reply);
+                None
+            }
+        };
         self.inject(entry.inject);
         self.hardware.set_cr8(entry.cr8);
+        self.hardware.set_tpr_threshold(entry.tpr_threshold);
+        self.is_apic_enabled = entry.is_apic_enabled;
         self.hardware.want_window(entry.wants_window);
+        if let Some(reason) = further {
+            return Exit { left_guest: false, ..self.exit(reason) };
+        }
         let deadline = self.clock.tsc_of(entry.deadline);
         loop {
             let event = self.hardware.run(&mut self.general, deadline);
@@ -369,7 +323,7 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
             rip: get(Register::Rip),
             rflags: get(Register::Rflags),
             cr0: get(Register::Cr0),
-            cr2: cpu::cr2(),
+            cr2: get(Register::Cr2),
             cr3: get(Register::Cr3),
             cr4: get(Register::Cr4),
             efer: get(Register::Efer),
@@ -381,7 +335,7 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         for (index, segment) in state.segments.iter_mut().enumerate() {
             *segment = self.hardware.segment(index);
         }
-        state.instruction_len = self.hardware.fetch(&self.ram, &mut state.instruction) as u8;
+        state.instruction_len = self.hardware.fetch(&self.ram, &mut state.instruction).len as u8;
         state
     }
 
@@ -405,14 +359,6 @@ const fn mask(size: u8) -> u64 {
         1 => 0xff,
         2 => 0xffff,
         4 => 0xffff_ffff,
-        _ => u64::MAX,
-    }
-}
-
-const fn address_mask(bits: u8) -> u64 {
-    match bits {
-        16 => 0xffff,
-        32 => 0xffff_ffff,
         _ => u64::MAX,
     }
 }

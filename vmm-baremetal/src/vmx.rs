@@ -25,6 +25,7 @@ use crate::cpu;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use capabilities::{Capabilities, FEATURE_CONTROL, Firmware, Missing};
 use core::fmt;
+use vmm_common::cpuid::CpuidResult;
 
 const CR4_VMXE: u64 = 1 << 13;
 
@@ -75,6 +76,28 @@ impl Vmx {
         // SAFETY: the region is the processor's from here on, as `Vmx` keeps it.
         unsafe { vmcs::vmxon(region.address()) }.map_err(Error::Instruction)?;
         Ok(Self { capabilities, handle_interrupt, _region: region })
+    }
+
+    /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the controls that
+    /// allow them are missing.
+    #[must_use]
+    pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        const RDPID: u32 = 1 << 22;
+        const INVPCID: u32 = 1 << 10;
+        const XSAVES: u32 = 1 << 3;
+        const RDTSCP: u32 = 1 << 27;
+        let mut result = cpu::cpuid(leaf, subleaf);
+        let lacks = |control: u32| self.capabilities.secondary >> 32 & u64::from(control) == 0;
+        match (leaf, subleaf) {
+            (7, 0) if lacks(controls::INVPCID) => result.ebx &= !INVPCID,
+            (0xd, 1) if lacks(controls::XSAVES) => result.eax &= !XSAVES,
+            (0x8000_0001, _) if lacks(controls::RDTSCP) => result.edx &= !RDTSCP,
+            _ => {}
+        }
+        if (leaf, subleaf) == (7, 0) && lacks(controls::RDTSCP) {
+            result.ecx &= !RDPID;
+        }
+        result
     }
 
     /// vCPUs made from now on have no VPID.

@@ -5,6 +5,10 @@
 
 use alloc::vec::Vec;
 
+mod permitted;
+
+pub use permitted::Permitted;
+
 /// EAX, EBX, ECX and EDX after CPUID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -69,24 +73,31 @@ const LEAF_8_7_EDX: u32 = bits(&[8]);
 
 /// Leaf 0xd, subleaf 1, EAX: XSAVEOPT, XSAVEC, XGETBV with ECX 1, XSAVES.
 const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
+/// Of these, what has a compacted format, whose size EBX tells: XSAVEC, XSAVES.
+const LEAF_D_1_COMPACTED: u32 = bits(&[1, 3]);
 
-const HYPERVISOR_LEAF: u32 = 0x4000_0000;
+/// KVM's signature lies where every guest that knows KVM looks, those that look at one place only among them.
+const KVM_LEAF: u32 = 0x4000_0000;
 /// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
 const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
-/// Where KVM's own leaves are, behind ours: kernels that know KVM look for its signature every 0x100.
-const KVM_LEAF: u32 = 0x4000_0100;
+/// Tandem's own signature: hypervisors that offer several interfaces put them 0x100 apart.
+const TANDEM_LEAF: u32 = 0x4000_0100;
 /// Features of [`crate::machine`] (Linux Documentation/virt/kvm/x86/cpuid.rst): NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME,
 /// CLOCKSOURCE_STABLE_BIT.
 const KVM_FEATURES: u32 = bits(&[1, 3, 5, 24]);
+/// The same where the counter's rate, on which the clock rests, is unknown.
+const KVM_FEATURES_WITHOUT_CLOCK: u32 = bits(&[1, 5]);
 const EXTENDED_LEAF: u32 = 0x8000_0000;
 /// The highest basic leaf shown: processor frequency.
 const MAX_BASIC_LEAF: u32 = 0x16;
 /// The highest extended leaf shown: address sizes.
 const MAX_EXTENDED_LEAF: u32 = 0x8000_0008;
-/// XSAVE components that guests may have: x87, SSE, AVX, AVX-512 (three), PKRU. Not MPX, which left the
-/// architecture, not AMX, whose tiles are larger than all else together, and nothing supervisory
+/// XSAVE components that guests may have: x87, SSE, AVX, AVX-512 (three). Not PKRU, as PKU is hidden; not MPX,
+/// which left the architecture; not AMX, whose tiles are larger than all else together; and nothing supervisory
 /// (IA32_XSS).
-pub const XSAVE_COMPONENTS: u64 = 0b10_1110_0111;
+pub const XSAVE_COMPONENTS: u64 = 0b1110_0111;
+/// Bytes of an XSAVE area with x87 and SSE: the legacy region and the header (SDM vol. 1, 13.4).
+const XSAVE_LEGACY_BYTES: u32 = 576;
 
 const fn bits(positions: &[u32]) -> u32 {
     let mut mask = 0;
@@ -107,24 +118,16 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     row(0, None, CpuidResult { eax: MAX_BASIC_LEAF, ..vendor });
     row(1, None, leaf_1(features, host(1, 0)));
     row(7, Some(0), leaf_7(host(7, 0)));
-    let xsave = host(0xd, 0);
-    row(0xd, Some(0), CpuidResult { eax: xsave.eax & XSAVE_COMPONENTS as u32, edx: 0, ..xsave });
-    let xsave = host(0xd, 1);
-    row(0xd, Some(1), CpuidResult { eax: xsave.eax & LEAF_D_1_EAX, ecx: 0, edx: 0, ..xsave });
-    for subleaf in (2..64).filter(|component| XSAVE_COMPONENTS >> component & 1 != 0) {
-        let result = host(0xd, subleaf);
-        if result != CpuidResult::default() {
-            row(0xd, Some(subleaf), result);
-        }
+    for (subleaf, result) in xsave_leaves(&host) {
+        row(0xd, Some(subleaf), result);
     }
     row(0x15, None, leaf_15(features.tsc_hz));
     row(0x16, None, leaf_16(features.tsc_hz));
-    row(HYPERVISOR_LEAF, None, signature(*b"TandemTandem", HYPERVISOR_RATES_LEAF));
+    row(KVM_LEAF, None, signature(*b"KVMKVMKVM\0\0\0", HYPERVISOR_RATES_LEAF));
+    let eax = if features.tsc_hz > 0 { KVM_FEATURES } else { KVM_FEATURES_WITHOUT_CLOCK };
+    row(KVM_LEAF + 1, None, CpuidResult { eax, ..CpuidResult::default() });
     row(HYPERVISOR_RATES_LEAF, None, rates_leaf(features.tsc_hz));
-    if features.tsc_hz > 0 {
-        row(KVM_LEAF, None, signature(*b"KVMKVMKVM\0\0\0", KVM_LEAF + 1));
-        row(KVM_LEAF + 1, None, CpuidResult { eax: KVM_FEATURES, ..CpuidResult::default() });
-    }
+    row(TANDEM_LEAF, None, signature(*b"TandemTandem", TANDEM_LEAF));
     row(EXTENDED_LEAF, None, CpuidResult { eax: MAX_EXTENDED_LEAF, ..vendor });
     let extended = host(EXTENDED_LEAF + 1, 0);
     let (ecx, edx) = (extended.ecx & LEAF_8_1_ECX, extended.edx & LEAF_8_1_EDX);
@@ -139,6 +142,31 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     table
 }
 
+/// EBX of leaf 0xd, `subleaf` 0 or 1, for a guest whose XCR0 is `xcr0` and IA32_XSS 0: bytes of an XSAVE area with
+/// the components that are enabled, in the standard and in the compacted format (SDM vol. 1, 13.4.2, 13.4.3).
+#[must_use]
+pub fn xsave_bytes(table: &[CpuidEntry], subleaf: u32, xcr0: u64) -> u32 {
+    /// ECX of a component: it begins at a multiple of 64 in the compacted format.
+    const IS_ALIGNED: u32 = 1 << 1;
+    let shown = lookup(table, 0xd, subleaf);
+    let has_size = if subleaf == 0 { shown.eax != 0 } else { shown.eax & LEAF_D_1_COMPACTED != 0 };
+    if !has_size {
+        return 0;
+    }
+    let components = (2..64).filter(|component| xcr0 >> component & 1 != 0);
+    components.map(|component| lookup(table, 0xd, component)).fold(
+        XSAVE_LEGACY_BYTES,
+        |end, row| {
+            let CpuidResult { eax: bytes, ebx: begin, ecx, .. } = row;
+            match subleaf {
+                0 => end.max(begin.saturating_add(bytes)),
+                _ if ecx & IS_ALIGNED != 0 => end.next_multiple_of(64).saturating_add(bytes),
+                _ => end.saturating_add(bytes),
+            }
+        },
+    )
+}
+
 /// What a guest with `table` gets from CPUID; zeros where the table has nothing.
 #[must_use]
 pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
@@ -146,6 +174,42 @@ pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
     let mut rows = table[first..].iter().take_while(|row| row.leaf == leaf);
     let row = rows.find(|row| row.subleaf.is_none_or(|of_row| of_row == subleaf));
     row.map(|row| row.result).unwrap_or_default()
+}
+
+/// Leaf 0xd: the components whose features are shown, and the sizes that follow from them, as with XCR0 after
+/// reset; a backend makes EBX follow XCR0 (SDM vol. 2, CPUID).
+fn xsave_leaves(host: impl Fn(u32, u32) -> CpuidResult) -> Vec<(u32, CpuidResult)> {
+    const XSAVE: u32 = 26;
+    const AVX: u32 = 28;
+    const AVX512F: u32 = 16;
+    let (features, extended) = (host(1, 0), host(7, 0));
+    if features.ecx >> XSAVE & 1 == 0 {
+        return Vec::new();
+    }
+    let component = |is_shown: u32, bits: u64| if is_shown & 1 != 0 { bits } else { 0 };
+    let avx = component(features.ecx >> AVX, 0b100);
+    let avx512 = component(extended.ebx >> AVX512F & features.ecx >> AVX, 0b1110_0000);
+    let shown = (0b11 | avx | avx512) & u64::from(host(0xd, 0).eax) & XSAVE_COMPONENTS;
+    let components = (2..64).filter(|component| shown >> component & 1 != 0);
+    // EAX: bytes of a component, EBX: where it begins in the standard format.
+    let rows: Vec<_> = components.map(|component| (component, host(0xd, component))).collect();
+    let ends = rows.iter().map(|(_, row)| row.eax.saturating_add(row.ebx));
+    let ecx = ends.chain([XSAVE_LEGACY_BYTES]).max().unwrap_or(0);
+    let all = CpuidResult { eax: shown as u32, ebx: XSAVE_LEGACY_BYTES, ecx, edx: 0 };
+    let eax = host(0xd, 1).eax & LEAF_D_1_EAX;
+    let ebx = if eax & LEAF_D_1_COMPACTED != 0 { XSAVE_LEGACY_BYTES } else { 0 };
+    let compacted = CpuidResult { eax, ebx, ecx: 0, edx: 0 };
+    [(0, all), (1, compacted)].into_iter().chain(rows).collect()
+}
+
+/// MAXPHYADDR as a guest with `table` sees it, bits: 32 to 52 (SDM vol. 3, 4.1.4).
+#[must_use]
+pub fn physical_address_bits(table: &[CpuidEntry]) -> u8 {
+    match lookup(table, EXTENDED_LEAF + 8, 0).eax as u8 {
+        // Where the leaf is missing, all processors with PAE have 36.
+        0 => 36,
+        bits => bits.clamp(32, 52),
+    }
 }
 
 fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
@@ -217,10 +281,10 @@ fn rates_leaf(tsc_hz: u64) -> CpuidResult {
 mod tests {
     use super::*;
 
-    const FEATURES: CpuidFeatures =
+    pub(super) const FEATURES: CpuidFeatures =
         CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 2_445_432_000 };
 
-    fn everything(_: u32, _: u32) -> CpuidResult {
+    pub(super) fn everything(_: u32, _: u32) -> CpuidResult {
         CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 }
     }
 
@@ -270,11 +334,68 @@ mod tests {
     fn only_xsave_components_that_are_switched_are_shown() {
         let table = table(FEATURES, everything);
         let all = lookup(&table, 0xd, 0);
-        assert_eq!((all.eax, all.edx), (0x2e7, 0));
+        assert_eq!((all.eax, all.edx), (0xe7, 0));
         let supervisory = lookup(&table, 0xd, 1);
         assert_eq!((supervisory.ecx, supervisory.edx), (0, 0));
         let shown = (2..64).filter(|n| lookup(&table, 0xd, *n) != CpuidResult::default());
-        assert_eq!(shown.collect::<Vec<u32>>(), [2, 5, 6, 7, 9]);
+        assert_eq!(shown.collect::<Vec<u32>>(), [2, 5, 6, 7]);
+    }
+
+    /// AVX and AVX-512 as every processor lays them out; PKRU besides.
+    fn processor(leaf_1_ecx: u32, leaf_7_ebx: u32, leaf_d_1: u32) -> Vec<CpuidEntry> {
+        let none = CpuidResult::default();
+        table(FEATURES, move |leaf, subleaf| match (leaf, subleaf) {
+            (1, _) => CpuidResult { ecx: leaf_1_ecx, ..none },
+            (7, 0) => CpuidResult { ebx: leaf_7_ebx, ecx: 1 << 3, ..none },
+            (0xd, 0) => CpuidResult { eax: 0x2e7, ebx: 832, ecx: 2696, ..none },
+            (0xd, 1) => CpuidResult { eax: leaf_d_1, ebx: 832, ..none },
+            (0xd, 2) => CpuidResult { eax: 256, ebx: 576, ..none },
+            (0xd, 5) => CpuidResult { eax: 64, ebx: 1088, ..none },
+            (0xd, 6) => CpuidResult { eax: 512, ebx: 1152, ..none },
+            (0xd, 7) => CpuidResult { eax: 1024, ebx: 1664, ..none },
+            (0xd, 9) => CpuidResult { eax: 8, ebx: 2688, ..none },
+            _ => none,
+        })
+    }
+
+    #[test]
+    fn xsave_sizes_follow_the_components_that_are_shown() {
+        let check = |ecx, ebx, leaf_d_1, all: (u32, u32, u32), compacted: u32| {
+            let table = processor(ecx, ebx, leaf_d_1);
+            let leaf = lookup(&table, 0xd, 0);
+            assert_eq!((leaf.eax, leaf.ebx, leaf.ecx), all);
+            assert_eq!(lookup(&table, 0xd, 1).ebx, compacted);
+        };
+        check(1 << 26 | 1 << 28, 1 << 16, 0b1111, (0xe7, 576, 2688), 576);
+        check(1 << 26 | 1 << 28, 0, 0b0001, (0x7, 576, 832), 0);
+        check(1 << 26, 1 << 16, 0b0010, (0x3, 576, 576), 576);
+        check(1 << 28, 0, 0b1111, (0, 0, 0), 0);
+    }
+
+    #[test]
+    fn xsave_sizes_follow_xcr0() {
+        let table = processor(1 << 26 | 1 << 28, 1 << 16, 0b1111);
+        for (xcr0, standard, compacted) in
+            [(1, 576, 576), (3, 576, 576), (7, 832, 832), (0xe7, 2688, 2432)]
+        {
+            let sizes = [0, 1].map(|subleaf| xsave_bytes(&table, subleaf, xcr0));
+            assert_eq!(sizes, [standard, compacted], "{xcr0:#x}");
+        }
+        let without = processor(1 << 26, 0, 0b0001);
+        assert_eq!([0, 1].map(|subleaf| xsave_bytes(&without, subleaf, 3)), [576, 0]);
+        assert_eq!(xsave_bytes(&processor(0, 0, 0), 0, 1), 0);
+    }
+
+    #[test]
+    fn kvms_signature_comes_first_and_ours_behind_it() {
+        let table = table(FEATURES, everything);
+        let name = |leaf| {
+            let CpuidResult { ebx, ecx, edx, .. } = lookup(&table, leaf, 0);
+            [ebx, ecx, edx].map(u32::to_le_bytes).concat()
+        };
+        assert_eq!(name(0x4000_0000), b"KVMKVMKVM\0\0\0");
+        assert_eq!(name(0x4000_0100), b"TandemTandem");
+        assert_eq!(lookup(&table, 0x4000_0001, 0).eax, 0x0100_002a);
     }
 
     #[test]

@@ -30,5 +30,6 @@ pub mod seed;
 pub mod system;
 pub mod trace;
 pub mod vm;
+pub mod x86;
 
 pub use devices::time::Instant;

@@ -15,6 +15,7 @@ use devices::pit::Pit;
 use devices::power::Power;
 use devices::rtc::{MemorySizes, Rtc};
 use devices::uart::{Port, PortMode};
+use msrs::FixedMsrs;
 use paravirtual::Paravirtual;
 use ticks::LateTicks;
 
@@ -38,6 +39,8 @@ pub struct Surroundings {
     pub epoch_seconds: u64,
     /// How the guest's time-stamp counter follows from the time.
     pub tsc: TscClock,
+    /// MAXPHYADDR, the bits of a physical address, as the guest's CPUID shows it.
+    pub physical_address_bits: u8,
 }
 
 /// A VM's hardware less its processor.
@@ -62,6 +65,8 @@ pub struct Machine {
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
     paravirtual: Paravirtual,
+    fixed_msrs: FixedMsrs,
+    physical_address_bits: u8,
     /// How the guest's time-stamp counter follows the machine's time.
     tsc: TscClock,
     policy: ClockPolicy,
@@ -75,7 +80,7 @@ impl Machine {
     /// The machine that `plan` describes, switched on.
     #[must_use]
     pub fn new(plan: &VmPlan, surroundings: Surroundings) -> Self {
-        let Surroundings { now, epoch_seconds, tsc } = surroundings;
+        let Surroundings { now, epoch_seconds, tsc, physical_address_bits } = surroundings;
         let mut machine = Self {
             pic: PicPair::new(),
             pit: Pit::new(now),
@@ -92,6 +97,8 @@ impl Machine {
             late_ticks: LateTicks::default(),
             idle_cr8: 0,
             paravirtual: Paravirtual::new(epoch_seconds),
+            fixed_msrs: FixedMsrs::new(),
+            physical_address_bits,
             tsc,
             policy: plan.clock,
             stood_ns: 0,

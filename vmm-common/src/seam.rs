@@ -26,6 +26,11 @@ pub struct Entry {
     pub wants_window: bool,
     /// Task priority, CR8\[3:0\], as the local APIC has it.
     pub cr8: u8,
+    /// Leave the guest with [`ExitReason::InterruptWindow`] when it lowers CR8 below this, at most
+    /// [`Entry::cr8`]: that lets a pending interrupt through. 0 if CR8 holds none back.
+    pub tpr_threshold: u8,
+    /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM vol. 3, 11.4.3).
+    pub is_apic_enabled: bool,
     /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
     /// batches, as nothing the guest can see depends on the moment. 0 unless
     /// [`VcpuBackend::CAN_BATCH`].
@@ -96,7 +101,7 @@ pub enum ExitReason {
     Halt,
     /// Triple fault.
     Shutdown,
-    /// The guest can take an interrupt now, as asked for.
+    /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     InterruptWindow,
     /// The deadline passed, or the host wants the core.
     Preempted,
@@ -111,6 +116,15 @@ pub enum Fault {
     /// The processor, or who emulates it, could not carry out the instruction; with the backend's
     /// code (KVM: `internal.suberror`).
     CannotEmulate { code: u32 },
+    /// An instruction that accesses a device and is not carried out by software: `len` of the
+    /// bytes at CS:RIP.
+    UnknownInstruction { bytes: [u8; SHOWN_BYTES], len: u8 },
+    /// An instruction's bytes are where no RAM is.
+    FetchOutsideRam { address: u64 },
+    /// A page table is where no RAM is, and the instruction is not carried out by software.
+    PageTableOutsideRam { address: u64 },
+    /// An event was delivered by a table or to a stack where no RAM is.
+    DeliveryOutsideRam { address: u64 },
     /// The processor refused the guest's state; with the hardware's reason.
     EntryFailed { reason: u64 },
     /// An exit for which nobody granted the guest anything; with the backend's number.
@@ -198,11 +212,38 @@ impl ExitReason {
     }
 }
 
+/// Of an instruction, in [`Fault::UnknownInstruction`]: with one more all exits would be larger.
+pub const SHOWN_BYTES: usize = 14;
+
+impl Fault {
+    /// [`Fault::UnknownInstruction`] with the first of these bytes.
+    #[must_use]
+    pub fn unknown_instruction(from: &[u8]) -> Self {
+        let mut bytes = [0; SHOWN_BYTES];
+        let len = from.len().min(SHOWN_BYTES);
+        bytes[..len].copy_from_slice(&from[..len]);
+        Self::UnknownInstruction { bytes, len: len as u8 }
+    }
+}
+
 impl core::fmt::Display for Fault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::CannotEmulate { code } => {
                 write!(f, "the processor could not carry out the instruction (code {code})")
+            }
+            Self::UnknownInstruction { bytes, len } => {
+                write!(f, "an instruction for RAM alone was used on a device:")?;
+                bytes.iter().take((*len).into()).try_for_each(|byte| write!(f, " {byte:02x}"))
+            }
+            Self::FetchOutsideRam { address } => {
+                write!(f, "an instruction was fetched from {address:#x}, where no RAM is")
+            }
+            Self::PageTableOutsideRam { address } => {
+                write!(f, "a page table lies at {address:#x}, where no RAM is")
+            }
+            Self::DeliveryOutsideRam { address } => {
+                write!(f, "an event's IDT, GDT, TSS or stack lies at {address:#x}, where no RAM is")
             }
             Self::EntryFailed { reason } => {
                 write!(f, "the processor refused the guest's state (reason {reason:#x})")

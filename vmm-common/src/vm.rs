@@ -172,6 +172,8 @@ impl Vcpu {
             inject,
             wants_window,
             cr8: machine.cr8(),
+            tpr_threshold: machine.tpr_threshold(),
+            is_apic_enabled: machine.is_apic_enabled(),
             batchable_ports: 0,
             deadline: Instant::FAR_FUTURE,
         }

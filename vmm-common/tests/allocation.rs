@@ -117,8 +117,12 @@ fn two_machines() -> (Plan, Vec<Machine>) {
         |id| SeedVm { id, memory: 0x100_0000, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
     let plan = to_plan(&[vm(0), vm(1)]);
     let tsc = TscClock { hz: 2_000_000_000, offset: 0 };
-    let machine =
-        |plan| Machine::new(plan, Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc });
+    let machine = |plan| {
+        Machine::new(
+            plan,
+            Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 },
+        )
+    };
     let machines = plan.vms.iter().map(machine).collect();
     (plan, machines)
 }

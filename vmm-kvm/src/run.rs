@@ -152,7 +152,12 @@ fn make_vm(
     let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
     vcpu.set_cpuid(&table)?;
     let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let surroundings = Surroundings { now: clock.now(), epoch_seconds, tsc };
+    let surroundings = Surroundings {
+        now: clock.now(),
+        epoch_seconds,
+        tsc,
+        physical_address_bits: cpuid::physical_address_bits(&table),
+    };
     let mut machine = Machine::new(plan, surroundings);
     machine.set_base_memory_kib(image.boot.base_memory_kib);
     Ok((vcpu, machine))

@@ -16,13 +16,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod alone;
 mod bochs;
+mod dump;
 mod keyboard;
 mod qemu;
 mod report;
 
+use dump::Disassembler;
+
 pub use bochs::INSTRUCTIONS_PER_SECOND;
 pub use keyboard::{Keyboard, Typed};
+pub use qemu::NS_PER_COUNTED_INSTRUCTION;
 pub use report::{Memory, Report};
 
 /// A program that is a machine.
@@ -187,10 +192,12 @@ pub(crate) fn copy(
     const LONG: Duration = Duration::from_secs(1 << 20);
     const TO_END: Duration = Duration::from_secs(20);
     let (mut all, mut deadline, mut is_timed_out) = (Vec::new(), deadline, false);
+    let mut disassembler = Disassembler::default();
     loop {
         let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         match chunks.recv_timeout(left) {
             Ok(chunk) => {
+                let chunk = disassembler.annotate(&chunk);
                 let written = console.write_all(&chunk).and_then(|()| console.flush());
                 written.context("cannot write the console's output")?;
                 all.extend(chunk);

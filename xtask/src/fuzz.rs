@@ -1,11 +1,11 @@
-//! `fuzz`: libFuzzer on the loaders of kernels. It needs a nightly toolchain, and `fuzz/`, a workspace of its
+//! `fuzz`: libFuzzer on the loaders of kernels and on instructions. It needs a nightly toolchain, and `fuzz/`, a workspace of its
 //! own.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Each a program of `fuzz/`, for the loader of that name.
-const TARGETS: [&str; 5] = ["multiboot", "elf", "pvh", "linux", "flat"];
+/// Each a program of `fuzz/`: for the loader of that name, or for instructions that are carried out.
+const TARGETS: [&str; 6] = ["multiboot", "elf", "pvh", "linux", "flat", "instruction"];
 /// Coverage as libFuzzer reads it, and the address sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -29,9 +29,9 @@ enum Command {
     /// The tests that take too long for every day: a megabyte each way between two Linux kernels, in Bochs
     /// and over Linux's KVM
     Nightly,
-    /// libFuzzer on the loaders of kernels, with a nightly toolchain
+    /// libFuzzer on the loaders of kernels and on instructions, with a nightly toolchain
     Fuzz {
-        /// One loader: multiboot, elf, pvh, linux or flat [default: all, one after another]
+        /// One loader, multiboot, elf, pvh, linux or flat, or instruction [default: all, one after another]
         target: Option<String>,
         /// How long for each
         #[arg(long, default_value_t = 60)]

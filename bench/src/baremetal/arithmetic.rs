@@ -1,11 +1,10 @@
 //! From receipts to figures.
 
-use super::bochs::{Run, VmReceipt};
+use super::counting::{Run, VmReceipt};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use xtask::emulate::{INSTRUCTIONS_PER_SECOND, Memory};
+use xtask::emulate::Memory;
 
-const NS_PER_INSTRUCTION: f64 = 1e9 / INSTRUCTIONS_PER_SECOND as f64;
 const PREEMPTED: &str = "preempted";
 
 /// Instructions between a guest's being left and entered again, from a run of few and one of many
@@ -69,11 +68,12 @@ pub fn memory_kib(one: Memory, many: Memory, vms: usize) -> (f64, f64) {
     (each, kib(one) - each)
 }
 
-/// Instructions that `second` took more than `first`, but for those that Bochs skips while nobody can
+/// Instructions that `second` took more than `first`, but for those that the emulator skips while nobody can
 /// run.
-fn more_instructions(first: &Run, second: &Run) -> f64 {
+#[must_use]
+pub fn more_instructions(first: &Run, second: &Run) -> f64 {
     let busy_ns = |run: &Run| (run.receipt.wall_ns - run.receipt.idle_ns) as f64;
-    (busy_ns(second) - busy_ns(first)) / NS_PER_INSTRUCTION
+    (busy_ns(second) - busy_ns(first)) / first.ns_per_instruction
 }
 
 /// Times that guests left by themselves.
@@ -106,7 +106,11 @@ mod tests {
             r#"{{"wall_ns":{wall_ns},"slice_ns":5000000,"idle_ns":0,"switches":{switches},
                 "vms":[{first},{second}]}}"#
         );
-        Run { receipt: serde_json::from_str(&json).expect("a receipt"), memory: None }
+        Run {
+            receipt: serde_json::from_str(&json).expect("a receipt"),
+            memory: None,
+            ns_per_instruction: 50.0,
+        }
     }
 
     #[test]

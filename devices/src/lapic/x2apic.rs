@@ -15,7 +15,8 @@ use crate::time::Instant;
 const FIRST_MSR: u32 = 0x800;
 
 /// Bits of IA32_APIC_BASE that exist with 52 physical address bits.
-const BASE_WRITABLE: u64 = 0x000F_FFFF_FFFF_F000 | BASE_BOOTSTRAP | BASE_X2APIC | BASE_ENABLED;
+const BASE_WRITABLE: u64 = BASE_ADDRESS | BASE_BOOTSTRAP | BASE_X2APIC | BASE_ENABLED;
+const BASE_ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 
 /// The access is illegal: the guest gets #GP(0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ impl LocalApic {
     #[must_use]
     pub const fn base(&self) -> u64 {
         self.base
+    }
+
+    /// The physical address of the MMIO page.
+    #[must_use]
+    pub const fn page(&self) -> u64 {
+        self.base & BASE_ADDRESS
     }
 
     /// Writes IA32_APIC_BASE.

@@ -9,9 +9,11 @@
 
 mod bad_guests;
 mod clocks;
+mod control;
 mod linux;
 mod memory;
 mod nimble;
+mod processor;
 mod targets;
 mod transcript;
 mod world;

@@ -25,10 +25,6 @@ pub struct Capabilities {
     pub has_next_rip: bool,
     /// Pages of 1 GiB.
     pub has_gib_pages: bool,
-    /// Bits of EFER that a guest may set.
-    pub efer: u64,
-    /// Bits of CR4 that a guest may set.
-    pub cr4: u64,
 }
 
 /// Something that this hypervisor needs and does not find.
@@ -77,8 +73,6 @@ impl Capabilities {
             asids: svm.ebx,
             has_next_rip: svm.edx & EDX_NEXT_RIP != 0,
             has_gib_pages: features.edx & EDX_GIB_PAGES != 0,
-            efer: super::efer::allowed_bits(features.edx),
-            cr4: crate::control_registers::allowed_cr4(&cpuid),
         })
     }
 

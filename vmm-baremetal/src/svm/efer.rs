@@ -1,20 +1,8 @@
 //! EFER as a guest sees it: in the VMCB SVME is always set, as VMRUN demands; the guest never sees
 //! it, and gets #GP for it as on a processor without SVM (APM vol. 2, 3.1.7).
 
-use crate::cpu::efer::{LMA, LME, NXE, SVME};
+use crate::cpu::efer::{LMA, LME, SVME};
 use crate::cpu::register::CR0_PG;
-
-const SCE: u64 = 1 << 0;
-
-/// The bits that a guest may set on a processor with this EDX of CPUID 8000_0001.
-#[must_use]
-pub fn allowed_bits(features_edx: u32) -> u64 {
-    const EDX_SYSCALL: u32 = 1 << 11;
-    const EDX_NX: u32 = 1 << 20;
-    const EDX_LONG_MODE: u32 = 1 << 29;
-    let bit = |feature, bit| if features_edx & feature != 0 { bit } else { 0 };
-    bit(EDX_SYSCALL, SCE) | bit(EDX_NX, NXE) | bit(EDX_LONG_MODE, LME)
-}
 
 /// What the VMCB holds when the guest has `value`.
 #[must_use]
@@ -70,11 +58,5 @@ mod tests {
     fn svme_is_set_and_hidden() {
         assert_eq!(to_vmcb(0x500), 0x1500);
         assert_eq!(from_vmcb(0x1500), 0x500);
-    }
-
-    #[test]
-    fn bits_follow_cpuid() {
-        assert_eq!(allowed_bits(0), 0);
-        assert_eq!(allowed_bits(1 << 11 | 1 << 20 | 1 << 29), ALLOWED);
     }
 }

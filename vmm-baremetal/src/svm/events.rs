@@ -1,6 +1,7 @@
 //! What goes through the guest's IDT at an entry, as EVENTINJ tells it.
 
 use super::vmcb::event;
+use crate::cpu::vector::DB;
 use crate::hardware::Inject;
 
 /// Breakpoint and overflow: the exceptions that INT3 and INTO raise.
@@ -20,6 +21,15 @@ pub const fn injection(inject: Inject) -> u64 {
             let error = (error as u64) << 32;
             event::VALID | event::EXCEPTION | event::HAS_ERROR | error | vector as u64
         }
+    }
+}
+
+/// Whether the event is a fault, whose handler finds RFLAGS.RF set (APM vol. 2, 3.1.6).
+#[must_use]
+pub const fn is_fault(inject: Inject) -> bool {
+    match inject {
+        Inject::Interrupt(_) | Inject::Nmi => false,
+        Inject::Exception { vector, .. } => vector != DB,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Exit codes (APM vol. 2, appendix C) and what they mean.
 
 use super::vmcb::{Vmcb, event};
-use crate::hardware::{Event, PortEvent, StringOperand};
+use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
 use vmm_common::registers::{INSTRUCTION_BYTES, segment};
 use vmm_common::seam::Fault;
 
@@ -9,6 +9,7 @@ use vmm_common::seam::Fault;
 #[allow(missing_docs)]
 pub mod code {
     pub const WRITE_CR4: u64 = 0x14;
+    pub const WRITE_CR8: u64 = 0x18;
     pub const DB: u64 = 0x41;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;
@@ -52,6 +53,7 @@ pub mod code {
 pub const fn name(code: u64) -> &'static str {
     match code {
         code::WRITE_CR4 => "WRITE_CR4",
+        code::WRITE_CR8 => "WRITE_CR8",
         code::DB => "EXCEPTION_DB",
         code::AC => "EXCEPTION_AC",
         code::MC => "EXCEPTION_MC",
@@ -99,7 +101,8 @@ pub const fn opcode_len(code: u64) -> Option<u64> {
     match code {
         code::HLT => Some(1),
         code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
-        code::XSETBV | code::WRITE_CR4 | code::CR0_SEL_WRITE => Some(3),
+        code::XSETBV | code::VMMCALL => Some(3),
+        code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => Some(3),
         _ => None,
     }
 }
@@ -124,7 +127,8 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
         code::SHUTDOWN => Event::Shutdown,
         code::XSETBV => Event::SetXcr,
         code::RSM | code::INVLPGA | code::RDPRU => Event::Undefined,
-        code::VMRUN | code::VMMCALL | code::VMLOAD | code::VMSAVE => Event::Undefined,
+        code::VMMCALL => Event::Hypercall,
+        code::VMRUN | code::VMLOAD | code::VMSAVE => Event::Undefined,
         code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,
         code::NPF => nested_page_fault(vmcb),
@@ -135,15 +139,23 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
 
 /// EXITINFO1 as of an ordinary page fault, but that QEMU never sets bit 0, P.
 fn nested_page_fault(vmcb: &Vmcb) -> Event {
+    const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     const PAGE_TABLE: u64 = 1 << 33;
-    // Not the instruction's own access, but one to deliver an event or to translate an address:
-    // descriptor tables, stacks and page tables must be RAM.
-    let is_delivery = vmcb.exit_interrupt_info & event::VALID != 0;
-    if is_delivery || vmcb.exit_info1 & PAGE_TABLE != 0 {
-        return Event::Fault(Fault::Unexpected { exit: code::NPF as u32 });
+    let (info, address) = (vmcb.exit_info1, vmcb.exit_info2);
+    if vmcb.exit_interrupt_info & event::VALID != 0 {
+        return Event::Fault(Fault::DeliveryOutsideRam { address });
     }
-    Event::Memory { address: vmcb.exit_info2, is_fetch: vmcb.exit_info1 & FETCH != 0 }
+    let access = if info & PAGE_TABLE != 0 {
+        MemoryAccess::PageTable
+    } else if info & FETCH != 0 {
+        MemoryAccess::Fetch
+    } else if info & WRITE != 0 {
+        MemoryAccess::Write
+    } else {
+        MemoryAccess::Read
+    };
+    Event::Memory { address, access }
 }
 
 /// EXITINFO1 of IN and OUT (APM vol. 2, 15.10.2). Its segment is there only with decode assists,

@@ -2,11 +2,11 @@
 //! non-maskable interrupt's handler.
 
 use super::exits::{ControlRegisterWrite, code};
-use super::vcpu::{Nmi, SvmVcpu};
+use super::vcpu::{Iret, Nmi, SvmVcpu};
 use super::{efer, vmcb};
 use crate::control_registers::{self, Mode};
 use crate::cpu;
-use crate::cpu::register::{IA32_PAT, IA32_TSC};
+use crate::cpu::register::{IA32_PAT, IA32_TSC, RFLAGS_TF};
 use crate::cpu::vector::{DB, GP};
 use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use core::arch::asm;
@@ -42,7 +42,7 @@ impl SvmVcpu {
     /// False: #GP.
     fn write_efer(&mut self, value: u64) -> bool {
         let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
-        let new = efer::written(old, value, self.capabilities.efer, cr0);
+        let new = efer::written(old, value, self.permitted.efer, cr0);
         if let Some(new) = new {
             self.set(Register::Efer, new);
         }
@@ -59,7 +59,7 @@ impl SvmVcpu {
         is_valid
     }
 
-    /// MOV to CR0 or CR4, or LMSW.
+    /// MOV to CR0, CR4 or CR8, or LMSW.
     pub(super) fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
         let instruction = self.instruction();
         let Some(write) = instruction.control_register_write() else {
@@ -70,6 +70,7 @@ impl SvmVcpu {
         let value = if instruction.code_bits == 64 { operand } else { operand & 0xffff_ffff };
         let is_accepted = match exit_code {
             code::WRITE_CR4 => self.write_cr4(value),
+            code::WRITE_CR8 => return self.write_cr8(value),
             _ if is_status_word => {
                 self.write_cr0(control_registers::status_word(self.vmcb().cr0, value as u16))
             }
@@ -96,7 +97,7 @@ impl SvmVcpu {
 
     /// False: #GP.
     fn write_cr4(&mut self, value: u64) -> bool {
-        let allowed = self.capabilities.cr4;
+        let allowed = self.permitted.cr4;
         let vmcb = self.vmcb_mut();
         let is_accepted =
             control_registers::accepts_cr4(value, vmcb.cr4, vmcb.cr3, vmcb.efer, allowed);
@@ -104,6 +105,14 @@ impl SvmVcpu {
             vmcb.cr4 = value;
         }
         is_accepted
+    }
+
+    /// Exits while CR8 holds an interrupt back, which may be deliverable now.
+    fn write_cr8(&mut self, value: u64) -> Event {
+        let Ok(class @ 0..=15) = u8::try_from(value) else { return self.refuse() };
+        self.set_cr8(class);
+        self.skip_instruction();
+        Event::Window
     }
 
     fn skip_or_refuse(&mut self, is_accepted: bool) -> Event {
@@ -141,10 +150,38 @@ impl SvmVcpu {
         Event::Handled
     }
 
-    /// The IRET that ends the handler is yet to be carried out; the next exit is behind it.
+    /// The IRET that ends the handler is yet to be carried out. A non-maskable interrupt that waits comes right
+    /// behind it, before another instruction: the guest single-steps over it, as KVM has it do.
     pub(super) fn nmi_handler_ends(&mut self) -> Event {
-        self.nmi = Nmi::Returning;
+        let is_stepping = self.is_nmi_waiting && self.vmcb().rflags & RFLAGS_TF == 0;
+        let vmcb = self.vmcb();
+        let iret = Iret { rip: vmcb.rip, rsp: vmcb.rsp, dr6: vmcb.dr6, is_stepping };
+        self.nmi = Nmi::Returning(iret);
         self.intercept_iret(false);
+        if is_stepping {
+            self.vmcb_mut().rflags |= RFLAGS_TF;
+        }
         Event::Handled
+    }
+
+    /// Whether the exit is the step over `iret`, which the guest does not see. An exit before the IRET leaves it to
+    /// be carried out; one that it faulted in ends the blocking as well (APM vol. 2, 15.21.9: IRET).
+    pub(super) fn follow_iret(&mut self, iret: Iret) -> bool {
+        let vmcb = self.vmcb_mut();
+        let is_step = iret.is_stepping && vmcb.exit_code == code::DB;
+        if is_step {
+            vmcb.dr6 = iret.dr6;
+        }
+        let is_before = !is_step && (vmcb.rip, vmcb.rsp) == (iret.rip, iret.rsp);
+        if is_before && iret.is_stepping {
+            vmcb.rflags &= !RFLAGS_TF;
+        }
+        if is_before {
+            self.nmi = Nmi::Blocked;
+            self.intercept_iret(true);
+        } else {
+            self.nmi = Nmi::Open;
+        }
+        is_step
     }
 }

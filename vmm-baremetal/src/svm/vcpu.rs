@@ -6,7 +6,7 @@ use super::exits::{Instruction, code};
 use super::vmcb::{self, Vmcb, event, intercept3, virtual_interrupt};
 use super::{Svm, controls, efer, entry, events, exits, npt};
 use crate::cpu;
-use crate::cpu::register::{DR6_RESET, DR7_RESET, PAT_RESET, RFLAGS_IF, RFLAGS_TF};
+use crate::cpu::register::{DR6_RESET, DR7_RESET, PAT_RESET, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF};
 use crate::cpu::vector::DB;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::hardware::{Event, General, Hardware, Inject, Register};
@@ -14,6 +14,7 @@ use crate::ram::GuestRam;
 use crate::second_level::{Format, Tables};
 use crate::state::FxArea;
 use core::fmt;
+use vmm_common::cpuid::Permitted;
 use vmm_common::registers::{
     CpuState, INSTRUCTION_BYTES, Segment, TableRegister, general, segment,
 };
@@ -31,7 +32,8 @@ pub struct SvmVcpu {
     /// Another VM runs with the same ASID.
     is_asid_shared: bool,
     pub(super) nmi: Nmi,
-    is_nmi_waiting: bool,
+    pub(super) is_nmi_waiting: bool,
+    pub(super) permitted: Permitted,
 }
 
 /// Whether the guest takes non-maskable interrupts.
@@ -42,12 +44,23 @@ pub(super) enum Nmi {
     /// Not before the IRET of its handler, which is intercepted.
     Blocked,
     /// Once it has carried out that IRET, which comes next.
-    Returning,
+    Returning(Iret),
+}
+
+/// The IRET of a handler, about to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Iret {
+    pub(super) rip: u64,
+    pub(super) rsp: u64,
+    /// DR6 before it.
+    pub(super) dr6: u64,
+    /// RFLAGS.TF was set for it, so that the guest is left right behind it.
+    pub(super) is_stepping: bool,
 }
 
 impl SvmVcpu {
     /// vCPU `number`, from 0, of `count`, with these registers, whose guest has this RAM and nothing
-    /// else. Its ASID is its own while the processor has enough of them; where VMs share them, each
+    /// else, and may set what is `permitted`. Its ASID is its own while the processor has enough of them; where VMs share them, each
     /// switch flushes.
     ///
     /// # Errors
@@ -57,6 +70,7 @@ impl SvmVcpu {
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
+        permitted: Permitted,
         number: u32,
         count: u32,
     ) -> Result<Self, OutOfFrames> {
@@ -89,6 +103,7 @@ impl SvmVcpu {
             is_asid_shared,
             nmi: Nmi::Open,
             is_nmi_waiting: false,
+            permitted,
         })
     }
 
@@ -103,7 +118,7 @@ impl SvmVcpu {
     /// The last exit's event, if it is not settled here.
     fn event(&mut self, general: &mut General, deadline: u64) -> Event {
         match self.vmcb().exit_code {
-            exit_code @ (code::WRITE_CR4 | code::CR0_SEL_WRITE) => {
+            exit_code @ (code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE) => {
                 return self.write_control_register(exit_code, general);
             }
             exit_code @ (code::DB | code::AC | code::MC) => return self.exception(exit_code),
@@ -132,7 +147,7 @@ impl SvmVcpu {
     /// What lies at CS:RIP, through the guest's page tables.
     pub(super) fn instruction(&self) -> Instruction {
         let mut bytes = [0; INSTRUCTION_BYTES];
-        let len = self.fetch(&self.ram, &mut bytes);
+        let len = self.fetch(&self.ram, &mut bytes).len;
         Instruction { bytes, len, code_bits: self.code_bits() }
     }
 
@@ -206,7 +221,6 @@ impl Hardware for SvmVcpu {
         }
         (self.arm_timer)(deadline);
         self.deliver_nmi();
-        let was_returning = self.nmi == Nmi::Returning;
         self.vmcb_mut().rax = general[general::RAX];
         // SAFETY: `Svm` enabled SVM and `new` filled the VMCB, whose intercepts, maps and nested
         // tables keep the guest to its RAM and registers; interrupts are off wherever vCPUs run.
@@ -217,8 +231,10 @@ impl Hardware for SvmVcpu {
             vmcb.tlb_control = 0;
             vmcb.event_injection = events::cut_short(vmcb.exit_interrupt_info);
         }
-        if was_returning {
-            self.nmi = Nmi::Open;
+        if let Nmi::Returning(iret) = self.nmi
+            && self.follow_iret(iret)
+        {
+            return Event::Handled;
         }
         self.event(general, deadline)
     }
@@ -230,6 +246,7 @@ impl Hardware for SvmVcpu {
             Register::Rsp => vmcb.rsp,
             Register::Rflags => vmcb.rflags,
             Register::Cr0 => vmcb.cr0,
+            Register::Cr2 => vmcb.cr2,
             Register::Cr3 => vmcb.cr3,
             Register::Cr4 => vmcb.cr4,
             Register::Efer => efer::from_vmcb(vmcb.efer),
@@ -243,6 +260,12 @@ impl Hardware for SvmVcpu {
             Register::Rsp => vmcb.rsp = value,
             Register::Rflags => vmcb.rflags = value,
             Register::Cr0 => vmcb.cr0 = value,
+            Register::Cr2 => {
+                vmcb.cr2 = value;
+                // For Bochs's VMRUN, as in `load`.
+                // SAFETY: the hypervisor's own page faults end it; nothing else reads the register.
+                unsafe { cpu::set_cr2(value) };
+            }
             Register::Cr3 => vmcb.cr3 = value,
             Register::Cr4 => vmcb.cr4 = value,
             Register::Efer => vmcb.efer = efer::to_vmcb(value),
@@ -267,7 +290,13 @@ impl Hardware for SvmVcpu {
     fn inject(&mut self, inject: Inject) {
         match inject {
             Inject::Nmi => self.is_nmi_waiting = true,
-            _ => self.vmcb_mut().event_injection = events::injection(inject),
+            Inject::Interrupt(_) | Inject::Exception { .. } => {
+                let vmcb = self.vmcb_mut();
+                vmcb.event_injection = events::injection(inject);
+                if events::is_fault(inject) {
+                    vmcb.rflags |= RFLAGS_RF;
+                }
+            }
         }
     }
 
@@ -284,6 +313,10 @@ impl Hardware for SvmVcpu {
             vmcb.virtual_interrupt &= !REQUEST;
             vmcb.intercept3 &= !intercept3::VINTR;
         }
+    }
+
+    fn has_pending_exception(&self) -> bool {
+        self.has_pending_event()
     }
 
     fn is_interruptible(&self) -> bool {
@@ -306,12 +339,25 @@ impl Hardware for SvmVcpu {
         Segment::from(*self.vmcb().segment(segment::CS)).access
     }
 
+    fn cpl(&self) -> u8 {
+        self.vmcb().cpl
+    }
+
+    fn fx_area(&self) -> &FxArea {
+        &self.fx
+    }
+
+    fn fx_area_mut(&mut self) -> &mut FxArea {
+        &mut self.fx
+    }
+
     fn advance_to(&mut self, rip: u64) {
         const SINGLE_STEP: u64 = 1 << 14;
         let is_64 = self.code_bits() == 64;
         let vmcb = self.vmcb_mut();
         vmcb.rip = if is_64 { rip } else { rip & 0xffff_ffff };
         vmcb.interrupt_shadow &= !vmcb::SHADOW;
+        vmcb.rflags &= !RFLAGS_RF;
         if vmcb.rflags & RFLAGS_TF != 0 && vmcb.event_injection & event::VALID == 0 {
             vmcb.dr6 |= SINGLE_STEP;
             self.inject(Inject::Exception { vector: DB, error: None });
@@ -326,6 +372,13 @@ impl Hardware for SvmVcpu {
         let vmcb = self.vmcb_mut();
         let others = vmcb.virtual_interrupt & !virtual_interrupt::TPR;
         vmcb.virtual_interrupt = others | (u64::from(cr8) & virtual_interrupt::TPR);
+    }
+
+    fn set_tpr_threshold(&mut self, class: u8) {
+        let vmcb = self.vmcb_mut();
+        let others = vmcb.intercept_control_registers & !vmcb::INTERCEPT_WRITE_CR8;
+        let wanted = if class > 0 { vmcb::INTERCEPT_WRITE_CR8 } else { 0 };
+        vmcb.intercept_control_registers = others | wanted;
     }
 
     fn set_tsc_offset(&mut self, offset: u64) {

@@ -7,6 +7,8 @@ use vmm_common::registers::{Segment, segment};
 
 /// Intercepts of the word at 0x000: MOV to CR4.
 pub const INTERCEPT_WRITE_CR4: u32 = 1 << (16 + 4);
+/// The same: MOV to CR8.
+pub const INTERCEPT_WRITE_CR8: u32 = 1 << (16 + 8);
 
 /// Intercepts of the word at 0x00c.
 #[allow(missing_docs)]

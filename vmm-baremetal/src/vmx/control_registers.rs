@@ -3,16 +3,10 @@
 
 use super::capabilities::Capabilities;
 use crate::control_registers::CR0_PE;
-use crate::cpu::cr4;
 use crate::cpu::register::CR0_PG;
 
 const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
-/// What guests may have of CR4: VME to UMIP, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP, PKE. Not VMXE
-/// and SMXE, not LA57, and nothing whose state nobody switches (CET, PKS, user interrupts).
-const CR4_GUESTS: u64 =
-    0xfff | cr4::FSGSBASE | cr4::PCIDE | cr4::OSXSAVE | cr4::SMEP | cr4::SMAP | cr4::PKE;
-
 /// How CR0 and CR4 are split between guest and host. A bit in a mask reads from the shadow, and
 /// leaves the guest when written with another value than the shadow's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +20,13 @@ pub struct Split {
 }
 
 impl Split {
-    /// For a processor with these capabilities, with unrestricted guests.
+    /// For a processor with these capabilities, with unrestricted guests that may set these bits of CR4.
     #[must_use]
-    pub const fn new(capabilities: &Capabilities) -> Self {
+    pub const fn new(capabilities: &Capabilities, permitted_cr4: u64) -> Self {
         let cr0_forced = capabilities.cr0_fixed0 & !(CR0_PE | CR0_PG);
         Self {
             cr0_mask: cr0_forced | !capabilities.cr0_fixed1 | CR0_NW | CR0_CD,
-            cr4_mask: !(CR4_GUESTS & capabilities.cr4_fixed1),
+            cr4_mask: !(permitted_cr4 & capabilities.cr4_fixed1),
             cr0_forced,
             cr4_forced: capabilities.cr4_fixed0,
         }
@@ -64,12 +58,12 @@ mod tests {
 
     #[test]
     fn a_guest_boots_with_numeric_errors_on_and_caches_off_as_far_as_it_sees() {
-        let split = Split::new(&Capabilities::read(skylake));
+        let split = Split::new(&Capabilities::read(skylake), 0x35_0fff);
         assert_eq!(split.real_cr0(0x6000_0010), 0x30);
         let shown = seen(split.real_cr0(0x6000_0010), 0x6000_0010, split.cr0_mask);
         assert_eq!(shown, 0x6000_0010);
         assert_eq!(split.real_cr4(0x20), 0x2020);
         assert_eq!(seen(0x2020, 0, split.cr4_mask), 0x20);
-        assert_eq!(split.cr4_mask & 0x7000, 0x7000);
+        assert_eq!(split.cr4_mask & 0xffff_ffff, 0xffca_f000);
     }
 }

@@ -14,6 +14,10 @@ pub const IA32E_GUEST: u32 = 1 << 9;
 /// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each exit
 /// drops them.
 pub const VPID: u32 = 1 << 5;
+/// Secondary control: RDTSCP and RDPID do not raise #UD.
+pub const RDTSCP: u32 = 1 << 3;
+/// Secondary control: INVPCID does not raise #UD.
+pub const INVPCID: u32 = 1 << 12;
 /// Secondary control: XSAVES does not raise #UD, and the XSS-exiting bitmap exists.
 pub const XSAVES: u32 = 1 << 20;
 
@@ -28,13 +32,12 @@ const PIN: [Control; 4] = [
 ];
 
 /// Wanted from the start, but for the two windows.
-const PRIMARY: [Control; 10] = [
+const PRIMARY: [Control; 9] = [
     (1 << 3, "use TSC offsetting"),
     (1 << 7, "HLT exiting"),
     (1 << 10, "MWAIT exiting"),
     (1 << 11, "RDPMC exiting"),
-    (1 << 19, "CR8-load exiting"),
-    (1 << 20, "CR8-store exiting"),
+    (1 << 21, "use TPR shadow"),
     (1 << 25, "use I/O bitmaps"),
     (1 << 28, "use MSR bitmaps"),
     (1 << 29, "MONITOR exiting"),
@@ -45,8 +48,8 @@ const WINDOWS: [Control; 2] =
 
 const SECONDARY: [Control; 3] =
     [(1 << 1, "enable EPT"), (1 << 6, "WBINVD exiting"), (1 << 7, "unrestricted guest")];
-/// VPID; RDTSCP, INVPCID and XSAVES, instructions that raise #UD without their controls.
-const SECONDARY_OPTIONAL: u32 = VPID | 1 << 3 | 1 << 12 | XSAVES;
+/// VPID; and the instructions that raise #UD without their controls, which CPUID then hides.
+const SECONDARY_OPTIONAL: u32 = VPID | RDTSCP | INVPCID | XSAVES;
 
 const EXIT: [Control; 8] = [
     (1 << 2, "save debug controls"),
@@ -140,7 +143,7 @@ mod tests {
     fn a_skylake_gets_what_is_wanted_and_what_is_forced() {
         let controls = Controls::new(&Capabilities::read(skylake)).expect("has all");
         assert_eq!(controls.pin, 0x7f);
-        assert_eq!(controls.primary, 0xb219_0c88 | 0x0401_e172);
+        assert_eq!(controls.primary, 0xb221_0c88 | 0x0401_e172);
         assert_eq!(controls.primary & (INTERRUPT_WINDOW | NMI_WINDOW), 0);
         assert_eq!(controls.secondary, 0x10_10ea);
         assert_eq!(controls.exit, 0x7c_8204 | 0x3_6dff);

@@ -2,7 +2,7 @@
 //! 28.2), and what each means here.
 
 use super::vmcs::Field;
-use crate::hardware::{Event, PortEvent, StringOperand};
+use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
 
@@ -23,6 +23,7 @@ pub mod reason {
     pub const RDPMC: u16 = 15;
     pub const RSM: u16 = 17;
     pub const VMCALL: u16 = 18;
+    pub const VMCLEAR: u16 = 19;
     pub const VMXON: u16 = 27;
     pub const CONTROL_REGISTER: u16 = 28;
     pub const IO: u16 = 30;
@@ -31,6 +32,7 @@ pub mod reason {
     pub const MWAIT: u16 = 36;
     pub const MONITOR: u16 = 39;
     pub const PAUSE: u16 = 40;
+    pub const TPR_BELOW_THRESHOLD: u16 = 43;
     pub const EPT_VIOLATION: u16 = 48;
     pub const INVEPT: u16 = 50;
     pub const PREEMPTION_TIMER: u16 = 52;
@@ -133,7 +135,7 @@ pub enum Decision {
     NmiWindow,
     /// The preemption timer ran out.
     Timer,
-    /// CR0, CR4 or CR8.
+    /// CR0 or CR4.
     ControlRegister(ControlAccess),
     /// The instruction raises #GP(0).
     GeneralProtection,
@@ -172,21 +174,25 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
             None => unexpected,
         },
         reason::TRIPLE_FAULT => Event::Shutdown,
-        reason::INTERRUPT_WINDOW => Event::Window,
+        reason::INTERRUPT_WINDOW | reason::TPR_BELOW_THRESHOLD => Event::Window,
         reason::CPUID => Event::Cpuid,
         reason::HLT => Event::Halt,
         reason::INVD | reason::WBINVD | reason::PAUSE => Event::Skip,
-        reason::GETSEC | reason::RSM | reason::VMCALL..=reason::VMXON => Event::Undefined,
+        reason::VMCALL => Event::Hypercall,
+        reason::GETSEC | reason::RSM | reason::VMCLEAR..=reason::VMXON => Event::Undefined,
         reason::MWAIT | reason::MONITOR | reason::INVEPT => Event::Undefined,
         reason::INVVPID | reason::VMFUNC => Event::Undefined,
         reason::IO => port(&field, has_string_information),
         reason::RDMSR => Event::ReadMsr,
         reason::WRMSR => Event::WriteMsr,
         reason::XSETBV => Event::SetXcr,
-        // A device reached while an event is delivered: no instruction to carry out.
-        reason::EPT_VIOLATION if field(Field::IdtVectoring) & 1 << 31 != 0 => unexpected,
         reason::EPT_VIOLATION => {
-            memory(field(Field::Qualification), field(Field::GuestPhysicalAddress))
+            let address = field(Field::GuestPhysicalAddress);
+            let is_delivery = field(Field::IdtVectoring) & 1 << 31 != 0;
+            match is_delivery {
+                true => Event::Fault(Fault::DeliveryOutsideRam { address }),
+                false => memory(field(Field::Qualification), address),
+            }
         }
         _ => unexpected,
     };
@@ -215,9 +221,23 @@ fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     Event::Port(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
 }
 
-/// SDM vol. 3, table 28-7.
+/// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access was
+/// one to a page table for it, whose Accessed flag may be to be set, and which makes that a write.
 const fn memory(qualification: u64, address: u64) -> Event {
-    Event::Memory { address, is_fetch: qualification & 1 << 2 != 0 }
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 2;
+    const HAS_LINEAR: u64 = 1 << 7;
+    const IS_FINAL: u64 = 1 << 8;
+    let access = if qualification & (HAS_LINEAR | IS_FINAL) == HAS_LINEAR {
+        MemoryAccess::PageTable
+    } else if qualification & FETCH != 0 {
+        MemoryAccess::Fetch
+    } else if qualification & WRITE != 0 {
+        MemoryAccess::Write
+    } else {
+        MemoryAccess::Read
+    };
+    Event::Memory { address, access }
 }
 
 const fn control_access(qualification: u64) -> Option<ControlAccess> {
@@ -263,7 +283,9 @@ mod tests {
         event(32, Event::WriteMsr);
         event(54, Event::Skip);
         event(55, Event::SetXcr);
-        for undefined in [11, 17, 18, 19, 27, 36, 39, 50, 53, 59] {
+        event(18, Event::Hypercall);
+        event(43, Event::Window);
+        for undefined in [11, 17, 19, 27, 36, 39, 50, 53, 59] {
             event(undefined, Event::Undefined);
         }
         check(&[(Field::ExitReason, 15)], Decision::GeneralProtection);
@@ -306,10 +328,26 @@ mod tests {
                 (Field::GuestPhysicalAddress, 0xfee0_0000),
             ]
         };
-        let memory = |is_fetch| Decision::Event(Event::Memory { address: 0xfee0_0000, is_fetch });
-        check(&fields(0x181), memory(false));
-        check(&fields(0x182), memory(false));
-        check(&fields(0x184), memory(true));
+        let memory = |access| Decision::Event(Event::Memory { address: 0xfee0_0000, access });
+        check(&fields(0x181), memory(MemoryAccess::Read));
+        check(&fields(0x182), memory(MemoryAccess::Write));
+        check(&fields(0x183), memory(MemoryAccess::Write));
+        check(&fields(0x184), memory(MemoryAccess::Fetch));
+        for walk in [0x81, 0x82, 0x83, 0x84] {
+            check(&fields(walk), memory(MemoryAccess::PageTable));
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_delivered_from_no_ram_stops_the_guest_in_words() {
+        let fields = [
+            (Field::ExitReason, 48),
+            (Field::Qualification, 0x181),
+            (Field::GuestPhysicalAddress, 0xfee0_0000),
+            (Field::IdtVectoring, 0x8000_0030),
+        ];
+        let fault = Fault::DeliveryOutsideRam { address: 0xfee0_0000 };
+        check(&fields, Decision::Event(Event::Fault(fault)));
     }
 
     #[test]
@@ -319,7 +357,7 @@ mod tests {
             check(&fields, Decision::ControlRegister(access));
         };
         control(0x300, ControlAccess::Load { control: 0, general: 3 });
-        control(0xf18, ControlAccess::Store { control: 8, general: 15 });
+        control(0xf13, ControlAccess::Store { control: 3, general: 15 });
         control(0x20, ControlAccess::ClearTaskSwitched);
         control(0x1234_0030, ControlAccess::LoadStatusWord { value: 0x1234 });
     }

@@ -91,11 +91,7 @@ impl VmxVcpu {
         Event::Handled
     }
 
-    pub(super) fn control_register(
-        &mut self,
-        access: ControlAccess,
-        general: &mut General,
-    ) -> Event {
+    pub(super) fn control_register(&mut self, access: ControlAccess, general: &General) -> Event {
         let cr0 = self.get(Register::Cr0);
         match access {
             ControlAccess::Load { control: 0, general: from } => {
@@ -107,22 +103,6 @@ impl VmxVcpu {
             }
             // All bits that leave the guest are bits it cannot have.
             ControlAccess::Load { control: 4, .. } => self.refuse(),
-            ControlAccess::Load { control: 8, general: from } => {
-                match self.operand(general, from) {
-                    value @ 0..=15 => self.cr8 = value as u8,
-                    _ => return self.refuse(),
-                }
-                self.skip_instruction();
-                Event::Handled
-            }
-            ControlAccess::Store { control: 8, general: to } => {
-                match to {
-                    general::RSP => self.set(Register::Rsp, self.cr8.into()),
-                    _ => general[to] = self.cr8.into(),
-                }
-                self.skip_instruction();
-                Event::Handled
-            }
             ControlAccess::Load { .. } | ControlAccess::Store { .. } => {
                 let exit = exits::reason::CONTROL_REGISTER.into();
                 Event::Fault(Fault::Unexpected { exit })

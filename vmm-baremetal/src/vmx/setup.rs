@@ -16,6 +16,8 @@ pub struct Places {
     /// Two I/O bitmaps, then the MSR bitmap.
     pub bitmaps: u64,
     pub ept_pointer: u64,
+    /// The page whose byte at 0x80 is the guest's task priority.
+    pub virtual_apic: u64,
     pub vpid: u16,
     pub exceptions: u64,
 }
@@ -41,6 +43,8 @@ pub fn write_controls(controls: &Controls, split: &Split, places: &Places) {
         (Field::MsrBitmap, places.bitmaps + 0x2000),
         (Field::EptPointer, places.ept_pointer),
         (Field::TscOffset, 0),
+        (Field::VirtualApicAddress, places.virtual_apic),
+        (Field::TprThreshold, 0),
         (Field::Cr0Mask, split.cr0_mask),
         (Field::Cr4Mask, split.cr4_mask),
     ];

@@ -10,18 +10,21 @@ use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use super::vmcs::{self, Field, read, read_nth};
 use super::{Error, Vmx, ept, host, setup};
 use crate::cpu;
-use crate::cpu::register::{RFLAGS_IF, RFLAGS_TF};
+use crate::cpu::register::{RFLAGS_IF, RFLAGS_RF, RFLAGS_TF};
 use crate::cpu::vector::{DB, MC};
 use crate::frames::{Frame, Frames};
 use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use crate::ram::GuestRam;
 use crate::second_level::{Format, Tables};
 use crate::state::FxArea;
+use vmm_common::cpuid::Permitted;
 use vmm_common::registers::{CpuState, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
 
 /// IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE: neither entries nor exits switch them.
 const SWITCHED_MSRS: [u32; 5] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0xc000_0102];
+/// The word of the virtual-APIC page with the task-priority register, at byte 0x80.
+const VIRTUAL_TPR: usize = 0x80 / 8;
 /// BS in the pending debug exceptions.
 pub(super) const SINGLE_STEP: u64 = 1 << 14;
 /// Interruptibility: by STI, by MOV SS, by NMI.
@@ -44,7 +47,9 @@ pub struct VmxVcpu {
     fx_area: FxArea,
     switched_msrs: [u64; 5],
     cr2: u64,
-    pub(super) cr8: u8,
+    /// Its task-priority register is what the guest reads and writes as CR8 (SDM vol. 3, 30.3).
+    virtual_apic: Frame,
+    tpr_threshold: u8,
     is_launched: bool,
     pub(super) pending: Option<Pending>,
     /// As the VMCS has them, which takes an instruction more to read.
@@ -58,8 +63,8 @@ pub struct VmxVcpu {
 }
 
 impl VmxVcpu {
-    /// A vCPU with `boot`'s registers and `ram`, not yet loaded. `vpid` must not be 0 and no other
-    /// vCPU's. No other vCPU may be loaded meanwhile.
+    /// A vCPU with `boot`'s registers and `ram`, not yet loaded, whose guest may set what is `permitted`. `vpid` must
+    /// not be 0 and no other vCPU's. No other vCPU may be loaded meanwhile.
     ///
     /// # Errors
     /// No memory for its structures, or the processor refused one.
@@ -68,6 +73,7 @@ impl VmxVcpu {
         frames: &mut Frames,
         ram: GuestRam,
         boot: &CpuState,
+        permitted: Permitted,
         vpid: u16,
     ) -> Result<Self, Error> {
         let capabilities = &vmx.capabilities;
@@ -82,13 +88,19 @@ impl VmxVcpu {
         let mut vmcs = frames.take()?;
         vmcs.words_mut()[0] = capabilities.revision().into();
         let controls = Controls::new(capabilities)?;
-        let split = Split::new(capabilities);
+        let split = Split::new(capabilities, permitted.cr4);
+        let virtual_apic = frames.take()?;
         // SAFETY: the region is the processor's from here on, as the vCPU keeps it.
         unsafe { vmcs::vmclear(vmcs.address()) }?;
         // SAFETY: as above.
         unsafe { vmcs::vmptrld(vmcs.address()) }?;
-        let places =
-            setup::Places { bitmaps: bitmaps.address(), ept_pointer, vpid, exceptions: EXCEPTIONS };
+        let places = setup::Places {
+            bitmaps: bitmaps.address(),
+            ept_pointer,
+            virtual_apic: virtual_apic.address(),
+            vpid,
+            exceptions: EXCEPTIONS,
+        };
         setup::write_controls(&controls, &split, &places);
         setup::write_guest(boot, &split, &controls);
         host::write_host_state();
@@ -107,7 +119,8 @@ impl VmxVcpu {
             fx_area: FxArea::INITIAL,
             switched_msrs: [0; 5],
             cr2: boot.cr2,
-            cr8: 0,
+            virtual_apic,
+            tpr_threshold: 0,
             is_launched: false,
             pending: None,
             rflags: boot.rflags | setup::RFLAGS_ALWAYS,
@@ -228,6 +241,7 @@ impl Hardware for VmxVcpu {
                 let (real, shadow) = (read(Field::GuestCr0), read(Field::Cr0Shadow));
                 control_registers::seen(real, shadow, self.split.cr0_mask)
             }
+            Register::Cr2 => self.cr2,
             Register::Cr3 => read(Field::GuestCr3),
             Register::Cr4 => control_registers::seen(read(Field::GuestCr4), 0, self.split.cr4_mask),
             Register::Efer => read(Field::GuestEfer),
@@ -246,6 +260,7 @@ impl Hardware for VmxVcpu {
                 put(Field::GuestCr0, self.split.real_cr0(value));
                 put(Field::Cr0Shadow, value);
             }
+            Register::Cr2 => self.cr2 = value,
             Register::Cr3 => put(Field::GuestCr3, value),
             Register::Cr4 => put(Field::GuestCr4, self.split.real_cr4(value)),
             Register::Efer => {
@@ -282,6 +297,9 @@ impl Hardware for VmxVcpu {
                 return;
             }
             Inject::Exception { vector, error } => {
+                if vector != DB {
+                    self.set(Register::Rflags, self.rflags | RFLAGS_RF);
+                }
                 // Real mode pushes none.
                 let is_protected = read(Field::GuestCr0) & crate::control_registers::CR0_PE != 0;
                 let error = error.filter(|_| is_protected);
@@ -294,6 +312,10 @@ impl Hardware for VmxVcpu {
 
     fn want_window(&mut self, is_wanted: bool) {
         self.set_primary(INTERRUPT_WINDOW, is_wanted);
+    }
+
+    fn has_pending_exception(&self) -> bool {
+        self.pending.is_some() || read(Field::GuestPendingDebug) != 0
     }
 
     fn is_interruptible(&self) -> bool {
@@ -310,21 +332,49 @@ impl Hardware for VmxVcpu {
         read_nth(Field::GuestEsAccess, segment::CS) as u32
     }
 
+    fn cpl(&self) -> u8 {
+        (read_nth(Field::GuestEsAccess, segment::SS) >> 5 & 3) as u8
+    }
+
+    fn pdptes(&self) -> Option<[u64; 4]> {
+        let fields =
+            [Field::GuestPdpte0, Field::GuestPdpte1, Field::GuestPdpte2, Field::GuestPdpte3];
+        Some(fields.map(read))
+    }
+
+    fn fx_area(&self) -> &FxArea {
+        &self.fx_area
+    }
+
+    fn fx_area_mut(&mut self) -> &mut FxArea {
+        &mut self.fx_area
+    }
+
     fn advance_to(&mut self, rip: u64) {
         let is_64 = self.code_access() & ACCESS_LONG != 0;
         put(Field::GuestRip, if is_64 { rip } else { rip & 0xffff_ffff });
         self.unblock(BLOCKED_BY_STI_OR_MOV_SS);
+        if self.rflags & RFLAGS_RF != 0 {
+            self.set(Register::Rflags, self.rflags & !RFLAGS_RF);
+        }
         if self.rflags & RFLAGS_TF != 0 {
             put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
         }
     }
 
     fn cr8(&self) -> u8 {
-        self.cr8
+        (self.virtual_apic.words()[VIRTUAL_TPR] >> 4) as u8
     }
 
     fn set_cr8(&mut self, cr8: u8) {
-        self.cr8 = cr8;
+        self.virtual_apic.words_mut()[VIRTUAL_TPR] = u64::from(cr8) << 4;
+    }
+
+    fn set_tpr_threshold(&mut self, class: u8) {
+        if class != self.tpr_threshold {
+            self.tpr_threshold = class;
+            put(Field::TprThreshold, class.into());
+        }
     }
 
     fn set_tsc_offset(&mut self, offset: u64) {

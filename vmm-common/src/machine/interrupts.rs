@@ -87,6 +87,19 @@ impl Machine {
         }
     }
 
+    /// The priority class of a request that CR8 alone holds back, 0 if there is none: the processor takes it once
+    /// CR8 is below.
+    #[must_use]
+    pub fn tpr_threshold(&self) -> u8 {
+        self.local_apic.as_ref().map_or(0, |local_apic| local_apic.held_back_class())
+    }
+
+    /// Whether there is a local APIC that IA32_APIC_BASE enables.
+    #[must_use]
+    pub fn is_apic_enabled(&self) -> bool {
+        self.local_apic.as_ref().is_some_and(|local_apic| local_apic.is_hardware_enabled())
+    }
+
     fn has_external_interrupt(&self) -> bool {
         self.hears_pic() && self.pic.has_interrupt()
     }

@@ -1,5 +1,6 @@
 //! The MMIO map: three windows, each there only if the plan has the device. Elsewhere loads give
-//! all ones and stores go nowhere.
+//! all ones and stores go nowhere. The guest may move the local APIC's window by IA32_APIC_BASE; where that names
+//! RAM, the guest reaches the RAM, and where it names another window, the local APIC.
 
 use super::Machine;
 use crate::Instant;
@@ -9,7 +10,7 @@ use crate::seam::Size;
 pub const IO_APIC_BASE: u64 = 0xfec0_0000;
 /// Where the HPET's registers lie.
 pub const HPET_BASE: u64 = 0xfed0_0000;
-/// Where the local APIC's registers lie (SDM vol. 3, 11.4.1).
+/// Where the local APIC's registers lie after reset (SDM vol. 3, 11.4.1).
 pub const LOCAL_APIC_BASE: u64 = 0xfee0_0000;
 /// Bytes of each window.
 pub const WINDOW_BYTES: u64 = 0x1000;
@@ -20,12 +21,13 @@ impl Machine {
         const NOBODY: u64 = u64::MAX;
         let now = self.own(now);
         let offset = address % WINDOW_BYTES;
-        let value = match address - offset {
-            IO_APIC_BASE => self.io_apic.as_mut().map_or(NOBODY, |d| d.read(offset).into()),
-            HPET_BASE => self.hpet.as_mut().map_or(NOBODY, |d| d.read(offset, size, now)),
-            LOCAL_APIC_BASE => {
+        let page = address - offset;
+        let value = match page {
+            _ if self.is_local_apic(page) => {
                 self.local_apic.as_mut().map_or(NOBODY, |d| d.mmio_read(offset, now).into())
             }
+            IO_APIC_BASE => self.io_apic.as_mut().map_or(NOBODY, |d| d.read(offset).into()),
+            HPET_BASE => self.hpet.as_mut().map_or(NOBODY, |d| d.read(offset, size, now)),
             _ => return NOBODY,
         };
         self.after_access(now);
@@ -36,7 +38,13 @@ impl Machine {
     pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
         let now = self.own(now);
         let offset = address % WINDOW_BYTES;
-        match address - offset {
+        let page = address - offset;
+        match page {
+            _ if self.is_local_apic(page) => {
+                if let Some(local_apic) = &mut self.local_apic {
+                    local_apic.mmio_write(offset, value as u32, now);
+                }
+            }
             IO_APIC_BASE => {
                 if let Some(io_apic) = &mut self.io_apic {
                     io_apic.write(offset, value as u32);
@@ -47,13 +55,13 @@ impl Machine {
                     hpet.write(offset, size, value, now);
                 }
             }
-            LOCAL_APIC_BASE => {
-                if let Some(local_apic) = &mut self.local_apic {
-                    local_apic.mmio_write(offset, value as u32, now);
-                }
-            }
             _ => return,
         }
         self.after_access(now);
+    }
+
+    /// Whether the local APIC's registers lie at `page`.
+    fn is_local_apic(&self, page: u64) -> bool {
+        self.local_apic.as_ref().is_some_and(|local_apic| local_apic.page() == page)
     }
 }

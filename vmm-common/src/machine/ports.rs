@@ -37,16 +37,45 @@ impl Owner {
     }
 }
 
+/// What an access may have changed besides its register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum FollowUp {
+    Nothing,
+    /// The levels of the serial ports' pins.
+    SerialPins,
+    /// Whether the 8259 pair's lines take a late tick.
+    LateTicks,
+    /// Pins and deadlines of any device.
+    Everything,
+}
+
+impl Owner {
+    const fn follow_up(self) -> FollowUp {
+        match self {
+            Self::Nobody | Self::Power => FollowUp::Nothing,
+            Self::Serial(..) => FollowUp::SerialPins,
+            Self::Pic => FollowUp::LateTicks,
+            Self::Pit | Self::Keyboard | Self::Rtc => FollowUp::Everything,
+        }
+    }
+}
+
 impl Machine {
     /// The serial port (0 for COM1) that an access of `size` bytes at `port` reaches.
     #[must_use]
     pub fn com_of(port: u16, size: Size) -> Option<usize> {
-        let com = |n: u8| match Owner::of(port.wrapping_add(n.into())) {
+        /// COM4's first port and COM1's last one.
+        const COM_PORTS: core::ops::RangeInclusive<u16> = 0x2e8..=0x3ff;
+        let last = port.saturating_add(u16::from(size.max(1)) - 1);
+        if last < *COM_PORTS.start() || port > *COM_PORTS.end() {
+            return None;
+        }
+        let com = |port: u16| match Owner::of(port) {
             Owner::Serial(com, _) => Some(com),
             Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
             Owner::Nobody => None,
         };
-        (0..size.max(1)).find_map(com)
+        (port..=last).find_map(com)
     }
 
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.
@@ -63,12 +92,14 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
-        let byte = |n: u8| {
-            let byte = self.port_read_byte(port.wrapping_add(n.into()), now);
-            u32::from(byte) << (8 * n)
-        };
-        let value = (0..size.min(4)).map(byte).sum();
-        self.after_port_access(port, now);
+        let (mut value, mut follow_up) = (0, FollowUp::Nothing);
+        for n in 0..size.min(4) {
+            let port = port.wrapping_add(n.into());
+            let owner = Owner::of(port);
+            follow_up = follow_up.max(owner.follow_up());
+            value |= u32::from(self.port_read_byte(owner, port, now)) << (8 * n);
+        }
+        self.follow_up(follow_up, now);
         value
     }
 
@@ -94,31 +125,28 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
+        let mut follow_up = FollowUp::Nothing;
         for n in 0..size.min(4) {
-            let byte = (value >> (8 * n)) as u8;
-            self.port_write_byte(port.wrapping_add(n.into()), byte, now);
+            let port = port.wrapping_add(n.into());
+            let owner = Owner::of(port);
+            follow_up = follow_up.max(owner.follow_up());
+            self.port_write_byte(owner, port, (value >> (8 * n)) as u8, now);
         }
-        self.after_port_access(port, now);
+        self.follow_up(follow_up, now);
         self.keyboard.is_reset_requested().then_some(Ending::Reset)
     }
 
-    fn after_port_access(&mut self, port: u16, now: Instant) {
-        match Owner::of(port) {
-            Owner::Serial(..) => self.sample_serial_pins(),
-            // The upper bytes of a wide access may reach any device.
-            Owner::Pic
-            | Owner::Pit
-            | Owner::Keyboard
-            | Owner::Rtc
-            | Owner::Power
-            | Owner::Nobody => {
-                self.after_access(now);
-            }
+    fn follow_up(&mut self, follow_up: FollowUp, now: Instant) {
+        match follow_up {
+            FollowUp::Nothing => {}
+            FollowUp::SerialPins => self.sample_serial_pins(),
+            FollowUp::LateTicks => self.deliver_late_ticks(),
+            FollowUp::Everything => self.after_access(now),
         }
     }
 
-    fn port_read_byte(&mut self, port: u16, now: Instant) -> u8 {
-        match Owner::of(port) {
+    fn port_read_byte(&mut self, owner: Owner, port: u16, now: Instant) -> u8 {
+        match owner {
             Owner::Pic => self.pic.read(port),
             Owner::Pit => self.pit.read(port, now),
             Owner::Keyboard => self.keyboard.read(port),
@@ -131,8 +159,8 @@ impl Machine {
         }
     }
 
-    fn port_write_byte(&mut self, port: u16, value: u8, now: Instant) {
-        match Owner::of(port) {
+    fn port_write_byte(&mut self, owner: Owner, port: u16, value: u8, now: Instant) {
+        match owner {
             Owner::Pic => self.pic.write(port, value),
             Owner::Pit => {
                 self.late_ticks.pit_is_written(port, value);

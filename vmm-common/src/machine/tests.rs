@@ -29,7 +29,8 @@ fn plan(devices: DeviceSet) -> VmPlan {
 }
 
 fn machine_with(devices: DeviceSet) -> Machine {
-    let surroundings = Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC };
+    let surroundings =
+        Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC, physical_address_bits: 40 };
     Machine::new(&plan(devices), surroundings)
 }
 

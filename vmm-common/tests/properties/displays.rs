@@ -126,7 +126,8 @@ fn a_run_of_any_plan_whose_links_have_ends_has_a_receipt() {
             return;
         }
         let tsc = devices::lapic::TscClock { hz: 1, offset: 0 };
-        let surroundings = Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc };
+        let surroundings =
+            Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 };
         let machine = |vm| Machine::new(vm, surroundings.clone());
         let machines = plan.vms.iter().map(machine).collect();
         let mut system = System::new(&plan, machines, 4, Instant::ZERO);

@@ -65,8 +65,9 @@ impl Drop for Witness {
             let thread = std::thread::current();
             let test = thread.name().unwrap_or("");
             eprintln!(
-                "replay: TANDEM_SEED={} cargo test -p vmm-common --test simulation {test} -- --exact",
-                self.0
+                "replay: TANDEM_SEED={} cargo test -p vmm-common --test {} {test} -- --exact",
+                self.0,
+                env!("CARGO_CRATE_NAME")
             );
         }
     }

@@ -87,7 +87,8 @@ impl World {
         let begun = clock.now();
         let vms: Vec<_> = setups.iter().enumerate().map(|(vm, setup)| vm_plan(vm, setup)).collect();
         let plan = Plan { slice_ns, core: None, vms, links };
-        let surroundings = Surroundings { now: begun, epoch_seconds: 1, tsc: TSC };
+        let surroundings =
+            Surroundings { now: begun, epoch_seconds: 1, tsc: TSC, physical_address_bits: 40 };
         let machine = |vm: &VmPlan| Machine::new(vm, surroundings.clone());
         let machines = plan.vms.iter().map(machine).collect();
         let system = System::new(&plan, machines, 256, begun);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::hardware::MemoryAccess;
 
 fn instruction(code_bits: u8, start: &[u8]) -> Instruction {
     let mut bytes = [0x90; INSTRUCTION_BYTES];
@@ -107,17 +108,17 @@ fn the_operand_of_a_write_to_a_control_register_is_found() {
 
 #[test]
 fn nested_page_fault_is_an_access_to_no_ram() {
-    let memory = |is_fetch| Event::Memory { address: 0xfee0_00b0, is_fetch };
+    let memory = |access| Event::Memory { address: 0xfee0_00b0, access };
     // As hardware reports it (GPA, user) and as QEMU does.
-    assert_eq!(exit(0x400, 0x1_0000_0006, 0xfee0_00b0), memory(false));
-    assert_eq!(exit(0x400, 0x1_0000_0004, 0xfee0_00b0), memory(false));
-    assert_eq!(exit(0x400, 0x1_0000_0014, 0xfee0_00b0), memory(true));
+    assert_eq!(exit(0x400, 0x1_0000_0006, 0xfee0_00b0), memory(MemoryAccess::Write));
+    assert_eq!(exit(0x400, 0x1_0000_0004, 0xfee0_00b0), memory(MemoryAccess::Read));
+    assert_eq!(exit(0x400, 0x1_0000_0014, 0xfee0_00b0), memory(MemoryAccess::Fetch));
+    assert_eq!(exit(0x400, 0x2_0000_0006, 0xfee0_00b0), memory(MemoryAccess::PageTable));
 }
 
 #[test]
-fn nested_page_fault_of_a_page_walk_or_a_delivery_stops_the_vm() {
-    let stopped = Event::Fault(Fault::Unexpected { exit: 0x400 });
-    assert_eq!(exit(0x400, 0x2_0000_0006, 0xfee0_0000), stopped);
+fn nested_page_fault_of_a_delivery_stops_the_vm_in_words() {
+    let stopped = Event::Fault(Fault::DeliveryOutsideRam { address: 0xfee0_0000 });
     assert_eq!(decode(&vmcb(0x400, 0x1_0000_0006, 0xfee0_0000, 0x8000_0030), none), stopped);
 }
 
@@ -128,7 +129,7 @@ fn the_other_exits() {
     assert_eq!(exit(0x60, 0, 0), Event::HostInterrupt);
     assert_eq!(exit(0x64, 0, 0), Event::Window);
     assert_eq!(exit(0x7f, 0, 0), Event::Shutdown);
-    assert_eq!(exit(0x81, 0, 0), Event::Undefined);
+    assert_eq!(exit(0x81, 0, 0), Event::Hypercall);
     assert_eq!(exit(0x7d, 0, 0), Event::Fault(Fault::Unexpected { exit: 0x7d }));
     let refused = Fault::EntryFailed { reason: u64::MAX };
     assert_eq!(exit(u64::MAX, 0, 0), Event::Fault(refused));

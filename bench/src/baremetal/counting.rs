@@ -1,4 +1,4 @@
-//! The hypervisor with some VMs in Bochs, and what it reported.
+//! The hypervisor with some VMs in an emulator whose clock counts instructions, and what it reported.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
@@ -7,17 +7,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use xtask::emulate::{self, Accelerator, Emulator, Machine, Memory};
+use xtask::emulate::{
+    self, Accelerator, Emulator, INSTRUCTIONS_PER_SECOND, Machine, Memory,
+    NS_PER_COUNTED_INSTRUCTION,
+};
 use xtask::load;
 use xtask::scratch::Scratch;
 
 /// A run that takes longer than this is stuck.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Bochs with a CPU. A run is the same each time, so none is made twice.
+/// An emulator with a CPU. A run is the same each time, so none is made twice.
 #[derive(Debug)]
-pub struct Bochs {
+pub struct Counting {
     kernel: PathBuf,
+    emulator: Emulator,
     cpu: Option<&'static str>,
     /// By config.
     runs: RefCell<BTreeMap<String, Run>>,
@@ -30,6 +34,8 @@ pub struct Run {
     pub receipt: Receipt,
     /// The hypervisor's memory, if it told.
     pub memory: Option<Memory>,
+    /// What an instruction takes by the emulator's clock.
+    pub ns_per_instruction: f64,
 }
 
 /// Of the receipt's JSON ([`vmm_common::receipt::Receipt`]), what is needed here.
@@ -53,23 +59,30 @@ pub struct VmReceipt {
     pub exits: BTreeMap<String, u64>,
 }
 
-impl Bochs {
+impl Counting {
     /// One that boots `kernel`.
     #[must_use]
-    pub fn new(kernel: &Path, cpu: Option<&'static str>) -> Self {
-        Self { kernel: kernel.to_path_buf(), cpu, runs: RefCell::default() }
+    pub fn new(kernel: &Path, emulator: Emulator, cpu: Option<&'static str>) -> Self {
+        Self { kernel: kernel.to_path_buf(), emulator, cpu, runs: RefCell::default() }
     }
 
-    /// Its CPU, for people.
+    /// Its name and its CPU, for people.
     #[must_use]
-    pub fn cpu(&self) -> &'static str {
-        self.cpu.unwrap_or("Bochs's default CPU")
+    pub fn name(&self) -> String {
+        format!("{:?}, {}", self.emulator, self.cpu.unwrap_or("its default CPU"))
+    }
+
+    fn ns_per_instruction(&self) -> f64 {
+        match self.emulator {
+            Emulator::Bochs => 1e9 / INSTRUCTIONS_PER_SECOND as f64,
+            Emulator::Qemu | Emulator::Debian => NS_PER_COUNTED_INSTRUCTION as f64,
+        }
     }
 
     /// Runs the VMs of a config in YAML to their ends.
     ///
     /// # Errors
-    /// Bochs cannot be run, or a VM or the hypervisor failed.
+    /// The emulator cannot be run, or a VM or the hypervisor failed.
     pub fn run(&self, config: &str) -> Result<Run> {
         if let Some(run) = self.runs.borrow().get(config) {
             return Ok(run.clone());
@@ -85,7 +98,7 @@ impl Bochs {
         let loaded = load::config(&path, Emulator::Bochs.max_memory_mib());
         let load = load::packed(loaded.map_err(|faults| anyhow!("{faults}"))?);
         let machine = Machine {
-            emulator: Emulator::Bochs,
+            emulator: self.emulator,
             cpu: self.cpu.map(str::to_string),
             accelerator: Accelerator::Tcg,
             memory_mib: load.machine_memory_mib(),
@@ -103,6 +116,7 @@ impl Bochs {
         }
         let receipt = report.receipt.context("the hypervisor reported no receipt")?;
         let receipt = serde_json::from_str(&receipt).context("the receipt")?;
-        Ok(Run { receipt, memory: report.memory })
+        let ns_per_instruction = self.ns_per_instruction();
+        Ok(Run { receipt, memory: report.memory, ns_per_instruction })
     }
 }
