@@ -9,6 +9,7 @@
 
 mod bad_guests;
 mod clocks;
+mod instructions;
 mod linux;
 mod nimble;
 mod targets;
