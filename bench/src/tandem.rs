@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
-    VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
+    Share, VmPlan,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -61,6 +61,7 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
         share: Share::Weight(guest.weight),
         serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: false,
+        outcomes: Outcomes::default(),
     };
     let link = LinkPlan { name: "com2".to_string(), baud: None, is_lossy: false, tap: None };
     let plan = Plan {

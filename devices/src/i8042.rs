@@ -1,8 +1,13 @@
-//! The keyboard controller, with no keyboard and no mouse: what is left is the reset line, A20 and
-//! answers that let a guest's probe end quickly.
+//! The keyboard controller, with no keyboard and no auxiliary port, which a mouse would be at: what is
+//! left is the reset line, A20 and answers that let a guest's probe end quickly.
 //!
-//! Sources: Intel UPI-41/42 (8042) and IBM PC/AT Technical Reference, "Keyboard controller";
-//! Intel ICH9 datasheet 13.7.3 for port 0x92.
+//! There is no auxiliary port by every way that guests look for one: its interface test fails; a byte
+//! that the loop-back command returns is not marked as the port's; the command byte's bit that stops
+//! its clock does not follow the commands that stop and start it. None of them leaves a guest waiting.
+//!
+//! Sources: Intel UPI-41/42 (8042) and IBM PC/AT Technical Reference, "Keyboard controller"; for the
+//! auxiliary port's commands the IBM PS/2 Hardware Interface Technical Reference, "Keyboard and
+//! Auxiliary Device Controller"; Intel ICH9 datasheet 13.7.3 for port 0x92.
 
 /// Data port.
 pub const DATA: u16 = 0x60;
@@ -16,14 +21,14 @@ const STATUS_SELF_TEST_PASSED: u8 = 1 << 2;
 const STATUS_LAST_WAS_COMMAND: u8 = 1 << 3;
 /// The key lock is open.
 const STATUS_UNLOCKED: u8 = 1 << 4;
+/// The byte for the guest is the auxiliary port's.
+const STATUS_AUXILIARY: u8 = 1 << 5;
 const STATUS_TIMEOUT: u8 = 1 << 6;
 
-/// Command byte: interrupt on a byte for the guest, self test passed, clocks of keyboard and mouse
-/// stopped.
+/// Command byte: interrupt on a byte for the guest, self test passed, clock of the keyboard stopped.
 const INTERRUPT_ENABLE: u8 = 1 << 0;
 const SYSTEM_FLAG: u8 = 1 << 2;
 const KEYBOARD_DISABLED: u8 = 1 << 4;
-const MOUSE_DISABLED: u8 = 1 << 5;
 
 /// Output port: bit 0 is the reset line (low resets), bit 1 opens address line 20.
 const RESET_LINE: u8 = 1 << 0;
@@ -36,6 +41,8 @@ const FAST_A20: u8 = 1 << 1;
 const SELF_TEST_PASSED: u8 = 0x55;
 /// Keyboard interface test: clock and data lines are good.
 const INTERFACE_GOOD: u8 = 0x00;
+/// Auxiliary interface test: its clock line is stuck low.
+const INTERFACE_STUCK: u8 = 0x01;
 /// What a device that does not answer looks like: "resend", with the timeout flag.
 const RESEND: u8 = 0xFE;
 
@@ -48,7 +55,9 @@ enum Awaits {
     OutputPort,
     /// A byte that comes straight back as if from the keyboard.
     Echo,
-    /// A byte for the mouse, or for controller memory that does not exist.
+    /// A byte for the device at the auxiliary port, which there is none of.
+    Auxiliary,
+    /// A byte for controller memory that does not exist.
     Discard,
 }
 
@@ -89,7 +98,7 @@ impl Keyboard {
     pub fn read(&mut self, port: u16) -> u8 {
         match port {
             DATA => {
-                self.status &= !(STATUS_OUTPUT_FULL | STATUS_TIMEOUT);
+                self.status &= !(STATUS_OUTPUT_FULL | STATUS_AUXILIARY | STATUS_TIMEOUT);
                 self.output
             }
             COMMAND => self.status | STATUS_UNLOCKED,
@@ -137,9 +146,8 @@ impl Keyboard {
             0x21..=0x3F => self.reply(0),
             0x60 => self.awaits = Awaits::CommandByte,
             0x61..=0x7F => self.awaits = Awaits::Discard,
-            0xA7 => self.command_byte |= MOUSE_DISABLED,
-            0xA8 => self.command_byte &= !MOUSE_DISABLED,
-            0xA9 | 0xAB => self.reply(INTERFACE_GOOD),
+            0xA9 => self.reply(INTERFACE_STUCK),
+            0xAB => self.reply(INTERFACE_GOOD),
             0xAA => self.reply(SELF_TEST_PASSED),
             0xAD => self.command_byte |= KEYBOARD_DISABLED,
             0xAE => self.command_byte &= !KEYBOARD_DISABLED,
@@ -147,11 +155,13 @@ impl Keyboard {
             0xC0 => self.reply(0x80),
             0xD0 => self.reply(self.output_port),
             0xD1 => self.awaits = Awaits::OutputPort,
-            0xD2 => self.awaits = Awaits::Echo,
-            0xD3 | 0xD4 => self.awaits = Awaits::Discard,
+            0xD2 | 0xD3 => self.awaits = Awaits::Echo,
+            0xD4 => self.awaits = Awaits::Auxiliary,
             0xDD => self.set_a20(false),
             0xDF => self.set_a20(true),
             0xE0 => self.reply(0),
+            // The auxiliary port's clock stops and starts.
+            0xA7 | 0xA8 => {}
             // Pulse the output lines whose bits are clear; line 0 is reset.
             0xF0..=0xFF => self.is_reset_requested |= command & RESET_LINE == 0,
             _ => {}
@@ -172,12 +182,17 @@ impl Keyboard {
                 self.reply(RESEND);
                 self.status |= STATUS_TIMEOUT;
             }
+            Awaits::Auxiliary => {
+                self.reply(RESEND);
+                self.status |= STATUS_TIMEOUT | STATUS_AUXILIARY;
+            }
         }
     }
 
     fn reply(&mut self, value: u8) {
         self.output = value;
-        self.status = (self.status & !STATUS_TIMEOUT) | STATUS_OUTPUT_FULL;
+        self.status &= !(STATUS_TIMEOUT | STATUS_AUXILIARY);
+        self.status |= STATUS_OUTPUT_FULL;
     }
 
     fn set_a20(&mut self, is_open: bool) {
@@ -260,6 +275,33 @@ mod tests {
         assert_eq!(keyboard.read(0x64) & 0x41, 0x41);
         assert_eq!(keyboard.read(0x60), 0xFE);
         assert_eq!(keyboard.read(0x64) & 0x41, 0x00);
+    }
+
+    #[test]
+    fn there_is_no_auxiliary_port_by_any_way_to_look_for_it() {
+        assert_eq!(answer_to(0xA9), 0x01, "its clock line is stuck");
+        let mut keyboard = Keyboard::new();
+        keyboard.write(0x64, 0xD3);
+        keyboard.write(0x60, 0x5A);
+        assert_eq!(keyboard.read(0x64) & 0x21, 0x01, "a byte, and not the port's");
+        assert_eq!(keyboard.read(0x60), 0x5A);
+        for (written, command) in [(0x45, 0xA7), (0x65, 0xA8)] {
+            keyboard.write(0x64, 0x60);
+            keyboard.write(0x60, written);
+            keyboard.write(0x64, command);
+            keyboard.write(0x64, 0x20);
+            assert_eq!(keyboard.read(0x60), written, "{command:#x} stops and starts no clock");
+        }
+    }
+
+    #[test]
+    fn a_byte_for_the_absent_auxiliary_device_times_out_at_once() {
+        let mut keyboard = Keyboard::new();
+        keyboard.write(0x64, 0xD4);
+        keyboard.write(0x60, 0xF2);
+        assert_eq!(keyboard.read(0x64) & 0x61, 0x61);
+        assert_eq!(keyboard.read(0x60), 0xFE);
+        assert_eq!(keyboard.read(0x64) & 0x61, 0x00);
     }
 
     #[test]

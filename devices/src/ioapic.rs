@@ -137,6 +137,15 @@ impl IoApic {
         self.lines = if level { self.lines | bit } else { self.lines & !bit };
     }
 
+    /// Whether a pin is unmasked that asks for a non-maskable interrupt.
+    #[must_use]
+    pub fn can_raise_nmi(&self) -> bool {
+        let mode = |entry: u64| DeliveryMode::from_bits((entry >> 8 & 0b111) as u8);
+        let is_nmi =
+            |entry: u64| entry & ENTRY_MASKED == 0 && mode(entry) == Some(DeliveryMode::Nmi);
+        self.entries.iter().any(|entry| is_nmi(*entry))
+    }
+
     /// The vector that a rising edge on pin `pin` asks for; None if the pin is masked or not
     /// edge-triggered.
     #[must_use]

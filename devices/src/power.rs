@@ -2,7 +2,7 @@
 //! reset register.
 //!
 //! Sources: ACPI 6.5, 4.8.3 (PM1 event and control registers, PM timer); Intel ICH9 datasheet 13.7.5
-//! (reset control register); the exit port is the `isa-debug-exit` convention of kernel test suites.
+//! (reset control register), as the PIIX3 has it, too; the exit port is the `isa-debug-exit` convention of kernel test suites.
 
 use crate::time::Instant;
 
@@ -18,17 +18,22 @@ pub const PM_TIMER_HZ: u64 = 3_579_545;
 pub const PM1A_CONTROL_Q35: u16 = 0x604;
 /// PM1a control where the i440fx machine has it.
 pub const PM1A_CONTROL_I440FX: u16 = 0xB004;
+const PM1A_CONTROL_I440FX_END: u16 = PM1A_CONTROL_I440FX + 2;
 /// The exit port: the value written is the VM's status.
 pub const EXIT_PORT: u16 = 0xF4;
 /// The chipset's reset control register.
 pub const RESET_CONTROL: u16 = 0xCF9;
 
-/// PM1 control bit 13, SLP_EN: enter the sleep state of SLP_TYP. Every state is off for us.
-const SLEEP_ENABLE: u32 = 1 << 13;
+/// PM1 control bit 13, SLP_EN, in its second byte: enter the sleep state of SLP_TYP. Every state is
+/// off for us. A byte of the register may be written alone (ACPI 6.5, 4.8.1).
+const SLEEP_ENABLE: u32 = 1 << 5;
 /// PM1 control bit 0, SCI_EN: ACPI mode, always.
 const SCI_ENABLE: u32 = 1;
-/// Reset control bits 1 and 2: a full reset of the system, now.
-const SYSTEM_RESET: u32 = RESET_NOW as u32;
+/// Reset control bit 2, RST_CPU: reset as it rises. It reads 0, as the reset clears it.
+const RESET_CPU: u32 = 1 << 2;
+/// Reset control bits 1 and 3: of the whole system rather than the processor, with power off for a
+/// moment. Either way the machine starts anew.
+const RESET_KINDS: u32 = 1 << 1 | 1 << 3;
 /// What resets, written to the reset control register.
 pub const RESET_NOW: u8 = 0b110;
 
@@ -49,24 +54,27 @@ pub enum Ending {
 pub struct Power {
     /// Which PM1 events would interrupt.
     events_enabled: u16,
+    /// The bits of the reset control register that are kept.
+    reset_control: u8,
 }
 
 impl Power {
     /// The power ports of a machine that is on.
     #[must_use]
     pub const fn new() -> Self {
-        Self { events_enabled: 0 }
+        Self { events_enabled: 0, reset_control: 0 }
     }
 
     /// A read of `size` bytes (1, 2 or 4): PM1a control says ACPI mode and no sleep state chosen, the
-    /// timer counts; exit and reset port read all ones.
+    /// timer counts; the exit port reads all ones.
     #[must_use]
     pub fn read(&self, port: u16, size: u8, now: Instant) -> u32 {
         let (register, first) = match port {
             PM1A_EVENT..PM1A_CONTROL_Q35 => (u32::from(self.events_enabled) << 16, PM1A_EVENT),
             PM1A_CONTROL_Q35..PM_TIMER => (SCI_ENABLE, PM1A_CONTROL_Q35),
             PM_TIMER..PM_TIMER_END => (timer(now), PM_TIMER),
-            PM1A_CONTROL_I440FX => (SCI_ENABLE, PM1A_CONTROL_I440FX),
+            PM1A_CONTROL_I440FX..PM1A_CONTROL_I440FX_END => (SCI_ENABLE, PM1A_CONTROL_I440FX),
+            RESET_CONTROL => (!0xFF | u32::from(self.reset_control), RESET_CONTROL),
             _ => (u32::MAX, port),
         };
         register >> (8 * (port - first)) & bytes_mask(size)
@@ -74,19 +82,18 @@ impl Power {
 
     /// A write of `size` bytes (1, 2 or 4): the ending it asks for, if any.
     ///
-    /// The exit port takes any size and keeps the bytes written as the status; PM1a control wants
-    /// at least 16 bits, the reset register exactly 8.
+    /// The exit port takes any size and keeps the bytes written as the status; the reset register
+    /// takes 8 bits alone.
     pub fn write(&mut self, port: u16, size: u8, value: u32) -> Option<Ending> {
         let value = value & bytes_mask(size);
         match port {
-            PM1A_CONTROL_Q35 | PM1A_CONTROL_I440FX if value & SLEEP_ENABLE != 0 => {
-                Some(Ending::PowerOff { status: 0 })
-            }
+            _ if sets_sleep_enable(port, size, value) => Some(Ending::PowerOff { status: 0 }),
             PM1A_EVENT if size == 4 => self.enable_events((value >> 16) as u16),
-            PM1A_ENABLE if size == 2 => self.enable_events(value as u16),
+            PM1A_ENABLE if size >= 2 => self.enable_events(value as u16),
             EXIT_PORT => Some(Ending::PowerOff { status: value }),
-            RESET_CONTROL if size == 1 && value & SYSTEM_RESET == SYSTEM_RESET => {
-                Some(Ending::Reset)
+            RESET_CONTROL if size == 1 => {
+                self.reset_control = (value & RESET_KINDS) as u8;
+                (value & RESET_CPU != 0).then_some(Ending::Reset)
             }
             _ => None,
         }
@@ -96,6 +103,14 @@ impl Power {
         self.events_enabled = events;
         None
     }
+}
+
+/// Whether one of the bytes written is the second of a PM1 control register, with SLP_EN in it.
+fn sets_sleep_enable(port: u16, size: u8, value: u32) -> bool {
+    [PM1A_CONTROL_Q35 + 1, PM1A_CONTROL_I440FX + 1].iter().any(|second| {
+        let into = second.checked_sub(port).filter(|into| *into < size.into());
+        into.is_some_and(|into| value >> (8 * into) & SLEEP_ENABLE != 0)
+    })
 }
 
 /// The PM timer at `now` (ACPI 6.5, 4.8.3.3).
@@ -128,9 +143,21 @@ mod tests {
     }
 
     #[test]
-    fn pm1a_without_sleep_enable_or_in_one_byte_does_nothing() {
-        assert_eq!(Power::new().write(0x604, 2, 0x1C01), None);
-        assert_eq!(Power::new().write(0x604, 1, 0x2000), None);
+    fn sleep_enable_may_be_written_by_a_byte_or_with_a_neighbour() {
+        for (port, size, value) in
+            [(0x605, 1, 0x20), (0xB005, 1, 0x3C), (0x605, 2, 0x20), (0x602, 4, 0x2000_0000)]
+        {
+            assert_eq!(Power::new().write(port, size, value), OFF, "{port:#x}");
+        }
+    }
+
+    #[test]
+    fn pm1a_without_sleep_enable_does_nothing() {
+        let writes = [(0x604, 2, 0x1C01), (0x604, 1, 0x2000), (0x604, 1, 0x20), (0x605, 1, 0x1C)];
+        for (port, size, value) in writes.into_iter().chain([(0x606, 2, 0x2000), (0x603, 2, 0x20)])
+        {
+            assert_eq!(Power::new().write(port, size, value), None, "{port:#x}");
+        }
     }
 
     #[test]
@@ -142,11 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn reset_control_resets_on_bits_1_and_2_together() {
-        assert_eq!(Power::new().write(0xCF9, 1, 0x06), Some(Ending::Reset));
-        assert_eq!(Power::new().write(0xCF9, 1, 0xFF), Some(Ending::Reset));
-        assert_eq!(Power::new().write(0xCF9, 1, 0x02), None);
-        assert_eq!(Power::new().write(0xCF9, 1, 0x04), None);
+    fn reset_control_resets_as_bit_2_rises_and_keeps_what_kind() {
+        let now = Instant::ZERO;
+        for value in [0x04, 0x06, 0x0E, 0xFF] {
+            assert_eq!(Power::new().write(0xCF9, 1, value), Some(Ending::Reset), "{value:#x}");
+        }
+        let mut power = Power::new();
+        for (value, kept) in [(0x02, 0x02), (0x0A, 0x0A), (0xF1, 0x00), (0x08, 0x08)] {
+            assert_eq!(power.write(0xCF9, 1, value), None, "{value:#x}");
+            assert_eq!(power.read(0xCF9, 1, now), kept, "{value:#x}");
+        }
+        assert_eq!(power.write(0xCF9, 2, 0x0606), None, "a register of 8 bits");
     }
 
     #[test]
@@ -158,10 +191,10 @@ mod tests {
         for (port, size, value) in reads {
             assert_eq!(power.read(port, size, now), value, "{port:#x}");
         }
-        for (port, size, value) in [(0x604, 2, 1), (0xB004, 2, 1), (0x605, 1, 0)] {
+        for (port, size, value) in [(0x604, 2, 1), (0xB004, 2, 1), (0x605, 1, 0), (0xB005, 1, 0)] {
             assert_eq!(power.read(port, size, now), value, "{port:#x}");
         }
-        for (port, size, value) in [(0xF4, 1, 0xFF), (0xCF9, 1, 0xFF), (0xF4, 4, 0xFFFF_FFFF)] {
+        for (port, size, value) in [(0xF4, 1, 0xFF), (0xCF9, 1, 0), (0xF4, 4, 0xFFFF_FFFF)] {
             assert_eq!(power.read(port, size, now), value, "{port:#x}");
         }
     }

@@ -61,6 +61,15 @@ const SOURCES: u8 = PERIODIC | ALARM | UPDATE;
 /// Register D: the battery is good.
 const D_VALID: u8 = 1 << 7;
 
+/// A machine's memory, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySizes {
+    /// From address 0.
+    pub below_4_gib: u64,
+    /// From 4 GiB on.
+    pub above_4_gib: u64,
+}
+
 /// The real-time clock of a PC.
 #[derive(Clone, Debug)]
 pub struct Rtc {
@@ -86,12 +95,12 @@ pub struct Rtc {
 
 impl Rtc {
     /// A clock that shows Unix time `epoch_seconds` at [`Instant::ZERO`] (at most the end of year
-    /// 9999), in BCD and 24-hour mode, in a machine with `ram_bytes` of memory.
+    /// 9999), in BCD and 24-hour mode, in a machine with so much `memory`.
     #[must_use]
-    pub fn new(epoch_seconds: u64, ram_bytes: u64) -> Self {
+    pub fn new(epoch_seconds: u64, memory: MemorySizes) -> Self {
         Self {
             index: 0,
-            cmos: registers::firmware_memory(ram_bytes),
+            cmos: registers::firmware_memory(memory),
             a: A_RESET,
             b: B_24_HOURS,
             flags: 0,

@@ -16,7 +16,9 @@
 use core::arch::global_asm;
 
 #[allow(unused_imports, reason = "each image uses its own part")]
-pub use super::command_line::{command_line, has_word, memory_end, modules, number, split_word};
+pub use super::command_line::{
+    command_line, has_word, memory_end, memory_ranges, modules, number, split_word,
+};
 
 /// Selector of ring 0's code segment.
 pub const KERNEL_CODE: u16 = 0x08;

@@ -1,6 +1,8 @@
-//! What a multiboot 1 loader said: the memory's size and the command line with its words and numbers.
+//! What a multiboot 1 loader said: the memory's size and map, and the command line with its words and
+//! numbers.
 //! The image's entry code keeps EAX and EBX in `multiboot_magic` and `multiboot_information`.
 
+use core::ops::Range;
 use core::slice;
 
 unsafe extern "C" {
@@ -13,6 +15,9 @@ const MULTIBOOT_MAGIC: u32 = 0x2BAD_B002;
 const HAS_MEMORY_SIZES: u32 = 1 << 0;
 const HAS_COMMAND_LINE: u32 = 1 << 2;
 const HAS_MODULES: u32 = 1 << 3;
+const HAS_MEMORY_MAP: u32 = 1 << 6;
+/// An entry of the memory map that is RAM.
+const USABLE: u32 = 1;
 /// The boot information and the command line must lie in RAM that every image maps.
 const MAPPED_BYTES: u64 = 128 << 20;
 const LONGEST_COMMAND_LINE: u64 = 1024;
@@ -27,6 +32,18 @@ struct Information {
     command_line: u32,
     module_count: u32,
     modules: u32,
+    symbols: [u32; 4],
+    map_bytes: u32,
+    map: u32,
+}
+
+/// An entry of the memory map; its size does not count itself.
+#[repr(C, packed)]
+struct MapEntry {
+    size: u32,
+    begin: u64,
+    bytes: u64,
+    kind: u32,
 }
 
 /// An entry of the list of modules.
@@ -99,6 +116,28 @@ pub fn modules() -> impl Iterator<Item = Module> {
         // SAFETY: mapped memory, where the loader says that the module is; nobody writes it.
         let bytes = unsafe { slice::from_raw_parts(entry.begin as usize as *const u8, len) };
         Module { command_line: text_at(entry.command_line), bytes }
+    })
+}
+
+/// The ranges of RAM that the memory map lists, in its order.
+pub fn memory_ranges() -> impl Iterator<Item = Range<u64>> {
+    let information = information().filter(|information| information.flags & HAS_MEMORY_MAP != 0);
+    let (mut at, bytes) =
+        information.map_or((0, 0), |found| (u64::from(found.map), u64::from(found.map_bytes)));
+    let end = at + bytes;
+    let mut entry = move || {
+        if at + size_of::<MapEntry>() as u64 > end.min(MAPPED_BYTES) {
+            return None;
+        }
+        // SAFETY: mapped memory, where the loader says that its map is.
+        let entry = unsafe { (at as *const MapEntry).read_unaligned() };
+        at += u64::from(entry.size) + size_of::<u32>() as u64;
+        Some(entry)
+    };
+    let entries = core::iter::from_fn(move || entry());
+    entries.filter(|entry| entry.kind == USABLE).map(|entry| {
+        let (begin, bytes) = (entry.begin, entry.bytes);
+        begin..begin.saturating_add(bytes)
     })
 }
 

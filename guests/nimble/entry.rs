@@ -2,7 +2,8 @@
 //! descriptors.
 //!
 //! A multiboot loader and a stub in real mode leave the same flat 32-bit protected mode, apart from
-//! EAX and EBX, which are kept. The boot tables have nothing but pages of 1 GiB: the first 4 GiB at 0
+//! EAX and EBX, which are kept. Both leave a stack, too, by which 64-bit code is reached, as the seed's
+//! kernel does it: there is one of its own only there. The boot tables have nothing but pages of 1 GiB: the first 4 GiB at 0
 //! and once more at [`HIGH_ALIAS`].
 //!
 //! The image provides `extern "C" fn guest_main() -> !`.
@@ -46,7 +47,6 @@ nimble_entry:
     sub ecx, edi
     xor eax, eax
     rep stosb
-    mov esp, offset boot_stack_top
     mov [multiboot_magic], ebp
     mov [multiboot_information], ebx
     mov eax, 0x80000000
@@ -74,9 +74,11 @@ nimble_entry:
     mov eax, {cr0}
     mov cr0, eax
     lgdt [nimble_gdt_pointer]
-    .byte 0xEA                      // jmp far 0x10:entry64, in no assembler's dialect
-    .long entry64
-    .short {kernel_code}
+    mov ecx, {kernel_code}
+    push ecx                        // on the stack that the loader left
+    mov ecx, offset entry64
+    push ecx
+    retf
 
     .section .text.entry64, \"ax\"
     .code64

@@ -83,7 +83,8 @@ extern "C" fn hypervisor_main(magic: u32, information: u32) -> ! {
     unsafe { HEAP.lock().init(own.begin as *mut u8, own_bytes as usize) };
     let mut free = Free::new(information.ram(), &reserved);
     free.remove(own);
-    let frame_bytes = (top.div_ceil(GIB) + 8) * PAGE + MAX_VMS as u64 * FRAME_BYTES_PER_VM;
+    // A directory for each GiB of memory: in our tables, and again in those of the VM that has it.
+    let frame_bytes = (2 * top.div_ceil(GIB) + 8) * PAGE + MAX_VMS as u64 * FRAME_BYTES_PER_VM;
     let Some(range) = free.take(frame_bytes, PAGE, BELOW_4_GIB) else {
         refuse("no memory below 4 GiB for page tables", power::MACHINE_REFUSED);
     };

@@ -1,5 +1,8 @@
-//! A guest's RAM: one stretch of host memory, from guest-physical address 0. Mapped for us where it
-//! is, so that guest-physical plus [`GuestRam::host_base`] is a pointer.
+//! A guest's RAM: one stretch of host memory, in which what the guest has from 4 GiB on follows what it
+//! has from 0. Mapped for us where it is, so that a host-physical address is a pointer.
+
+use core::ops::Range;
+use vmm_common::plan::ram_ranges;
 
 use vmm_common::x86::paging::Tables;
 
@@ -20,16 +23,13 @@ impl GuestRam {
         Self { host_base, bytes }
     }
 
-    /// Where guest-physical address 0 lies, host-physical.
+    /// The guest-physical ranges that it has, none of them empty unless there is none at 4 GiB, and
+    /// where each begins, host-physical.
     #[must_use]
-    pub const fn host_base(&self) -> u64 {
-        self.host_base
-    }
-
-    /// Its size.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    pub const fn pieces(&self) -> [(Range<u64>, u64); 2] {
+        let [low, high] = ram_ranges(self.bytes);
+        let high_host = self.host_base + low.end;
+        [(low, self.host_base), (high, high_host)]
     }
 
     /// Copies RAM at guest-physical `address` to `to`; false if it is not all RAM.
@@ -65,7 +65,31 @@ impl GuestRam {
 
     fn pointer(&self, address: u64, len: usize) -> Option<*mut u8> {
         let end = address.checked_add(len as u64)?;
-        (end <= self.bytes).then_some((self.host_base + address) as *mut u8)
+        let holds = |(guest, _): &(Range<u64>, u64)| guest.start <= address && end <= guest.end;
+        let (guest, host) = self.pieces().into_iter().find(holds)?;
+        Some((host + (address - guest.start)) as *mut u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ram_from_4_gib_on_follows_what_lies_below_the_hole() {
+        const BASE: u64 = 0x4000_0000;
+        // SAFETY: nothing is read or written through it.
+        let ram = unsafe { GuestRam::new(BASE, 5 << 30) };
+        let at = |address, len| ram.pointer(address, len).map(|pointer| pointer as u64);
+        assert_eq!(at(0, 16), Some(BASE));
+        assert_eq!(at(0xdfff_fff8, 8), Some(BASE + 0xdfff_fff8));
+        assert_eq!(at(0xdfff_fff8, 9), None, "into the hole");
+        assert_eq!(at(0xe000_0000, 1), None);
+        assert_eq!(at(0xffff_ffff, 2), None, "out of the hole");
+        assert_eq!(at(0x1_0000_0000, 8), Some(BASE + 0xe000_0000));
+        assert_eq!(at(0x1_5fff_fff8, 8), Some(BASE + 0x1_3fff_fff8), "the last word");
+        assert_eq!(at(0x1_5fff_fff8, 9), None);
+        assert_eq!(at(u64::MAX, 1), None);
     }
 }
 

@@ -176,7 +176,9 @@ pub fn run<P: Processor>(
         let tsc = vcpu.guest_tsc();
         let surroundings =
             Surroundings { now: clock.now(), epoch_seconds, tsc, physical_address_bits };
-        machines.push(Machine::new(vm_plan, surroundings));
+        let mut machine = Machine::new(vm_plan, surroundings);
+        machine.set_base_memory_kib(boot.base_memory_kib);
+        machines.push(machine);
         vcpus.push(vcpu);
     }
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Second-level address translation: a guest's RAM from guest-physical address 0 on, and nothing else.
+//! Second-level address translation: a guest's RAM where its plan has it, and nothing else.
 //! Everything that is not mapped exits, and is a device's or nobody's. Intel's EPT and AMD's nested
 //! paging are the same four levels of tables and differ in the flags of an entry, a [`Format`].
 
@@ -6,6 +6,7 @@ use crate::frames::{FRAME_BYTES, Frame, Frames, OutOfFrames};
 use crate::paging::LARGE;
 use crate::ram::GuestRam;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const ROOT_LEVEL: u32 = 3;
@@ -47,9 +48,12 @@ impl Tables {
     /// # Errors
     /// [`OutOfFrames`] if there is no room for the tables.
     pub fn new(frames: &mut Frames, ram: &GuestRam, format: Format) -> Result<Self, OutOfFrames> {
-        let is_whole = (ram.host_base() | ram.bytes()).is_multiple_of(FRAME_BYTES);
-        assert!(is_whole, "RAM is made of 4 KiB pages");
-        let mut builder = Builder { frames, ram, format, tables: Vec::new() };
+        let pieces = ram.pieces();
+        let is_whole = |(guest, host): &(Range<u64>, u64)| {
+            (guest.start | guest.end | host).is_multiple_of(FRAME_BYTES)
+        };
+        assert!(pieces.iter().all(is_whole), "RAM is made of 4 KiB pages");
+        let mut builder = Builder { frames, pieces, format, tables: Vec::new() };
         builder.table(ROOT_LEVEL, 0)?;
         Ok(Self { frames: builder.tables })
     }
@@ -96,7 +100,8 @@ impl Tables {
 
 struct Builder<'a> {
     frames: &'a mut Frames,
-    ram: &'a GuestRam,
+    /// Guest-physical ranges, and where each begins, host-physical.
+    pieces: [(Range<u64>, u64); 2],
     format: Format,
     tables: Vec<Frame>,
 }
@@ -105,12 +110,18 @@ impl Builder<'_> {
     /// A table whose first entry is for `guest`, and all below it; its address.
     fn table(&mut self, level: u32, guest: u64) -> Result<u64, OutOfFrames> {
         let mut table = self.frames.take()?;
-        let addresses = (guest..self.ram.bytes()).step_by(entry_bytes(level) as usize);
+        let addresses = (guest..).step_by(entry_bytes(level) as usize);
         for (entry, guest) in table.words_mut().iter_mut().zip(addresses) {
-            let host = self.ram.host_base() + guest;
+            let covered = guest..guest + entry_bytes(level);
+            let is_ram = |(ram, _): &&(Range<u64>, u64)| {
+                ram.start < covered.end.min(ram.end) && covered.start < ram.end
+            };
+            let Some((ram, host)) = self.pieces.iter().find(is_ram).cloned() else { continue };
+            let is_whole = ram.start <= covered.start && covered.end <= ram.end;
+            let host = (host + covered.start).wrapping_sub(ram.start);
             *entry = match level {
                 0 => host | self.format.page,
-                _ if self.is_page(level, guest, host) => host | self.format.page | LARGE,
+                _ if is_whole && self.is_page(level, host) => host | self.format.page | LARGE,
                 _ => self.table(level - 1, guest)? | self.format.table,
             };
         }
@@ -119,15 +130,14 @@ impl Builder<'_> {
         Ok(address)
     }
 
-    /// Whether one entry of this level, above 0, maps what begins there.
-    const fn is_page(&self, level: u32, guest: u64, host: u64) -> bool {
-        let bytes = entry_bytes(level);
+    /// Whether one entry of this level, above 0, maps what begins at `host`.
+    const fn is_page(&self, level: u32, host: u64) -> bool {
         let is_possible = match level {
             1 => self.format.has_2m,
             2 => self.format.has_1g,
             _ => false,
         };
-        is_possible && self.ram.bytes() - guest >= bytes && host.is_multiple_of(bytes)
+        is_possible && host.is_multiple_of(entry_bytes(level))
     }
 }
 

@@ -136,6 +136,16 @@ impl SwitchedState {
         Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })
     }
 
+    /// XCR0 of the guest that has the processor. Read from it: QEMU's SVM does not intercept XSETBV.
+    #[must_use]
+    pub fn xcr0(&self) -> u64 {
+        if self.extensions.components == 0 {
+            return self.xcr0;
+        }
+        // SAFETY: OSXSAVE is set; XGETBV has no other condition.
+        unsafe { _xgetbv(0) }
+    }
+
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         let is_allowed = allows_xcr0(self.permitted_xcr0, value);
@@ -176,8 +186,7 @@ impl SwitchedState {
             // SAFETY: the area is aligned and large enough.
             unsafe { _fxsave64(area) };
         } else {
-            // SAFETY: OSXSAVE is set; XGETBV has no other condition.
-            self.xcr0 = unsafe { _xgetbv(0) };
+            self.xcr0 = self.xcr0();
             // SAFETY: as for `load`.
             unsafe { _xsetbv(0, self.extensions.components) };
             // SAFETY: the frame holds the components in their standard format.

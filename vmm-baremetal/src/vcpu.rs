@@ -181,14 +181,8 @@ impl<H: Hardware> Vcpu<H> {
         if leaf == 1 && !self.is_apic_enabled {
             result.edx &= !APIC;
         }
-        let is_xsave_size = match (leaf, subleaf) {
-            (0xd, 0) => result.eax != 0,
-            (0xd, 1) => result.eax & cpuid::LEAF_D_1_COMPACTED != 0,
-            _ => false,
-        };
-        if is_xsave_size {
-            // The processor's own answer, as XCR0 is the guest's and IA32_XSS is 0.
-            result.ebx = cpu::cpuid(leaf, subleaf).ebx;
+        if leaf == 0xd && subleaf < 2 {
+            result.ebx = cpuid::xsave_bytes(&self.cpuid, subleaf, self.state.xcr0());
         }
         self.general[general::RAX] = result.eax.into();
         self.general[general::RBX] = result.ebx.into();

@@ -4,27 +4,31 @@
 //! ```text
 //! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> layout, registers
 //!                                          elf: its segments ---^           ^
-//!                                          acpi: the machine's own tables --'
+//!                            bios_data, acpi: what firmware leaves ---'
 //! ```
 
 use crate::plan::{BootKind, VmPlan};
-use crate::registers::{CpuState, Segment, TableRegister, segment};
+use crate::registers::{CpuState, Segment, TableRegister, general, segment};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 mod acpi;
+mod bios_data;
 mod elf;
 pub mod flat;
 mod layout;
 mod linux;
+mod memory_map;
 mod modules;
 pub mod multiboot;
 mod pvh;
+mod signature;
 #[cfg(test)]
 mod tests;
 
+use bios_data::Ebda;
 use elf::Elf;
 use layout::Layout;
 
@@ -75,10 +79,14 @@ pub enum Content {
 /// A machine's first moment.
 #[derive(Clone, Debug)]
 pub struct Boot {
+    /// How the kernel is entered; never [`BootKind::Auto`].
+    pub kind: BootKind,
     /// What is copied into RAM, which is zero elsewhere.
     pub pieces: Vec<Piece>,
     /// The processor's registers.
     pub registers: CpuState,
+    /// Conventional memory below the EBDA, KiB: what the CMOS memory and the BIOS data area say.
+    pub base_memory_kib: u16,
 }
 
 impl Boot {
@@ -151,9 +159,7 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
     match kind {
         BootKind::Multiboot => {
             let header = multiboot::Header::find(kernel).ok_or_else(|| {
-                BootError::kernel(
-                    "no multiboot header in the first 8KiB; allowed: a multiboot 1 image",
-                )
+                none("no multiboot header in the first 8KiB", "a multiboot 1 image", kernel)
             })?;
             multiboot::place(&header, vm, images)
         }
@@ -172,11 +178,23 @@ fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
         return Ok(BootKind::Linux);
     }
     if !elf::is_elf(kernel) {
-        return Ok(BootKind::Flat);
+        return match described(kernel) {
+            Some(what) => Err(BootError::kernel(format!("{what}; allowed: {ALLOWED}"))),
+            None => Ok(BootKind::Flat),
+        };
     }
     let elf = Elf::read(kernel)?;
     if pvh::entry(&elf)?.is_some() {
         return Ok(BootKind::Pvh);
+    }
+    if let Some(what) = described(kernel) {
+        return Err(BootError::kernel(format!("{what}; allowed: {ALLOWED}")));
+    }
+    if elf.has_interpreter() {
+        return Err(BootError::kernel(format!(
+            "a program for an operating system, which loads it by the interpreter it names \
+            (PT_INTERP); allowed: {ALLOWED}"
+        )));
     }
     if elf.is_64_bit && elf.machine == elf::MACHINE_X86_64 {
         return Ok(BootKind::Linux);
@@ -187,6 +205,23 @@ fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
         if elf.is_64_bit { "64 bits" } else { "32 bits" },
         elf.machine,
     )))
+}
+
+/// What is started without being named; raw code is whatever is nothing else.
+const ALLOWED: &str = "a multiboot 1, Linux or PVH kernel, or boot: raw for raw code";
+
+/// What a file is that no protocol starts, by how it begins, if that can be told: "compressed with
+/// gzip: unpack it".
+#[must_use]
+pub fn described(image: &[u8]) -> Option<String> {
+    signature::foreign(image)
+}
+
+/// A kernel that is not what it was said to be: what it is, if that can be told, else what it lacks.
+fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
+    let what = described(kernel);
+    let what = what.as_deref().unwrap_or(lacks);
+    BootError::kernel(format!("{what}; allowed: {allowed}"))
 }
 
 /// What every start has in common: the registers after INIT (SDM vol. 3, table 10-1).
@@ -219,8 +254,17 @@ fn reset_registers() -> CpuState {
     }
 }
 
+/// A stack for the first instructions of a kernel that is entered in protected mode; where it ends.
+///
+/// Multiboot (3.2) and PVH leave ESP open and Linux's protocol says nothing of it, but every loader
+/// leaves a stack, and kernels push before they have one of their own.
+fn add_stack(layout: &mut Layout) -> Result<u64, BootError> {
+    const STACK_BYTES: u64 = 0x4000;
+    Ok(layout.add("the stack", STACK_BYTES)? + STACK_BYTES)
+}
+
 /// Flat 32-bit protected mode, no paging, interrupts off, as most protocols want it.
-fn protected_mode_registers(entry: u32, (code, data): (u16, u16)) -> CpuState {
+fn protected_mode_registers(entry: u32, stack: u64, (code, data): (u16, u16)) -> CpuState {
     const CR0_PE: u64 = 1;
     /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE: u32 = 0xc09b;
@@ -229,6 +273,7 @@ fn protected_mode_registers(entry: u32, (code, data): (u16, u16)) -> CpuState {
     let mut registers = reset_registers();
     registers.cr0 = 0x10 | CR0_PE;
     registers.rip = entry.into();
+    registers.general[general::RSP] = stack;
     for (index, register) in registers.segments[..segment::LDTR].iter_mut().enumerate() {
         let (selector, access) = if index == segment::CS { (code, CODE) } else { (data, DATA) };
         register.selector = selector;

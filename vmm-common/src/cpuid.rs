@@ -74,7 +74,7 @@ const LEAF_8_7_EDX: u32 = bits(&[8]);
 /// Leaf 0xd, subleaf 1, EAX: XSAVEOPT, XSAVEC, XGETBV with ECX 1, XSAVES.
 const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
 /// Of these, what has a compacted format, whose size EBX tells: XSAVEC, XSAVES.
-pub const LEAF_D_1_COMPACTED: u32 = bits(&[1, 3]);
+const LEAF_D_1_COMPACTED: u32 = bits(&[1, 3]);
 
 /// KVM's signature lies where every guest that knows KVM looks, those that look at one place only among them.
 const KVM_LEAF: u32 = 0x4000_0000;
@@ -140,6 +140,31 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     let eax = host(EXTENDED_LEAF + 8, 0).eax & 0xffff;
     row(EXTENDED_LEAF + 8, None, CpuidResult { eax, ..CpuidResult::default() });
     table
+}
+
+/// EBX of leaf 0xd, `subleaf` 0 or 1, for a guest whose XCR0 is `xcr0` and IA32_XSS 0: bytes of an XSAVE area with
+/// the components that are enabled, in the standard and in the compacted format (SDM vol. 1, 13.4.2, 13.4.3).
+#[must_use]
+pub fn xsave_bytes(table: &[CpuidEntry], subleaf: u32, xcr0: u64) -> u32 {
+    /// ECX of a component: it begins at a multiple of 64 in the compacted format.
+    const IS_ALIGNED: u32 = 1 << 1;
+    let shown = lookup(table, 0xd, subleaf);
+    let has_size = if subleaf == 0 { shown.eax != 0 } else { shown.eax & LEAF_D_1_COMPACTED != 0 };
+    if !has_size {
+        return 0;
+    }
+    let components = (2..64).filter(|component| xcr0 >> component & 1 != 0);
+    components.map(|component| lookup(table, 0xd, component)).fold(
+        XSAVE_LEGACY_BYTES,
+        |end, row| {
+            let CpuidResult { eax: bytes, ebx: begin, ecx, .. } = row;
+            match subleaf {
+                0 => end.max(begin.saturating_add(bytes)),
+                _ if ecx & IS_ALIGNED != 0 => end.next_multiple_of(64).saturating_add(bytes),
+                _ => end.saturating_add(bytes),
+            }
+        },
+    )
 }
 
 /// What a guest with `table` gets from CPUID; zeros where the table has nothing.
@@ -345,6 +370,20 @@ mod tests {
         check(1 << 26 | 1 << 28, 0, 0b0001, (0x7, 576, 832), 0);
         check(1 << 26, 1 << 16, 0b0010, (0x3, 576, 576), 576);
         check(1 << 28, 0, 0b1111, (0, 0, 0), 0);
+    }
+
+    #[test]
+    fn xsave_sizes_follow_xcr0() {
+        let table = processor(1 << 26 | 1 << 28, 1 << 16, 0b1111);
+        for (xcr0, standard, compacted) in
+            [(1, 576, 576), (3, 576, 576), (7, 832, 832), (0xe7, 2688, 2432)]
+        {
+            let sizes = [0, 1].map(|subleaf| xsave_bytes(&table, subleaf, xcr0));
+            assert_eq!(sizes, [standard, compacted], "{xcr0:#x}");
+        }
+        let without = processor(1 << 26, 0, 0b0001);
+        assert_eq!([0, 1].map(|subleaf| xsave_bytes(&without, subleaf, 3)), [576, 0]);
+        assert_eq!(xsave_bytes(&processor(0, 0, 0), 0, 1), 0);
     }
 
     #[test]

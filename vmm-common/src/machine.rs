@@ -5,7 +5,7 @@
 //! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
 
 use crate::Instant;
-use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan};
+use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan, ram_ranges};
 use devices::hpet::Hpet;
 use devices::i8042::Keyboard;
 use devices::ioapic::IoApic;
@@ -13,7 +13,7 @@ use devices::lapic::{LocalApic, TscClock};
 use devices::pic::PicPair;
 use devices::pit::Pit;
 use devices::power::Power;
-use devices::rtc::Rtc;
+use devices::rtc::{MemorySizes, Rtc};
 use devices::uart::{Port, PortMode};
 use msrs::FixedMsrs;
 use paravirtual::Paravirtual;
@@ -84,7 +84,7 @@ impl Machine {
         let mut machine = Self {
             pic: PicPair::new(),
             pit: Pit::new(now),
-            rtc: Rtc::new(epoch_seconds, plan.memory_bytes),
+            rtc: Rtc::new(epoch_seconds, memory_sizes(plan.memory_bytes)),
             keyboard: Keyboard::new(),
             power: Power::new(),
             serial: plan.serial.map(serial_port),
@@ -106,6 +106,11 @@ impl Machine {
         };
         machine.advance(now);
         machine
+    }
+
+    /// Where conventional memory ends, KiB, as [`crate::boot::Boot`] says.
+    pub fn set_base_memory_kib(&mut self, kib: u16) {
+        self.rtc.set_base_memory_kib(kib);
     }
 
     /// The guest has had to wait for the core for `ns` in all: it is told so, or, if that is the
@@ -191,6 +196,11 @@ impl Machine {
         let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet, local_apic];
         self.deadline = deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE);
     }
+}
+
+fn memory_sizes(bytes: u64) -> MemorySizes {
+    let [low, high] = ram_ranges(bytes);
+    MemorySizes { below_4_gib: low.end, above_4_gib: high.end - high.start }
 }
 
 fn serial_port(plan: SerialPlan) -> Option<Port> {

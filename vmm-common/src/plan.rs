@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -15,8 +16,14 @@ pub const MAX_MODULES: usize = 16;
 pub const MAX_VMS: usize = 64;
 /// Serial ports of a machine, COM1 to COM4.
 pub const SERIAL_PORTS: usize = 4;
-/// RAM begins at 0 and ends below this address, where device registers may lie.
+/// RAM begins at 0 and ends below this address, where device registers may lie; more of it goes on
+/// at [`HIGH_RAM`].
 pub const DEVICE_HOLE: u64 = 0xe000_0000;
+/// Where RAM goes on that does not fit below the device hole: 4 GiB.
+pub const HIGH_RAM: u64 = 1 << 32;
+/// The most RAM: 256 GiB, which ends below 2^39, the least that processors with large memories can
+/// address physically.
+pub const MAX_MEMORY_BYTES: u64 = 256 << 30;
 /// RAM is a multiple of this, bytes.
 pub const PAGE_BYTES: u64 = 0x1000;
 /// The slice if the config names none: 5 ms.
@@ -49,7 +56,7 @@ pub struct VmPlan {
     pub id: u64,
     /// Unique name; leads its console lines.
     pub name: String,
-    /// RAM in bytes, from physical address 0.
+    /// RAM in bytes, from physical address 0; see [`ram_ranges`].
     pub memory_bytes: u64,
     /// Virtual CPUs.
     pub vcpu_count: u64,
@@ -67,6 +74,28 @@ pub struct VmPlan {
     pub serial: [SerialPlan; SERIAL_PORTS],
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
+    /// What its endings without a status count as.
+    pub outcomes: Outcomes,
+}
+
+/// What it counts as when a VM ends without a status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// It halted with interrupts disabled, for good.
+    pub on_halt: Outcome,
+    /// It asked for a reset.
+    pub on_reset: Outcome,
+}
+
+/// How an ending counts. Kernels halt and reset after a panic as they do after a shutdown, so that
+/// neither is a success until the config says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// As status 0 does.
+    Success,
+    /// As any other status does.
+    #[default]
+    Failure,
 }
 
 /// Devices a config may leave out.
@@ -176,6 +205,14 @@ pub struct LinkPlan {
     pub is_lossy: bool,
     /// A file on the host that gets a copy of what passes.
     pub tap: Option<String>,
+}
+
+/// Where `memory_bytes` of RAM lie: from 0 up to the device hole, and from 4 GiB on what does not fit
+/// there (perhaps nothing).
+#[must_use]
+pub const fn ram_ranges(memory_bytes: u64) -> [Range<u64>; 2] {
+    let low = if memory_bytes < DEVICE_HOLE { memory_bytes } else { DEVICE_HOLE };
+    [0..low, HIGH_RAM..HIGH_RAM.saturating_add(memory_bytes - low)]
 }
 
 impl SerialPlan {

@@ -45,7 +45,7 @@ pub struct VmReceipt {
     pub name: String,
     /// How it ended.
     pub ending: String,
-    /// It ended as its guest asked, with status 0.
+    /// It ended with status 0, or as its plan takes for success.
     pub is_success: bool,
     /// The share it was entitled to while every VM had work.
     pub entitled_ppm: u64,
@@ -149,7 +149,7 @@ impl VmReceipt {
             id: plan.vms[vm].id,
             name: plan.vms[vm].name.clone(),
             ending: ending.map_or_else(|| "running".to_string(), ToString::to_string),
-            is_success: ending.is_some_and(crate::vm::Ending::is_success),
+            is_success: ending.is_some_and(|ending| ending.is_success(plan.vms[vm].outcomes)),
             entitled_ppm: plan.entitled_ppm(vm),
             received_ppm: (ledger.contended_ns > 0 && plan.vms.len() > 1).then(received_ppm),
             guest_ns: account.guest_ns,

@@ -2,8 +2,8 @@
 //! for each, in the order of the YAML keys. The rest is zero.
 
 use crate::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
-    VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
+    Share, VmPlan,
 };
 use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS};
 use alloc::format;
@@ -155,6 +155,7 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
         share: Share::Weight(1),
         serial: [com1, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: index == 0,
+        outcomes: Outcomes::default(),
     };
     let link = LinkPlan { name: String::from("com1"), baud: None, is_lossy: false, tap: None };
     Plan {

@@ -324,9 +324,10 @@ impl System {
         // Room that its last output has left since it was taken may be what it waits for.
         machine.sample_serial_pins();
         vcpu.is_halted = true;
+        vcpu.is_deaf = !is_interrupt_flag_set;
         let stays_halted = vcpu.stays_halted(machine);
-        if !is_interrupt_flag_set && !vcpu.has_nmi {
-            Step::End(Ending::HaltedForever)
+        if stays_halted && vcpu.is_deaf && !machine.can_raise_nmi() {
+            Step::End(Ending::HaltedForGood)
         } else if stays_halted {
             Step::Halt(machine.deadline())
         } else {

@@ -2,6 +2,7 @@
 
 use crate::Instant;
 use crate::machine::Machine;
+use crate::plan::{Outcome, Outcomes};
 use crate::seam::{Entry, Fault, Reply};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -36,6 +37,8 @@ pub struct Vcpu {
     pub has_nmi: bool,
     /// It has executed HLT, and no event has ended that yet.
     pub is_halted: bool,
+    /// Interrupts were disabled at that HLT: a non-maskable one alone ends it.
+    pub is_deaf: bool,
     /// Polls in a row that found nothing, close together.
     pub idle_polls: u32,
     /// Guest time since the last poll, ns.
@@ -56,8 +59,9 @@ pub enum Ending {
     Reset,
     /// Triple fault.
     TripleFault,
-    /// HLT with interrupts disabled: nothing can wake it.
-    HaltedForever,
+    /// HLT with interrupts disabled and no non-maskable one to come: how systems stop that cannot
+    /// switch off.
+    HaltedForGood,
     /// The guest did something that stops its own VM.
     Fault(Fault),
     /// The host ended the run first.
@@ -97,6 +101,7 @@ impl Vm {
             has_more: false,
             has_nmi: false,
             is_halted: false,
+            is_deaf: false,
             idle_polls: 0,
             since_poll_ns: 0,
             was_preempted: false,
@@ -139,7 +144,7 @@ impl Vcpu {
     /// tick of a timer that is masked.
     pub fn stays_halted(&mut self, machine: &mut Machine) -> bool {
         self.has_nmi |= machine.take_nmi();
-        self.is_halted && !self.has_nmi && !machine.has_interrupt()
+        self.is_halted && !self.has_nmi && (self.is_deaf || !machine.has_interrupt())
     }
 
     /// The next entry, less its deadline and batchable ports: the pending reply, and the most urgent event the guest can
@@ -176,15 +181,14 @@ impl Vcpu {
 }
 
 impl Ending {
-    /// The guest ended as it asked to, with status 0.
+    /// The guest ended with status 0, or in a way without a status that the plan takes for success.
     #[must_use]
-    pub fn is_success(&self) -> bool {
+    pub fn is_success(&self, outcomes: Outcomes) -> bool {
         match self {
             Self::PowerOff { status } => *status == 0,
-            Self::Reset => true,
-            Self::TripleFault | Self::HaltedForever | Self::Fault(_) | Self::Stopped { .. } => {
-                false
-            }
+            Self::Reset => outcomes.on_reset == Outcome::Success,
+            Self::HaltedForGood => outcomes.on_halt == Outcome::Success,
+            Self::TripleFault | Self::Fault(_) | Self::Stopped { .. } => false,
         }
     }
 
@@ -192,8 +196,10 @@ impl Ending {
     #[must_use]
     pub fn deserves_dump(&self) -> bool {
         match self {
-            Self::TripleFault | Self::HaltedForever | Self::Fault(_) => true,
-            Self::PowerOff { .. } | Self::Reset | Self::Stopped { .. } => false,
+            Self::TripleFault | Self::Fault(_) => true,
+            Self::PowerOff { .. } | Self::Reset | Self::HaltedForGood | Self::Stopped { .. } => {
+                false
+            }
         }
     }
 }
@@ -204,7 +210,7 @@ impl fmt::Display for Ending {
             Self::PowerOff { status } => write!(f, "powered off, status {status}"),
             Self::Reset => write!(f, "asked for a reset"),
             Self::TripleFault => write!(f, "stopped: triple fault"),
-            Self::HaltedForever => write!(f, "stopped: halted with interrupts off"),
+            Self::HaltedForGood => write!(f, "halted for good"),
             Self::Fault(fault) => write!(f, "stopped: {fault}"),
             Self::Stopped { why } => write!(f, "stopped: {why}"),
         }

@@ -46,7 +46,8 @@ fn load_one(
     let memory_bytes = if can_place { vm.memory_bytes } else { DEFAULT_MEMORY_BYTES };
     let mut had = |part: Part, source: &ImageSource| {
         let (key, site) = place_of(part, index, draft);
-        let found = find(source, environment, memory_bytes);
+        let is_kernel = part == Part::Kernel && vm.boot.kind != BootKind::Flat;
+        let found = find(source, environment, memory_bytes, is_kernel);
         found.map_err(|message| faults.add(site.at, format!("{key} is {message}"))).ok()
     };
     let kernel = had(Part::Kernel, &vm.boot.kernel);
@@ -97,6 +98,7 @@ fn find(
     source: &ImageSource,
     environment: &Environment<'_>,
     memory_bytes: u64,
+    is_kernel: bool,
 ) -> Result<Cow<'static, [u8]>, String> {
     let shown = name(source);
     match source {
@@ -112,16 +114,26 @@ fn find(
             })
         }
         ImageSource::File(path) => {
-            read(path, memory_bytes).map(Cow::Owned).map_err(|why| format!("{shown}: {why}"))
+            let read = read(path, memory_bytes, is_kernel);
+            read.map(Cow::Owned).map_err(|why| format!("{shown}: {why}"))
         }
     }
 }
 
-/// A file's bytes, if they could fit into the memory.
-fn read(path: &str, memory_bytes: u64) -> Result<Vec<u8>, String> {
+/// A file's bytes, if they could fit into the memory. Of a kernel that is too large it is said what it
+/// is, where that can be told: an image of a disk never fits.
+fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, String> {
+    /// What all signatures lie in.
+    const BEGIN_BYTES: u64 = 64 << 10;
     let too_large = |bytes: u64| {
+        let mut begin = Vec::new();
+        if is_kernel && let Ok(file) = File::open(path) {
+            // What cannot be read has no signature.
+            let _ = file.take(BEGIN_BYTES).read_to_end(&mut begin);
+        }
+        let what = boot::described(&begin).map(|what| format!(" ({what})")).unwrap_or_default();
         let (bytes, memory) = (size(bytes), size(memory_bytes));
-        format!("it has {bytes}, the memory {memory}; allowed: an image that fits")
+        format!("it has {bytes}, the memory {memory}; allowed: an image that fits{what}")
     };
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !metadata.is_file() {

@@ -2,7 +2,7 @@
 //! [`mod@crate::schema`] is made of, so that neither knows a key that the other does not.
 
 use vmm_common::plan::{
-    BASE_BAUD, DEVICE_HOLE, MAX_CMDLINE_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
+    BASE_BAUD, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -73,10 +73,11 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 
 const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
 const PATH: Kind = Kind::Text { max_bytes: 4096 };
-const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: DEVICE_HOLE };
+const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: MAX_MEMORY_BYTES };
 const BAUD: Kind = Kind::Integer { min: 1, max: BASE_BAUD as u64 };
 const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
+const OUTCOME: Kind = Kind::Choice(&["failure", "success"]);
 const PORT: Kind = Kind::Port {
     words: &["console", "none", "absent"],
     either: &["link", "switched"],
@@ -105,12 +106,12 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("kernel", PATH,
         "What runs: a built-in guest's name, or a path (with a / or a . in it) relative to this \
         file. Default: os"),
-    optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "flat"]),
+    optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "raw", "flat"]),
         "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF file; \
-        PVH; or flat, raw at 0x200000 behind a BIOS stub at 0x8000. Default: auto, which is what the \
-        image says it is, and flat if it says nothing"),
+        PVH; or raw (once named flat), as it is, at 0x200000 behind a BIOS stub at 0x8000. Default: auto, \
+        which is what the image says it is, and raw if it has no signature that is known"),
     optional("bios", PATH,
-        "A BIOS stub of one's own for boot: flat, a path relative to this file"),
+        "A BIOS stub of one's own for boot: raw, a path relative to this file"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },
@@ -118,7 +119,7 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("cmdline", CMDLINE,
         "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
     optional("memory", MEMORY,
-        "RAM, in bytes or with KiB, MiB or GiB. Default: 16MiB"),
+        "RAM, in bytes or with KiB, MiB or GiB; what is more than 3584MiB goes on at 4GiB. Default: 16MiB"),
     optional("vcpus", VCPUS,
         "Virtual CPUs. Default: 1"),
     optional("weight", Kind::Integer { min: 1, max: MAX_WEIGHT as u64 },
@@ -132,6 +133,12 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Devices that may be left out"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("on_halt", OUTCOME,
+        "What it counts as when the guest halts for good, with interrupts off, which has no status. \
+        Default: failure, as kernels halt after a panic, too"),
+    optional("on_reset", OUTCOME,
+        "What it counts as when the guest asks for a reset, which has no status. Default: failure, as \
+        kernels reset after a panic, too"),
     optional("com1", PORT, "Serial port at 0x3f8, IRQ 4. Default: console"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
     optional("com3", PORT, "Serial port at 0x3e8, IRQ 4. Default: absent"),

@@ -24,7 +24,7 @@ mod words;
 
 pub use fault::{Fault, Faults};
 pub use schema::schema;
-pub use summary::summary;
+pub use summary::{notes, summary};
 pub use value::parse_duration_ns;
 
 use fault::Collector;

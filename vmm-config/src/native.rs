@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS,
-    DeviceSet, ImageSource, LinkPlan, ModulePlan, Plan, SERIAL_PORTS, SerialPlan, Share, VmPlan,
+    DeviceSet, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SERIAL_PORTS,
+    SerialPlan, Share, VmPlan,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -53,6 +54,10 @@ fn vm(
     faults: &mut Collector,
 ) -> VmPlan {
     let device = |key| record.record("devices").and_then(|d| d.boolean(key)).unwrap_or(true);
+    let outcome = |key| match record.text(key) {
+        Some("success") => Outcome::Success,
+        _ => Outcome::Failure,
+    };
     VmPlan {
         id: record.integer("id").unwrap_or(index as u64),
         name: record.text("name").map_or_else(|| format!("vm{index}"), str::to_owned),
@@ -72,6 +77,7 @@ fn vm(
         share: share(record, faults),
         serial,
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
+        outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
     }
 }
 
@@ -86,7 +92,7 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         Some("multiboot") => BootKind::Multiboot,
         Some("linux") => BootKind::Linux,
         Some("pvh") => BootKind::Pvh,
-        Some("flat") => BootKind::Flat,
+        Some("raw" | "flat") => BootKind::Flat,
         _ => BootKind::Auto,
     };
     let bios = record.text("bios");
@@ -94,7 +100,7 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         && kind != BootKind::Flat
         && record.site(&["boot"]).is_sound
     {
-        let message = format!("bios is {}; allowed: only with boot: flat", shown(bios));
+        let message = format!("bios is {}; allowed: only with boot: raw", shown(bios));
         faults.add(record.site(&["bios"]).at, message);
     }
     let bios = bios.map(|path| ImageSource::File(resolved(directory, path)));

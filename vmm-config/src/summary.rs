@@ -1,11 +1,12 @@
 //! What a config would run, for people.
 
-use crate::Loaded;
 use crate::value::size;
+use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
+use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Plan,
-    SerialPlan, Share, VmPlan,
+    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Outcome,
+    Outcomes, Plan, SerialPlan, Share, VmPlan,
 };
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
@@ -15,19 +16,21 @@ use vmm_common::plan::{
 #[must_use]
 pub fn summary(loaded: &Loaded) -> String {
     let mut text = String::new();
-    write(&loaded.plan, &mut text).expect("writing to a String cannot fail");
+    let kinds: Vec<BootKind> = loaded.images.iter().map(|image| image.boot.kind).collect();
+    write(&loaded.plan, &kinds, &mut text).expect("writing to a String cannot fail");
     text
 }
 
-fn write(plan: &Plan, out: &mut String) -> fmt::Result {
+/// `kinds` are the protocols found.
+fn write(plan: &Plan, kinds: &[BootKind], out: &mut String) -> fmt::Result {
     let core =
         plan.core.map_or_else(|| String::from("the first core allowed"), |n| format!("core {n}"));
     let (count, slice) = (plan.vms.len(), Time(plan.slice_ns));
     let plural = if count == 1 { "VM" } else { "VMs" };
     let memory: u64 = plan.vms.iter().map(|vm| vm.memory_bytes).sum();
     writeln!(out, "{count} {plural} with {} on {core}, slice {slice}", size(memory))?;
-    for (index, vm) in plan.vms.iter().enumerate() {
-        write_vm(plan, index, vm, out)?;
+    for (index, (vm, kind)) in plan.vms.iter().zip(kinds).enumerate() {
+        write_vm(plan, index, vm, *kind, out)?;
     }
     for (index, link) in plan.links.iter().enumerate() {
         write_link(plan, index, link, out)?;
@@ -35,14 +38,20 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Result {
+fn write_vm(
+    plan: &Plan,
+    index: usize,
+    vm: &VmPlan,
+    kind: BootKind,
+    out: &mut String,
+) -> fmt::Result {
     let VmPlan { name, id, cmdline, .. } = vm;
     let (percent, tenths) = tenths_of_percent(plan.entitled_ppm(index));
     let blackout = Time(worst_blackout_ns(plan, index));
     writeln!(out, "\n{name} (id {id})")?;
     let keyboard = if vm.has_keyboard { ", starts with the keyboard" } else { "" };
     writeln!(out, "  memory   {}{keyboard}", size(vm.memory_bytes))?;
-    writeln!(out, "  kernel   {}", kernel(vm))?;
+    writeln!(out, "  kernel   {}", kernel(vm, kind))?;
     if !cmdline.is_empty() {
         writeln!(out, "  cmdline  {}", cmdline.escape_debug())?;
     }
@@ -59,6 +68,12 @@ fn write_vm(plan: &Plan, index: usize, vm: &VmPlan, out: &mut String) -> fmt::Re
         }
     };
     writeln!(out, "  share    {percent}.{tenths} % ({how}), worst blackout {blackout}")?;
+    let Outcomes { on_halt, on_reset } = vm.outcomes;
+    for (ending, outcome) in [("a halt for good", on_halt), ("a reset", on_reset)] {
+        if outcome == Outcome::Success {
+            writeln!(out, "  ending   {ending} counts as success")?;
+        }
+    }
     let absent: Vec<&str> = [
         ("I/O APIC", vm.devices.has_io_apic),
         ("HPET", vm.devices.has_hpet),
@@ -93,16 +108,34 @@ fn file(source: &ImageSource) -> String {
     }
 }
 
-fn kernel(vm: &VmPlan) -> String {
+fn kernel(vm: &VmPlan, kind: BootKind) -> String {
     let kernel = file(&vm.boot.kernel);
     let bios = vm.boot.bios.as_ref().map(|bios| format!(" behind {}", file(bios)));
-    match vm.boot.kind {
-        BootKind::Auto => kernel,
-        BootKind::Multiboot => format!("{kernel}, multiboot"),
-        BootKind::Linux => format!("{kernel}, Linux"),
-        BootKind::Pvh => format!("{kernel}, PVH"),
-        BootKind::Flat => format!("{kernel}, flat{}", bios.unwrap_or_default()),
-    }
+    let is_named = vm.boot.kind != BootKind::Auto;
+    let protocol = match kind {
+        BootKind::Multiboot => "multiboot 1",
+        BootKind::Linux => "Linux",
+        BootKind::Pvh => "PVH",
+        BootKind::Flat if is_named => "raw",
+        BootKind::Flat | BootKind::Auto => "raw, as it has no signature that is known",
+    };
+    format!("{kernel}, {protocol}{}", bios.unwrap_or_default())
+}
+
+/// What a run should say before it starts: files that are run as raw code without being asked to.
+#[must_use]
+pub fn notes(loaded: &Loaded) -> Vec<String> {
+    let note = |(vm, image): (&VmPlan, &LoadedImage)| {
+        let is_guessed = vm.boot.kind == BootKind::Auto && image.boot.kind == BootKind::Flat;
+        is_guessed.then(|| {
+            let (name, kernel) = (&vm.name, file(&vm.boot.kernel));
+            format!(
+                "VM {name}: {kernel} has no signature that is known and runs as raw code at \
+                {KERNEL_ADDRESS:#x}; boot: raw says that it is meant"
+            )
+        })
+    };
+    loaded.plan.vms.iter().zip(&loaded.images).filter_map(note).collect()
 }
 
 fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> fmt::Result {

@@ -4,9 +4,9 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use vmm_common::plan::{BootKind, ImageSource, Plan, SerialPlan, Share, VmPlan};
+use vmm_common::plan::{BootKind, ImageSource, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan};
 use vmm_common::seed;
-use vmm_config::{Loaded, load, load_bytes, summary};
+use vmm_config::{Loaded, load, load_bytes, notes, summary};
 
 fn loaded(text: &str) -> Loaded {
     let loaded = load_bytes("test.yml", text.as_bytes(), Path::new(""), &support::environment());
@@ -110,6 +110,8 @@ fn a_vm_that_says_nothing_has_the_defaults() {
     let absent = SerialPlan::Absent;
     assert_eq!(*serial, [SerialPlan::Console, absent, absent, absent]);
     assert_eq!(plan.vms.iter().map(|vm| vm.has_keyboard).collect::<Vec<_>>(), [true, false]);
+    let outcomes = Outcomes { on_halt: Outcome::Failure, on_reset: Outcome::Failure };
+    assert_eq!(plan.vms[1].outcomes, outcomes);
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn every_key_arrives() {
         "slice: 2500us\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    kernel: flat_hello\n    \
          boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    vcpus: 1\n    weight: 3\n    \
          devices: {io_apic: false, hpet: false, local_apic: false}\n    keyboard: false\n    \
-         com1: absent\n    com2: {switched: a}\n    com3: none\n    com4: {link: b, baud: 9600}\n  \
+         on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    com3: none\n    com4: {link: b, baud: 9600}\n  \
          - budget: {run: 0.5ms, every: 10ms}\n    keyboard: true\n    com1: {link: a}\n    \
          com2: {link: b}\nlinks:\n  - {name: a, lossy: true, tap: a.log}\n  - name: b\n",
     );
@@ -133,6 +135,8 @@ fn every_key_arrives() {
     let (absent, nothing) = (SerialPlan::Absent, SerialPlan::Unconnected);
     let ports = [absent, SerialPlan::Switched(0), nothing, SerialPlan::Link(1)];
     assert_eq!(vm.serial, ports);
+    let success = Outcomes { on_halt: Outcome::Success, on_reset: Outcome::Success };
+    assert_eq!((vm.outcomes, plan.vms[1].outcomes), (success, Outcomes::default()));
     assert_eq!(plan.vms[1].share, Share::Budget { run_ns: 500_000, period_ns: 10_000_000 });
     assert_eq!((vm.has_keyboard, plan.vms[1].has_keyboard), (false, true));
     let (a, b) = (&plan.links[0], &plan.links[1]);
@@ -150,6 +154,42 @@ fn the_default_guest_sends_and_prints_only_where_com1_is_a_link() {
     let cmdlines: Vec<&str> = plan.vms.iter().map(|vm| vm.cmdline.as_str()).collect();
     let (sends, prints) = (Plan::default_cmdline(0), Plan::default_cmdline(1));
     assert_eq!(cmdlines, [sends, prints, sends, prints, "usertests; poweroff", ""]);
+}
+
+#[test]
+fn check_names_the_protocol_and_a_run_says_what_it_guessed() {
+    let loaded = loaded(
+        "vms:\n  - {}\n  - kernel: flat_hello\n  - {kernel: flat_hello, boot: raw}\n  \
+         - {kernel: flat_hello, boot: flat}\n",
+    );
+    let kernels = ["os (built in), multiboot 1\n", "raw, as it has no signature that is known\n"];
+    let text = summary(&loaded);
+    assert!(kernels.iter().all(|kernel| text.contains(kernel)), "{text}");
+    assert_eq!(text.matches("flat_hello (built in), raw\n").count(), 2, "{text}");
+    let note = "VM vm1: flat_hello (built in) has no signature that is known and runs as raw code at \
+                0x200000; boot: raw says that it is meant";
+    assert_eq!(notes(&loaded), [note]);
+}
+
+#[test]
+fn a_kernel_that_is_too_large_is_told_what_it_is() {
+    let directory = std::env::temp_dir().join(format!("tandem-large-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let mut image = vec![0; 3 << 20];
+    image[0x8001..0x8006].copy_from_slice(b"CD001");
+    fs::write(directory.join("cd.iso"), image).unwrap();
+    let load = |more: &str| {
+        let text = format!("vms: [{{kernel: ./cd.iso, memory: 2MiB{more}}}]");
+        load_bytes("a", text.as_bytes(), &directory, &support::environment())
+    };
+    let (guessed, raw) = (load(""), load(", boot: raw"));
+    fs::remove_dir_all(&directory).unwrap();
+    let why = "it has 3MiB, the memory 2MiB; allowed: an image that fits";
+    let what = " (an ISO 9660 image of a CD: the kernel in it is another file)";
+    let message = guessed.unwrap_err().to_string();
+    assert!(message.contains(&format!("{why}{what}\n")), "{message}");
+    let message = raw.unwrap_err().to_string();
+    assert!(message.contains(&format!("{why}\n")), "{message}");
 }
 
 #[test]

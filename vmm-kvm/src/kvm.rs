@@ -14,10 +14,11 @@ use std::sync::Arc;
 use vmm_common::machine::PASSED_MSRS;
 
 mod batch;
+mod emulated_svm;
 mod memory;
 mod registers;
 mod run_page;
-mod sti_shadow;
+
 mod tsc_offset;
 mod vcpu;
 

@@ -56,6 +56,9 @@ fn main() -> ExitCode {
 
 fn run_config(arguments: &Run) -> u8 {
     let Some(loaded) = load(&arguments.config) else { return USAGE };
+    for note in vmm_config::notes(&loaded) {
+        complain(&note);
+    }
     let reports = match Reports::open(arguments) {
         Ok(reports) => reports,
         Err(error) => {

@@ -158,7 +158,9 @@ fn make_vm(
         tsc,
         physical_address_bits: cpuid::physical_address_bits(&table),
     };
-    Ok((vcpu, Machine::new(plan, surroundings)))
+    let mut machine = Machine::new(plan, surroundings);
+    machine.set_base_memory_kib(image.boot.base_memory_kib);
+    Ok((vcpu, machine))
 }
 
 fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {

@@ -14,6 +14,8 @@ use xtask::{guest_files, hypervisor, image, linux};
 const SUCCESS: u8 = 0;
 /// The hypervisor never said how it ended.
 const NO_REPORT: u8 = 1;
+/// The time limit ended the run, as over KVM.
+const TIMED_OUT: u8 = 1;
 /// The config is wrong.
 const USAGE: u8 = 2;
 /// Something on this machine is missing or refuses.
@@ -76,7 +78,7 @@ pub fn run(arguments: &Run) -> u8 {
         complain("--untagged is about our own switching; on Debian the switching is Linux's");
         return USAGE;
     }
-    let Some(load) = load(&arguments.config, emulate::max_memory_mib()) else { return USAGE };
+    let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
     match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
@@ -148,7 +150,9 @@ fn told(report: &Report) -> u8 {
     if report.is_timed_out {
         complain("time is up; the machine was switched off");
     }
-    report.exit.unwrap_or_else(|| {
+    // Its own code then says that it was asked to end.
+    let exit = report.exit.map(|exit| if report.is_timed_out { TIMED_OUT } else { exit });
+    exit.unwrap_or_else(|| {
         complain("the hypervisor never reported how it ended");
         // Where Linux is beneath, it may have said why.
         for line in &report.debug[report.debug.len().saturating_sub(LAST_LINES)..] {
@@ -165,7 +169,12 @@ fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
         complain(&format!("{error:#}"));
     }
     match load::config(config, max_memory_mib) {
-        Ok(loaded) => Some(load::packed(loaded)),
+        Ok(loaded) => {
+            for note in vmm_config::notes(&loaded) {
+                complain(&note);
+            }
+            Some(load::packed(loaded))
+        }
         Err(faults) => {
             // Led by the file's name, as tools that read compilers' output want it.
             eprint!("{faults}");

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod alone;
 mod bochs;
 mod dump;
 mod keyboard;
@@ -75,6 +76,18 @@ pub struct Machine {
 }
 
 impl Emulator {
+    /// The most memory that a machine of it may have, MiB: what the host has, and in Bochs 2 GiB.
+    #[must_use]
+    pub fn max_memory_mib(self) -> u64 {
+        /// Bochs can keep what is more in a file, but not reliably.
+        const BOCHS: u64 = 2048;
+        let available = available_memory_mib().unwrap_or(BOCHS);
+        match self {
+            Self::Bochs => available.min(BOCHS),
+            Self::Qemu | Self::Debian => available,
+        }
+    }
+
     /// Sees to it that it is installed.
     ///
     /// # Errors
@@ -88,14 +101,6 @@ impl Emulator {
             Self::Qemu | Self::Debian => crate::packages::ensure(crate::packages::QEMU),
         }
     }
-}
-
-/// The most memory that a machine may have, if the host has it, MiB.
-#[must_use]
-pub fn max_memory_mib() -> u64 {
-    /// All of it lies below the hole for devices of QEMU's q35.
-    const MOST: u64 = 2048;
-    available_memory_mib().map_or(MOST, |available| available.min(MOST))
 }
 
 /// Boots `kernel` with `pack` as its module, the packed plan or an initramfs, and copies COM1 to `console` until the
@@ -175,7 +180,8 @@ pub(crate) fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>
     receiver
 }
 
-/// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.
+/// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first. Then
+/// the hypervisor is asked to end the run, so that it tells the receipt, and has some time to do it.
 pub(crate) fn copy(
     chunks: &Receiver<Vec<u8>>,
     console: &mut dyn Write,
@@ -184,7 +190,9 @@ pub(crate) fn copy(
 ) -> Result<(Vec<u8>, bool)> {
     /// As good as for ever.
     const LONG: Duration = Duration::from_secs(1 << 20);
-    let (mut all, mut disassembler) = (Vec::new(), Disassembler::default());
+    const TO_END: Duration = Duration::from_secs(20);
+    let (mut all, mut deadline, mut is_timed_out) = (Vec::new(), deadline, false);
+    let mut disassembler = Disassembler::default();
     loop {
         let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         match chunks.recv_timeout(left) {
@@ -195,8 +203,13 @@ pub(crate) fn copy(
                 all.extend(chunk);
                 keyboard.look_at(&all);
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok((all, false)),
-            Err(RecvTimeoutError::Timeout) => return Ok((all, true)),
+            Err(RecvTimeoutError::Disconnected) => return Ok((all, is_timed_out)),
+            Err(RecvTimeoutError::Timeout) if is_timed_out => return Ok((all, true)),
+            Err(RecvTimeoutError::Timeout) => {
+                is_timed_out = true;
+                keyboard.end();
+                deadline = Some(Instant::now() + TO_END);
+            }
         }
     }
 }

@@ -9,6 +9,10 @@ use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 const OWN_MEMORY_MIB: u64 = 64;
 /// Boot loaders and BIOSes are at home in this.
 const MIN_MEMORY_MIB: u64 = 128;
+/// An emulated PC with this much has all of it below its hole for devices; with more, what lies at
+/// 4 GiB may be only what is more than that.
+const LOW_MEMORY_MIB: u64 = 2048;
+const BELOW_4_GIB_MIB: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
 /// A config that is ready to boot.
@@ -26,7 +30,9 @@ impl Load {
     pub fn machine_memory_mib(&self) -> u64 {
         let vms: u64 = self.plan.vms.iter().map(|vm| vm.memory_bytes).sum();
         let own = OWN_MEMORY_MIB + (self.pack.len() as u64).div_ceil(MIB);
-        (vms.div_ceil(MIB) + own).max(MIN_MEMORY_MIB)
+        let all = (vms.div_ceil(MIB) + own).max(MIN_MEMORY_MIB);
+        // The RAM of a VM lies in one piece, and a PC's does not: what is low may not take any.
+        if all > LOW_MEMORY_MIB { all + BELOW_4_GIB_MIB } else { all }
     }
 }
 

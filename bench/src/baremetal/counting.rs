@@ -95,7 +95,7 @@ impl Counting {
     fn boot(&self, config: &str) -> Result<Run> {
         let scratch = Scratch::new()?;
         let path = scratch.write("bench.yml", config.as_bytes())?;
-        let loaded = load::config(&path, emulate::max_memory_mib());
+        let loaded = load::config(&path, Emulator::Bochs.max_memory_mib());
         let load = load::packed(loaded.map_err(|faults| anyhow!("{faults}"))?);
         let machine = Machine {
             emulator: self.emulator,

@@ -3,8 +3,8 @@
 use super::calendar::DateTime;
 use super::{
     A_DIVIDER, A_RATE, A_UPDATE_IN_PROGRESS, B_24_HOURS, B_BINARY, B_SET, C_INTERRUPT, CMOS_BYTES,
-    D_VALID, FIRST_UPDATE_NS, NS_PER_SECOND, REGISTER_A, REGISTER_B, REGISTER_C, REGISTER_D, Rtc,
-    UPDATE, UPDATE_WARNING_NS, alarm,
+    D_VALID, FIRST_UPDATE_NS, MemorySizes, NS_PER_SECOND, REGISTER_A, REGISTER_B, REGISTER_C,
+    REGISTER_D, Rtc, UPDATE, UPDATE_WARNING_NS, alarm,
 };
 use crate::time::Instant;
 
@@ -32,27 +32,39 @@ const BASE_MEMORY_KIB: usize = 0x15;
 const EXTENDED_MEMORY_KIB: usize = 0x17;
 const EXTENDED_MEMORY_KIB_COPY: usize = 0x30;
 const HIGH_MEMORY_64_KIB: usize = 0x34;
+/// Three bytes.
+const ABOVE_4_GIB_64_KIB: usize = 0x5B;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What firmware leaves in the memory of a machine with `ram_bytes`: base memory up to 640 KiB,
-/// memory above 1 MiB in KiB, memory above 16 MiB in units of 64 KiB, each at most 65,535.
-pub(super) fn firmware_memory(ram_bytes: u64) -> [u8; CMOS_BYTES] {
+/// What firmware leaves in the memory of a machine: base memory up to 640 KiB, memory above 1 MiB in
+/// KiB, memory above 16 MiB in units of 64 KiB, each at most 65,535; memory from 4 GiB on in units of
+/// 64 KiB, where QEMU's machines have it for their firmware.
+pub(super) fn firmware_memory(memory: MemorySizes) -> [u8; CMOS_BYTES] {
+    let MemorySizes { below_4_gib, above_4_gib } = memory;
     let mut cmos = [0; CMOS_BYTES];
     let mut put = |index: usize, amount: u64| {
         let word = u16::try_from(amount).unwrap_or(u16::MAX).to_le_bytes();
         cmos[index..index + 2].copy_from_slice(&word);
     };
-    put(BASE_MEMORY_KIB, (ram_bytes / KIB).min(640));
-    put(EXTENDED_MEMORY_KIB, ram_bytes.saturating_sub(MIB) / KIB);
-    put(EXTENDED_MEMORY_KIB_COPY, ram_bytes.saturating_sub(MIB) / KIB);
-    put(HIGH_MEMORY_64_KIB, ram_bytes.saturating_sub(16 * MIB) / (64 * KIB));
+    put(BASE_MEMORY_KIB, (below_4_gib / KIB).min(640));
+    put(EXTENDED_MEMORY_KIB, below_4_gib.saturating_sub(MIB) / KIB);
+    put(EXTENDED_MEMORY_KIB_COPY, below_4_gib.saturating_sub(MIB) / KIB);
+    put(HIGH_MEMORY_64_KIB, below_4_gib.saturating_sub(16 * MIB) / (64 * KIB));
+    let above = (above_4_gib / (64 * KIB)).min(0xFF_FFFF).to_le_bytes();
+    cmos[ABOVE_4_GIB_64_KIB..ABOVE_4_GIB_64_KIB + 3].copy_from_slice(&above[..3]);
     cmos[EQUIPMENT] = EQUIPMENT_FPU;
     cmos
 }
 
 impl Rtc {
+    /// Conventional memory ends after `kib`, below the 640 KiB that there are at most: the extended
+    /// BIOS data area lies behind it.
+    pub fn set_base_memory_kib(&mut self, kib: u16) {
+        self.cmos[BASE_MEMORY_KIB..BASE_MEMORY_KIB + 2].copy_from_slice(&kib.to_le_bytes());
+    }
+
     pub(super) fn read_register(&mut self, index: u8) -> u8 {
         let time = self.shown();
         match index {

@@ -1,11 +1,12 @@
 //! One behaviour of the clock a test.
 
-use super::{Rtc, alarm, calendar::DateTime};
+use super::{MemorySizes, Rtc, alarm, calendar::DateTime};
 use crate::time::Instant;
 
 /// 2024-02-29 23:59:58 UTC, a Thursday.
 const LEAP_DAY_END: u64 = 1_709_251_198;
 const MIB: u64 = 1 << 20;
+const NO_MEMORY: MemorySizes = MemorySizes { below_4_gib: 0, above_4_gib: 0 };
 
 fn ms(ms: u64) -> Instant {
     Instant::from_ns(ms * 1_000_000)
@@ -28,7 +29,7 @@ fn shown(rtc: &mut Rtc, now: Instant) -> [u8; 8] {
 
 #[test]
 fn the_date_is_shown_in_bcd_and_crosses_a_leap_day() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     let thursday = [0x20, 0x24, 0x02, 0x29, 5, 0x23, 0x59, 0x58];
     assert_eq!(shown(&mut rtc, ms(0)), thursday);
     assert_eq!(shown(&mut rtc, ms(999)), thursday);
@@ -38,7 +39,7 @@ fn the_date_is_shown_in_bcd_and_crosses_a_leap_day() {
 
 #[test]
 fn register_b_chooses_binary_and_12_hours() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 0x0B, 0x04, ms(0));
     assert_eq!(shown(&mut rtc, ms(0)), [20, 24, 2, 29, 5, 0x80 | 11, 59, 58]);
     assert_eq!(read(&mut rtc, 4, ms(2000)), 12, "midnight is 12 AM");
@@ -49,7 +50,7 @@ fn register_b_chooses_binary_and_12_hours() {
 
 #[test]
 fn a_guest_sets_the_time_with_set_and_it_runs_from_there() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 0x0B, 0x82, ms(300));
     for (index, value) in
         [(0x32, 0x19), (9, 0x99), (8, 0x12), (7, 0x31), (6, 6), (4, 0x23), (2, 0x59), (0, 0x59)]
@@ -65,7 +66,7 @@ fn a_guest_sets_the_time_with_set_and_it_runs_from_there() {
 
 #[test]
 fn the_weekday_is_the_guest_s_own_count() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 6, 1, ms(0));
     assert_eq!(read(&mut rtc, 6, ms(0)), 1);
     assert_eq!(read(&mut rtc, 6, ms(2000)), 2);
@@ -73,7 +74,7 @@ fn the_weekday_is_the_guest_s_own_count() {
 
 #[test]
 fn update_in_progress_warns_before_the_second_ends() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     let before = |ns: u64| Instant::from_ns(1_000_000_000 - ns);
     assert_eq!(read(&mut rtc, 0x0A, before(244_001)), 0x26);
     assert_eq!(read(&mut rtc, 0x0A, before(244_000)), 0xA6);
@@ -84,7 +85,7 @@ fn update_in_progress_warns_before_the_second_ends() {
 #[test]
 fn the_first_update_is_half_a_second_after_the_divider_is_released() {
     for released in [10_200, 10_800] {
-        let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+        let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
         write(&mut rtc, 0x0A, 0x76, ms(100));
         assert_eq!(read(&mut rtc, 0, ms(9000)), 0x58, "held");
         write(&mut rtc, 0x0A, 0x26, ms(released));
@@ -95,7 +96,7 @@ fn the_first_update_is_half_a_second_after_the_divider_is_released() {
 
 #[test]
 fn a_clock_held_by_the_guest_has_no_updates_and_no_alarms() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     for index in [1, 3, 5] {
         write(&mut rtc, index, 0xC0, ms(0));
     }
@@ -108,7 +109,7 @@ fn a_clock_held_by_the_guest_has_no_updates_and_no_alarms() {
 
 #[test]
 fn the_update_interrupt_comes_every_second_and_register_c_clears_it() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 0x0B, 0x12, ms(0));
     assert_eq!(rtc.deadline(), Some(ms(1000)));
     rtc.advance(ms(1000));
@@ -122,7 +123,7 @@ fn the_update_interrupt_comes_every_second_and_register_c_clears_it() {
 
 #[test]
 fn flags_are_set_without_interrupts_too() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     rtc.advance(ms(5000));
     assert!(!rtc.pin());
     assert_eq!(rtc.deadline(), None);
@@ -132,7 +133,7 @@ fn flags_are_set_without_interrupts_too() {
 #[test]
 fn the_periodic_interrupt_has_the_rate_of_register_a() {
     for (rate, period_ns) in [(6u8, 976_563u64), (15, 500_000_000), (1, 3_906_250), (3, 122_071)] {
-        let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+        let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
         write(&mut rtc, 0x0A, 0x20 | rate, ms(0));
         write(&mut rtc, 0x0B, 0x42, ms(0));
         assert_eq!(rtc.deadline(), Some(Instant::from_ns(period_ns)), "rate {rate}");
@@ -141,7 +142,7 @@ fn the_periodic_interrupt_has_the_rate_of_register_a() {
 
 #[test]
 fn the_alarm_matches_its_bytes_and_every_with_both_top_bits() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 5, 0xC0, ms(0));
     write(&mut rtc, 3, 0x00, ms(0));
     write(&mut rtc, 1, 0x05, ms(0));
@@ -154,7 +155,7 @@ fn the_alarm_matches_its_bytes_and_every_with_both_top_bits() {
 
 #[test]
 fn an_alarm_that_is_no_time_never_comes() {
-    let mut rtc = Rtc::new(LEAP_DAY_END, 0);
+    let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
     write(&mut rtc, 5, 0x24, ms(0));
     write(&mut rtc, 0x0B, 0x22, ms(0));
     assert_eq!(rtc.deadline(), None);
@@ -191,9 +192,13 @@ fn dates_convert_both_ways_over_four_centuries() {
 
 #[test]
 fn memory_sizes_are_where_the_firmware_puts_them() {
+    let bytes = |below_4_gib: u64, above_4_gib: u64, index: u8| {
+        let mut rtc = Rtc::new(0, MemorySizes { below_4_gib, above_4_gib });
+        [0, 1, 2].map(|n| read(&mut rtc, index + n, ms(0)))
+    };
     let word = |ram: u64, index: u8| {
-        let mut rtc = Rtc::new(0, ram);
-        u16::from_le_bytes([read(&mut rtc, index, ms(0)), read(&mut rtc, index + 1, ms(0))])
+        let [low, high, _] = bytes(ram, 0, index);
+        u16::from_le_bytes([low, high])
     };
     assert_eq!(word(16 * MIB, 0x15), 640);
     assert_eq!(word(16 * MIB, 0x17), 15 * 1024);
@@ -202,11 +207,24 @@ fn memory_sizes_are_where_the_firmware_puts_them() {
     assert_eq!(word(80 * MIB, 0x34), 1024);
     assert_eq!(word(80 * MIB, 0x30), 0xFFFF);
     assert_eq!(word(u64::MAX, 0x34), 0xFFFF);
+    assert_eq!(word(3584 * MIB, 0x34), 0xDF00);
+    assert_eq!(bytes(3584 * MIB, 0, 0x5B), [0, 0, 0]);
+    assert_eq!(bytes(3584 * MIB, 1536 * MIB, 0x5B), [0x00, 0x60, 0x00]);
+    assert_eq!(bytes(3584 * MIB, 60 << 30, 0x5B), [0x00, 0x00, 0x0F]);
+    assert_eq!(bytes(3584 * MIB, u64::MAX, 0x5B), [0xFF, 0xFF, 0xFF]);
+}
+
+#[test]
+fn base_memory_ends_where_the_extended_bios_data_area_begins() {
+    let mut rtc = Rtc::new(0, MemorySizes { below_4_gib: 16 * MIB, above_4_gib: 0 });
+    rtc.set_base_memory_kib(0x26B);
+    assert_eq!((read(&mut rtc, 0x15, ms(0)), read(&mut rtc, 0x16, ms(0))), (0x6B, 0x02));
+    assert_eq!((read(&mut rtc, 0x14, ms(0)), read(&mut rtc, 0x17, ms(0))), (0x02, 0x00));
 }
 
 #[test]
 fn the_rest_of_the_memory_keeps_what_is_written() {
-    let mut rtc = Rtc::new(0, 0);
+    let mut rtc = Rtc::new(0, NO_MEMORY);
     write(&mut rtc, 0x0F, 0x5A, ms(0));
     write(&mut rtc, 0x7F, 0xA5, ms(0));
     assert_eq!(read(&mut rtc, 0x0F, ms(0)), 0x5A);

@@ -1,7 +1,7 @@
 //! The clock: deadlines are exact, and steps do not change the time or the flags.
 
 use crate::seed::{Random, for_each_seed};
-use devices::rtc::Rtc;
+use devices::rtc::{MemorySizes, Rtc};
 use devices::time::Instant;
 
 fn read(rtc: &mut Rtc, index: u8, now: Instant) -> u8 {
@@ -17,7 +17,7 @@ fn write(rtc: &mut Rtc, index: u8, value: u8, now: Instant) {
 /// A clock with random sources enabled, an alarm that comes within the hour, and a start that is
 /// not on a second.
 fn any_clock(random: &Random, now: Instant) -> Rtc {
-    let mut rtc = Rtc::new(random.below(1 << 33), 0);
+    let mut rtc = Rtc::new(random.below(1 << 33), MemorySizes::default());
     write(&mut rtc, 0x0A, 0x20 | random.below(16) as u8, now);
     if random.flip() {
         write(&mut rtc, 0x0A, 0x70, now);
@@ -60,7 +60,7 @@ fn rtc_pin_rises_at_its_deadline_and_not_before() {
 #[test]
 fn no_period_is_lost_however_late_register_c_is_read() {
     for_each_seed(1000, |random| {
-        let mut rtc = Rtc::new(0, 1 << 24);
+        let mut rtc = Rtc::new(0, MemorySizes { below_4_gib: 1 << 24, above_4_gib: 0 });
         // 1,024 Hz, its interrupt enabled from divider time 0 on.
         write(&mut rtc, 0x0A, 0x26, Instant::ZERO);
         write(&mut rtc, 0x0B, 0x42, Instant::ZERO);
@@ -97,7 +97,10 @@ fn rtc_shows_the_same_time_and_flags_in_any_steps() {
 #[test]
 fn rtc_survives_any_access() {
     for_each_seed(4000, |random| {
-        let mut rtc = Rtc::new(random.any(), random.any());
+        let mut rtc = Rtc::new(
+            random.any(),
+            MemorySizes { below_4_gib: random.any(), above_4_gib: random.any() },
+        );
         let mut now = Instant::ZERO;
         for _ in 0..200 {
             now = random.later(now);

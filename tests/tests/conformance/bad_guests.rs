@@ -105,7 +105,18 @@ fn a_triple_fault_ends_only_its_own_vm() {
 
 #[test]
 fn halting_for_ever_ends_only_its_own_vm() {
-    check("halt_cli", "halting", "stopped: halted with interrupts off", EXIT_STOPPED);
+    check("halt_cli", "halting", "halted for good", EXIT_STOPPED);
+}
+
+#[test]
+fn a_reset_has_no_status_and_ends_only_its_own_vm() {
+    let guest = |way: &str| format!("endings, cmdline: {way}");
+    for way in ["keyboard", "port92", "cf9_processor"] {
+        check(&guest(way), "endings: going", "asked for a reset", EXIT_STOPPED);
+    }
+    check(&guest("cf9, on_reset: success"), "endings: going", "asked for a reset", EXIT_ALL_WELL);
+    check(&guest("halt, on_halt: success"), "endings: going", "halted for good", EXIT_ALL_WELL);
+    check(&guest("sleep_byte"), "endings: going", OFF, EXIT_ALL_WELL);
 }
 
 /// Not in Bochs's AMD model, whose VMRUN masks the host's interrupts by the guest's IF, against the

@@ -9,9 +9,12 @@
 
 mod bad_guests;
 mod clocks;
+mod control;
 mod instructions;
 mod linux;
+mod memory;
 mod nimble;
+mod processor;
 mod targets;
 mod transcript;
 mod world;

@@ -197,7 +197,7 @@ fn emulated(
     (clock, is_untagged): (Clock, bool),
     typed: &[Typed],
 ) -> Outcome {
-    let loaded = load::config(config, emulate::max_memory_mib());
+    let loaded = load::config(config, emulator.max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let load = load::packed(loaded);
     let (kernel, module, memory_mib) = if emulator == Emulator::Debian {

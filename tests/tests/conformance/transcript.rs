@@ -11,6 +11,11 @@ pub fn of(console: &str, vm: &str) -> Vec<String> {
     console.lines().filter_map(|raw| line(raw.trim_end_matches('\r'))).collect()
 }
 
+/// The lines of a machine that has the console for itself.
+pub fn of_one(console: &str) -> Vec<String> {
+    console.lines().map(|raw| without_progress(raw.trim_end_matches('\r'))).collect()
+}
+
 /// The rule's one exception.
 fn without_progress(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();

@@ -3,6 +3,8 @@ use crate::{svm::npt, vmx::ept};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Where RAM is interrupted by devices, up to 4 GiB.
+const HOLE: u64 = 3584 * MIB;
 
 /// Each vendor's entries, with pages of 1 GiB and without, and EPT's with pages of 4 KiB alone.
 const EPT: [Format; 3] = [
@@ -32,7 +34,10 @@ fn check_one(host: u64, bytes: u64, format: Format, tables: usize) {
     let built = Tables::new(&mut frames(tables), &ram(host, bytes), format);
     let built = built.expect("that many tables suffice");
     assert_eq!(built.frames.len(), tables);
-    assert_eq!(built.mappings(), [Mapping { guest: 0, host, bytes }]);
+    let low = Mapping { guest: 0, host, bytes: bytes.min(HOLE) };
+    let high = Mapping { guest: 4 * GIB, host: host + HOLE, bytes: bytes.saturating_sub(HOLE) };
+    let mapped: Vec<_> = [low, high].into_iter().filter(|part| part.bytes > 0).collect();
+    assert_eq!(built.mappings(), mapped);
 }
 
 /// [`check_one`] for both vendors: tables with pages of 1 GiB, and without.
@@ -71,9 +76,22 @@ fn large_pages_are_used_where_the_processor_has_them_and_ram_is_aligned() {
 
 #[test]
 fn more_than_one_root_entry_is_filled() {
+    // What lies at 4 GiB is mapped by pages of 1 GiB where its host memory is aligned to that. Two
+    // roots' entries, and a directory for the last half GiB below the hole and from 512.5 GiB on.
     for format in [EPT[0], NPT[0]] {
-        check_one(1024 * GIB, 513 * GIB, format, 3);
+        check_one(1024 * GIB + 512 * MIB, 513 * GIB, format, 3 + 4 + 1);
+        check_one(1024 * GIB, 513 * GIB, format, 3 + 1 + 510);
     }
+}
+
+#[test]
+fn ram_beyond_the_hole_goes_on_at_4_gib() {
+    // Pages of 2 MiB: root, pointers, 4 directories below the hole and 2 above it. With pages of 1 GiB
+    // the first three directories go; above the hole host memory is not aligned to them.
+    check(4 * GIB, 5 * GIB, 2 + 1 + 2, 2 + 4 + 2);
+    check(4 * GIB, HOLE, 3, 6);
+    check(4 * GIB, HOLE + 0x1000, 3 + 2, 6 + 2);
+    check(4 * GIB, 64 * GIB, 2 + 1 + 61, 2 + 4 + 61);
 }
 
 #[test]

@@ -15,6 +15,16 @@ use crate::hardware::General;
 use crate::state::{FxArea, MXCSR};
 use core::arch::naked_asm;
 
+unsafe extern "C" {
+    static svm_behind_vmrun: u8;
+}
+
+/// The instruction behind VMRUN, with which the host goes on at an exit.
+#[must_use]
+pub fn behind_vmrun() -> u64 {
+    &raw const svm_behind_vmrun as u64
+}
+
 /// Runs the guest of `guest_vmcb` until it exits, and takes the interrupts that wait then.
 ///
 /// # Safety
@@ -62,6 +72,8 @@ pub unsafe extern "sysv64" fn enter(
         "mov rdi, [rdi + 56]",
         "vmload rax",
         "vmrun rax",                // RAX, RSP and RFLAGS are the host's again behind it
+        ".global svm_behind_vmrun",
+        "svm_behind_vmrun:",
         "vmsave rax",
         "mov rax, [rsp]",           // general
         "mov [rax + 8], rcx",

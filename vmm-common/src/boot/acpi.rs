@@ -1,6 +1,7 @@
-//! What firmware would tell of the machine: the memory map, and the ACPI tables (ACPI 6.5, chapter 5) of the
-//! hardware that [`crate::machine`] has.
+//! The ACPI tables (ACPI 6.5, chapter 5) of the hardware that [`crate::machine`] has, where firmware
+//! leaves them: in the BIOS area, where a root pointer is looked for.
 
+use super::memory_map::TABLES;
 use super::{BootError, Layout};
 use crate::machine::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 use crate::plan::VmPlan;
@@ -14,41 +15,8 @@ use acpi_tables::{Aml, aml};
 use alloc::vec::Vec;
 use devices::power;
 
-/// Where the tables lie: in the BIOS area, where a root pointer is looked for.
-const TABLES: u64 = 0xe_0000;
-/// Where conventional memory ends.
-pub(super) const LOW_MEMORY_END: u64 = 0xa_0000;
-/// Where extended memory begins.
-pub(super) const HIGH_MEMORY: u64 = 0x10_0000;
-
 const OEM: [u8; 6] = *b"TANDEM";
 const OEM_TABLE: [u8; 8] = *b"MACHINE ";
-
-/// A range of the memory map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) begin: u64,
-    pub(super) len: u64,
-    pub(super) kind: RangeKind,
-}
-
-/// What a range is, by the numbers that the BIOS call e820 gives them (ACPI 6.5, table 15.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RangeKind {
-    Ram = 1,
-    Reserved = 2,
-}
-
-/// RAM, and within it what holds the tables.
-pub(super) fn memory_map(ram_bytes: u64) -> Vec<Range> {
-    let range = |begin: u64, end: u64, kind| Range { begin, len: end.saturating_sub(begin), kind };
-    let ranges = [
-        range(0, ram_bytes.min(LOW_MEMORY_END), RangeKind::Ram),
-        range(TABLES, ram_bytes.min(HIGH_MEMORY), RangeKind::Reserved),
-        range(HIGH_MEMORY, ram_bytes, RangeKind::Ram),
-    ];
-    ranges.into_iter().filter(|range| range.len > 0).collect()
-}
 
 /// Puts the tables of `vm`'s machine; where the root pointer lies.
 pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
@@ -64,7 +32,7 @@ pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
     let mut root = Vec::new();
     Rsdp::new(OEM, xsdt).to_aml_bytes(&mut root);
     bytes[..root.len()].copy_from_slice(&root);
-    layout.put_bytes("the ACPI tables", TABLES, bytes)?;
+    layout.put_firmware("the ACPI tables", TABLES, bytes)?;
     Ok(TABLES)
 }
 

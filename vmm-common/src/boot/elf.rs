@@ -2,7 +2,7 @@
 //! and where they are entered. Addresses are physical unless they say otherwise.
 
 use super::layout::{Place, What};
-use super::{BootError, Content, Layout, Part, read_u16, read_u32, read_u64};
+use super::{BootError, Content, Layout, Part, none, read_u16, read_u32, read_u64, signature};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,6 +16,8 @@ const MACHINE_386: u16 = 3;
 pub(super) const MACHINE_X86_64: u16 = 62;
 /// p_type: to be loaded.
 const LOAD: u32 = 1;
+/// p_type: the program that loads this one.
+const INTERPRETER: u32 = 3;
 /// p_type: notes.
 const NOTE: u32 = 4;
 /// The most program headers a file may have. Kernels have ten.
@@ -86,7 +88,7 @@ impl<'a> Elf<'a> {
         const LITTLE_ENDIAN: u8 = 1;
         const ENTRY: usize = 24;
         if !is_elf(image) {
-            return bad("no ELF header; allowed: an ELF file".into());
+            return Err(none("no ELF header", "an ELF file", image));
         }
         let class = match image.get(4) {
             Some(1) | None => CLASS_32,
@@ -104,8 +106,10 @@ impl<'a> Elf<'a> {
         }
         let machine = read_u16(image, 18).unwrap_or(0);
         if machine != MACHINE_386 && machine != MACHINE_X86_64 {
+            let name = signature::machine_name(machine).map(|name| format!(" ({name})"));
+            let name = name.unwrap_or_default();
             return bad(format!(
-                "e_machine is {machine}; allowed: {MACHINE_386} (386) or {MACHINE_X86_64} (x86-64)"
+                "e_machine is {machine}{name}; allowed: {MACHINE_386} (386) or {MACHINE_X86_64} (x86-64)"
             ));
         }
         Ok(Self {
@@ -177,6 +181,11 @@ impl<'a> Elf<'a> {
         self.loaded().any(|segment| {
             address.checked_sub(segment.address).is_some_and(|into| into < segment.file_bytes)
         })
+    }
+
+    /// Whether an operating system's program is to load it.
+    pub(super) fn has_interpreter(&self) -> bool {
+        self.segments.iter().any(|segment| segment.kind == INTERPRETER)
     }
 
     /// The contents of the first note of that name and type.

@@ -2,8 +2,8 @@
 //! mode, switches to flat 32-bit protected mode and jumps to the kernel.
 
 use super::layout::{Place, What};
-use super::{Boot, BootError, Content, Images, Layout, Part, acpi, reset_registers};
-use crate::plan::VmPlan;
+use super::{Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, reset_registers};
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::segment;
 use alloc::format;
 
@@ -91,17 +91,20 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
         Content::Kernel { offset: 0, len },
     )?;
     acpi::put(vm, &mut layout)?;
+    let ebda = Ebda::add(&mut layout)?;
+    ebda.put(&vm.serial, &mut layout)?;
     let mut registers = reset_registers();
     registers.rip = BIOS_ADDRESS;
     registers.segments[segment::CS].selector = 0;
-    Ok(Boot { pieces: layout.into_pieces(), registers })
+    let base_memory_kib = ebda.base_memory_kib();
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Flat, pieces, registers, base_memory_kib })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::boot::{Piece, tests::vm};
-    use crate::plan::BootKind;
     use alloc::vec::Vec;
 
     const RAM: u64 = 0x100_0000;

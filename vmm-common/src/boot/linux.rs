@@ -6,17 +6,19 @@
 //! setup: a bzImage's header -.
 //! ELF program headers --------+-> Kernel, put --> params: the "zero page" --> long_mode: registers
 //!
-//! 0x07000  boot parameters                    0x20000  command line
-//! 0x08000  GDT                                0xe0000  ACPI tables
-//! 0x09000  page tables, 4 GiB where it is    0x100000  a bzImage's protected-mode kernel
-//!                                             the top  the initrd
+//! the top of low memory   boot parameters, command line, GDT, page tables, stack
+//! 1 MiB                   a bzImage's protected-mode kernel
+//! the top                 the initrd
 //! ```
 
 use super::elf::{self, Elf};
-use super::layout::{Place, What};
-use super::{Boot, BootError, Content, Images, Layout, Part, acpi, protected_mode_registers};
-use crate::plan::VmPlan;
-use crate::registers::{CpuState, general};
+use super::layout::{PAGE, Place, What};
+use super::{
+    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, none,
+    protected_mode_registers,
+};
+use crate::plan::{BootKind, VmPlan};
+use crate::registers::{CpuState, TableRegister, general};
 use alloc::format;
 
 mod long_mode;
@@ -25,14 +27,10 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-use params::{Initrd, Params};
+use params::{Initrd, Loaded, Params};
 use setup::Setup;
 pub(super) use setup::is_bzimage;
 
-const BOOT_PARAMS: u64 = 0x7000;
-const GDT: u64 = 0x8000;
-const PAGE_TABLES: u64 = 0x9000;
-const CMDLINE: u64 = 0x2_0000;
 /// Where a bzImage's protected-mode code lies.
 const BZIMAGE: u64 = 0x10_0000;
 /// __BOOT_CS and __BOOT_DS.
@@ -67,22 +65,25 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     } else if elf::is_elf(images.kernel) {
         put_elf(images.kernel, &mut layout)?
     } else {
-        return Err(BootError::kernel(
-            "neither HdrS at 0x202 nor an ELF file; allowed: a Linux bzImage or the vmlinux in it",
+        return Err(none(
+            "neither HdrS at 0x202 nor an ELF file",
+            "a Linux bzImage or the vmlinux in it",
+            images.kernel,
         ));
     };
-    put_cmdline(vm, kernel.cmdline_max, &mut layout)?;
     let rsdp = acpi::put(vm, &mut layout)?;
-    let registers = put_tables(kernel.entry, &mut layout)?;
-    // Before the initrd, which lies where there is room.
-    let what = What::Added("the boot parameters");
-    let len = params::BYTES as u64;
-    layout.reserve(Place { part: Part::Kernel, what, address: BOOT_PARAMS, len })?;
+    let params = layout.add("the boot parameters", params::BYTES as u64)?;
+    let cmdline = put_cmdline(vm, kernel.cmdline_max, &mut layout)?;
+    let mut registers = put_tables(kernel.entry, &mut layout)?;
+    registers.general[general::RSI] = params;
+    let ebda = Ebda::add(&mut layout)?;
+    ebda.put(&vm.serial, &mut layout)?;
+    let map = ebda.memory_map(&layout);
     let initrd = put_initrd(images, kernel.initrd_max, &mut layout)?;
-    let params = kernel.params.complete(vm, initrd, rsdp);
-    let mut pieces = layout.into_pieces();
-    pieces.push(super::Piece { address: BOOT_PARAMS, content: Content::Bytes(params) });
-    Ok(Boot { pieces, registers })
+    layout.fill(params, kernel.params.complete(&Loaded { cmdline, initrd, rsdp, map }));
+    let base_memory_kib = ebda.base_memory_kib();
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Linux, pieces, registers, base_memory_kib })
 }
 
 /// The protected-mode kernel at 1 MiB, and what it needs to unpack itself.
@@ -141,7 +142,7 @@ fn put_elf(image: &[u8], layout: &mut Layout) -> Result<Kernel, BootError> {
     })
 }
 
-fn put_cmdline(vm: &VmPlan, max: u32, layout: &mut Layout) -> Result<(), BootError> {
+fn put_cmdline(vm: &VmPlan, max: u32, layout: &mut Layout) -> Result<u64, BootError> {
     let len = vm.cmdline.len();
     if len > max as usize {
         return Err(BootError::kernel(format!(
@@ -150,23 +151,23 @@ fn put_cmdline(vm: &VmPlan, max: u32, layout: &mut Layout) -> Result<(), BootErr
     }
     let mut cmdline = vm.cmdline.clone().into_bytes();
     cmdline.push(0);
-    layout.put_bytes("the command line", CMDLINE, cmdline)
+    layout.add_bytes("the command line", cmdline)
 }
 
 /// The tables of the mode that the kernel is entered in; its registers.
 fn put_tables(entry: Entry, layout: &mut Layout) -> Result<CpuState, BootError> {
+    let gdt = long_mode::gdt(entry);
+    let limit = gdt.len() as u16 - 1;
+    let base = layout.add_bytes("the GDT", gdt)?;
     let mut registers = match entry {
-        Entry::Protected(entry) => protected_mode_registers(entry, SELECTORS),
+        Entry::Protected(entry) => protected_mode_registers(entry, add_stack(layout)?, SELECTORS),
         Entry::Long(entry) => {
-            layout.put_bytes("the page tables", PAGE_TABLES, long_mode::page_tables())?;
-            long_mode::registers(entry)
+            let tables = layout.add("the page tables", long_mode::PAGE_TABLE_BYTES)?;
+            layout.fill(tables, long_mode::page_tables(tables));
+            long_mode::registers(entry, tables, add_stack(layout)?)
         }
     };
-    let gdt = long_mode::gdt(entry);
-    registers.gdtr.base = GDT;
-    registers.gdtr.limit = gdt.len() as u16 - 1;
-    layout.put_bytes("the GDT", GDT, gdt)?;
-    registers.general[general::RSI] = BOOT_PARAMS;
+    registers.gdtr = TableRegister { base, limit };
     Ok(registers)
 }
 
@@ -182,7 +183,7 @@ fn put_initrd(images: &Images<'_>, max: u32, layout: &mut Layout) -> Result<Init
         }
     };
     let (len, limit) = (initrd.len() as u64, u64::from(max) + 1);
-    let Some(address) = layout.highest_free(len, limit) else {
+    let Some(address) = layout.highest_free(len, limit, PAGE) else {
         let ram = layout.ram_bytes;
         let of = if limit < ram { "initrd_addr_max" } else { "memory" };
         let why = format!(

@@ -1,7 +1,8 @@
 //! Modules of multiboot and PVH: where they lie, and the texts that the kernel is pointed to.
 
 use super::layout::{Place, What};
-use super::{BootError, Content, Images, Layout, Part, acpi};
+use super::memory_map::HIGH_MEMORY;
+use super::{BootError, Content, Images, Layout, Part};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -19,7 +20,7 @@ pub(super) struct Span {
 pub(super) fn put(images: &Images<'_>, layout: &mut Layout) -> Result<Vec<Span>, BootError> {
     let module = |(index, bytes): (usize, &&[u8])| {
         let (part, len) = (Part::Module(index), bytes.len() as u64);
-        let Some(address) = layout.lowest_free(len, acpi::HIGH_MEMORY) else {
+        let Some(address) = layout.lowest_free(len, HIGH_MEMORY) else {
             let ram = layout.ram_bytes;
             let why = format!(
                 "it has {len} bytes, which are not free behind the kernel, memory ends at \
@@ -28,7 +29,9 @@ pub(super) fn put(images: &Images<'_>, layout: &mut Layout) -> Result<Vec<Span>,
             return Err(BootError { part, why });
         };
         let what = What::Image("a module");
-        layout.put(Place { part, what, address, len }, Content::Module(index))?;
+        // An empty one has a page of its own, too.
+        let place = Place { part, what, address, len: len.max(1) };
+        layout.put(place, Content::Module(index))?;
         // A layout ends below 4 GiB.
         Ok(Span { begin: address as u32, end: (address + len) as u32 })
     };

@@ -4,13 +4,16 @@
 
 use super::elf::Elf;
 use super::layout::{Place, What};
+use super::memory_map::{HIGH_MEMORY, Range, RangeKind};
 use super::modules::{self, Span, Texts};
 use super::{
-    Boot, BootError, Content, Images, Layout, Part, acpi, elf, protected_mode_registers, read_u32,
+    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, elf,
+    protected_mode_registers, read_u32,
 };
-use crate::plan::VmPlan;
+use crate::plan::{BootKind, VmPlan};
 use crate::registers::general;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -27,8 +30,6 @@ const FLAG_VIDEO: u32 = 1 << 2;
 /// Flag 16: the address fields are valid.
 const FLAG_ADDRESSES: u32 = 1 << 16;
 
-/// Where the information structure lies: below the EBDA, above the BIOS data area.
-const INFO_ADDRESS: u64 = 0x9000;
 /// Bytes of the information structure up to and with the boot loader's name.
 const INFO_BYTES: usize = 72;
 /// Memory map entries: size, base, length, type.
@@ -82,6 +83,41 @@ impl Header {
     }
 }
 
+/// What looks like a header and is none that this loader takes: of multiboot 2, with a wrong checksum,
+/// or where no loader looks for it.
+pub(super) fn near_miss(image: &[u8]) -> Option<String> {
+    /// Multiboot 2 (specification 2.0, 3.1.1): within the first 32 KiB, 8-byte aligned.
+    const MAGIC_2: u32 = 0xe852_50d6;
+    const SEARCH_BYTES_2: usize = 32 << 10;
+    let word = |offset: usize, index: usize| read_u32(image, offset + index * 4);
+    let sum = |offset: usize, words: usize| {
+        (0..words).try_fold(0_u32, |sum, index| Some(sum.wrapping_add(word(offset, index)?)))
+    };
+    let searched = image.len().min(SEARCH_BYTES_2);
+    let is_second =
+        |offset: &usize| word(*offset, 0) == Some(MAGIC_2) && sum(*offset, 4) == Some(0);
+    if let Some(offset) = (0..searched).step_by(8).find(is_second) {
+        return Some(format!(
+            "it has a multiboot 2 header at {offset:#x}, and multiboot 2 is not supported"
+        ));
+    }
+    let has_magic = |offset: &usize| word(*offset, 0) == Some(HEADER_MAGIC);
+    let is_whole = |offset: &usize| has_magic(offset) && sum(*offset, 3) == Some(0);
+    if let Some(offset) = (0..searched).find(is_whole) {
+        return Some(format!(
+            "it has a multiboot header at {offset:#x}, where no loader looks: in the first 8KiB, at a \
+            multiple of 4"
+        ));
+    }
+    let offset = (0..searched.min(SEARCH_BYTES)).step_by(4).find(has_magic)?;
+    let (flags, checksum) = (word(offset, 1)?, word(offset, 2)?);
+    let right = 0_u32.wrapping_sub(HEADER_MAGIC).wrapping_sub(flags);
+    Some(format!(
+        "it has a multiboot header at {offset:#x} whose checksum is wrong, {checksum:#x} where flags \
+        of {flags:#x} need {right:#x}"
+    ))
+}
+
 /// Places a multiboot image.
 ///
 /// # Errors
@@ -95,19 +131,32 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
         put_elf(images.kernel, &mut layout)?
     };
     acpi::put(vm, &mut layout)?;
-    // Its length does not depend on where the modules lie.
-    let anywhere = Span { begin: 0, end: 0 };
-    let len = information(vm, &vec![anywhere; images.modules.len()]).len() as u64;
-    let what = What::Added("the multiboot information");
-    layout.reserve(Place { part: Part::Kernel, what, address: INFO_ADDRESS, len })?;
-    let modules = modules::put(images, &mut layout)?;
-    let mut pieces = layout.into_pieces();
-    let content = Content::Bytes(information(vm, &modules));
-    pieces.push(super::Piece { address: INFO_ADDRESS, content });
-    let mut registers = protected_mode_registers(entry, SELECTORS);
+    let stack = add_stack(&mut layout)?;
+    // Its length does not depend on where anything lies.
+    let no_range = Range { begin: 0, len: 0, kind: RangeKind::Ram };
+    let mut facts = Facts {
+        vm,
+        address: 0,
+        base_memory_kib: 0,
+        upper_bytes: layout.ram_bytes.saturating_sub(HIGH_MEMORY),
+        modules: vec![Span { begin: 0, end: 0 }; images.modules.len()],
+        // Itself and the EBDA are yet to come.
+        map: vec![no_range; layout.max_map_entries(2)],
+    };
+    let len = facts.information().len() as u64;
+    facts.address = layout.add("the multiboot information", len)?;
+    let ebda = Ebda::add(&mut layout)?;
+    ebda.put(&vm.serial, &mut layout)?;
+    facts.base_memory_kib = ebda.base_memory_kib();
+    facts.map = ebda.memory_map(&layout);
+    facts.modules = modules::put(images, &mut layout)?;
+    layout.fill(facts.address, facts.information());
+    let mut registers = protected_mode_registers(entry, stack, SELECTORS);
     registers.general[general::RAX] = LOADED_MAGIC;
-    registers.general[general::RBX] = INFO_ADDRESS;
-    Ok(Boot { pieces, registers })
+    registers.general[general::RBX] = facts.address;
+    let base_memory_kib = facts.base_memory_kib;
+    let pieces = layout.into_pieces();
+    Ok(Boot { kind: BootKind::Multiboot, pieces, registers, base_memory_kib })
 }
 
 fn check_flags(flags: u32) -> Result<(), BootError> {
@@ -188,44 +237,58 @@ fn put_elf(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
     Ok(entry.ok_or_else(|| elf.no_entry())? as u32)
 }
 
-/// Section 3.3; behind it the memory map, the modules, the loader's name and the command lines.
-fn information(vm: &VmPlan, modules: &[Span]) -> Vec<u8> {
-    /// Memory sizes, command line, modules, memory map, loader's name.
-    const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
-    let map = memory_map(vm.memory_bytes);
-    let map_at = INFO_ADDRESS as u32 + INFO_BYTES as u32;
-    let modules_at = map_at + map.len() as u32;
-    let texts_at = modules_at + (modules.len() * MODULE_BYTES) as u32;
-    let mut texts = Texts::at(texts_at);
-    let loader = texts.put("tandem");
-    let cmdline = texts.put(&vm.cmdline);
-    let mut info = vec![0; INFO_BYTES];
-    let mut set = |offset: usize, value: u32| {
-        info[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-    };
-    set(0, FLAGS);
-    set(4, (vm.memory_bytes.min(acpi::LOW_MEMORY_END) / 1024) as u32);
-    set(8, (vm.memory_bytes.saturating_sub(acpi::HIGH_MEMORY) / 1024) as u32);
-    set(16, cmdline);
-    set(20, modules.len() as u32);
-    set(24, modules_at);
-    set(44, map.len() as u32);
-    set(48, map_at);
-    set(64, loader);
-    info.extend_from_slice(&map);
-    for (span, plan) in modules.iter().zip(&vm.boot.modules) {
-        let cmdline = texts.put(&plan.cmdline);
-        for word in [span.begin, span.end, cmdline, 0] {
-            info.extend_from_slice(&word.to_le_bytes());
-        }
-    }
-    info.extend_from_slice(&texts.bytes);
-    info
+/// What the information structure tells.
+struct Facts<'a> {
+    vm: &'a VmPlan,
+    /// Where the structure lies.
+    address: u64,
+    base_memory_kib: u16,
+    /// RAM from 1 MiB on, up to the first hole.
+    upper_bytes: u64,
+    modules: Vec<Span>,
+    map: Vec<Range>,
 }
 
-fn memory_map(ram_bytes: u64) -> Vec<u8> {
+impl Facts<'_> {
+    /// Section 3.3; behind it the memory map, the modules, the loader's name and the command lines.
+    fn information(&self) -> Vec<u8> {
+        /// Memory sizes, command line, modules, memory map, loader's name.
+        const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
+        let map = map_entries(&self.map);
+        let map_at = self.address as u32 + INFO_BYTES as u32;
+        let modules_at = map_at + map.len() as u32;
+        let texts_at = modules_at + (self.modules.len() * MODULE_BYTES) as u32;
+        let mut texts = Texts::at(texts_at);
+        let loader = texts.put("tandem");
+        let cmdline = texts.put(&self.vm.cmdline);
+        let mut info = vec![0; INFO_BYTES];
+        let mut set = |offset: usize, value: u32| {
+            info[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+        };
+        set(0, FLAGS);
+        set(4, self.base_memory_kib.into());
+        set(8, (self.upper_bytes / 1024) as u32);
+        set(16, cmdline);
+        set(20, self.modules.len() as u32);
+        set(24, modules_at);
+        set(44, map.len() as u32);
+        set(48, map_at);
+        set(64, loader);
+        info.extend_from_slice(&map);
+        for (span, plan) in self.modules.iter().zip(&self.vm.boot.modules) {
+            let cmdline = texts.put(&plan.cmdline);
+            for word in [span.begin, span.end, cmdline, 0] {
+                info.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        info.extend_from_slice(&texts.bytes);
+        info
+    }
+}
+
+fn map_entries(ranges: &[Range]) -> Vec<u8> {
     let mut map = Vec::new();
-    for range in acpi::memory_map(ram_bytes) {
+    for range in ranges {
         map.extend_from_slice(&(MAP_ENTRY_BYTES - 4).to_le_bytes());
         map.extend_from_slice(&range.begin.to_le_bytes());
         map.extend_from_slice(&range.len.to_le_bytes());

@@ -43,7 +43,10 @@ impl Ram<'_> {
     /// The bytes from there to the end of their piece.
     pub(super) fn at(&self, address: u64) -> &[u8] {
         let bytes = self.0.pieces.iter().find_map(|piece| match &piece.content {
-            Content::Bytes(bytes) => bytes.get(address.checked_sub(piece.address)? as usize..),
+            Content::Bytes(bytes) => {
+                let bytes = bytes.get(address.checked_sub(piece.address)? as usize..)?;
+                (!bytes.is_empty()).then_some(bytes)
+            }
             _ => None,
         });
         bytes.unwrap_or_else(|| panic!("nothing was made for {address:#x}"))
@@ -69,9 +72,15 @@ impl Ram<'_> {
     }
 }
 
-/// The memory map of a machine with [`RAM`]: address, length, type.
-pub(super) const MAP: [(u64, u64, u32); 3] =
-    [(0, 0xa_0000, 1), (0xe_0000, 0x2_0000, 2), (0x10_0000, RAM - 0x10_0000, 1)];
+/// The memory map of a machine with [`RAM`] whose EBDA begins at `ebda`: address, length, type.
+pub(super) const fn map(ebda: u64) -> [(u64, u64, u32); 4] {
+    [
+        (0, ebda, 1),
+        (ebda, 0xa_0000 - ebda, 2),
+        (0xe_0000, 0x2_0000, 2),
+        (0x10_0000, RAM - 0x10_0000, 1),
+    ]
+}
 
 #[test]
 fn an_image_is_what_it_says_it_is() {

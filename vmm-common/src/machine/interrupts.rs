@@ -59,6 +59,13 @@ impl Machine {
         }
     }
 
+    /// Whether a non-maskable interrupt may come by itself: the I/O APIC alone sends them to a
+    /// processor that executes nothing.
+    #[must_use]
+    pub fn can_raise_nmi(&self) -> bool {
+        self.local_apic.is_some() && self.io_apic.as_ref().is_some_and(|apic| apic.can_raise_nmi())
+    }
+
     /// Whether a non-maskable interrupt waits.
     #[must_use]
     pub fn has_nmi(&self) -> bool {

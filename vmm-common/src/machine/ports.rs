@@ -4,7 +4,7 @@
 use super::Machine;
 use crate::Instant;
 use crate::seam::Size;
-use devices::power::Ending;
+use devices::power::{Ending, RESET_CONTROL};
 
 /// Who owns a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Owner {
             0x40..=0x43 | 0x61 => Self::Pit,
             0x60 | 0x64 | 0x92 => Self::Keyboard,
             0x70 | 0x71 => Self::Rtc,
-            0xf4 | 0x600..=0x60b | 0xb004 | 0xcf9 => Self::Power,
+            0xf4 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
             0x2e8..=0x2ef => Self::Serial(3, (port - 0x2e8) as u8),
             0x2f8..=0x2ff => Self::Serial(1, (port - 0x2f8) as u8),
             0x3e8..=0x3ef => Self::Serial(2, (port - 0x3e8) as u8),
@@ -152,6 +152,8 @@ impl Machine {
             Owner::Keyboard => self.keyboard.read(port),
             Owner::Rtc => self.rtc.read(port, now),
             Owner::Serial(n, offset) => self.serial[n].as_mut().map_or(0xff, |p| p.read(offset)),
+            // A wide access that reaches it is one to PCI's configuration address, which is absent.
+            Owner::Power if port == RESET_CONTROL => 0xff,
             Owner::Power => self.power.read(port, 1, now) as u8,
             Owner::Nobody => 0xff,
         }

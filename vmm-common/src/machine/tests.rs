@@ -1,6 +1,7 @@
 use super::*;
-use crate::plan::{BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Share};
+use crate::plan::{BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Outcomes, Share};
 use alloc::string::String;
+use devices::power::Ending;
 
 const TSC: TscClock = TscClock { hz: 2_000_000_000, offset: 0 };
 const SECOND_NS: u64 = 1_000_000_000;
@@ -23,6 +24,7 @@ fn plan(devices: DeviceSet) -> VmPlan {
         share: Share::Weight(1),
         serial: [SerialPlan::Console, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: false,
+        outcomes: Outcomes::default(),
     }
 }
 
@@ -137,7 +139,6 @@ fn a_byte_typed_interrupts_through_the_io_apic() {
 
 #[test]
 fn power_and_reset_end_the_machine() {
-    use devices::power::Ending;
     let mut machine = full();
     let off = machine.port_write(0x604, 2, 0x2000, Instant::ZERO);
     assert_eq!(off, Some(Ending::PowerOff { status: 0 }));
@@ -162,4 +163,37 @@ fn a_written_x2apic_base_opens_the_msrs() {
     let base = machine.msr_read(0x1b, Instant::ZERO).expect("there is a local APIC");
     machine.msr_write(0x1b, base | 1 << 10, Instant::ZERO).expect("x2APIC may be enabled");
     assert_eq!(machine.msr_read(0x802, Instant::ZERO), Ok(0));
+}
+
+#[test]
+fn a_non_maskable_interrupt_may_come_while_the_io_apic_has_a_pin_for_one() {
+    let mut machine = full();
+    assert!(!machine.can_raise_nmi());
+    let entry = |machine: &mut Machine, low: u64| {
+        machine.mmio_write(0xfec0_0000, 4, 0x18, Instant::ZERO);
+        machine.mmio_write(0xfec0_0010, 4, low, Instant::ZERO);
+    };
+    for (low, can) in [(0x400, true), (0x1_0400, false), (0x44, false), (0x500, false)] {
+        entry(&mut machine, low);
+        assert_eq!(machine.can_raise_nmi(), can, "{low:#x}");
+    }
+    assert!(!bare().can_raise_nmi());
+}
+
+#[test]
+fn reset_and_power_ports_do_what_a_pcs_do() {
+    let write = |port, size, value| full().port_write(port, size, value, Instant::ZERO);
+    let off = Some(Ending::PowerOff { status: 0 });
+    for (port, size, value) in [(0x604, 2, 0x2000), (0x605, 1, 0x20), (0xb005, 1, 0x20)] {
+        assert_eq!(write(port, size, value), off, "{port:#x}");
+    }
+    for (port, value) in [(0xcf9, 6), (0xcf9, 4), (0x92, 1), (0x92, 3), (0x64, 0xfe)] {
+        assert_eq!(write(port, 1, value), Some(Ending::Reset), "{port:#x}");
+    }
+    for (port, size, value) in [(0xcf9, 1, 2), (0x92, 1, 2), (0xcf8, 4, 0x8000_0600)] {
+        assert_eq!(write(port, size, value), None, "{port:#x}");
+    }
+    let mut machine = full();
+    assert_eq!(machine.port_read(0xcf8, 4, Instant::ZERO), u32::MAX, "no PCI");
+    assert_eq!(machine.port_read(0xcf9, 1, Instant::ZERO), 0);
 }

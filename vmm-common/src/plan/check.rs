@@ -3,7 +3,7 @@
 //! A problem names the plan's field, the value and what is allowed; whoever read the plan from a
 //! file adds line and column.
 
-use super::{DEVICE_HOLE, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
+use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -127,17 +127,12 @@ fn check_core(plan: &Plan, limits: &Limits, problems: &mut Problems) {
 }
 
 fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
-    let memory = Bytes(vm.memory_bytes);
-    let (page, hole) = (Bytes(PAGE_BYTES), Bytes(DEVICE_HOLE));
     if !is_memory(vm.memory_bytes) {
-        let why = if vm.memory_bytes > DEVICE_HOLE {
-            format!(" and would overlap the devices at {DEVICE_HOLE:#x}")
-        } else {
-            String::new()
-        };
+        let (memory, page, most) =
+            (Bytes(vm.memory_bytes), Bytes(PAGE_BYTES), Bytes(MAX_MEMORY_BYTES));
         problems.add(
             Field::VmMemory(index),
-            format!("memory is {memory}{why}; allowed: {page} to {hole} in steps of {page}"),
+            format!("memory is {memory}; allowed: {page} to {most} in steps of {page}"),
         );
     }
     if vm.vcpu_count != 1 {
@@ -181,7 +176,7 @@ fn check_cmdline(cmdline: &str, field: Field, problems: &mut Problems) {
 }
 
 const fn is_memory(bytes: u64) -> bool {
-    bytes > 0 && bytes <= DEVICE_HOLE && bytes.is_multiple_of(PAGE_BYTES)
+    bytes > 0 && bytes <= MAX_MEMORY_BYTES && bytes.is_multiple_of(PAGE_BYTES)
 }
 
 /// The VM with which the host's memory no longer suffices is the one named.
@@ -305,6 +300,7 @@ impl core::fmt::Display for Bytes {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
             0 => write!(f, "0"),
+            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{}GiB", bytes >> 30),
             bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
             bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{}KiB", bytes >> 10),
             bytes => write!(f, "{bytes} bytes"),

@@ -6,8 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, Plan, SerialPlan,
-    Share, VmPlan, check as check_plan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, Outcomes, Plan,
+    SerialPlan, Share, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -63,6 +63,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             share,
             serial,
             has_keyboard,
+            outcomes: Outcomes::default(),
         },
     )
 }

@@ -19,8 +19,8 @@ use vmm_common::Instant;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share,
-    VmPlan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
+    Share, VmPlan,
 };
 use vmm_common::scheduler::Next;
 use vmm_common::seam::Host;
@@ -233,6 +233,7 @@ fn vm_plan(vm: usize, setup: &VmSetup) -> VmPlan {
         share: setup.share,
         serial: setup.serial,
         has_keyboard: false,
+        outcomes: Outcomes::default(),
     }
 }
 

@@ -51,14 +51,15 @@ fn the_text_says_who_gets_what_and_who_talks_to_whom() {
     plan.vms[1].boot.kind = BootKind::Flat;
     plan.vms[1].boot.kernel = ImageSource::File(String::from("k.bin"));
     plan.vms[1].cmdline.clear();
+    plan.vms[1].outcomes.on_reset = Outcome::Success;
     let mut text = String::new();
-    write(&plan, &mut text).unwrap();
+    write(&plan, &[BootKind::Multiboot, BootKind::Flat], &mut text).unwrap();
     let expected = "\
 2 VMs with 32MiB on core 3, slice 5ms
 
 vm0 (id 0)
   memory   16MiB, starts with the keyboard
-  kernel   os (built in)
+  kernel   os (built in), multiboot 1
   cmdline  usertests; put_char; poweroff
   share    33.3 % (weight 1), worst blackout 6.7ms
   without  HPET
@@ -66,8 +67,9 @@ vm0 (id 0)
 
 vm1 (id 0)
   memory   16MiB
-  kernel   k.bin, flat
+  kernel   k.bin, raw
   share    66.7 % (weight 2), worst blackout 3.3ms
+  ending   a reset counts as success
   without  HPET
   com1     console, link com1 while IER is 1
 

@@ -3,18 +3,28 @@
 use anyhow::{Context, Result, anyhow};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_common::boot::{Boot, Images};
+use vmm_common::plan::ram_ranges;
 
-/// RAM of one VM, from guest physical address 0.
+/// RAM of one VM, where the plan says that so much lies.
 #[derive(Clone, Debug)]
 pub struct GuestRam(GuestMemoryMmap);
 
 impl GuestRam {
     /// `bytes` of zeros.
     pub fn new(bytes: u64) -> Result<Self> {
-        let len = usize::try_from(bytes).context("the memory does not fit into this process")?;
-        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), len)])
+        let ranges = ram_ranges(bytes).into_iter().filter(|range| !range.is_empty());
+        let range = |range: Range<u64>| {
+            let len = usize::try_from(range.end - range.start);
+            len.map(|len| (GuestAddress(range.start), len))
+        };
+        let ranges: Vec<_> = ranges
+            .map(range)
+            .collect::<Result<_, _>>()
+            .context("the memory does not fit into this process")?;
+        GuestMemoryMmap::from_ranges(&ranges)
             .map(Self)
             .with_context(|| format!("the host cannot give {} MiB of memory", bytes >> 20))
     }

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::run_page::{self, PortString};
-use super::{GuestRam, registers, sti_shadow, tsc_offset};
+use super::{GuestRam, emulated_svm, registers, tsc_offset};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
@@ -10,7 +10,7 @@ use kvm_bindings as kvm;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
-use vmm_common::cpuid::CpuidEntry;
+use vmm_common::cpuid::{CpuidEntry, CpuidResult};
 use vmm_common::registers::CpuState;
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
 
@@ -33,7 +33,7 @@ pub struct KvmVcpu {
     ram: GuestRam,
     clock: Clock,
     pending: Pending,
-    is_sti_shadow_forgotten: bool,
+    is_on_emulated_svm: bool,
     /// What KVM's copy of IA32_APIC_BASE says.
     is_apic_enabled: bool,
 }
@@ -82,7 +82,7 @@ impl PreparedVcpu {
         // the timer and is dropped after it; that value cannot leave this thread.
         let timer = unsafe { ThreadTimer::new(self.clock, flag) }?;
         let Self { fd, batch, ram, clock } = self;
-        let is_sti_shadow_forgotten = sti_shadow::is_forgotten();
+        let is_on_emulated_svm = emulated_svm::is_host();
         let pending = Pending::Nothing;
         Ok(KvmVcpu {
             timer,
@@ -91,7 +91,7 @@ impl PreparedVcpu {
             ram,
             clock,
             pending,
-            is_sti_shadow_forgotten,
+            is_on_emulated_svm,
             is_apic_enabled: true,
         })
     }
@@ -159,7 +159,11 @@ impl KvmVcpu {
                 let (index, value) = run_page::msr(run);
                 ExitReason::MsrWrite { index, value }
             }
-            kvm::KVM_EXIT_HLT => ExitReason::Halt,
+            // A guest that single-steps gets its #DB behind HLT, which ends it.
+            kvm::KVM_EXIT_HLT => match self.has_pending_exception() {
+                true => ExitReason::Preempted,
+                false => ExitReason::Halt,
+            },
             kvm::KVM_EXIT_SHUTDOWN => ExitReason::Shutdown,
             kvm::KVM_EXIT_IRQ_WINDOW_OPEN => ExitReason::InterruptWindow,
             kvm::KVM_EXIT_INTR | kvm::KVM_EXIT_SET_TPR => ExitReason::Preempted,
@@ -173,6 +177,12 @@ impl KvmVcpu {
             }
             exit => ExitReason::Fault(Fault::Unexpected { exit }),
         }
+    }
+
+    /// KVM delivers an exception at the next entry.
+    fn has_pending_exception(&self) -> bool {
+        let events = self.fd.get_vcpu_events().unwrap_or_default();
+        events.exception.injected != 0 || events.exception.pending != 0
     }
 
     fn begin_string(&mut self, string: PortString) -> ExitReason {
@@ -237,8 +247,8 @@ impl KvmVcpu {
         match injection {
             Injection::Interrupt(vector) => {
                 let reason = self.fd.get_kvm_run().exit_reason;
-                if self.is_sti_shadow_forgotten && reason != kvm::KVM_EXIT_HLT {
-                    sti_shadow::pass_halt(&self.fd, &self.ram)?;
+                if self.is_on_emulated_svm && reason != kvm::KVM_EXIT_HLT {
+                    emulated_svm::pass_halt(&self.fd, &self.ram)?;
                 }
                 interrupt(&self.fd, vector)
             }
@@ -359,16 +369,22 @@ pub fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
 }
 
 /// What KVM offers guests of this host's processor.
-pub fn supported_cpuid(kvm: &Kvm) -> Result<impl Fn(u32, u32) -> vmm_common::cpuid::CpuidResult> {
+pub fn supported_cpuid(kvm: &Kvm) -> Result<impl Fn(u32, u32) -> CpuidResult> {
     let supported = kvm.get_supported_cpuid(kvm::KVM_MAX_CPUID_ENTRIES);
     let supported = supported.context("KVM_GET_SUPPORTED_CPUID")?;
-    Ok(move |leaf, subleaf| {
+    let row = move |leaf, subleaf| {
         let is_row = |row: &&kvm::kvm_cpuid_entry2| {
             let has_subleaves = row.flags & kvm::KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
             row.function == leaf && (!has_subleaves || row.index == subleaf)
         };
         let row = supported.as_slice().iter().find(is_row).copied().unwrap_or_default();
         let kvm::kvm_cpuid_entry2 { eax, ebx, ecx, edx, .. } = row;
-        vmm_common::cpuid::CpuidResult { eax, ebx, ecx, edx }
+        CpuidResult { eax, ebx, ecx, edx }
+    };
+    let without_xsave = emulated_svm::without_xsave(row.clone());
+    let is_emulated = emulated_svm::is_host();
+    Ok(move |leaf, subleaf| match is_emulated {
+        true => without_xsave(leaf, subleaf),
+        false => row(leaf, subleaf),
     })
 }

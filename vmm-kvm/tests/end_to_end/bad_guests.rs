@@ -64,7 +64,11 @@ fn a_triple_fault_ends_only_its_own_vm() {
 
 #[test]
 fn halting_for_ever_ends_only_its_own_vm() {
-    check_stopped("halt_cli", "halted with interrupts off");
+    let run = beside("halt_cli").finish().ended_with(1).complains_of_nothing().adds_up();
+    check_healthy(&run);
+    assert_eq!(run.vm("bad")["ending"], "halted for good", "{}", run.shown());
+    let run = run.shows("[bad halted for good]");
+    assert!(!run.output.contains("[bad]   "), "no registers: {}", run.shown());
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn every_bad_guest_is_stopped_or_ends_and_its_neighbour_is_unharmed() {
     const SIGNALLED: &str = "stopped: the run was ended by a signal";
     const ENDINGS: [(&str, &str); 7] = [
         ("triple_fault", "stopped: triple fault"),
-        ("halt_cli", "stopped: halted with interrupts off"),
+        ("halt_cli", "halted for good"),
         ("spin_cli", SIGNALLED),
         ("storm_forever", SIGNALLED),
         ("bad_ports", "powered off, status 0"),

@@ -69,6 +69,30 @@ fn a_status_that_a_guest_reports_fails_the_run() {
     assert_eq!(run.vm("bad")["ending"], "powered off, status 3");
 }
 
+/// A VM that ends by itself in this way: what is told, and the exit code.
+fn check_ending(way: &str, keys: &str, ending: &str, code: i32) {
+    let vm = format!("vms: [{{name: vm, kernel: endings, cmdline: {way}, memory: 8MiB{keys}}}]");
+    let run = Tandem::run_text(&vm).finish().ended_with(code).complains_of_nothing().adds_up();
+    assert_eq!(run.vm("vm")["ending"], ending, "{way}: {}", run.shown());
+    assert_eq!(run.vm("vm")["is_success"], code == 0, "{way}: {}", run.shown());
+    let run = run.shows(&format!("[vm {ending}]"));
+    assert!(!run.output.contains("went on") && !run.output.contains("[vm]   "), "{}", run.shown());
+}
+
+#[test]
+fn a_reset_and_a_halt_have_no_status_and_count_as_the_config_says() {
+    const RESET: &str = "asked for a reset";
+    const HALT: &str = "halted for good";
+    for way in ["keyboard", "port92", "cf9", "cf9_processor"] {
+        check_ending(way, "", RESET, 1);
+        check_ending(way, ", on_reset: success", RESET, 0);
+    }
+    check_ending("cf9", ", on_reset: failure, on_halt: success", RESET, 1);
+    check_ending("halt", "", HALT, 1);
+    check_ending("halt", ", on_halt: success", HALT, 0);
+    check_ending("sleep_byte", "", "powered off, status 0", 0);
+}
+
 /// The memory of a VM and its threads are the kernel's to take back, which only the end of a process
 /// that was killed shows: `Finished` looks for what is left of every run.
 #[test]

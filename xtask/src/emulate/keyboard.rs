@@ -3,6 +3,7 @@
 use super::{Machine, Running};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, IsTerminal, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// Ctrl-C. On a raw terminal it is a key like any other.
@@ -22,14 +23,25 @@ pub struct Typed {
 /// Where keys go, and those that are still to be pressed.
 pub struct Keyboard<'a> {
     typed: &'a [Typed],
-    port: Box<dyn Write>,
+    port: Port,
+}
+
+/// COM1's receiver, to which standard input and the time limit both write.
+#[derive(Clone)]
+struct Port(Arc<Mutex<dyn Write + Send>>);
+
+impl Port {
+    fn press(&self, keys: &[u8]) -> io::Result<()> {
+        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        port.write_all(keys).and_then(|()| port.flush())
+    }
 }
 
 impl<'a> Keyboard<'a> {
     /// Keys for whoever reads from `port`.
     #[must_use]
-    pub fn new(typed: &'a [Typed], port: impl Write + 'static) -> Self {
-        Self { typed, port: Box::new(port) }
+    pub fn new(typed: &'a [Typed], port: impl Write + Send + 'static) -> Self {
+        Self { typed, port: Port(Arc::new(Mutex::new(port))) }
     }
 
     /// The keyboard of a machine that `running` emulates; its own standard input is not waited for.
@@ -43,8 +55,16 @@ impl<'a> Keyboard<'a> {
             return Self::new(typed, port);
         }
         let emulator = Pid::from_child(&running.0);
-        thread::spawn(move || forward(port, emulator));
-        Self::new(&[], io::sink())
+        let keyboard = Self::new(&[], port);
+        let port = keyboard.port.clone();
+        thread::spawn(move || forward(&port, emulator));
+        keyboard
+    }
+
+    /// Presses the hypervisor's keys that end the run.
+    pub(super) fn end(&self) {
+        // A machine that is off by now needs no keys.
+        let _ = self.port.press(END);
     }
 
     /// Presses those keys that waited for what is now among all that was `shown`.
@@ -56,14 +76,14 @@ impl<'a> Keyboard<'a> {
             }
             self.typed = rest;
             // A machine that is off by now needs no keys.
-            let _ = self.port.write_all(&typed.keys).and_then(|()| self.port.flush());
+            let _ = self.port.press(&typed.keys);
         }
     }
 }
 
 /// Sends standard input to `port`, until one of them ends. On a terminal Ctrl-C ends the run, and for
 /// a hypervisor that does not listen, another one ends the emulator.
-fn forward(mut port: impl Write, emulator: Pid) {
+fn forward(port: &Port, emulator: Pid) {
     let mut stdin = io::stdin();
     let is_terminal = stdin.is_terminal();
     let mut is_ending = false;
@@ -83,7 +103,7 @@ fn forward(mut port: impl Write, emulator: Pid) {
                 (key, _) => keys.push(key),
             }
         }
-        if port.write_all(&keys).and_then(|()| port.flush()).is_err() {
+        if port.press(&keys).is_err() {
             break;
         }
     }

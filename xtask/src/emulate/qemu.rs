@@ -14,7 +14,7 @@ use std::time::Instant;
 /// AMD's, since QEMU itself emulates only AMD's virtualization.
 const CPU: &str = "EPYC,+svm,+npt";
 /// 2^5 = 32 ns an instruction, and what sleeps is moved on at once.
-const COUNTED: &str = "shift=5,sleep=off";
+pub(super) const COUNTED: &str = "shift=5,sleep=off";
 /// What an instruction takes by that clock, ns.
 pub const NS_PER_COUNTED_INSTRUCTION: u64 = 1 << 5;
 

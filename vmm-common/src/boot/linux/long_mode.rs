@@ -1,7 +1,7 @@
 //! The mode of a 64-bit entry (boot.rst, "64-bit Boot Protocol"), and the descriptors of both.
 
 use super::super::protected_mode_registers;
-use super::{Entry, PAGE_TABLES, SELECTORS};
+use super::{Entry, SELECTORS};
 use crate::registers::{CpuState, segment};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,15 +18,18 @@ pub(super) fn gdt(entry: Entry) -> Vec<u8> {
     [0, 0, code, DATA].into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// Four GiB where they are, in pages of 2 MiB: PML4, page-directory pointers, four directories.
-pub(super) fn page_tables() -> Vec<u8> {
+/// PML4, page-directory pointers, four directories.
+pub(super) const PAGE_TABLE_BYTES: u64 = 6 * 0x1000;
+
+/// Four GiB where they are, in pages of 2 MiB; the tables lie at `address`.
+pub(super) fn page_tables(address: u64) -> Vec<u8> {
     const PRESENT_WRITABLE: u64 = 0b11;
     const LARGE: u64 = 1 << 7;
     const TABLE: u64 = 0x1000;
-    let mut entries = vec![0_u64; 512 * 6];
-    entries[0] = (PAGE_TABLES + TABLE) | PRESENT_WRITABLE;
+    let mut entries = vec![0_u64; PAGE_TABLE_BYTES as usize / 8];
+    entries[0] = (address + TABLE) | PRESENT_WRITABLE;
     for gib in 0..4 {
-        entries[512 + gib] = (PAGE_TABLES + TABLE * (2 + gib as u64)) | PRESENT_WRITABLE;
+        entries[512 + gib] = (address + TABLE * (2 + gib as u64)) | PRESENT_WRITABLE;
     }
     for (page, entry) in entries[1024..].iter_mut().enumerate() {
         *entry = (page as u64) << 21 | LARGE | PRESENT_WRITABLE;
@@ -34,16 +37,16 @@ pub(super) fn page_tables() -> Vec<u8> {
     entries.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-pub(super) fn registers(entry: u64) -> CpuState {
+pub(super) fn registers(entry: u64, page_tables: u64, stack: u64) -> CpuState {
     const CR0_PG: u64 = 1 << 31;
     const CR4_PAE: u64 = 1 << 5;
     const EFER_LME_LMA: u64 = 1 << 8 | 1 << 10;
     /// 64-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE_64: u32 = 0xa09b;
-    let mut registers = protected_mode_registers(0, SELECTORS);
+    let mut registers = protected_mode_registers(0, stack, SELECTORS);
     registers.rip = entry;
     registers.cr0 |= CR0_PG;
-    registers.cr3 = PAGE_TABLES;
+    registers.cr3 = page_tables;
     registers.cr4 = CR4_PAE;
     registers.efer = EFER_LME_LMA;
     registers.segments[segment::CS].access = CODE_64;

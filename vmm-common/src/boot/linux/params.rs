@@ -1,10 +1,8 @@
 //! The boot parameters ("zero page", Documentation/arch/x86/zero-page.rst): a bzImage's setup header, or
 //! one made for a kernel without, and what a loader adds to it.
 
-use super::super::acpi;
-use super::CMDLINE;
+use super::super::memory_map::Range;
 use super::setup::{HEADER, HEADER_MAX_END};
-use crate::plan::VmPlan;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -20,6 +18,17 @@ pub(super) const CMDLINE_MAX: u32 = 2047;
 pub(super) struct Initrd {
     pub(super) address: u32,
     pub(super) len: u32,
+}
+
+/// What the loader knows.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// Where the command line lies.
+    pub(super) cmdline: u64,
+    pub(super) initrd: Initrd,
+    /// ACPI's root pointer.
+    pub(super) rsdp: u64,
+    pub(super) map: Vec<Range>,
 }
 
 /// The page as it fills up.
@@ -53,17 +62,17 @@ impl Params {
         params
     }
 
-    /// With what the loader knows: command line, initrd, ACPI's root pointer, memory map.
-    pub(super) fn complete(mut self, vm: &VmPlan, initrd: Initrd, rsdp: u64) -> Vec<u8> {
+    /// With what the loader knows.
+    pub(super) fn complete(mut self, loaded: &Loaded) -> Vec<u8> {
         /// type_of_loader: one without an assigned number. With 0 there is no initrd.
         const UNDEFINED_LOADER: u8 = 0xff;
         const MAP_ENTRY_BYTES: usize = 20;
+        let Loaded { cmdline, initrd, rsdp, map } = loaded;
         self.set(0x70, &rsdp.to_le_bytes());
         self.set(0x210, &[UNDEFINED_LOADER]);
         self.set(0x218, &initrd.address.to_le_bytes());
         self.set(0x21c, &initrd.len.to_le_bytes());
-        self.set(0x228, &(CMDLINE as u32).to_le_bytes());
-        let map = acpi::memory_map(vm.memory_bytes);
+        self.set(0x228, &(*cmdline as u32).to_le_bytes());
         self.set(0x1e8, &[map.len() as u8]);
         for (index, range) in map.iter().enumerate() {
             let at = 0x2d0 + index * MAP_ENTRY_BYTES;

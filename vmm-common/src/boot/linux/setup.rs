@@ -118,10 +118,12 @@ fn check_kernel(image: &[u8], syssize: u32) -> Result<usize, BootError> {
     let has = image.len().saturating_sub(kernel) as u64;
     // Both entries are in it.
     let least = 0x200 + PARAGRAPH;
-    if bytes < least || bytes > has {
+    // syssize is rounded up (boot.rst); a file need not be padded to it.
+    let most = has.next_multiple_of(PARAGRAPH);
+    if bytes < least || bytes > most {
         return bad(format!(
-            "syssize is {bytes} bytes; allowed: {least} to the {has} that the file has behind \
-            {sectors} setup_sects"
+            "syssize is {bytes} bytes; allowed: {least} to {most}, what the file has behind {sectors} \
+            setup_sects in whole paragraphs of {PARAGRAPH} bytes"
         ));
     }
     Ok(kernel)

@@ -1,10 +1,15 @@
 use super::*;
 use crate::boot::tests::samples::{self, put};
-use crate::boot::tests::{MAP, RAM, Ram, place_with, vm};
+use crate::boot::tests::{RAM, Ram, map, place_with, vm};
 use crate::plan::BootKind;
 use crate::registers::segment;
 use alloc::vec;
 use alloc::vec::Vec;
+
+/// Where the boot parameters lie where no image does: at the top of low memory.
+const PARAMS: u64 = 0x9_f000;
+/// Where the EBDA begins, beneath all that a 64-bit entry needs.
+const EBDA: u64 = 0x9_2c00;
 
 /// A bzImage with some bytes of it written over.
 fn bzimage(changes: &[(usize, &[u8])]) -> Vec<u8> {
@@ -36,10 +41,11 @@ fn a_64_bit_kernel_is_entered_in_long_mode_with_its_parameters() {
     let boot = place(&samples::bzimage(), "", None).expect("well-formed");
     let registers = boot.registers;
     assert_eq!(registers.rip, 0x10_0200);
-    assert_eq!(registers.general[general::RSI], 0x7000);
+    assert_eq!(registers.general[general::RSI], PARAMS);
     // Paging and protection; PAE; LME and LMA.
     let modes = (registers.cr0, registers.cr4, registers.efer);
     assert_eq!(modes, (0x8000_0011, 0x20, 0x500));
+    assert_eq!(registers.general[general::RSP], 0x9_7000, "beneath the page tables");
     assert_eq!(registers.segments[segment::CS].selector, 0x10);
     assert_eq!(registers.segments[segment::CS].access, 0xa09b);
     assert_eq!(registers.segments[segment::DS].selector, 0x18);
@@ -52,8 +58,9 @@ fn without_a_64_bit_entry_a_kernel_is_entered_in_protected_mode() {
     for image in [bzimage(&[(0x236, &[0])]), old] {
         let boot = place(&image, "", None).expect("well-formed");
         let registers = boot.registers;
-        assert_eq!((registers.rip, registers.general[general::RSI]), (0x10_0000, 0x7000));
+        assert_eq!((registers.rip, registers.general[general::RSI]), (0x10_0000, PARAMS));
         assert_eq!((registers.cr0, registers.cr4, registers.efer), (0x11, 0, 0));
+        assert_eq!(registers.general[general::RSP], 0x9_d000, "beneath the GDT");
         let zeros = [general::RBP, general::RDI, general::RBX];
         assert!(zeros.iter().all(|register| registers.general[*register] == 0));
         assert_eq!(registers.segments[segment::CS].access, 0xc09b);
@@ -98,17 +105,17 @@ fn the_page_tables_show_four_gib_where_they_are() {
 fn the_parameters_hold_the_header_and_what_the_loader_knows() {
     let boot = place(&samples::bzimage(), "console=ttyS0", Some(&[7; 0x1234])).expect("it fits");
     let (ram, image) = (Ram(&boot), samples::bzimage());
-    let params = ram.at(BOOT_PARAMS);
+    let params = ram.at(PARAMS);
     assert_eq!(params[0x1f1..0x210], image[0x1f1..0x210]);
     assert_eq!(params[0x22c..0x268], image[0x22c..0x268]);
     assert!(params[..0x70].iter().chain(&params[0x78..0x1e8]).all(|byte| *byte == 0));
     assert_eq!(params[0x1ef], 0, "the sentinel, which says that all of it was made");
     assert_eq!(params[0x210], 0xff, "type_of_loader");
-    ram.assert_rsdp(ram.u64(BOOT_PARAMS + 0x70));
-    assert_eq!(ram.text(ram.u32(BOOT_PARAMS + 0x228).into()), "console=ttyS0");
+    ram.assert_rsdp(ram.u64(PARAMS + 0x70));
+    assert_eq!(ram.text(ram.u32(PARAMS + 0x228).into()), "console=ttyS0");
     let initrd = address_of(&boot, &Content::Module(0));
-    assert_eq!(u64::from(ram.u32(BOOT_PARAMS + 0x218)), initrd);
-    assert_eq!(ram.u32(BOOT_PARAMS + 0x21c), 0x1234);
+    assert_eq!(u64::from(ram.u32(PARAMS + 0x218)), initrd);
+    assert_eq!(ram.u32(PARAMS + 0x21c), 0x1234);
     assert_eq!(initrd, RAM - 0x2000, "as high as it may lie, at a page");
     assert_map(&boot);
 }
@@ -116,9 +123,9 @@ fn the_parameters_hold_the_header_and_what_the_loader_knows() {
 #[track_caller]
 fn assert_map(boot: &Boot) {
     let ram = Ram(boot);
-    assert_eq!(ram.at(BOOT_PARAMS)[0x1e8], 3, "e820_entries");
-    for (index, entry) in MAP.into_iter().enumerate() {
-        let at = BOOT_PARAMS + 0x2d0 + index as u64 * 20;
+    assert_eq!(ram.at(PARAMS)[0x1e8], 4, "e820_entries");
+    for (index, entry) in map(EBDA).into_iter().enumerate() {
+        let at = PARAMS + 0x2d0 + index as u64 * 20;
         assert_eq!((ram.u64(at), ram.u64(at + 8), ram.u32(at + 16)), entry);
     }
 }
@@ -142,7 +149,7 @@ fn an_initrd_lies_below_initrd_addr_max() {
 fn no_initrd_is_an_initrd_of_no_length() {
     let boot = place(&samples::bzimage(), "", None).expect("well-formed");
     let ram = Ram(&boot);
-    assert_eq!((ram.u32(BOOT_PARAMS + 0x218), ram.u32(BOOT_PARAMS + 0x21c)), (0, 0));
+    assert_eq!((ram.u32(PARAMS + 0x218), ram.u32(PARAMS + 0x21c)), (0, 0));
 }
 
 #[test]
@@ -170,8 +177,19 @@ fn what_lies_behind_the_kernel_does_no_harm() {
     let mut image = samples::bzimage();
     image.extend(vec![0; 100]);
     assert!(place(&image, "", None).is_ok());
-    image.truncate(0x7ff);
-    assert_refused(&image, "syssize is 1024 bytes; allowed: 528 to the 1023");
+}
+
+#[test]
+fn a_file_may_end_within_the_last_paragraph_that_syssize_counts() {
+    let mut image = samples::bzimage();
+    for len in 0x7f1..0x800 {
+        image.resize(len, 0xf4);
+        let boot = place(&image, "", None).expect("not padded");
+        let content = Content::Kernel { offset: 0x400, len: len - 0x400 };
+        assert_eq!(address_of(&boot, &content), 0x10_0000);
+    }
+    image.truncate(0x7f0);
+    assert_refused(&image, "syssize is 1024 bytes; allowed: 528 to 1008, what the file has");
 }
 
 #[test]
@@ -221,7 +239,7 @@ fn versions_from_2_06_on_have_the_fields_they_should() {
 
 #[test]
 fn headers_cut_anywhere_are_errors_not_panics() {
-    for len in 0..0x800 {
+    for len in 0..0x7f1 {
         assert!(place(&samples::bzimage()[..len], "", None).is_err(), "{len:#x}");
     }
 }
@@ -243,13 +261,13 @@ fn linux_takes_one_initrd() {
 fn a_vmlinux_is_entered_at_its_physical_entry_with_parameters_made_for_it() {
     let boot = place(&samples::vmlinux(), "quiet", Some(&[7; 16])).expect("well-formed");
     assert_eq!(boot.registers.rip, 0x20_0000);
-    assert_eq!((boot.registers.efer, boot.registers.general[general::RSI]), (0x500, 0x7000));
+    assert_eq!((boot.registers.efer, boot.registers.general[general::RSI]), (0x500, PARAMS));
     let ram = Ram(&boot);
-    let params = ram.at(BOOT_PARAMS);
+    let params = ram.at(PARAMS);
     assert_eq!((&params[0x202..0x208], params[0x211]), (&b"HdrS\x0c\x02"[..], 1));
     assert_eq!((params[0x210], params[0x1ef]), (0xff, 0));
-    assert_eq!(ram.text(ram.u32(BOOT_PARAMS + 0x228).into()), "quiet");
-    assert_eq!(ram.u32(BOOT_PARAMS + 0x21c), 16);
+    assert_eq!(ram.text(ram.u32(PARAMS + 0x228).into()), "quiet");
+    assert_eq!(ram.u32(PARAMS + 0x21c), 16);
     assert_map(&boot);
     let error = place(&samples::vmlinux(), &"x".repeat(2048), None).unwrap_err();
     assert!(error.why.contains("up to 2047"), "{error}");

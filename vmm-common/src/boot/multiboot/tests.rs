@@ -1,9 +1,11 @@
 use super::*;
 use crate::boot::Piece;
-use crate::boot::tests::{MAP, RAM, Ram, place_with, samples, vm};
+use crate::boot::tests::{RAM, Ram, map, place_with, samples, vm};
 use crate::plan::BootKind;
 
 const LOAD: u32 = 0x20_0000;
+/// Beneath the stack of 16 KiB and the information.
+const EBDA: u64 = 0x9_ac00;
 
 /// An image whose header lies 16 bytes in, loaded at `LOAD`, entered 64 bytes in.
 fn image_with(load_end: u32, bss_end: u32) -> Vec<u8> {
@@ -29,6 +31,8 @@ fn an_image_with_address_fields_is_placed_and_entered_where_they_say() {
     assert_eq!(boot.pieces[0], Piece { address: 0x20_0000, content });
     assert_eq!(boot.registers.rip, 0x20_0040);
     assert_eq!(boot.registers.general[general::RAX], 0x2bad_b002);
+    assert_eq!(boot.registers.general[general::RSP], 0xa_0000);
+    assert_eq!(boot.base_memory_kib, 619);
 }
 
 #[test]
@@ -38,10 +42,10 @@ fn the_information_holds_memory_command_line_and_map() {
     let Piece { address, content: Content::Bytes(bytes) } = information else { panic!("bytes") };
     assert_eq!(*address, boot.registers.general[general::RBX]);
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    assert_eq!((word(4), word(8)), (640, 15 * 1024));
+    assert_eq!((word(4), word(8)), (619, 15 * 1024));
     let cmdline = &bytes[word(16) as usize - *address as usize..];
     assert_eq!(cmdline, b"usertests; poweroff\0");
-    assert_eq!(word(44), 72, "three entries in the memory map");
+    assert_eq!(word(44), 96, "four entries in the memory map");
 }
 
 #[test]
@@ -61,7 +65,34 @@ fn a_wrong_checksum_is_no_header() {
     assert_eq!(Header::find(&image), None);
     let vm = vm(BootKind::Multiboot, "", RAM);
     let asked_for = crate::boot::place(&vm, &Images::of(&image)).unwrap_err();
-    assert!(asked_for.why.contains("no multiboot header"), "{asked_for}");
+    let why = "it has a multiboot header at 0x10 whose checksum is wrong, 0xe4514ffa where flags of \
+               0x10003 need 0xe4514ffb";
+    assert!(asked_for.why.starts_with(why), "{asked_for}");
+    let unasked = place_image(&image).unwrap_err();
+    assert!(unasked.why.starts_with(why), "{unasked}");
+}
+
+#[test]
+fn a_header_of_multiboot_2_or_out_of_place_is_told() {
+    let mut second = vec![0x90; 0x1000];
+    for (index, word) in [0xe852_50d6_u32, 0, 16, 0x17ad_af1a].iter().enumerate() {
+        samples::put(&mut second, 0x40 + index * 4, &word.to_le_bytes());
+    }
+    let header = samples::multiboot_header(3, &[]);
+    let out_of_place = |at: usize| {
+        let mut image = vec![0x90; 0x4000];
+        samples::put(&mut image, at, &header);
+        image
+    };
+    let told = [
+        (second, "it has a multiboot 2 header at 0x40, and multiboot 2 is not supported"),
+        (out_of_place(0x2000), "it has a multiboot header at 0x2000, where no loader looks"),
+        (out_of_place(0x102), "it has a multiboot header at 0x102, where no loader looks"),
+    ];
+    for (image, why) in told {
+        let error = place_image(&image).unwrap_err();
+        assert!(error.why.starts_with(why) && error.why.contains("; allowed: "), "{error}");
+    }
 }
 
 #[test]
@@ -134,6 +165,7 @@ fn modules_lie_at_whole_pages_in_order_with_their_command_lines() {
     assert_eq!(ram.u32(info + 20), 3);
     let list = u64::from(ram.u32(info + 24));
     let mut taken = vec![(LOAD, LOAD + 4096)];
+    let mut begins = vec![LOAD];
     for (index, (bytes, cmdline)) in modules.iter().enumerate() {
         let at = list + index as u64 * 16;
         let (begin, end) = (ram.u32(at), ram.u32(at + 4));
@@ -143,6 +175,8 @@ fn modules_lie_at_whole_pages_in_order_with_their_command_lines() {
         assert_eq!(ram.u32(at + 12), 0, "reserved");
         assert!(taken.iter().all(|taken| begin == end || taken.1 <= begin || end <= taken.0));
         taken.push((begin, end));
+        assert!(!begins.contains(&begin), "an empty module has a place of its own: {begin:#x}");
+        begins.push(begin);
         let piece = Piece { address: begin.into(), content: Content::Module(index) };
         assert!(boot.pieces.contains(&piece), "{piece:?}");
     }
@@ -154,11 +188,40 @@ fn modules_lie_at_whole_pages_in_order_with_their_command_lines() {
 fn the_memory_map_is_that_of_the_machine() {
     let boot = place_image(&image_with(0, 0)).expect("it is well-formed");
     let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
-    for (index, entry) in MAP.into_iter().enumerate() {
+    for (index, entry) in map(EBDA).into_iter().enumerate() {
         let at = u64::from(ram.u32(info + 48)) + index as u64 * 24;
         assert_eq!(ram.u32(at), 20, "bytes of the entry behind its size");
         assert_eq!((ram.u64(at + 4), ram.u64(at + 12), ram.u32(at + 20)), entry);
     }
+}
+
+#[test]
+fn an_empty_module_does_not_begin_where_the_kernel_does() {
+    let mut image = samples::multiboot_by_addresses();
+    let fields = [0x10_0010, 0x10_0000, 0, 0, 0x10_0040];
+    samples::put(&mut image, 16, &samples::multiboot_header(0x1_0003, &fields));
+    let mut vm = vm(BootKind::Multiboot, "", RAM);
+    let boot = place_with(&mut vm, &image, &[(&[], "empty")]).expect("it fits");
+    let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
+    let list = u64::from(ram.u32(info + 24));
+    assert_eq!((ram.u32(list), ram.u32(list + 4)), (0x10_1000, 0x10_1000));
+}
+
+#[test]
+fn ram_above_the_hole_goes_on_at_4_gib() {
+    const GIB: u64 = 1 << 30;
+    let place = |bytes| place_with(&mut vm(BootKind::Multiboot, "", bytes), &image_with(0, 0), &[]);
+    let boot = place(5 * GIB).expect("it fits");
+    let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
+    let entry = |index: u64| {
+        let at = u64::from(ram.u32(info + 48)) + index * 24;
+        (ram.u64(at + 4), ram.u64(at + 12), ram.u32(at + 20))
+    };
+    assert_eq!(ram.u32(info + 44), 5 * 24);
+    assert_eq!(entry(2), (0xe_0000, 0x2_0000, 2));
+    assert_eq!(entry(3), (0x10_0000, 0xe000_0000 - 0x10_0000, 1));
+    assert_eq!(entry(4), (4 * GIB, 5 * GIB - 0xe000_0000, 1));
+    assert_eq!(ram.u32(info + 8), (0xe000_0000_u64 - 0x10_0000) as u32 / 1024);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 use super::*;
-use crate::boot::tests::{MAP, RAM, Ram, place_with, samples, vm};
+use crate::boot::tests::{RAM, Ram, map, place_with, samples, vm};
 use crate::plan::BootKind;
+
+/// Where the start info lies where no image does: beneath the stack, above the EBDA.
+const START_INFO: u64 = 0x9_b000;
+const EBDA: u64 = 0x9_ac00;
 
 #[test]
 fn the_kernel_is_entered_at_its_notes_address_with_ebx_at_the_start_info() {
@@ -10,6 +14,7 @@ fn the_kernel_is_entered_at_its_notes_address_with_ebx_at_the_start_info() {
         let registers = boot.registers;
         assert_eq!(registers.rip, 0x20_0020);
         assert_eq!(registers.general[general::RBX], START_INFO);
+        assert_eq!(registers.general[general::RSP], 0xa_0000);
         assert_eq!((registers.cr0 & 1, registers.cr0 >> 31, registers.cr4), (1, 0, 0));
         assert_eq!((registers.efer, registers.rflags), (0, 2));
         let code = registers.segments[segment::CS];
@@ -29,8 +34,8 @@ fn the_start_info_points_to_command_line_root_pointer_and_map() {
     assert_eq!((ram.u32(START_INFO + 8), ram.u32(START_INFO + 12)), (0, 0), "flags, modules");
     assert_eq!(ram.text(ram.u64(START_INFO + 24)), "console=ttyS0");
     ram.assert_rsdp(ram.u64(START_INFO + 32));
-    assert_eq!(ram.u32(START_INFO + 48), 3, "entries of the map");
-    for (index, entry) in MAP.into_iter().enumerate() {
+    assert_eq!(ram.u32(START_INFO + 48), 4, "entries of the map");
+    for (index, entry) in map(EBDA).into_iter().enumerate() {
         let at = ram.u64(START_INFO + 40) + index as u64 * 24;
         assert_eq!((ram.u64(at), ram.u64(at + 8), ram.u32(at + 16)), entry);
     }

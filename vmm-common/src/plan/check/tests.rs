@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{ImageSource, ModulePlan, Share};
+use crate::plan::{DEVICE_HOLE, ImageSource, ModulePlan, Share, ram_ranges};
 use crate::seed::{SeedVm, to_plan};
 use alloc::vec;
 
@@ -32,10 +32,25 @@ fn the_seeds_plan_is_right() {
 }
 
 #[test]
-fn memory_is_whole_pages_below_the_devices() {
-    for bytes in [0, 1, 4097, DEVICE_HOLE + PAGE_BYTES, u64::MAX] {
+fn memory_is_whole_pages_up_to_the_most() {
+    for bytes in [0, 1, 4097, MAX_MEMORY_BYTES + PAGE_BYTES, u64::MAX] {
         assert_eq!(fields(|plan| plan.vms[1].memory_bytes = bytes), [Field::VmMemory(1)]);
     }
+}
+
+#[test]
+fn memory_beyond_the_device_hole_goes_on_at_4_gib() {
+    const GIB: u64 = 1 << 30;
+    let mut limits = limits();
+    limits.host_memory_bytes = 2 * MAX_MEMORY_BYTES;
+    for bytes in [DEVICE_HOLE, DEVICE_HOLE + PAGE_BYTES, 64 * GIB, MAX_MEMORY_BYTES] {
+        let mut plan = plan(1);
+        plan.vms[0].memory_bytes = bytes;
+        assert_eq!(check(&plan, &limits), []);
+    }
+    assert_eq!(ram_ranges(0x100_0000), [0..0x100_0000, 4 * GIB..4 * GIB]);
+    assert_eq!(ram_ranges(0xe000_0000), [0..0xe000_0000, 4 * GIB..4 * GIB]);
+    assert_eq!(ram_ranges(5 * GIB), [0..0xe000_0000, 4 * GIB..0x1_6000_0000]);
 }
 
 #[test]

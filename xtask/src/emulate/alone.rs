@@ -1,0 +1,85 @@
+//! A guest in QEMU alone, with no hypervisor of ours: the control that its transcript is held against.
+
+use super::{Emulator, Keyboard, Running, chunks, copy, qemu};
+use crate::scratch::Scratch;
+use anyhow::{Context, Result, bail};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The memory that a VM has if its config does not say.
+const MEMORY: &str = "16M";
+/// How often a start is looked after.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A guest that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// All that it printed on COM1.
+    pub console: String,
+    /// 0 after a power-off or a reset, else what was written to the exit port, as far as it has 7 bits.
+    pub status: i32,
+}
+
+/// A multiboot kernel and what it is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<'a> {
+    /// The image.
+    pub file: &'a Path,
+    /// Its command line; QEMU puts the file's path before it.
+    pub cmdline: &'a str,
+}
+
+/// Runs it to its end. The clock counts instructions: under load QEMU would lose ticks by itself.
+///
+/// # Errors
+/// QEMU is missing or fails, or the guest does not end in time.
+pub fn run(kernel: Kernel<'_>, timeout: Duration) -> Result<Alone> {
+    Emulator::Qemu.ensure()?;
+    let counted = ["-icount", qemu::COUNTED, "-rtc", "clock=vm"];
+    boot(kernel, &counted, Instant::now() + timeout)
+}
+
+/// Runs two whose second serial ports are joined, by the usual clock.
+///
+/// # Errors
+/// As for [`run`].
+pub fn pair(kernels: [Kernel<'_>; 2], timeout: Duration) -> Result<[Alone; 2]> {
+    Emulator::Qemu.ensure()?;
+    let scratch = Scratch::new()?;
+    let socket = scratch.path().join("link");
+    let deadline = Instant::now() + timeout;
+    let listens = format!("unix:{},server=on,wait=on", socket.display());
+    let connects = format!("unix:{}", socket.display());
+    thread::scope(|scope| {
+        let one = scope.spawn(|| boot(kernels[0], &["-serial", &listens], deadline));
+        while !socket.exists() && !one.is_finished() {
+            thread::sleep(POLL);
+        }
+        let other = boot(kernels[1], &["-serial", &connects], deadline);
+        let one = one.join().expect("it returns its errors");
+        Ok([one?, other?])
+    })
+}
+
+fn boot(kernel: Kernel<'_>, options: &[&str], deadline: Instant) -> Result<Alone> {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "EPYC", "-m", MEMORY]);
+    qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
+    qemu.args(["-no-reboot", "-nodefaults", "-serial", "stdio"]).args(options);
+    qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    qemu.arg("-kernel").arg(kernel.file).args(["-append", kernel.cmdline]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+    let stdout = running.0.stdout.take().expect("it was asked for");
+    let keyboard = Keyboard::new(&[], io::sink());
+    let (output, is_timed_out) = copy(&chunks(stdout), &mut io::sink(), keyboard, Some(deadline))?;
+    let console = String::from_utf8_lossy(&output).into_owned();
+    if is_timed_out {
+        bail!("it did not end in time; the console:\n{console}");
+    }
+    let code = running.0.wait().context("QEMU's end")?.code().context("QEMU was killed")?;
+    Ok(Alone { console, status: code >> 1 })
+}
