@@ -71,6 +71,16 @@ impl GuestRam {
     }
 }
 
+impl Tables for GuestRam {
+    fn word(&self, address: u64) -> Option<u64> {
+        Self::word(self, address)
+    }
+
+    fn write(&mut self, address: u64, byte: u8) {
+        Self::write(self, address, &[byte]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,15 +100,5 @@ mod tests {
         assert_eq!(at(0x1_5fff_fff8, 8), Some(BASE + 0x1_3fff_fff8), "the last word");
         assert_eq!(at(0x1_5fff_fff8, 9), None);
         assert_eq!(at(u64::MAX, 1), None);
-    }
-}
-
-impl Tables for GuestRam {
-    fn word(&self, address: u64) -> Option<u64> {
-        Self::word(self, address)
-    }
-
-    fn write(&mut self, address: u64, byte: u8) {
-        Self::write(self, address, &[byte]);
     }
 }

@@ -16,6 +16,7 @@ mod memory;
 mod nimble;
 mod processor;
 mod targets;
+mod tasks;
 mod transcript;
 mod world;
 
