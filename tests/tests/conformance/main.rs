@@ -14,6 +14,7 @@ mod instructions;
 mod linux;
 mod memory;
 mod nimble;
+mod page_faults;
 mod processor;
 mod targets;
 mod tasks;
