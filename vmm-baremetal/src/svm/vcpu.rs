@@ -281,6 +281,26 @@ impl Hardware for SvmVcpu {
         segment
     }
 
+    fn set_segment(&mut self, index: usize, segment: Segment) {
+        *self.vmcb_mut().segment_mut(index) = segment.into();
+        if index == segment::SS {
+            self.vmcb_mut().cpl = (segment.access >> 5 & 3) as u8;
+        }
+    }
+
+    fn load_cr3(&mut self, cr3: u64, _pdptes: Option<[u64; 4]>) {
+        let vmcb = self.vmcb_mut();
+        vmcb.cr3 = cr3;
+        vmcb.tlb_control = vmcb::FLUSH_TLB;
+    }
+
+    fn begin_task(&mut self) {
+        const LOCAL_ENABLE: u64 = 0x55;
+        let vmcb = self.vmcb_mut();
+        vmcb.cr0 |= crate::control_registers::CR0_TS;
+        vmcb.dr7 &= !LOCAL_ENABLE;
+    }
+
     fn tables(&self) -> (TableRegister, TableRegister) {
         let register =
             |from: &vmcb::VmcbSegment| TableRegister { base: from.base, limit: from.limit as u16 };
