@@ -3,7 +3,7 @@
 //! This file is the register map and the routing; `comparator.rs` is one timer as a function of
 //! the counter. A level-triggered timer has a level ([`Hpet::line`]); an edge-triggered one gives
 //! pulses, which no owner may miss by sampling late, so they are counted until the owner takes
-//! them ([`Hpet::take_pulses`]).
+//! them ([`Hpet::take_ticks`]).
 //!
 //! Source: IA-PC HPET Specification 1.0a, section 2.3.
 
@@ -11,6 +11,7 @@ mod comparator;
 #[cfg(test)]
 mod tests;
 
+use crate::backlog::Ticks;
 use crate::time::Instant;
 use comparator::Comparator;
 
@@ -125,9 +126,8 @@ impl Hpet {
 
     /// The pulses of each edge-triggered timer since the last call. The owner pulses
     /// [`Self::line`]'s pin once for each.
-    pub fn take_pulses(&mut self) -> [u32; TIMERS] {
-        let pulses = self.comparators.each_mut().map(Comparator::take_pulses);
-        pulses.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+    pub fn take_ticks(&mut self) -> [Ticks; TIMERS] {
+        self.comparators.each_mut().map(Comparator::take_ticks)
     }
 
     /// Brings the comparators to `now` in one step, whatever their periods.

@@ -1,7 +1,7 @@
 //! The I/O APIC: 24 pins in, interrupt messages out.
 //!
-//! A message is due when a pin asks and its redirection entry allows it; the owner drains
-//! [`IoApic::next_message`] after every access and every line change. Nothing is queued: whether a
+//! A message is due when a pin asks and its redirection entry allows it; the owner asks
+//! [`IoApic::next_message`] for each after every access and every line change. Nothing is queued: whether a
 //! message is due is a function of pins, edge latches and entries, so nothing can overflow.
 //!
 //! Source: Intel 82093AA datasheet (order 290566); ICH9 datasheet 13.5 for the EOI register.
@@ -70,6 +70,8 @@ impl DeliveryMode {
 /// One interrupt message on its way to the local APICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// The pin that asked.
+    pub pin: u8,
     /// Interrupt vector. Not checked: a local APIC records an illegal one (below 16) as an error.
     pub vector: u8,
     /// APIC ID or logical destination, 8 bits.
@@ -146,21 +148,22 @@ impl IoApic {
         self.entries.iter().any(|entry| is_nmi(*entry))
     }
 
-    /// The vector that a rising edge on pin `pin` asks for; None if the pin is masked or not
-    /// edge-triggered.
+    /// The vector that pin `pin` asks for; None if the pin is masked.
     #[must_use]
-    pub fn edge_vector(&self, pin: u8) -> Option<u8> {
+    pub fn unmasked_vector(&self, pin: u8) -> Option<u8> {
         let entry = *self.entries.get(usize::from(pin))?;
-        (entry & (ENTRY_MASKED | ENTRY_LEVEL) == 0).then_some(entry as u8)
+        (entry & ENTRY_MASKED == 0).then_some(entry as u8)
     }
 
-    /// The next message that is due, lowest pin first; the owner calls until `None`.
+    /// The message that is due at the lowest pin from `first` on. The owner asks again from the pin
+    /// behind it until `None`, after every access and every line change.
     ///
-    /// Sending a level-triggered message sets remote IRR, which holds the pin back until
-    /// [`Self::end_of_interrupt`].
-    pub fn next_message(&mut self) -> Option<Message> {
+    /// An edge is sent once. A level is due until a local APIC has taken the message
+    /// ([`Self::accepted`]): where none did, as none had that destination or was enabled, the next
+    /// round sends it again.
+    pub fn next_message(&mut self, first: u8) -> Option<Message> {
         let asking = self.edges | self.lines;
-        for pin in (0..PINS).filter(|&pin| asking & (1 << pin) != 0) {
+        for pin in (usize::from(first)..PINS).filter(|&pin| asking & (1 << pin) != 0) {
             let entry = self.entries[pin];
             let is_level = entry & ENTRY_LEVEL != 0;
             let is_due = entry & ENTRY_MASKED == 0
@@ -170,10 +173,8 @@ impl IoApic {
             };
             if is_due {
                 self.edges &= !(1 << pin);
-                if is_level {
-                    self.entries[pin] |= ENTRY_REMOTE_IRR;
-                }
                 return Some(Message {
+                    pin: pin as u8,
                     vector: entry as u8,
                     destination: (entry >> 56) as u32,
                     is_logical: entry & ENTRY_LOGICAL != 0,
@@ -183,6 +184,17 @@ impl IoApic {
             }
         }
         None
+    }
+
+    /// A local APIC has taken the message: for a level-triggered one sets remote IRR, which holds the
+    /// pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
+    /// `ioapic_service` does the same).
+    pub fn accepted(&mut self, message: &Message) {
+        if let Some(entry) = self.entries.get_mut(usize::from(message.pin))
+            && message.is_level
+        {
+            *entry |= ENTRY_REMOTE_IRR;
+        }
     }
 
     /// A local APIC ended level-triggered interrupt `vector`: clears remote IRR of every

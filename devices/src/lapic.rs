@@ -25,6 +25,7 @@ mod tests;
 pub use timer::{TIMER_HZ, TscClock};
 pub use x2apic::GeneralProtection;
 
+use crate::backlog::Ticks;
 use crate::time::Instant;
 use register::{Lvt, LvtTable};
 use timer::Timer;
@@ -161,7 +162,6 @@ impl LocalApic {
         let vector = self.deliverable()?;
         self.requested.remove(vector);
         self.in_service.insert(vector);
-        self.request_late_tick();
         Some(vector)
     }
 
@@ -202,44 +202,45 @@ impl LocalApic {
         self.task_priority = class << 4;
     }
 
-    /// Brings the timer to `now`, requesting its interrupt if it expired.
+    /// Brings the timer to `now`. A one-shot expiry requests its interrupt; an expiry of the periodic
+    /// mode becomes a tick for the owner to take.
     ///
-    /// However long the step and however short the period, this is one step. An interrupt
-    /// controller holds one request of a vector: the others are made one after another, each when
-    /// the one before it has been taken, so that a guest which did not run for some periods gets
-    /// their ticks late, but gets them.
+    /// However long the step and however short the period, this is one step.
     pub fn advance(&mut self, now: Instant) {
-        let expiries = self.timer.advance(now);
-        // Whoever arms the timer each time counts no periods: what the vector is requested for already is one.
-        let is_merged =
-            !self.timer.is_periodic() && self.is_requested(self.lvt.get(Lvt::Timer) as u8);
-        if expiries != 0 && !is_merged {
-            self.timer.owe(expiries);
-            self.request_late_tick();
+        if self.timer.advance(now) && !self.is_timer_masked() {
+            self.request_timer_tick();
         }
     }
 
-    /// Requests a tick that is owed, unless one is requested already or nobody listens.
-    fn request_late_tick(&mut self) {
-        let entry = self.lvt.get(Lvt::Timer);
-        if !self.timer.owes() || self.is_requested(entry as u8) {
-            return;
-        }
-        if entry & register::LVT_MASKED != 0 || !self.accept(entry as u8, false) {
-            self.timer.forgive();
-        } else {
-            self.timer.pay();
-        }
+    /// The expiries of the periodic mode since the last call: the owner calls
+    /// [`Self::request_timer_tick`] once for each.
+    pub fn take_timer_ticks(&mut self) -> Ticks {
+        self.timer.take_ticks()
+    }
+
+    /// A tick requested now would be an interrupt of its own: the timer is not masked, and the
+    /// request before it has been taken.
+    #[must_use]
+    pub fn is_timer_free(&self) -> bool {
+        !self.is_timer_masked()
+            && self.is_enabled()
+            && !self.is_requested(self.lvt.get(Lvt::Timer) as u8)
+    }
+
+    /// Requests the timer's interrupt.
+    pub fn request_timer_tick(&mut self) {
+        self.accept(self.lvt.get(Lvt::Timer) as u8, false);
+    }
+
+    fn is_timer_masked(&self) -> bool {
+        self.lvt.get(Lvt::Timer) & register::LVT_MASKED != 0
     }
 
     /// When the timer next requests an interrupt; `None` while stopped or masked. After
     /// `advance(now)` this is later than `now`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match self.lvt.get(Lvt::Timer) & register::LVT_MASKED {
-            0 => self.timer.expiry(),
-            _ => None,
-        }
+        self.timer.expiry().filter(|_| !self.is_timer_masked())
     }
 
     /// Changes the guest's TSC (the guest wrote IA32_TSC or IA32_TSC_ADJUST); an armed deadline is

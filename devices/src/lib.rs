@@ -1,6 +1,7 @@
 //! devices
 #![no_std]
 #![forbid(unsafe_code)]
+pub mod backlog;
 pub mod fifo;
 pub mod hpet;
 pub mod i8042;

@@ -106,13 +106,12 @@ impl PicPair {
         self.join();
     }
 
-    /// Whether a request of this line waits that the guest will take: none is waiting if the line
-    /// is masked.
+    /// Whether an edge of this line is latched (IRR), masked or not: another would be lost.
     #[must_use]
-    pub const fn is_waiting(&self, irq: u8) -> bool {
+    pub const fn is_latched(&self, irq: u8) -> bool {
         match irq {
-            0..=7 => self.primary.is_waiting(irq),
-            8..=15 => self.secondary.is_waiting(irq - 8),
+            0..=7 => self.primary.is_latched(irq),
+            8..=15 => self.secondary.is_latched(irq - 8),
             _ => false,
         }
     }

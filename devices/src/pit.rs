@@ -6,9 +6,9 @@
 //!
 //! IRQ0 is edge-triggered and in mode 2 its low pulse lasts one clock, 838 ns: an owner who
 //! samples a level between two deadlines would see it high for ever. So the pin is handed out as
-//! *edges*: [`Pit::take_irq0_edges`] counts the rising edges since it was last asked, and however
+//! *edges*: [`Pit::take_ticks`] counts the rising edges since it was last asked, and however
 //! many there were, none is lost by sampling late: the owner lowers and raises IRQ0 once for each,
-//! when the one before it has been taken.
+//! by way of a [`crate::backlog::Backlog`].
 //!
 //! Source: Intel 8254 datasheet (order 231164); ICH9 datasheet 13.7.1 for port 0x61.
 
@@ -17,6 +17,7 @@ mod counter;
 #[cfg(test)]
 mod tests;
 
+use crate::backlog::Ticks;
 use crate::time::Instant;
 use channel::Channel;
 
@@ -52,6 +53,8 @@ pub struct Pit {
     system_control: u8,
     /// Rising edges of channel 0 that the owner has not taken.
     irq0_edges: u64,
+    /// Channel 0 was programmed since then.
+    is_reprogrammed: bool,
 }
 
 impl Pit {
@@ -70,6 +73,7 @@ impl Pit {
             ],
             system_control: 0,
             irq0_edges: 0,
+            is_reprogrammed: false,
         }
     }
 
@@ -93,6 +97,10 @@ impl Pit {
     pub fn write(&mut self, port: u16, value: u8, now: Instant) {
         self.advance(now);
         let was_high = self.channels[0].output();
+        if is_channel_0_programmed(port, value) {
+            self.is_reprogrammed = true;
+            self.irq0_edges = 0;
+        }
         match port {
             CHANNEL_0..=CHANNEL_2 => self.channels[usize::from(port - CHANNEL_0)].write(value),
             CONTROL => self.write_control(value),
@@ -107,7 +115,7 @@ impl Pit {
 
     /// The level of OUT of `channel` (0 to 2) at `now`; channels above 2 read low.
     ///
-    /// Not fit for driving IRQ0: see [`Self::take_irq0_edges`].
+    /// Not fit for driving IRQ0: see [`Self::take_ticks`].
     #[must_use]
     pub fn output(&self, channel: usize, now: Instant) -> bool {
         self.channels.get(channel).is_some_and(|channel| {
@@ -125,13 +133,16 @@ impl Pit {
         self.channels[2].advance(tick);
     }
 
-    /// The number of rising edges of IRQ0 up to `now` since the last call.
+    /// The rising edges of IRQ0 up to `now` since the last call.
     ///
     /// The owner pulses IRQ0 (low, then high) once for each: an interrupt controller holds one.
-    pub fn take_irq0_edges(&mut self, now: Instant) -> u32 {
+    pub fn take_ticks(&mut self, now: Instant) -> Ticks {
         self.advance(now);
-        let edges = core::mem::take(&mut self.irq0_edges);
-        u32::try_from(edges).unwrap_or(u32::MAX)
+        Ticks {
+            count: core::mem::take(&mut self.irq0_edges),
+            period_ns: instant_of(self.channels[0].period()).as_ns(),
+            is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
+        }
     }
 
     /// The next rising edge of IRQ0 if the guest changes nothing. After `advance(now)` this is
@@ -154,6 +165,17 @@ impl Pit {
             }
             number => self.channels[usize::from(number)].write_control(value),
         }
+    }
+}
+
+/// A count for channel 0, or a control word that is no latch command.
+const fn is_channel_0_programmed(port: u16, value: u8) -> bool {
+    const CHANNEL: u8 = 0b1100_0000;
+    const ACCESS: u8 = 0b0011_0000;
+    match port {
+        CHANNEL_0 => true,
+        CONTROL => value & CHANNEL == 0 && value & ACCESS != 0,
+        _ => false,
     }
 }
 

@@ -16,6 +16,7 @@ mod tests;
 
 pub use registers::CENTURY;
 
+use crate::backlog::Ticks;
 use crate::time::Instant;
 
 const INDEX: u16 = 0x70;
@@ -79,8 +80,10 @@ pub struct Rtc {
     a: u8,
     b: u8,
     flags: u8,
-    /// Periods that have passed and not shown in the flags yet.
-    late_periods: u64,
+    /// Periods with their interrupt enabled that the owner has not taken.
+    periods: u64,
+    /// The guest has changed the rate, or enabled or disabled the interrupt, since then.
+    is_reprogrammed: bool,
     /// Unix time at divider time 0, in seconds; negative for a guest that lives before 1970.
     base_seconds: i64,
     /// Added to the time handed in, this is the time since the divider's origin.
@@ -104,7 +107,8 @@ impl Rtc {
             a: A_RESET,
             b: B_24_HOURS,
             flags: 0,
-            late_periods: 0,
+            periods: 0,
+            is_reprogrammed: false,
             base_seconds: epoch_seconds.min(calendar::END_OF_9999) as i64,
             divider_offset_ns: 0,
             weekday_offset: 0,
@@ -138,9 +142,8 @@ impl Rtc {
         self.flags & self.b & SOURCES != 0
     }
 
-    /// Brings the flags to `now` in one step. Periods whose interrupt is enabled and that passed since
-    /// register C was last read would share one flag on the chip; here each raises it again when C
-    /// has been read, so that a guest which counts them counts all.
+    /// Brings the flags to `now` in one step. Periods whose interrupt is enabled are counted until the
+    /// owner takes them: on the chip those that pass before register C is read share one flag.
     pub fn advance(&mut self, now: Instant) {
         let before = self.seen_ns;
         let after = self.divider_ns(now).max(before);
@@ -162,15 +165,11 @@ impl Rtc {
     }
 
     /// When the pin next rises if the guest changes nothing; `None` if no source is enabled, or
-    /// the pin is high already and waits for the guest. After `advance(now)` this is later than
-    /// `now`; after reading register C it is at once if a period is late: the pin has to fall first.
+    /// the pin is high already and waits for the guest. After `advance(now)` this is later than `now`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.pin() || !self.is_divider_running() {
             return None;
-        }
-        if self.late_periods > 0 && self.b & PERIODIC != 0 {
-            return Some(Instant::from_ns(self.seen_ns.saturating_sub(self.divider_offset_ns)));
         }
         let runs = self.held.is_none();
         let periodic = self.periodic_ticks().filter(|_| self.b & PERIODIC != 0).map(|period| {
@@ -186,22 +185,39 @@ impl Rtc {
         Some(u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns))
     }
 
-    fn add_periods(&mut self, periods: u64) {
-        let is_enabled = self.b & PERIODIC != 0;
-        self.late_periods = if is_enabled { self.late_periods.saturating_add(periods) } else { 0 };
-        if is_enabled {
-            self.raise_late_period();
-        } else if periods > 0 {
-            self.flags |= PERIODIC;
+    /// The periods with their interrupt enabled since the last call: the owner calls
+    /// [`Self::show_period`] once for each.
+    pub fn take_ticks(&mut self) -> Ticks {
+        let period = u128::from(NS_PER_SECOND) * self.periodic_ticks().unwrap_or(0) / DIVIDER_HZ;
+        Ticks {
+            count: core::mem::take(&mut self.periods),
+            period_ns: period as u64,
+            is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
         }
     }
 
-    /// Shows a period that has not shown yet, if the one before it was read.
-    const fn raise_late_period(&mut self) {
-        if self.flags & PERIODIC == 0 && self.late_periods > 0 {
-            self.late_periods -= 1;
-            self.flags |= PERIODIC;
+    /// The guest has read register C since the last period was shown there.
+    #[must_use]
+    pub const fn is_period_read(&self) -> bool {
+        self.flags & PERIODIC == 0
+    }
+
+    /// Shows a period in register C, which raises the pin if its interrupt is enabled.
+    pub const fn show_period(&mut self) {
+        self.flags |= PERIODIC;
+    }
+
+    fn add_periods(&mut self, periods: u64) {
+        if self.b & PERIODIC != 0 {
+            self.periods = self.periods.saturating_add(periods);
+        } else if periods > 0 {
+            self.show_period();
         }
+    }
+
+    const fn reprogrammed(&mut self) {
+        self.periods = 0;
+        self.is_reprogrammed = true;
     }
 
     /// Time since the divider's origin.

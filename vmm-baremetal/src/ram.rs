@@ -3,7 +3,6 @@
 
 use core::ops::Range;
 use vmm_common::plan::ram_ranges;
-
 use vmm_common::x86::paging::Tables;
 
 /// RAM of one VM.

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use devices::lapic::TscClock;
 use vmm_common::cpuid::{self, CpuidEntry};
 use vmm_common::registers::{CpuState, general, segment};
-use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, TscReading, VcpuBackend};
 use vmm_common::x86::Writes;
 
 mod instruction;
@@ -215,8 +215,6 @@ impl<H: Hardware> Vcpu<H> {
         if index == IA32_TSC {
             self.tsc_offset = value.wrapping_sub(cpu::tsc());
             self.hardware.set_tsc_offset(self.tsc_offset);
-            self.hardware.skip_instruction();
-            return None;
         }
         self.awaiting = Awaiting::WriteMsr;
         Some(ExitReason::MsrWrite { index, value })
@@ -284,6 +282,7 @@ impl<H: Hardware> Vcpu<H> {
             is_interruptible: is_open && self.hardware.is_interruptible(),
             cr8: self.hardware.cr8(),
             left_guest: true,
+            overhead_ns: 0,
             has_more: !self.writes.is_empty(),
         }
     }
@@ -350,8 +349,10 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         self.hardware.set_tsc_offset(self.tsc_offset);
     }
 
-    fn tsc_clock(&mut self) -> Option<TscClock> {
-        Some(self.guest_tsc())
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        let tsc = cpu::tsc();
+        let at = self.clock.instant_of(tsc);
+        Some(TscReading { hz: self.clock.hz(), tsc: tsc.wrapping_add(self.tsc_offset), at })
     }
 }
 

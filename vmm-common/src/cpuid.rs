@@ -241,18 +241,36 @@ fn leaf_7(host: CpuidResult) -> CpuidResult {
     }
 }
 
-/// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's.
+/// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's (SDM vol. 2,
+/// CPUID leaf 0x15). The leaf is worth having, as a kernel on a shared core calibrates neither well.
+///
+/// Kernels multiply the crystal's kHz by EBX in 32 bits (Linux, `native_calibrate_tsc`) and refine
+/// nothing afterwards: this is the best fraction whose product fits.
 fn leaf_15(tsc_hz: u64) -> CpuidResult {
-    const KHZ_IN_TIMER_RATE: u32 = devices::lapic::TIMER_HZ as u32 / 1000;
-    match u32::try_from(tsc_hz / 1000) {
-        Ok(khz) if khz > 0 => CpuidResult {
-            eax: KHZ_IN_TIMER_RATE,
-            ebx: khz,
-            ecx: devices::lapic::TIMER_HZ as u32,
-            edx: 0,
-        },
-        Ok(_) | Err(_) => CpuidResult::default(),
-    }
+    use devices::lapic::TIMER_HZ;
+    const MAX_NUMERATOR: u64 = u32::MAX as u64 / (TIMER_HZ / 1000);
+    let fraction = |numerator: u64| {
+        let scaled = numerator * TIMER_HZ;
+        let denominator = (scaled + tsc_hz / 2) / tsc_hz;
+        (numerator, denominator, scaled.abs_diff(denominator * tsc_hz))
+    };
+    let is_better = |a: (u64, u64, u64), b: (u64, u64, u64)| {
+        u128::from(a.2) * u128::from(b.1) < u128::from(b.2) * u128::from(a.1)
+    };
+    let is_in_reach =
+        |&(_, denominator, _): &(u64, u64, u64)| (1..=u64::from(u32::MAX)).contains(&denominator);
+    // At most some 4 THz, so that the arithmetic stays in 64 bits.
+    let last = if (1..1 << 42).contains(&tsc_hz) { MAX_NUMERATOR } else { 0 };
+    let best = (1..=last)
+        .map(fraction)
+        .filter(is_in_reach)
+        .reduce(|best, other| if is_better(other, best) { other } else { best });
+    best.map_or_else(CpuidResult::default, |(numerator, denominator, _)| CpuidResult {
+        eax: denominator as u32,
+        ebx: numerator as u32,
+        ecx: TIMER_HZ as u32,
+        edx: 0,
+    })
 }
 
 /// Frequencies in MHz. Guests believe EAX to be the TSC's rate: it is, or it is 0.
@@ -318,9 +336,46 @@ mod tests {
         let table = table(FEATURES, everything);
         let ratio = lookup(&table, 0x15, 0);
         let hz = u64::from(ratio.ecx) * u64::from(ratio.ebx) / u64::from(ratio.eax);
-        assert_eq!(hz, 2_445_432_000);
+        assert_eq!((ratio.ebx, ratio.eax, hz), (3025, 1237, 2_445_432_497), "of 2,445,432,000");
         assert_eq!(lookup(&table, 0x16, 0).eax, 2445);
         assert_eq!(lookup(&table, 0x4000_0010, 0).eax, 2_445_432);
+    }
+
+    /// Linux's native_calibrate_tsc: unsigned int throughout.
+    fn calibrated_khz(leaf: CpuidResult) -> Option<u32> {
+        let crystal_khz = leaf.ecx / 1000;
+        crystal_khz.checked_mul(leaf.ebx)?.checked_div(leaf.eax)
+    }
+
+    #[test]
+    fn kernels_find_the_tsc_rate_in_leaf_0x15_with_32_bit_arithmetic() {
+        let known = [
+            (20_000_000, (1, 50), 20_000),
+            (1_000_000_000, (1, 1), 1_000_000),
+            (2_400_000_000, (12, 5), 2_400_000),
+            (2_596_000_000, (649, 250), 2_596_000),
+            (4_294_000_000, (2147, 500), 4_294_000),
+        ];
+        for (hz, (numerator, denominator), khz) in known {
+            let leaf = leaf_15(hz);
+            assert_eq!((leaf.ebx, leaf.eax, leaf.ecx), (numerator, denominator, 1_000_000_000));
+            assert_eq!(calibrated_khz(leaf), Some(khz));
+        }
+        // The next fraction lies at most one 4,294th of the rate away, and 1 kHz is cut off.
+        for hz in (1..2000_u64).map(|n| n * n * 1_500 + n * 1_009).filter(|hz| *hz >= 10_000_000) {
+            let khz = calibrated_khz(leaf_15(hz)).expect("no overflow");
+            let error_hz = (u64::from(khz) * 1000).abs_diff(hz);
+            assert!(error_hz <= hz / (2 * 4294) + 1000, "{khz} kHz for {hz} Hz");
+        }
+    }
+
+    #[test]
+    fn a_rate_beyond_leaf_0x15_is_not_told_there() {
+        for hz in [0, 1 << 42, u64::MAX] {
+            assert_eq!(leaf_15(hz), CpuidResult::default(), "{hz}");
+        }
+        // 4.3 THz is 4,294 times the crystal's; the slowest counter is a fraction of 32 bits, too.
+        assert_eq!(calibrated_khz(leaf_15(1_000)), Some(1));
     }
 
     #[test]

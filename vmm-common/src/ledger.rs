@@ -4,10 +4,21 @@
 //! and opens the next, so the core's accounts add up to the time that passed by construction. A VM
 //! is besides always in exactly one [`Standing`], by the same rule. [`Ledger::check`] holds both
 //! sums against the clock.
+//!
+//! Time in which the host ran something else is an account of its own: it is taken out of the activity in
+//! which it fell, and charged to no VM.
 
 use crate::Instant;
-use crate::seam::ExitReason;
+use crate::plan::Share;
 use alloc::vec::Vec;
+
+mod account;
+mod budget;
+#[cfg(test)]
+mod tests;
+
+pub use account::VmAccount;
+pub use budget::BudgetAccount;
 
 /// What the core does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,37 +52,6 @@ impl Standing {
     }
 }
 
-/// One VM's accounts.
-#[derive(Clone, Debug)]
-pub struct VmAccount {
-    /// Guest instructions ran, ns.
-    pub guest_ns: u64,
-    /// The VMM worked for it, ns.
-    pub vmm_ns: u64,
-    /// It could have run but had to wait, ns.
-    pub waiting_ns: u64,
-    /// It had nothing to do, ns.
-    pub halted_ns: u64,
-    /// From the first turn of the run to its end, ns.
-    pub lifetime_ns: u64,
-    /// The longest time it could have run but had to wait, ns.
-    pub longest_blackout_ns: u64,
-    /// Core time it got in stretches in which every VM had work, ns: what its share is measured on.
-    pub contended_ns: u64,
-    /// The same, in the stretch that is not over yet.
-    stretch_ns: u64,
-    /// Turns it had.
-    pub turns: u64,
-    /// Times the guest was left, by [`ExitReason::kind`].
-    pub exits: [u64; ExitReason::KINDS.len()],
-    /// Accesses served without leaving the guest once more (string I/O, batched writes).
-    pub batched: u64,
-    /// Interrupts injected.
-    pub interrupts: u64,
-    standing: Standing,
-    since: Instant,
-}
-
 /// The accounts of one core.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -79,16 +59,25 @@ pub struct Ledger {
     pub vms: Vec<VmAccount>,
     /// Choosing and handing over, ns.
     pub switching_ns: u64,
+    /// What of it the host can have no part in any more, ns.
+    switching_seen_ns: u64,
     /// Nobody could run, ns.
     pub idle_ns: u64,
+    /// The host ran something else though a VM could run, ns.
+    pub taken_ns: u64,
     /// Handovers from one VM to another.
     pub switches: u64,
     /// Core time in stretches in which every VM had work, ns: what shares are measured on.
     pub contended_ns: u64,
     /// The turns of the stretch that is not over yet.
     stretch_turns: u64,
-    /// VMs that run or wait.
+    /// VMs that run or wait, and the sum of their weights.
     with_work: usize,
+    weight_with_work: u64,
+    /// Core time of weighted VMs for a weight of 1, ns, times 2^32.
+    due_per_weight: u128,
+    /// The end of the last stretch in which the host took something, and how much, ns.
+    last_taken: (Instant, u64),
     /// A stretch of fewer turns says nothing about shares.
     min_stretch_turns: u64,
     activity: Activity,
@@ -97,30 +86,19 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Accounts for `vms` VMs, all waiting, and a core that is choosing. Shares are measured on
+    /// Accounts for a VM for each share, all waiting, and a core that is choosing. Shares are measured on
     /// stretches of at least `min_stretch_turns` turns in which every VM had work without a pause.
     #[must_use]
-    pub fn new(vms: usize, min_stretch_turns: u64, now: Instant) -> Self {
-        let account = VmAccount {
-            guest_ns: 0,
-            vmm_ns: 0,
-            waiting_ns: 0,
-            halted_ns: 0,
-            lifetime_ns: 0,
-            longest_blackout_ns: 0,
-            contended_ns: 0,
-            stretch_ns: 0,
-            turns: 0,
-            exits: [0; ExitReason::KINDS.len()],
-            batched: 0,
-            interrupts: 0,
-            standing: Standing::Waiting,
-            since: now,
-        };
+    pub fn new(shares: &[Share], min_stretch_turns: u64, now: Instant) -> Self {
         Self {
-            vms: alloc::vec![account; vms],
-            with_work: vms,
+            vms: shares.iter().map(|share| VmAccount::new(share, now)).collect(),
+            with_work: shares.len(),
+            weight_with_work: shares.iter().map(account::weight).sum(),
+            due_per_weight: 0,
+            last_taken: (now, 0),
+            taken_ns: 0,
             switching_ns: 0,
+            switching_seen_ns: 0,
             idle_ns: 0,
             switches: 0,
             contended_ns: 0,
@@ -144,6 +122,42 @@ impl Ledger {
         }
     }
 
+    /// The host has taken `ns` since the last look, between turns: of the switching since then, and
+    /// beyond that of the idle time, which ended late.
+    pub fn taken_from_no_vm(&mut self, ns: u64, now: Instant) {
+        let switching_ns = ns.min(self.switching_ns - self.switching_seen_ns);
+        let idle_ns = (ns - switching_ns).min(self.idle_ns);
+        self.switching_ns -= switching_ns;
+        self.idle_ns -= idle_ns;
+        self.switching_seen_ns = self.switching_ns;
+        self.note_taken(switching_ns + idle_ns, now);
+    }
+
+    /// The host has taken `ns` of what was charged to `vm`.
+    pub fn taken_from_vm(&mut self, vm: usize, ns: u64, now: Instant) {
+        let account = &mut self.vms[vm];
+        let of_guest_ns = ns.min(account.guest_ns);
+        let of_vmm_ns = (ns - of_guest_ns).min(account.vmm_ns);
+        account.guest_ns -= of_guest_ns;
+        account.vmm_ns -= of_vmm_ns;
+        account.taken_ns += of_guest_ns + of_vmm_ns;
+        self.note_taken(of_guest_ns + of_vmm_ns, now);
+    }
+
+    fn note_taken(&mut self, ns: u64, now: Instant) {
+        self.taken_ns += ns;
+        if ns > 0 {
+            let (end, before_ns) = self.last_taken;
+            self.last_taken = (now, if end == now { before_ns + ns } else { ns });
+        }
+    }
+
+    /// What the host had taken by `at`, which may be before its last taking was noticed, ns.
+    fn taken_by(&self, at: Instant) -> u64 {
+        let (end, ns) = self.last_taken;
+        self.taken_ns - ns.min(end.ns_since(at))
+    }
+
     /// What the core does now.
     #[must_use]
     pub const fn activity(&self) -> Activity {
@@ -152,26 +166,69 @@ impl Ledger {
 
     /// From `now` on this VM is in `standing`.
     pub fn vm_turns_to(&mut self, vm: usize, standing: Standing, now: Instant) {
-        let account = &mut self.vms[vm];
-        if account.standing == standing {
+        if self.vms[vm].standing == standing {
             return;
         }
         // A halt whose timer was due before the turn was over ends the moment it begins.
-        let now = now.max(account.since);
+        let now = now.max(self.vms[vm].since);
+        let taken_ns = self.taken_by(now);
+        let account = &mut self.vms[vm];
         let spent_ns = now.ns_since(account.since);
         account.since = now;
         self.with_work += usize::from(standing.has_work());
         self.with_work -= usize::from(account.standing.has_work());
+        if standing.has_work() != account.standing.has_work() {
+            account.settle_due(self.due_per_weight);
+            if standing.has_work() {
+                self.weight_with_work += account.weight;
+            } else {
+                self.weight_with_work -= account.weight;
+            }
+        }
         match core::mem::replace(&mut account.standing, standing) {
             Standing::Running | Standing::Ended => {}
             Standing::Waiting => {
                 account.waiting_ns += spent_ns;
-                account.longest_blackout_ns = account.longest_blackout_ns.max(spent_ns);
+                if let Some(budget) = &mut account.budget {
+                    budget.waits_no_more(now, standing == Standing::Running);
+                }
+                let taken_ns = (taken_ns - account.taken_before_ns).min(spent_ns);
+                account.waited(spent_ns, taken_ns);
             }
             Standing::Halted => account.halted_ns += spent_ns,
         }
+        if standing == Standing::Waiting {
+            account.taken_before_ns = taken_ns;
+            if let Some(budget) = &mut account.budget {
+                budget.waits(now);
+            }
+        }
         if standing == Standing::Ended {
             account.lifetime_ns = now.ns_since(self.started);
+        }
+    }
+
+    /// `vm` had the core for `ran_ns`: uses up its budget, or is shared out among those with a weight and
+    /// work as what each was due. Before its standing changes.
+    pub fn ran(&mut self, vm: usize, ran_ns: u64) {
+        match &mut self.vms[vm].budget {
+            Some(budget) => budget.ran(ran_ns),
+            None => {
+                let scaled = u128::from(ran_ns) << 32;
+                self.due_per_weight += scaled / u128::from(self.weight_with_work.max(1));
+            }
+        }
+    }
+
+    /// Closes the budgets' periods that have ended by `now`.
+    pub fn close_periods(&mut self, now: Instant) {
+        for account in &mut self.vms {
+            let waits_since = (account.standing == Standing::Waiting).then_some(account.since);
+            if let Some(budget) = &mut account.budget
+                && account.standing != Standing::Ended
+            {
+                budget.close(now, account.waiting_ns, waits_since);
+            }
         }
     }
 
@@ -200,6 +257,7 @@ impl Ledger {
     /// Closes all accounts at `now`.
     pub fn close(&mut self, now: Instant) {
         self.end_stretch();
+        self.close_periods(now);
         self.core_turns_to(Activity::Idle, now);
         for vm in 0..self.vms.len() {
             self.vm_turns_to(vm, Standing::Ended, now);
@@ -210,7 +268,7 @@ impl Ledger {
     #[must_use]
     pub fn core_sum_ns(&self) -> u64 {
         let vms: u64 = self.vms.iter().map(VmAccount::core_ns).sum();
-        vms + self.switching_ns + self.idle_ns
+        vms + self.switching_ns + self.idle_ns + self.taken_ns
     }
 
     /// Whether the accounts add up, to 1 %, to the `wall_ns` that passed by another clock.
@@ -225,31 +283,11 @@ impl Ledger {
         }
         // A VM's own accounts miss only what its turns spend between two others' decisions.
         for vm in &self.vms {
-            let sum_ns = vm.core_ns() + vm.waiting_ns + vm.halted_ns;
+            let sum_ns = vm.core_ns() + vm.taken_ns + vm.waiting_ns + vm.halted_ns;
             if sum_ns > vm.lifetime_ns + allowed_ns {
                 return Err(sum_ns);
             }
         }
         Ok(())
-    }
-}
-
-impl VmAccount {
-    /// Core time this VM received: in the guest and in the VMM on its behalf, ns.
-    #[must_use]
-    pub const fn core_ns(&self) -> u64 {
-        self.guest_ns + self.vmm_ns
-    }
-
-    /// Times the guest was left.
-    #[must_use]
-    pub fn exit_count(&self) -> u64 {
-        self.exits.iter().sum()
-    }
-
-    /// What the VM does now.
-    #[must_use]
-    pub const fn standing(&self) -> Standing {
-        self.standing
     }
 }

@@ -67,11 +67,13 @@ pub struct Machine {
     paravirtual: Paravirtual,
     fixed_msrs: FixedMsrs,
     physical_address_bits: u8,
-    /// How the guest's time-stamp counter follows the machine's time.
-    tsc: TscClock,
+    /// The guest's time-stamp counter may have left the course that the machine knows.
+    is_tsc_moved: bool,
     policy: ClockPolicy,
     /// How long the machine's time has stood, ns: it is that much behind the host's.
     stood_ns: u64,
+    /// How long the guest did not have the core though the machine's time went on, ns.
+    not_run_ns: u64,
     /// When a timer next does something, as of the last access, in the machine's time.
     deadline: Instant,
 }
@@ -96,12 +98,13 @@ impl Machine {
             hpet_routes: [None; devices::hpet::TIMERS],
             late_ticks: LateTicks::default(),
             idle_cr8: 0,
-            paravirtual: Paravirtual::new(epoch_seconds),
             fixed_msrs: FixedMsrs::new(),
             physical_address_bits,
-            tsc,
+            paravirtual: Paravirtual::new(epoch_seconds, tsc, now),
+            is_tsc_moved: false,
             policy: plan.clock,
             stood_ns: 0,
+            not_run_ns: 0,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
@@ -113,22 +116,40 @@ impl Machine {
         self.rtc.set_base_memory_kib(kib);
     }
 
-    /// The guest has had to wait for the core for `ns` in all: it is told so, or, if that is the
-    /// policy, its time has stood meanwhile. How much longer its time-stamp counter must stand, ns.
-    pub fn waited(&mut self, ns: u64) -> u64 {
+    /// Records that the guest has waited for the core for `ns` in all, and that the host took it for
+    /// `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under `Own`
+    /// the machine's clock is held back by the wait. How much longer the guest's time-stamp
+    /// counter must stand, ns.
+    pub fn waited(&mut self, ns: u64, taken_ns: u64) -> u64 {
         match self.policy {
             ClockPolicy::Wall => {
-                self.paravirtual.set_stolen(ns);
+                self.not_run_ns = ns + taken_ns;
+                self.paravirtual.set_stolen(ns + taken_ns);
                 0
             }
-            ClockPolicy::Own => ns - core::mem::replace(&mut self.stood_ns, ns),
+            ClockPolicy::Own => {
+                self.not_run_ns = taken_ns;
+                ns - core::mem::replace(&mut self.stood_ns, ns)
+            }
         }
     }
 
+    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it, and
+    /// the guest may write it.
+    pub const fn tsc_moved(&mut self) {
+        self.is_tsc_moved = true;
+    }
+
+    /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the next
+    /// [`Machine::next_memory_write`].
+    #[must_use]
+    pub const fn wants_tsc(&self) -> bool {
+        self.is_tsc_moved || self.paravirtual.is_clock_stale()
+    }
+
     /// What is to be written next into the guest's RAM before it goes on.
-    pub fn next_memory_write(&mut self, now: Instant) -> Option<MemoryWrite> {
-        let now = self.own(now);
-        self.paravirtual.next_write(self.tsc, now)
+    pub fn next_memory_write(&mut self) -> Option<MemoryWrite> {
+        self.paravirtual.next_write()
     }
 
     /// The machine's time, by which its devices go.
@@ -138,7 +159,12 @@ impl Machine {
 
     /// Brings every device to `now`.
     pub fn advance(&mut self, now: Instant) {
-        let now = self.own(now);
+        self.catch_up(self.own(now));
+    }
+
+    /// The same by the machine's time. Also before a guest's access: what has come due is delivered
+    /// before the guest can program the timer anew.
+    fn catch_up(&mut self, now: Instant) {
         if now < self.deadline {
             return;
         }

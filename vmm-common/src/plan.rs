@@ -7,8 +7,10 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod promise;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS, MAX_WEIGHT};
 pub use check::{Field, Limits, Problem, check};
+pub use promise::TURN_OVERHEAD_NS;
 
 /// The most modules a VM may have.
 pub const MAX_MODULES: usize = 16;

@@ -1,13 +1,15 @@
 //! The receipt at the end of every run: who was entitled to what, who received what, and what became
-//! of every byte on the links. The same values print as text and serialize for machines.
+//! of every byte on the links. The same values print as text (`text.rs`) and serialize for machines.
 
+mod text;
+
+use crate::ledger::BudgetAccount;
 use crate::plan::Plan;
 use crate::seam::ExitReason;
 use crate::system::System;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 use devices::link::LossReason;
 use serde::Serialize;
 
@@ -22,8 +24,10 @@ pub struct Receipt {
     pub slice_ns: u64,
     /// Choosing and handing over.
     pub switching_ns: u64,
-    /// Nobody could run.
+    /// No VM could run.
     pub idle_ns: u64,
+    /// The host ran something else though a VM could run; in no VM's account.
+    pub taken_ns: u64,
     /// Core time in long stretches in which every VM had work: what shares are measured on.
     pub contended_ns: u64,
     /// Handovers from one VM to another.
@@ -49,8 +53,14 @@ pub struct VmReceipt {
     pub is_success: bool,
     /// The share it was entitled to while every VM had work.
     pub entitled_ppm: u64,
-    /// The share it received then; None if there was no such stretch.
+    /// The share it received then; if there was no such stretch, the part of its periods that a VM with
+    /// a budget received where it wanted any, and None for one with a weight.
     pub received_ppm: Option<u64>,
+    /// It ran or waited.
+    pub wanted_ns: u64,
+    /// What a VM with a weight was due: of the core time of all such VMs, by weight among those that ran
+    /// or waited.
+    pub due_ns: u64,
     /// Guest instructions ran.
     pub guest_ns: u64,
     /// The VMM worked for it.
@@ -59,8 +69,20 @@ pub struct VmReceipt {
     pub waiting_ns: u64,
     /// It had nothing to do.
     pub halted_ns: u64,
-    /// The longest time it could have run but others had the core.
+    /// The host took the core while this VM had it.
+    pub taken_ns: u64,
+    /// The longest time it could have run but did not have the core.
     pub longest_blackout_ns: u64,
+    /// The host's part of that.
+    pub longest_blackout_taken_ns: u64,
+    /// The longest such time less the host's part of it.
+    pub longest_own_blackout_ns: u64,
+    /// What the plan promises that to be at most.
+    pub promised_blackout_ns: u64,
+    /// How its budget fared, if it has one.
+    pub budget: Option<BudgetReceipt>,
+    /// Ticks of its periodic timers that were dropped, as they were too late.
+    pub dropped_ticks: u64,
     /// Turns it had.
     pub turns: u64,
     /// Times the guest was left, by reason; reasons that did not occur are left out.
@@ -69,6 +91,23 @@ pub struct VmReceipt {
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,
+}
+
+/// How a budget fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetReceipt {
+    /// The run in each period.
+    pub run_ns: u64,
+    /// The period.
+    pub period_ns: u64,
+    /// Periods in which the VM wanted its run and got it.
+    pub met_periods: u64,
+    /// Periods in which it wanted its run and did not get it all.
+    pub missed_periods: u64,
+    /// The most that was missing at the end of one.
+    pub worst_shortfall_ns: u64,
+    /// The longest time from when it could have run on its budget to when it did.
+    pub worst_response_ns: u64,
 }
 
 /// What became of a link's bytes.
@@ -119,6 +158,7 @@ impl Receipt {
             slice_ns: plan.slice_ns,
             switching_ns: ledger.switching_ns,
             idle_ns: ledger.idle_ns,
+            taken_ns: ledger.taken_ns,
             contended_ns: ledger.contended_ns,
             switches: ledger.switches,
             vms: (0..plan.vms.len()).map(|vm| VmReceipt::new(plan, system, vm)).collect(),
@@ -127,9 +167,13 @@ impl Receipt {
         }
     }
 
-    /// The largest difference between entitled and received share, parts of a million.
+    /// The largest difference between entitled and received share, parts of a million; None where no
+    /// stretch was long enough to measure shares on.
     #[must_use]
     pub fn share_error_ppm(&self) -> Option<u64> {
+        if self.contended_ns == 0 {
+            return None;
+        }
         let error = |vm: &VmReceipt| vm.received_ppm.map(|got| got.abs_diff(vm.entitled_ppm));
         self.vms.iter().filter_map(error).max()
     }
@@ -151,16 +195,40 @@ impl VmReceipt {
             ending: ending.map_or_else(|| "running".to_string(), ToString::to_string),
             is_success: ending.is_some_and(|ending| ending.is_success(plan.vms[vm].outcomes)),
             entitled_ppm: plan.entitled_ppm(vm),
-            received_ppm: (ledger.contended_ns > 0 && plan.vms.len() > 1).then(received_ppm),
+            received_ppm: match ledger.contended_ns > 0 && plan.vms.len() > 1 {
+                true => Some(received_ppm()),
+                false => account.budget.as_ref().and_then(BudgetAccount::received_ppm),
+            },
+            wanted_ns: account.wanted_ns(),
+            due_ns: account.due_ns,
             guest_ns: account.guest_ns,
             vmm_ns: account.vmm_ns,
             waiting_ns: account.waiting_ns,
             halted_ns: account.halted_ns,
+            taken_ns: account.taken_ns,
             longest_blackout_ns: account.longest_blackout_ns,
+            longest_blackout_taken_ns: account.longest_blackout_taken_ns,
+            longest_own_blackout_ns: account.longest_own_blackout_ns,
+            promised_blackout_ns: plan.worst_blackout_ns(vm),
+            budget: account.budget.as_ref().map(BudgetReceipt::new),
+            dropped_ticks: system.vms[vm].machine.dropped_ticks(),
             turns: account.turns,
             exits: exits.map(|(name, count)| (*name, count)).collect(),
             batched: account.batched,
             interrupts: account.interrupts,
+        }
+    }
+}
+
+impl BudgetReceipt {
+    const fn new(account: &BudgetAccount) -> Self {
+        Self {
+            run_ns: account.run_ns,
+            period_ns: account.period_ns,
+            met_periods: account.met,
+            missed_periods: account.missed,
+            worst_shortfall_ns: account.worst_shortfall_ns,
+            worst_response_ns: account.worst_response_ns,
         }
     }
 }
@@ -179,127 +247,5 @@ impl LinkReceipt {
             }
         };
         Self { name: name.to_string(), ends: wire.ends.iter().enumerate().map(end).collect() }
-    }
-}
-
-impl fmt::Display for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |ns: u64| Ppm(ppm_of(ns, self.wall_ns));
-        let core_ns = |vm: &VmReceipt| vm.guest_ns.saturating_add(vm.vmm_ns);
-        let vms_ns = self.vms.iter().map(core_ns).fold(0, u64::saturating_add);
-        writeln!(
-            f,
-            "receipt: {} on one core, slices of {}: VMs {}, switching {}, idle {}; accounted for {}",
-            Time(self.wall_ns),
-            Time(self.slice_ns),
-            percent(vms_ns),
-            percent(self.switching_ns),
-            percent(self.idle_ns),
-            percent(self.accounted_ns),
-        )?;
-        match self.share_error_ppm() {
-            Some(error) => writeln!(
-                f,
-                "shares: measured on {} in which every VM had work all the time; largest error {}",
-                Time(self.contended_ns),
-                Ppm(error)
-            )?,
-            None => {
-                writeln!(f, "shares: not measured, some VM always had nothing to do before long")?;
-            }
-        }
-        self.fmt_vms(f)?;
-        self.fmt_exits(f)?;
-        self.fmt_links(f)
-    }
-}
-
-impl Receipt {
-    fn fmt_vms(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.vms.iter().map(|vm| vm.name.len()).max().unwrap_or(0).max(4);
-        writeln!(
-            f,
-            "  {:width$} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}  ended",
-            "vm", "entitled", "received", "guest", "vmm", "waiting", "halted", "blackout", "turns"
-        )?;
-        for vm in &self.vms {
-            let received = vm.received_ppm.map_or_else(|| "-".to_string(), |p| Ppm(p).to_string());
-            writeln!(
-                f,
-                "  {:width$} {:>8} {received:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}  {}",
-                vm.name,
-                Ppm(vm.entitled_ppm).to_string(),
-                Time(vm.guest_ns).to_string(),
-                Time(vm.vmm_ns).to_string(),
-                Time(vm.waiting_ns).to_string(),
-                Time(vm.halted_ns).to_string(),
-                Time(vm.longest_blackout_ns).to_string(),
-                vm.turns,
-                vm.ending
-            )?;
-        }
-        Ok(())
-    }
-
-    fn fmt_exits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "switches from VM to VM: {}; exits:", self.switches)?;
-        for vm in &self.vms {
-            let exits = vm.exits.values().copied().fold(0, u64::saturating_add);
-            write!(f, "  {}: {exits}", vm.name)?;
-            let mut separator = " = ";
-            for (name, count) in &vm.exits {
-                write!(f, "{separator}{count} {name}")?;
-                separator = " + ";
-            }
-            writeln!(f, "; {} batched accesses, {} interrupts", vm.batched, vm.interrupts)?;
-        }
-        Ok(())
-    }
-
-    fn fmt_links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for link in &self.links {
-            write!(f, "link {}:", link.name)?;
-            for (index, end) in link.ends.iter().enumerate() {
-                let separator = if index == 0 { " " } else { ", " };
-                let EndReceipt { vm, com, sent, delivered, lost } = end;
-                write!(f, "{separator}{vm}.com{com} sent {sent}, delivered {delivered}")?;
-                for (reason, count) in lost {
-                    write!(f, ", {count} lost ({reason})")?;
-                }
-            }
-            writeln!(f)?;
-        }
-        writeln!(f, "bytes lost on links: {}", self.lost_bytes)
-    }
-}
-
-fn ppm_of(part: u64, whole: u64) -> u64 {
-    let ppm = u128::from(part) * 1_000_000 / u128::from(whole.max(1));
-    u64::try_from(ppm).unwrap_or(u64::MAX)
-}
-
-/// Parts of a million, printed as per cent.
-struct Ppm(u64);
-
-impl fmt::Display for Ppm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = self.0.saturating_add(50) / 100;
-        write!(f, "{}.{:02}%", hundredths / 100, hundredths % 100)
-    }
-}
-
-/// Nanoseconds, printed with three or four digits and the unit that fits.
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ns @ 0..1_000 => write!(f, "{ns}ns"),
-            ns @ 1_000..1_000_000 => write!(f, "{}.{}us", ns / 1_000, ns / 100 % 10),
-            ns @ 1_000_000..1_000_000_000 => {
-                write!(f, "{}.{:02}ms", ns / 1_000_000, ns / 10_000 % 100)
-            }
-            ns => write!(f, "{}.{:03}s", ns / 1_000_000_000, ns / 1_000_000 % 1_000),
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! Who has the core next, and for how long. Pure: no clock, no allocation after `new`, no locks.
 //!
 //! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle lasts
-//! as many slices as there are such vCPUs, divided among them by weight. Whoever overruns pays from
-//! its next quantum, so shares are exact over time; whoever halts or yields gives the rest of its
-//! quantum away and saves nothing up. Every runnable vCPU therefore waits at most for the quanta
-//! of the others.
+//! as many slices as there are such vCPUs, divided among them by weight. A vCPU that overruns pays from
+//! its next quantum, and one that is left with a remainder too short for a turn adds it there, so
+//! shares are exact over time; one that halts or yields gives the rest of its quantum away and
+//! saves nothing up. Every runnable vCPU therefore waits at most for the quanta of the others.
 //!
 //! VMs with a budget run before them, the one whose period ends first leading (EDF), until the
 //! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
@@ -144,7 +144,14 @@ impl Scheduler {
     pub fn ran(&mut self, vcpu: usize, ran_ns: u64) {
         let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
         match &mut self.entities[vcpu].account {
-            Account::Weight { credit_ns, .. } => *credit_ns = credit_ns.saturating_sub(ran),
+            Account::Weight { credit_ns, quantum_ns } => {
+                let most_debt_ns = (*quantum_ns as i64).saturating_mul(MAX_DEBT_QUANTA as i64);
+                *credit_ns = credit_ns.saturating_sub(ran).max(-most_debt_ns);
+                let is_remainder = *credit_ns < MAX_REMAINDER_NS.min(*quantum_ns as i64 / 4);
+                if is_remainder && self.turn == vcpu {
+                    self.is_turn_open = false;
+                }
+            }
             Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran),
         }
         // Somebody ran: those who stood back have waited for him.
@@ -279,17 +286,16 @@ impl Scheduler {
             return None;
         }
         self.go_round(now).or_else(|| {
-            self.forgive_debts();
+            self.pay_debts();
             self.go_round(now)
         })
     }
 
-    /// The next of the weighted who is ready and has credit.
+    /// The next of the weighted that is ready and has credit after this lap's grants.
     fn go_round(&mut self, now: Instant) -> Option<Next> {
         let count = self.entities.len();
-        // An overrun of several quanta is paid off a quantum per lap; everybody else runs meanwhile,
-        // and when alone the debtor pays it off at once.
-        for _ in 0..count * MAX_DEBT_LAPS {
+        // One more than there are: the first may be the rest of an open turn.
+        for _ in 0..=count {
             if !self.is_turn_open {
                 self.turn = (self.turn + 1) % count;
             }
@@ -313,11 +319,18 @@ impl Scheduler {
         None
     }
 
-    /// After an absurd overrun (a suspended host) fairness begins anew.
-    fn forgive_debts(&mut self) {
-        for entity in &mut self.entities {
-            if let Account::Weight { credit_ns, .. } = &mut entity.account {
-                *credit_ns = (*credit_ns).max(0);
+    /// All that are ready are in debt: grants them the laps in which they all would still be, at once.
+    fn pay_debts(&mut self) {
+        let ready = |entity: &&mut Entity| entity.is_ready();
+        let laps = self.entities.iter_mut().filter(ready).filter_map(|entity| {
+            let Account::Weight { quantum_ns, credit_ns } = &entity.account else { return None };
+            Some(credit_ns.min(&0).unsigned_abs() / (*quantum_ns).max(1))
+        });
+        let laps = laps.min().unwrap_or(0);
+        for entity in self.entities.iter_mut().filter(ready) {
+            if let Account::Weight { quantum_ns, credit_ns } = &mut entity.account {
+                let paid_ns = laps.saturating_mul(*quantum_ns);
+                *credit_ns = credit_ns.saturating_add_unsigned(paid_ns);
             }
         }
     }
@@ -352,8 +365,11 @@ impl Scheduler {
     }
 }
 
-/// Laps after which an overrun is written off.
-const MAX_DEBT_LAPS: usize = 64;
+/// The most that a vCPU owes, in its quanta: what an overrun took beyond that is written off.
+pub(crate) const MAX_DEBT_QUANTA: u64 = 4;
+/// A remainder of a quantum that is shorter, or shorter than a quarter of it, is no turn of its own: it would
+/// cost more than it is. It is added to the next quantum.
+const MAX_REMAINDER_NS: i64 = 100_000;
 
 impl Entity {
     fn is_ready(&self) -> bool {

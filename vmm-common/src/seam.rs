@@ -12,7 +12,6 @@
 
 use crate::Instant;
 use crate::registers::CpuState;
-use devices::lapic::TscClock;
 
 /// What goes into the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +71,9 @@ pub struct Exit {
     pub is_interruptible: bool,
     /// CR8\[3:0\] as the guest has it now.
     pub cr8: u8,
+    /// Of the time in [`VcpuBackend::enter`], what it took to get into and out of a guest that the
+    /// deadline stopped: the guest did not run then, and is not charged for it. Else 0.
+    pub overhead_ns: u64,
     /// False for the further parts of an exit already taken (string I/O, batched writes).
     pub left_guest: bool,
     /// The next `enter` hands out another part, without going back to the guest.
@@ -95,7 +97,7 @@ pub enum ExitReason {
     MmioWrite { address: u64, size: Size, value: u64 },
     /// RDMSR of a register that the processor does not keep for the guest.
     MsrRead { index: u32 },
-    /// WRMSR to such a register.
+    /// WRMSR to such a register, or to IA32_TIME_STAMP_COUNTER: that one the backend has carried out.
     MsrWrite { index: u32, value: u64 },
     /// HLT.
     Halt,
@@ -133,6 +135,17 @@ pub enum Fault {
     Host { errno: i32 },
 }
 
+/// A guest's time-stamp counter at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TscReading {
+    /// Ticks a second, nominally; 0 if the host does not know.
+    pub hz: u64,
+    /// The counter's value.
+    pub tsc: u64,
+    /// When it had that value, by the host's clock.
+    pub at: Instant,
+}
+
 /// One virtual CPU as a target runs it.
 pub trait VcpuBackend {
     /// It can batch port writes: [`Entry::batchable_ports`] is worth finding out.
@@ -150,17 +163,23 @@ pub trait VcpuBackend {
     /// The guest's time-stamp counter is to be `ns` behind what it would be.
     fn hold_tsc(&mut self, ns: u64);
 
-    /// How the guest's time-stamp counter follows the host's clock now, if that can have changed:
-    /// the clock may be slewed, and the guest may write the counter. Asked for now and then.
-    fn tsc_clock(&mut self) -> Option<TscClock> {
-        None
-    }
+    /// Reads the guest's time-stamp counter and the host's clock together; None if the host fails.
+    /// The guest reads no less at the entry that follows.
+    fn read_tsc(&mut self) -> Option<TscReading>;
 }
 
 /// What the loop needs of the place it runs on.
 pub trait Host {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
+
+    /// Time up to `now` in which the host ran something else though the loop would have run, ns since
+    /// the start: another process, a stop, a quota, what a hypervisor beneath it took. Waiting for
+    /// work is none of it. 0 where nothing lies beneath.
+    fn taken_ns(&mut self, now: Instant) -> u64 {
+        let _ = now;
+        0
+    }
 
     /// Takes console output of a VM (an index into the system's VMs). Never waits.
     fn console_output(&mut self, vm: usize, bytes: &[u8]);

@@ -16,13 +16,15 @@ use crate::machine::Machine;
 use crate::plan::{Plan, Share};
 use crate::receipt::Receipt;
 use crate::scheduler::{Next, Scheduler};
-use crate::seam::{Entry, Exit, ExitReason, Host, Reply, VcpuBackend};
-use crate::trace::{Event, Trace, What};
+use crate::seam::{Exit, ExitReason, Host, Reply, VcpuBackend};
+use crate::trace::{Trace, What};
 use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
+mod accounts;
 mod cost;
 mod serial;
+mod telling;
 
 use cost::ExitCost;
 use serial::PortAccess;
@@ -44,6 +46,10 @@ pub struct System {
     /// When [`System::next`] chose who has the core.
     chosen_at: Instant,
     exit_cost: ExitCost,
+    /// [`Host::taken_ns`] as of the last look.
+    taken_ns: u64,
+    /// Some VM has a budget.
+    has_budgets: bool,
 }
 
 /// A guest that was just preempted runs at least this long before a timer of its own ends the entry.
@@ -79,12 +85,14 @@ impl System {
         Self {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
-            ledger: Ledger::new(plan.vms.len(), Receipt::min_stretch_turns(plan), now),
+            ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
             chosen_at: now,
             exit_cost: ExitCost::new(),
+            taken_ns: 0,
+            has_budgets: shares.iter().any(|share| matches!(share, Share::Budget { .. })),
         }
     }
 
@@ -103,6 +111,9 @@ impl System {
             {
                 self.ledger.vm_turns_to(vm, Standing::Waiting, due);
             }
+        }
+        if self.has_budgets {
+            self.ledger.close_periods(now);
         }
         self.chosen_at = now;
         let next = self.scheduler.next(now);
@@ -124,8 +135,11 @@ impl System {
         // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
         let vm = vcpu;
         let begin = host.now();
-        // What the switch took is nobody's: without it, a bit of the slice would be left for a turn more.
-        // Whose budget is granted anew preempts all the same.
+        self.ledger.core_turns_to(Activity::Switching, begin);
+        let taken_ns = self.taken_since(begin, host);
+        self.ledger.taken_from_no_vm(taken_ns, begin);
+        // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its remainder
+        // would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
         let until = until.min(self.scheduler.next_replenishment());
         self.record(begin, vm, What::TurnBegins);
@@ -138,12 +152,13 @@ impl System {
         // What it printed was taken since: its transmitter is empty, as if the line had been busy until now.
         self.vms[vm].machine.sample_serial_pins();
         self.tell_waiting(vm, backend);
-        self.follow_tsc(vm, begin, backend);
-        self.tell_guest(vm, begin, backend);
+        self.follow_tsc(vm, begin);
+        self.tell_guest(vm, backend);
 
         let mut now = begin;
+        let mut stopped = begin;
         let end = loop {
-            match self.step(vm, until, &mut now, backend, host) {
+            match self.step(vm, until, (&mut now, &mut stopped), backend, host) {
                 // What has left the guest already is seen to first, or it could be lost at a stop.
                 Step::Continue if now >= until && !self.has_more(vm) => break Step::SliceOver,
                 Step::Continue => {}
@@ -152,8 +167,11 @@ impl System {
         };
 
         now = host.now();
-        self.ledger.core_turns_to(Activity::Switching, now);
-        let ran_ns = now.ns_since(begin);
+        // Getting in and out of a guest that the slice's end stopped is the switch's.
+        let was_preempted = self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.was_preempted);
+        let is_stopped = end == Step::SliceOver && was_preempted;
+        let over = if is_stopped { stopped } else { now };
+        let ran_ns = self.close_turn(vm, begin, over, now, host);
         self.scheduler.ran(vcpu, ran_ns);
         match end {
             Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
@@ -162,7 +180,7 @@ impl System {
         self.record(now, vm, What::TurnEnds);
         match end {
             Step::Continue | Step::SliceOver => {
-                self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+                self.ledger.vm_turns_to(vm, Standing::Waiting, over);
             }
             Step::Yield => {
                 self.scheduler.yielded(vcpu);
@@ -195,40 +213,13 @@ impl System {
         self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
-    /// How long the guest has had to wait, which it is told or never notices.
-    fn tell_waiting<B: VcpuBackend>(&mut self, vm: usize, backend: &mut B) {
-        let waiting_ns = self.ledger.vms[vm].waiting_ns;
-        let stood_ns = self.vms[vm].machine.waited(waiting_ns);
-        if stood_ns > 0 {
-            backend.hold_tsc(stood_ns);
-        }
-    }
-
-    /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
-    fn tell_guest<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
-        while let Some(write) = self.vms[vm].machine.next_memory_write(now) {
-            backend.write_ram(write.address, write.bytes());
-        }
-    }
-
-    /// Now and then: how the guest's time-stamp counter stands to the clock.
-    fn follow_tsc<B: VcpuBackend>(&mut self, vm: usize, now: Instant, backend: &mut B) {
-        const EVERY_NS: u64 = 1_000_000_000;
-        let vm = &mut self.vms[vm];
-        if now >= vm.next_tsc_check {
-            vm.next_tsc_check = now.after_ns(EVERY_NS);
-            if let Some(tsc) = backend.tsc_clock() {
-                vm.machine.set_tsc_clock(tsc);
-            }
-        }
-    }
-
-    /// Enters the guest once and does what it asks for.
+    /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the guest
+    /// stopped running.
     fn step<B: VcpuBackend, H: Host>(
         &mut self,
         vm: usize,
         until: Instant,
-        now: &mut Instant,
+        (now, stopped): (&mut Instant, &mut Instant),
         backend: &mut B,
         host: &mut H,
     ) -> Step {
@@ -248,14 +239,16 @@ impl System {
         self.ledger.core_turns_to(Activity::Guest(vm), entered);
         let exit = backend.enter(&entry);
         *now = host.now();
-        self.ledger.core_turns_to(Activity::Vmm(vm), *now);
+        let is_preempted = exit.reason == ExitReason::Preempted;
+        let guest_ns = now.ns_since(entered).saturating_sub(exit.overhead_ns);
+        *stopped = entered.after_ns(guest_ns);
+        self.ledger.core_turns_to(Activity::Vmm(vm), *stopped);
         self.note_exit(vm, &exit, *now);
 
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         vcpu.is_interruptible = exit.is_interruptible;
         vcpu.has_more = exit.has_more;
-        vcpu.was_preempted = exit.reason == ExitReason::Preempted;
-        let guest_ns = now.ns_since(entered);
+        vcpu.was_preempted = is_preempted;
         vcpu.since_poll_ns = vcpu.since_poll_ns.saturating_add(guest_ns);
         machine.set_cr8(exit.cr8);
         let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
@@ -264,7 +257,7 @@ impl System {
         }
         let step = self.handle(vm, &exit, *now, host);
         if matches!(exit.reason, ExitReason::MsrWrite { .. }) {
-            self.tell_guest(vm, *now, backend);
+            self.tell_guest(vm, backend);
         }
         step
     }
@@ -357,26 +350,5 @@ impl System {
         if self.ledger.vms[vm].standing() == Standing::Halted {
             self.ledger.vm_turns_to(vm, Standing::Waiting, now);
         }
-    }
-
-    fn note_injection(&mut self, vm: usize, entry: &Entry, now: Instant) {
-        if let Some(crate::seam::Injection::Interrupt(vector)) = entry.inject {
-            self.ledger.vms[vm].interrupts += 1;
-            self.record(now, vm, What::Interrupt(vector));
-        }
-    }
-
-    fn note_exit(&mut self, vm: usize, exit: &Exit, now: Instant) {
-        self.record(now, vm, What::Exit(exit.reason));
-        let account = &mut self.ledger.vms[vm];
-        if exit.left_guest {
-            account.exits[exit.reason.kind()] += 1;
-        } else {
-            account.batched += 1;
-        }
-    }
-
-    fn record(&mut self, at: Instant, vm: usize, what: What) {
-        self.trace.record(Event { at, vm: vm as u16, vcpu: 0, what });
     }
 }

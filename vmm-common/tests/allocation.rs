@@ -8,7 +8,7 @@ use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
-use vmm_common::seam::{Entry, Exit, ExitReason, Host, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Host, TscReading, VcpuBackend};
 use vmm_common::seed::{SeedVm, to_plan};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
@@ -74,6 +74,7 @@ impl VcpuBackend for Guest {
             is_interruptible: true,
             cr8: 0,
             left_guest: true,
+            overhead_ns: 0,
             has_more: false,
         }
     }
@@ -83,6 +84,10 @@ impl VcpuBackend for Guest {
     }
 
     fn hold_tsc(&mut self, _ns: u64) {}
+
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        Some(TscReading { hz: 2_000_000_000, tsc: 0, at: Instant::ZERO })
+    }
 
     fn registers(&mut self) -> CpuState {
         CpuState::default()

@@ -5,14 +5,14 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, ImageSource, LinkPlan, MAX_BUDGET_PERIOD_NS, ModulePlan, Outcome,
-    Outcomes, Plan, SerialPlan, Share, VmPlan,
+    BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SerialPlan,
+    Share, VmPlan,
 };
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
-/// The worst blackout is what a VM that wants to run waits for at most, apart from what switching
-/// costs: the turns of all others, or of its own budget's next period.
+/// The worst blackout is what a VM that wants to run waits for at most, if the host does not take the core:
+/// the turns of all others with what switching costs, or its own budget's next period.
 #[must_use]
 pub fn summary(loaded: &Loaded) -> String {
     let mut text = String::new();
@@ -47,7 +47,7 @@ fn write_vm(
 ) -> fmt::Result {
     let VmPlan { name, id, cmdline, .. } = vm;
     let (percent, tenths) = tenths_of_percent(plan.entitled_ppm(index));
-    let blackout = Time(worst_blackout_ns(plan, index));
+    let blackout = Time(plan.worst_blackout_ns(index));
     writeln!(out, "\n{name} (id {id})")?;
     let keyboard = if vm.has_keyboard { ", starts with the keyboard" } else { "" };
     writeln!(out, "  memory   {}{keyboard}", size(vm.memory_bytes))?;
@@ -153,51 +153,6 @@ fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> f
     let tap = link.tap.as_ref().map(|tap| format!(", tapped to {}", tap.escape_debug()));
     let ends = ends.join(" <-> ");
     writeln!(out, "\nlink {}: {ends}, {rate}, {loss}{}", link.name, tap.unwrap_or_default())
-}
-
-/// How long VM `own` may have to wait for the core while it could run, ns.
-///
-/// A VM with a weight waits at most for one turn of every other VM with a weight, and for what the
-/// budgets may take meanwhile. One with a budget may get it at the start of one period and at the
-/// end of the next.
-fn worst_blackout_ns(plan: &Plan, own: usize) -> u64 {
-    if let Share::Budget { run_ns, period_ns } = plan.vms[own].share {
-        return if plan.vms.len() == 1 { period_ns - run_ns } else { 2 * (period_ns - run_ns) };
-    }
-    let weight = |vm: &VmPlan| match vm.share {
-        Share::Weight(weight) => Some(u64::from(weight)),
-        Share::Budget { .. } => None,
-    };
-    let weights: u64 = plan.vms.iter().filter_map(weight).sum();
-    let count = plan.vms.iter().filter_map(weight).count() as u64;
-    let others = weights - weight(&plan.vms[own]).unwrap_or(0);
-    let turns = u128::from(plan.slice_ns) * u128::from(count) * u128::from(others);
-    let turns_ns = u64::try_from(turns / u128::from(weights.max(1))).unwrap_or(u64::MAX);
-    let budgets = plan.vms.iter().filter_map(|vm| match vm.share {
-        Share::Budget { run_ns, period_ns } => Some((run_ns, period_ns)),
-        Share::Weight(_) => None,
-    });
-    with_budgets(turns_ns, budgets)
-}
-
-/// The time in which `turns_ns` of work get done beside budgets that go first.
-///
-/// Each may take the end of one period and the beginning of the next in one piece, as a deferrable
-/// server does (Strosnider, Lehoczky and Sha, 1995).
-fn with_budgets(turns_ns: u64, budgets: impl Iterator<Item = (u64, u64)> + Clone) -> u64 {
-    let mut window_ns = u128::from(turns_ns);
-    loop {
-        let taken_ns = |(run_ns, period_ns): (u64, u64)| {
-            let (run_ns, period_ns) = (u128::from(run_ns), u128::from(period_ns));
-            (window_ns + period_ns - run_ns).div_ceil(period_ns) * run_ns
-        };
-        let longer_ns = u128::from(turns_ns) + budgets.clone().map(taken_ns).sum::<u128>();
-        // Budgets that sum to nearly the whole core may keep it for longer than is worth telling.
-        if longer_ns == window_ns || longer_ns > 100 * u128::from(MAX_BUDGET_PERIOD_NS) {
-            return u64::try_from(longer_ns).unwrap_or(u64::MAX);
-        }
-        window_ns = longer_ns;
-    }
 }
 
 /// Parts of a million as percent and tenths, rounded.

@@ -2,7 +2,7 @@
 
 use crate::console::{Command, HELP, Keyboard, Output};
 use crate::events::{Arrived, HostEvents};
-use crate::sys::Clock;
+use crate::sys::{Clock, process_cpu_ns};
 use anyhow::Result;
 use vmm_common::Instant;
 use vmm_common::registers::CpuState;
@@ -47,6 +47,16 @@ pub struct LinuxHost {
     next_look: Instant,
     next_flush: Instant,
     is_settled: bool,
+    account: CpuAccount,
+}
+
+/// What tells the host's time from ours: of the time since the start, that in which this process neither
+/// had the core nor waited for work.
+#[derive(Clone, Copy, Debug)]
+struct CpuAccount {
+    begin: Instant,
+    cpu_before_ns: u64,
+    idle_ns: u64,
 }
 
 impl LinuxHost {
@@ -70,6 +80,7 @@ impl LinuxHost {
             next_look: Instant::ZERO,
             next_flush: Instant::ZERO,
             is_settled: false,
+            account: CpuAccount { begin: clock.now(), cpu_before_ns: process_cpu_ns(), idle_ns: 0 },
         }
     }
 
@@ -101,8 +112,13 @@ impl LinuxHost {
             output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
         let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
+        let before = (self.clock.now(), process_cpu_ns());
         let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
         let now = self.clock.now();
+        let cpu_ns = process_cpu_ns() - before.1;
+        // If it sleeps for longer than it was to, the host is late.
+        let slept_ns = now.ns_since(before.0).min(wait_ns);
+        self.account.idle_ns += slept_ns.saturating_sub(cpu_ns);
         self.follow_up(arrived, now);
         Ok(())
     }
@@ -138,6 +154,12 @@ impl LinuxHost {
 impl Host for LinuxHost {
     fn now(&mut self) -> Instant {
         self.clock.now()
+    }
+
+    fn taken_ns(&mut self, now: Instant) -> u64 {
+        let CpuAccount { begin, cpu_before_ns, idle_ns } = self.account;
+        let ours_ns = process_cpu_ns() - cpu_before_ns + idle_ns;
+        now.ns_since(begin).saturating_sub(ours_ns)
     }
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {

@@ -16,10 +16,10 @@ use vmm_common::machine::PASSED_MSRS;
 mod batch;
 mod emulated_svm;
 mod memory;
+mod overhead;
 mod registers;
 mod run_page;
-
-mod tsc_offset;
+mod tsc;
 mod vcpu;
 
 pub use memory::GuestRam;
@@ -90,8 +90,13 @@ fn deny_msrs(vm: &VmFd) -> Result<()> {
     vm.enable_cap(&capability).context("KVM_CAP_X86_USER_SPACE_MSR")?;
     // No range has more than eight registers.
     let allow_all = [0xff_u8];
+    let flags = |first| match first {
+        // A write moves the guest's clock page, too.
+        tsc::IA32_TIME_STAMP_COUNTER => MsrFilterRangeFlags::READ,
+        _ => MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
+    };
     let range = |(first, last): (u32, u32)| MsrFilterRange {
-        flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
+        flags: flags(first),
         base: first,
         msr_count: last - first + 1,
         bitmap: &allow_all,

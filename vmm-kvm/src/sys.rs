@@ -9,7 +9,7 @@ mod files;
 mod memory;
 mod timer;
 
-pub use clock::Clock;
+pub use clock::{Clock, process_cpu_ns};
 pub use cores::{allowed_cores, pin_to};
 pub use files::{
     is_writable, set_terminal_settings, signal_file, stdin, stdout, terminal_settings,

@@ -5,6 +5,9 @@
 //! value that the counter has passed therefore matches after a wrap, as the specification says, and
 //! guests that may be late read the counter back.
 
+use super::TICK_NS;
+use crate::backlog::Ticks;
+
 const CONFIGURATION: u64 = 0x00;
 const COMPARATOR: u64 = 0x08;
 
@@ -33,11 +36,20 @@ pub(super) struct Comparator {
     period: u64,
     status: bool,
     pulses: u64,
+    /// The guest has programmed the timer since the pulses were last taken.
+    is_reprogrammed: bool,
 }
 
 impl Comparator {
     pub(super) const fn new() -> Self {
-        Self { configuration: 0, comparator: u64::MAX, period: 0, status: false, pulses: 0 }
+        Self {
+            configuration: 0,
+            comparator: u64::MAX,
+            period: 0,
+            status: false,
+            pulses: 0,
+            is_reprogrammed: false,
+        }
     }
 
     /// The main counter went from `from` up by `ticks`: interrupts for the matches on the way, and
@@ -88,8 +100,13 @@ impl Comparator {
         self.status = false;
     }
 
-    pub(super) fn take_pulses(&mut self) -> u64 {
-        core::mem::take(&mut self.pulses)
+    pub(super) fn take_ticks(&mut self) -> Ticks {
+        let period = if self.has(PERIODIC) { self.period } else { 0 };
+        Ticks {
+            count: core::mem::take(&mut self.pulses),
+            period_ns: period.saturating_mul(TICK_NS),
+            is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
+        }
     }
 
     pub(super) fn read(&self, register: u64) -> u64 {
@@ -114,6 +131,10 @@ impl Comparator {
     /// A route the timer does not have is not taken: the field reads back what it was
     /// (section 2.3.8, Tn_INT_ROUTE_CNF).
     fn configure(&mut self, written: u64) {
+        const PROGRAM: u64 = LEVEL_TRIGGERED | INTERRUPT_ENABLE | PERIODIC;
+        if (written ^ self.configuration) & PROGRAM != 0 {
+            self.reprogrammed();
+        }
         let pin = (written & ROUTE) >> ROUTE_SHIFT;
         let route = if ROUTES & (1 << pin) != 0 { written } else { self.configuration } & ROUTE;
         self.configuration = (written & !ROUTE) | route;
@@ -126,11 +147,17 @@ impl Comparator {
     /// The comparator of a one-shot timer; of a periodic one the period and, after VALUE_SET, the
     /// comparator too (section 2.3.9.2.2).
     fn write_comparator(&mut self, value: u64, mask: u64) {
+        self.reprogrammed();
         if !self.has(PERIODIC) || self.has(VALUE_SET) {
             self.comparator = ((self.comparator & !mask) | value) & self.size_mask();
         }
         self.period = ((self.period & !mask) | value) & self.size_mask();
         self.configuration &= !VALUE_SET;
+    }
+
+    const fn reprogrammed(&mut self) {
+        self.pulses = 0;
+        self.is_reprogrammed = true;
     }
 
     /// Ticks from counter value `from` until it counts to the comparator: 1 to a whole turn.

@@ -1,6 +1,7 @@
 //! Whom an interrupt message names (SDM, "Determining IPI Destination").
 
 use super::LocalApic;
+use crate::ioapic::{DeliveryMode, Message};
 
 /// Interrupt command register: the destination is a set of logical IDs.
 const LOGICAL: u32 = 1 << 11;
@@ -15,6 +16,24 @@ impl LocalApic {
             false => destination == self.id,
         };
         self.is_hardware_enabled() && (is_named || destination == BROADCAST)
+    }
+
+    /// Takes an interrupt message if it is for us. False if we did not accept it, which the I/O APIC
+    /// must know of a level: it is another APIC's, or this one is disabled.
+    pub fn take_message(&mut self, message: &Message) -> bool {
+        if !self.matches(message.destination, message.is_logical) {
+            return false;
+        }
+        match message.delivery_mode {
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                self.accept(message.vector, message.is_level);
+                return self.is_enabled();
+            }
+            DeliveryMode::Nmi => self.accept_nmi(),
+            // The 8259 pair is wired to LINT0; SMM and other processors are not there.
+            DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
+        }
+        true
     }
 
     /// The command register names this CPU, by shorthand or destination.

@@ -4,6 +4,7 @@
 //! ticks, a period of one nanosecond costs no more than one of a second, and the divider may change
 //! in the middle of a count.
 
+use crate::backlog::Ticks;
 use crate::time::Instant;
 
 /// Frequency of the timer's input clock, before the divider.
@@ -68,8 +69,10 @@ pub(super) struct Timer {
     /// IA32_TSC_DEADLINE; 0 is disarmed.
     tsc_deadline: u64,
     expiry: Option<Instant>,
-    /// Expiries that have not made an interrupt yet.
-    owed: u64,
+    /// Expiries of the periodic mode that the owner has not taken.
+    periods: u64,
+    /// The guest has programmed the timer since then.
+    is_reprogrammed: bool,
 }
 
 impl Timer {
@@ -81,33 +84,37 @@ impl Timer {
             divide: 0,
             tsc_deadline: 0,
             expiry: None,
-            owed: 0,
+            periods: 0,
+            is_reprogrammed: false,
         }
     }
 
     /// The state after the APIC was disabled in hardware; the TSC stays.
     pub(super) fn reset(&mut self) {
         *self = Self::new(self.tsc);
+        self.reprogrammed();
     }
 
-    /// Brings the timer to `now`; returns how often it expired.
-    pub(super) fn advance(&mut self, now: Instant) -> u64 {
-        let Some(expiry) = self.expiry.filter(|&expiry| expiry <= now) else { return 0 };
+    /// Brings the timer to `now`; true if it expired for good. Expiries of the periodic mode are
+    /// counted until the owner takes them.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        let Some(expiry) = self.expiry.filter(|&expiry| expiry <= now) else { return false };
         match self.mode {
             Mode::OneShot => {
                 self.expiry = None;
-                1
+                true
             }
             Mode::TscDeadline => {
                 self.expiry = None;
                 self.tsc_deadline = 0;
-                1
+                true
             }
             Mode::Periodic => {
                 let period_ns = self.period_ns().max(1);
                 let expiries = 1 + now.ns_since(expiry) / period_ns;
                 self.expiry = Some(expiry.after_ns(expiries.saturating_mul(period_ns)));
-                expiries
+                self.periods = self.periods.saturating_add(expiries);
+                false
             }
         }
     }
@@ -116,27 +123,17 @@ impl Timer {
         self.expiry
     }
 
-    pub(super) const fn is_periodic(&self) -> bool {
-        matches!(self.mode, Mode::Periodic)
+    pub(super) fn take_ticks(&mut self) -> Ticks {
+        Ticks {
+            count: core::mem::take(&mut self.periods),
+            period_ns: self.period_ns(),
+            is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
+        }
     }
 
-    /// Interrupts for so many more expiries are to be made.
-    pub(super) const fn owe(&mut self, expiries: u64) {
-        self.owed = self.owed.saturating_add(expiries);
-    }
-
-    pub(super) const fn owes(&self) -> bool {
-        self.owed > 0
-    }
-
-    /// One of them has been made.
-    pub(super) const fn pay(&mut self) {
-        self.owed = self.owed.saturating_sub(1);
-    }
-
-    /// Nobody listened.
-    pub(super) const fn forgive(&mut self) {
-        self.owed = 0;
+    const fn reprogrammed(&mut self) {
+        self.periods = 0;
+        self.is_reprogrammed = true;
     }
 
     /// Changes the mode. One-shot and periodic share a running count; entering or leaving
@@ -147,6 +144,9 @@ impl Timer {
             self.expiry = None;
             self.tsc_deadline = 0;
             self.initial_count = 0;
+        }
+        if mode != self.mode {
+            self.reprogrammed();
         }
         self.mode = mode;
     }
@@ -159,7 +159,7 @@ impl Timer {
     pub(super) fn set_initial_count(&mut self, count: u32, now: Instant) {
         if self.mode != Mode::TscDeadline {
             self.initial_count = count;
-            self.owed = 0;
+            self.reprogrammed();
             self.expiry = (count != 0).then(|| now.after_ns(self.period_ns()));
         }
     }
@@ -195,7 +195,7 @@ impl Timer {
     pub(super) fn set_tsc_deadline(&mut self, tsc: u64) {
         if self.mode == Mode::TscDeadline {
             self.tsc_deadline = tsc;
-            self.owed = 0;
+            self.reprogrammed();
             self.expiry = (tsc != 0).then(|| self.tsc.instant_of(tsc));
         }
     }

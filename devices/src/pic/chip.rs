@@ -88,8 +88,8 @@ impl Chip {
         }
     }
 
-    pub(super) const fn is_waiting(&self, line: u8) -> bool {
-        self.rising & !self.mask & (1 << line) != 0
+    pub(super) const fn is_latched(&self, line: u8) -> bool {
+        self.rising & (1 << line) != 0
     }
 
     pub(super) const fn is_unmasked(&self, line: u8) -> bool {

@@ -63,6 +63,11 @@ impl Channel {
         self.counter.output()
     }
 
+    /// Clocks from one rising edge to the next; 0 where there is one at most.
+    pub(super) fn period(&self) -> u64 {
+        self.counter.period()
+    }
+
     pub(super) fn next_rising_edge(&self) -> Option<u64> {
         self.counter.next_rising_edge()
     }

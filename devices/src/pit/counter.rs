@@ -165,6 +165,11 @@ impl Counter {
         self.count.is_none() || self.next_count.is_some() || self.now < self.since
     }
 
+    /// Clocks from one rising edge of OUT to the next; 0 in modes that have one at most.
+    pub(super) fn period(&self) -> u64 {
+        self.count.filter(|_| self.mode.is_periodic()).unwrap_or(0)
+    }
+
     /// The tick of the next rising edge of OUT, later than the current one.
     pub(super) fn next_rising_edge(&self) -> Option<u64> {
         let count = self.count.filter(|_| self.is_running())?;

@@ -183,25 +183,25 @@ fn port_61_gates_channel_2_and_shows_it() {
 #[test]
 fn ticks_that_came_meanwhile_are_all_handed_out() {
     let mut pit = programmed(0, 0x34, 100);
-    assert_eq!(pit.take_irq0_edges(at(100)), 0);
-    assert_eq!(pit.take_irq0_edges(at(101)), 1);
-    assert_eq!(pit.take_irq0_edges(at(1001)), 9);
-    assert_eq!(pit.take_irq0_edges(at(1001)), 0);
+    assert_eq!(pit.take_ticks(at(100)).count, 0);
+    assert_eq!(pit.take_ticks(at(101)).count, 1);
+    assert_eq!(pit.take_ticks(at(1001)).count, 9);
+    assert_eq!(pit.take_ticks(at(1001)).count, 0);
 }
 
 #[test]
 fn a_control_word_that_raises_the_output_is_an_edge() {
     let mut pit = programmed(0, 0x30, 1000);
-    assert_eq!(pit.take_irq0_edges(at(5)), 0);
+    assert_eq!(pit.take_ticks(at(5)).count, 0);
     pit.write(0x43, 0x34, at(5));
-    assert_eq!(pit.take_irq0_edges(at(5)), 1);
+    assert_eq!(pit.take_ticks(at(5)).count, 1);
 }
 
 #[test]
 fn nothing_runs_until_it_is_programmed() {
     let mut pit = Pit::new(at(0));
     assert_eq!(pit.deadline(), None);
-    assert_eq!(pit.take_irq0_edges(Instant::FAR_FUTURE), 0);
+    assert_eq!(pit.take_ticks(Instant::FAR_FUTURE).count, 0);
     assert!(pit.output(0, Instant::FAR_FUTURE));
     assert!(!pit.output(3, at(0)));
 }

@@ -3,8 +3,8 @@
 use super::calendar::DateTime;
 use super::{
     A_DIVIDER, A_RATE, A_UPDATE_IN_PROGRESS, B_24_HOURS, B_BINARY, B_SET, C_INTERRUPT, CMOS_BYTES,
-    D_VALID, FIRST_UPDATE_NS, MemorySizes, NS_PER_SECOND, REGISTER_A, REGISTER_B, REGISTER_C,
-    REGISTER_D, Rtc, UPDATE, UPDATE_WARNING_NS, alarm,
+    D_VALID, FIRST_UPDATE_NS, MemorySizes, NS_PER_SECOND, PERIODIC, REGISTER_A, REGISTER_B,
+    REGISTER_C, REGISTER_D, Rtc, UPDATE, UPDATE_WARNING_NS, alarm,
 };
 use crate::time::Instant;
 
@@ -145,6 +145,9 @@ impl Rtc {
     fn write_a(&mut self, value: u8, now: Instant) {
         let time = self.shown();
         let was_running = self.is_divider_running();
+        if value != self.a {
+            self.reprogrammed();
+        }
         self.a = value;
         if !was_running && self.is_divider_running() {
             let into_second = now.as_ns() % NS_PER_SECOND;
@@ -158,6 +161,9 @@ impl Rtc {
     /// Register B. SET holds the time for the guest to write and clears the update interrupt.
     fn write_b(&mut self, value: u8) {
         let time = self.shown();
+        if (value ^ self.b) & PERIODIC != 0 {
+            self.reprogrammed();
+        }
         self.b = if value & B_SET != 0 { value & !UPDATE } else { value };
         self.hold_or_run(time);
     }

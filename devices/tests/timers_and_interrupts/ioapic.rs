@@ -25,12 +25,12 @@ impl ModelPin {
         self.awaits_eoi &= is_level;
     }
 
-    fn send(&mut self) -> Option<u8> {
+    fn send(&mut self, is_accepted: bool) -> Option<u8> {
         let is_due = match self.is_level {
             true => self.is_unmasked && self.asserted && !self.awaits_eoi,
             false => self.is_unmasked && core::mem::take(&mut self.edge),
         };
-        self.awaits_eoi |= is_due && self.is_level;
+        self.awaits_eoi |= is_due && self.is_level && is_accepted;
         is_due.then_some(self.vector)
     }
 
@@ -72,9 +72,18 @@ fn io_apic_sends_what_the_model_sends() {
             if random.below(3) == 0 {
                 continue;
             }
-            let expected: Vec<u8> = pins.iter_mut().filter_map(ModelPin::send).collect();
-            let sent: Vec<u8> =
-                core::iter::from_fn(|| apic.next_message()).map(|message| message.vector).collect();
+            let is_accepted = random.flip();
+            let expected: Vec<u8> =
+                pins.iter_mut().filter_map(|pin| pin.send(is_accepted)).collect();
+            let mut sent = Vec::new();
+            let mut first = 0;
+            while let Some(message) = apic.next_message(first) {
+                if is_accepted {
+                    apic.accepted(&message);
+                }
+                sent.push(message.vector);
+                first = message.pin + 1;
+            }
             assert_eq!(sent, expected);
         }
     });
@@ -93,7 +102,9 @@ fn io_apic_survives_any_access() {
                 }
                 2 => apic.set_line(random.any() as u8, random.flip()),
                 _ => {
-                    apic.next_message();
+                    if let Some(message) = apic.next_message(random.next() as u8) {
+                        apic.accepted(&message);
+                    }
                     apic.end_of_interrupt(random.next() as u8);
                 }
             }

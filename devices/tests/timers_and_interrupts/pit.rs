@@ -39,7 +39,7 @@ fn pit_edges_and_deadlines_are_those_of_the_output_seen_every_clock() {
         touch(&mut pit, random, at(0));
         for _ in 0..20 {
             touch(&mut pit, random, at(tick));
-            pit.take_irq0_edges(at(tick));
+            pit.take_ticks(at(tick));
             let end = tick + random.below(200);
             let levels: Vec<bool> = (tick..=end).map(|tick| pit.output(0, at(tick))).collect();
             let rises: Vec<u64> = (tick + 1..=end)
@@ -54,15 +54,15 @@ fn pit_edges_and_deadlines_are_those_of_the_output_seen_every_clock() {
                 let deadline = stepped.deadline().expect("an edge is to come");
                 assert!(at(rise - 1) < deadline && deadline <= at(rise), "deadline of {rise}");
                 let just_before = Instant::from_ns(deadline.as_ns() - 1);
-                assert_eq!(stepped.take_irq0_edges(just_before), 0);
-                assert_eq!(stepped.take_irq0_edges(deadline), 1);
+                assert_eq!(stepped.take_ticks(just_before).count, 0);
+                assert_eq!(stepped.take_ticks(deadline).count, 1);
             }
             assert!(stepped.deadline().is_none_or(|deadline| deadline > at(end)));
 
             let mut edges = 0;
             while tick < end {
                 tick = (tick + 1 + random.below(60)).min(end);
-                edges += pit.take_irq0_edges(at(tick)) as usize;
+                edges += pit.take_ticks(at(tick)).count as usize;
             }
             assert_eq!(edges, rises.len());
         }
@@ -102,7 +102,7 @@ fn pit_survives_any_access() {
                     pit.read(port, now);
                 }
                 _ => {
-                    pit.take_irq0_edges(now);
+                    pit.take_ticks(now);
                     let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
                     assert!(pit.deadline().is_none_or(is_later));
                     let _ = pit.output(random.below(4) as usize, now);

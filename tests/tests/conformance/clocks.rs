@@ -1,4 +1,5 @@
-//! The two policies for a VM's clocks, on every target whose time a test can rely on.
+//! The two policies for a VM's clocks, on every target whose time a test can rely on; and the clock that
+//! KVM shows its guests, everywhere.
 
 use crate::targets::{Outcome, Target};
 use xtask::scratch::Scratch;
@@ -41,6 +42,18 @@ fn a_clock_that_stands_does_so_over_linuxs_kvm() {
     assert!(own.iter().all(|ns| *ns > SPIN_NS * 9 / 10), "own: {own:?}");
 }
 
+/// Beside a guest that takes all the time it gets, so that turns end and pages are written anew.
+#[test]
+fn the_clock_page_keeps_kvms_contract_everywhere() {
+    let text = "slice: 1ms\nvms:\n  - {name: guest, kernel: kvm_clock, memory: 4MiB}\n  \
+        - {name: busy, kernel: spin, cmdline: 500, memory: 4MiB}\n";
+    for target in [&[Target::Kvm], &Target::BARE[..], &[Target::KvmOnDebian]].concat() {
+        let outcome = run_text(target, text);
+        let passed = outcome.console.matches("PASSED").count();
+        assert_eq!(passed, 5, "on {}:\n{}", target.name(), outcome.console);
+    }
+}
+
 fn number(outcome: &Outcome, pointer: &str) -> u64 {
     let value = outcome.receipt.pointer(pointer).and_then(serde_json::Value::as_u64);
     value.unwrap_or_else(|| panic!("no {pointer} in {}", outcome.receipt))
@@ -53,7 +66,10 @@ fn run(target: Target, policy: &str) -> Outcome {
             "  - {{name: {name}, kernel: spin, cmdline: {ms}, memory: 4MiB, clock: {policy}}}\n"
         )
     };
-    let text = format!("slice: 5ms\nvms:\n{}{}", vm("one"), vm("two"));
+    run_text(target, &format!("slice: 5ms\nvms:\n{}{}", vm("one"), vm("two")))
+}
+
+fn run_text(target: Target, text: &str) -> Outcome {
     let scratch = Scratch::new().expect("a folder for temporary files");
     let file = scratch.path().join("clocks.yml");
     std::fs::write(&file, text).expect("a file in it");

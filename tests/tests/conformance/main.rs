@@ -16,6 +16,7 @@ mod memory;
 mod nimble;
 mod page_faults;
 mod processor;
+mod promises;
 mod targets;
 mod tasks;
 mod transcript;

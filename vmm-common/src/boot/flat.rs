@@ -68,7 +68,7 @@ const STUB: [u8; 0x4e] = {
 pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
     let Images { kernel, bios, ref modules } = *images;
     if !modules.is_empty() {
-        let why = "a flat image has no way to find it; allowed: modules of a multiboot, Linux or PVH kernel";
+        let why = "a raw image has no way to find it; allowed: modules of a multiboot, Linux or PVH kernel";
         return Err(BootError { part: Part::Module(0), why: why.into() });
     }
     let bios = bios.unwrap_or(&STUB);

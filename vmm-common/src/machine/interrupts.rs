@@ -11,7 +11,7 @@
 
 use super::Machine;
 use crate::Instant;
-use devices::ioapic::DeliveryMode;
+use crate::seam::TscReading;
 use devices::lapic::TscClock;
 
 pub(super) const IRQ_TIMER: u8 = 0;
@@ -46,13 +46,14 @@ impl Machine {
         self.local_apic.as_mut().is_some_and(|local_apic| local_apic.take_nmi())
     }
 
-    /// The guest's time-stamp counter follows the time in this way from now on.
-    ///
-    /// `tsc` is by the host's time.
-    pub fn set_tsc_clock(&mut self, tsc: TscClock) {
-        let tsc = TscClock { offset: tsc.tsc_at(Instant::from_ns(self.stood_ns)), ..tsc };
-        self.tsc = tsc;
-        self.paravirtual.tsc_changed();
+    /// Takes a reading of the guest's time-stamp counter: the local APIC's deadline and the guest's
+    /// clock page follow it from now on.
+    pub fn set_tsc(&mut self, reading: TscReading) {
+        let at = self.own(reading.at);
+        let since_zero = TscClock { hz: reading.hz, offset: 0 }.tsc_at(at);
+        let tsc = TscClock { hz: reading.hz, offset: reading.tsc.wrapping_sub(since_zero) };
+        self.is_tsc_moved = false;
+        self.paravirtual.set_tsc(reading.tsc, at, tsc.hz);
         if let Some(local_apic) = &mut self.local_apic {
             local_apic.set_tsc_clock(tsc);
             self.find_deadline();
@@ -145,21 +146,21 @@ impl Machine {
     }
 
     fn sample_timers(&mut self, now: Instant) {
-        let is_replaced = self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement());
-        // Taken in any case: ticks while the HPET has the line are nobody's.
-        let ticks = self.pit.take_irq0_edges(now);
-        if !is_replaced {
-            self.late_ticks.of_pit += u64::from(ticks);
-            self.set_irq(IRQ_RTC, self.rtc.pin());
-        }
+        self.carry_clock_pin();
         self.sample_hpet();
+        self.take_ticks(now);
         self.deliver_late_ticks();
     }
 
+    /// The clock's level, unless the HPET has its line.
+    pub(super) fn carry_clock_pin(&mut self) {
+        if !self.hpet.as_ref().is_some_and(|hpet| hpet.is_legacy_replacement()) {
+            self.set_irq(IRQ_RTC, self.rtc.pin());
+        }
+    }
+
     fn sample_hpet(&mut self) {
-        let Some(hpet) = &mut self.hpet else { return };
-        let pulses = hpet.take_pulses();
-        for (timer, pulses) in pulses.into_iter().enumerate() {
+        for timer in 0..devices::hpet::TIMERS {
             let Some(hpet) = &self.hpet else { return };
             let ((pin, level), legacy) = (hpet.line(timer), hpet.legacy_irq(timer));
             // A timer that is routed elsewhere lets go of the line it held.
@@ -168,8 +169,6 @@ impl Machine {
             if let Some((pin, legacy)) = before.filter(|_| before != route) {
                 self.set_hpet_line(pin, legacy, false);
             }
-            let late = &mut self.late_ticks.of_hpet[timer];
-            *late = if pin.is_some() { *late + u64::from(pulses) } else { 0 };
             if let Some(pin) = pin {
                 self.set_hpet_line(pin, legacy, level);
             }
@@ -203,18 +202,14 @@ impl Machine {
         while let Some(vector) = local_apic.take_eoi() {
             io_apic.end_of_interrupt(vector);
         }
-        while let Some(message) = io_apic.next_message() {
-            if !local_apic.matches(message.destination, message.is_logical) {
-                continue;
+        // A level that no local APIC takes is offered again at the next access, which may be the one
+        // that changes the destination, LDR, DFR, SVR or the APIC's base.
+        let mut first = 0;
+        while let Some(message) = io_apic.next_message(first) {
+            if local_apic.take_message(&message) {
+                io_apic.accepted(&message);
             }
-            match message.delivery_mode {
-                DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
-                    local_apic.accept(message.vector, message.is_level);
-                }
-                DeliveryMode::Nmi => local_apic.accept_nmi(),
-                // The 8259 pair is wired to LINT0; SMM and other processors are not there.
-                DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
-            }
+            first = message.pin + 1;
         }
     }
 }

@@ -20,6 +20,7 @@ impl Machine {
     pub fn mmio_read(&mut self, address: u64, size: Size, now: Instant) -> u64 {
         const NOBODY: u64 = u64::MAX;
         let now = self.own(now);
+        self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
         let value = match page {
@@ -37,6 +38,7 @@ impl Machine {
     /// A store of 1, 2, 4 or 8 bytes.
     pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
         let now = self.own(now);
+        self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
         match page {

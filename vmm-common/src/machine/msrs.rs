@@ -7,7 +7,7 @@ use crate::Instant;
 pub use devices::lapic::GeneralProtection;
 
 /// MSRs that are the guest's own processor state, which every backend switches with the guest: it may
-/// access them without leaving. Ranges, both ends included (SDM vol. 4, APM vol. 2 appendix A).
+/// access them without leaving, but for writes to the time-stamp counter. Ranges, both ends included (SDM vol. 4, APM vol. 2 appendix A).
 pub const PASSED_MSRS: [(u32, u32); 6] = [
     (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
     (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
@@ -17,6 +17,7 @@ pub const PASSED_MSRS: [(u32, u32); 6] = [
     (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
 ];
 
+const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// Always 0: CPUID offers no supervisory XSAVE component.
@@ -180,7 +181,10 @@ impl Machine {
         if let Some(done) = self.paravirtual.write(index, value) {
             return done;
         }
+        self.catch_up(now);
         match (index, &mut self.local_apic) {
+            // The backend has moved the counter.
+            (IA32_TIME_STAMP_COUNTER, _) => self.tsc_moved(),
             (IA32_APIC_BASE, Some(_)) if value >> self.physical_address_bits != 0 => {
                 return Err(GeneralProtection);
             }

@@ -10,9 +10,9 @@ use devices::lapic::{GeneralProtection, TscClock};
 
 /// MSR_KVM_WALL_CLOCK_NEW: the time of day when the clock was 0, written once.
 const WALL_CLOCK: u32 = 0x4b56_4d00;
-/// MSR_KVM_SYSTEM_TIME_NEW: bit 0 enables.
+/// MSR_KVM_SYSTEM_TIME_NEW: an address aligned to 4 bytes, whose bit 0 enables.
 const SYSTEM_TIME: u32 = 0x4b56_4d01;
-/// MSR_KVM_STEAL_TIME: bit 0 enables, bits 5:1 are reserved.
+/// MSR_KVM_STEAL_TIME: an address aligned to 64 bytes, whose bit 0 enables; bits 5:1 are reserved.
 const STEAL_TIME: u32 = 0x4b56_4d03;
 const ENABLED: u64 = 1;
 const STEAL_TIME_RESERVED: u64 = 0b11_1110;
@@ -75,14 +75,24 @@ impl Structure {
             return None;
         }
         self.version = self.version.wrapping_add(2);
-        Some((self.register & !0x3f, self.version))
+        Some((self.register & !ENABLED, self.version))
     }
+}
+
+/// The guest's time-stamp counter at a moment of the machine's time. Both were read together, before
+/// the guest goes on, so that it never finds a stamp ahead of its counter.
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
+    tsc: u64,
+    at: Instant,
+    hz: u64,
 }
 
 /// The structures of one vCPU.
 #[derive(Clone, Debug)]
 pub(super) struct Paravirtual {
     epoch_seconds: u64,
+    stamp: Stamp,
     clock: Structure,
     steal: Structure,
     /// Where the time of day is wanted, once.
@@ -93,10 +103,11 @@ pub(super) struct Paravirtual {
 
 impl Paravirtual {
     /// `epoch_seconds` is Unix time at [`Instant::ZERO`].
-    pub(super) const fn new(epoch_seconds: u64) -> Self {
+    pub(super) const fn new(epoch_seconds: u64, tsc: TscClock, now: Instant) -> Self {
         const NOWHERE: Structure = Structure { register: 0, version: 0, is_stale: false };
         Self {
             epoch_seconds,
+            stamp: Stamp { tsc: tsc.tsc_at(now), at: now, hz: tsc.hz },
             clock: NOWHERE,
             steal: NOWHERE,
             wall_clock: None,
@@ -138,13 +149,19 @@ impl Paravirtual {
         }
     }
 
-    /// The time-stamp counter follows the time differently from now on.
-    pub(super) const fn tsc_changed(&mut self) {
+    /// The time-stamp counter had this value at that moment of the machine's time.
+    pub(super) const fn set_tsc(&mut self, tsc: u64, at: Instant, hz: u64) {
+        self.stamp = Stamp { tsc, at, hz };
         self.clock.is_stale = self.clock.is_enabled();
     }
 
+    /// The clock is to be written, by a reading of the counter of just now.
+    pub(super) const fn is_clock_stale(&self) -> bool {
+        self.clock.is_stale
+    }
+
     /// What is to be written next into the guest's RAM, before it goes on.
-    pub(super) fn next_write(&mut self, tsc: TscClock, now: Instant) -> Option<MemoryWrite> {
+    pub(super) fn next_write(&mut self) -> Option<MemoryWrite> {
         if let Some(address) = self.wall_clock.take() {
             self.wall_clock_version = self.wall_clock_version.wrapping_add(2);
             let seconds = self.epoch_seconds as u32;
@@ -152,7 +169,7 @@ impl Paravirtual {
             return Some(write.put(&seconds.to_le_bytes()).put(&[0; 4]));
         }
         if let Some((address, version)) = self.clock.refresh() {
-            return Some(clock_structure(address, version, tsc, now));
+            return Some(clock_structure(address, version, self.stamp));
         }
         let (address, version) = self.steal.refresh()?;
         let write = MemoryWrite::at(address).put(&self.stolen_ns.to_le_bytes());
@@ -161,15 +178,15 @@ impl Paravirtual {
 }
 
 /// `struct pvclock_vcpu_time_info`.
-fn clock_structure(address: u64, version: u32, tsc: TscClock, now: Instant) -> MemoryWrite {
+fn clock_structure(address: u64, version: u32, stamp: Stamp) -> MemoryWrite {
     /// The counter may be believed on all processors, of which there is one.
     const STABLE: u8 = 1;
-    let (multiplier, shift) = scale(tsc.hz);
+    let (multiplier, shift) = scale(stamp.hz);
     MemoryWrite::at(address)
         .put(&version.to_le_bytes())
         .put(&[0; 4])
-        .put(&tsc.tsc_at(now).to_le_bytes())
-        .put(&now.as_ns().to_le_bytes())
+        .put(&stamp.tsc.to_le_bytes())
+        .put(&stamp.at.as_ns().to_le_bytes())
         .put(&multiplier.to_le_bytes())
         .put(&[shift.cast_unsigned(), STABLE, 0, 0])
 }
@@ -211,52 +228,82 @@ mod tests {
         word(bytes, 16) + ((u128::from(delta) * u128::from(multiplier)) >> 32) as u64
     }
 
+    fn paravirtual(epoch_seconds: u64) -> Paravirtual {
+        Paravirtual::new(epoch_seconds, TscClock { hz: NS_PER_SECOND, offset: 0 }, Instant::ZERO)
+    }
+
     #[test]
     fn the_clock_tells_the_time_at_any_rate() {
         for hz in [31_250_000, 999_999_999, 1_000_000_001, 2_445_432_000, 4_999_999_937] {
             let tsc = TscClock { hz, offset: 12_345 };
-            let mut paravirtual = Paravirtual::new(0);
+            let mut paravirtual = Paravirtual::new(0, tsc, Instant::ZERO);
             assert_eq!(paravirtual.write(SYSTEM_TIME, 0x1001), Some(Ok(())));
-            let write = paravirtual.next_write(tsc, Instant::from_ns(5_000_000)).expect("stale");
+            let now = Instant::from_ns(5_000_000);
+            paravirtual.set_tsc(tsc.tsc_at(now), now, hz);
+            let write = paravirtual.next_write().expect("stale");
             assert_eq!((write.address, write.bytes().len()), (0x1000, 32));
             let later = Instant::from_ns(3_605_000_000_000);
             let error_ns = guest_ns(&write, tsc.tsc_at(later)).abs_diff(later.as_ns());
             assert!(error_ns < 4_000, "{error_ns} ns in an hour at {hz} Hz");
-            assert_eq!(paravirtual.next_write(tsc, later), None);
+            assert_eq!(paravirtual.next_write(), None);
+        }
+    }
+
+    #[test]
+    fn the_stamp_is_what_was_read_and_not_what_the_rate_would_make_of_it() {
+        let mut paravirtual = paravirtual(0);
+        assert_eq!(paravirtual.write(SYSTEM_TIME, 0x1001), Some(Ok(())));
+        assert!(paravirtual.is_clock_stale());
+        // The counter is slower than its nominal rate.
+        paravirtual.set_tsc(999_000_000, Instant::from_ns(1_000_000_000), NS_PER_SECOND);
+        let write = paravirtual.next_write().expect("stale");
+        assert_eq!((word(write.bytes(), 8), word(write.bytes(), 16)), (999_000_000, 1_000_000_000));
+        assert!(!paravirtual.is_clock_stale());
+        // The guest has set its counter back.
+        paravirtual.set_tsc(7, Instant::from_ns(1_500_000_000), NS_PER_SECOND);
+        let write = paravirtual.next_write().expect("stale");
+        assert_eq!((word(write.bytes(), 8), word(write.bytes(), 16)), (7, 1_500_000_000));
+    }
+
+    #[test]
+    fn the_clock_lies_at_any_multiple_of_4_bytes() {
+        for address in [0x1004, 0x103c, 0x1ffc, 0x2008] {
+            let mut paravirtual = paravirtual(0);
+            assert_eq!(paravirtual.write(SYSTEM_TIME, address | 1), Some(Ok(())));
+            assert_eq!(paravirtual.read(SYSTEM_TIME), Some(address | 1));
+            assert_eq!(paravirtual.next_write().expect("stale").address, address);
         }
     }
 
     #[test]
     fn what_was_stolen_is_told_where_the_guest_wants_it() {
-        let tsc = TscClock { hz: NS_PER_SECOND, offset: 0 };
-        let mut paravirtual = Paravirtual::new(0);
+        let mut paravirtual = paravirtual(0);
         paravirtual.set_stolen(7);
-        assert_eq!(paravirtual.next_write(tsc, Instant::ZERO), None, "nobody asked");
+        assert_eq!(paravirtual.next_write(), None, "nobody asked");
         assert_eq!(paravirtual.write(STEAL_TIME, 0x2041), Some(Ok(())));
-        let first = paravirtual.next_write(tsc, Instant::ZERO).expect("stale");
+        let first = paravirtual.next_write().expect("stale");
         assert_eq!((first.address, word(first.bytes(), 0)), (0x2040, 7));
         paravirtual.set_stolen(9);
-        let second = paravirtual.next_write(tsc, Instant::ZERO).expect("stale");
+        let second = paravirtual.next_write().expect("stale");
         assert_eq!(word(second.bytes(), 0), 9);
         assert_ne!(first.bytes()[8..12], second.bytes()[8..12], "the version");
         assert_eq!(paravirtual.write(STEAL_TIME, 0), Some(Ok(())));
         paravirtual.set_stolen(11);
-        assert_eq!(paravirtual.next_write(tsc, Instant::ZERO), None);
+        assert_eq!(paravirtual.next_write(), None);
     }
 
     #[test]
     fn the_time_of_day_is_told_once() {
-        let tsc = TscClock { hz: NS_PER_SECOND, offset: 0 };
-        let mut paravirtual = Paravirtual::new(1_795_613_825);
-        assert_eq!(paravirtual.write(WALL_CLOCK, 0x3000), Some(Ok(())));
-        let write = paravirtual.next_write(tsc, Instant::ZERO).expect("asked for");
-        assert_eq!(word(write.bytes(), 0) >> 32, 1_795_613_825);
-        assert_eq!(paravirtual.next_write(tsc, Instant::ZERO), None);
+        let mut paravirtual = paravirtual(1_795_613_825);
+        assert_eq!(paravirtual.write(WALL_CLOCK, 0x3004), Some(Ok(())));
+        let write = paravirtual.next_write().expect("asked for");
+        assert_eq!((write.address, word(write.bytes(), 0) >> 32), (0x3004, 1_795_613_825));
+        assert_eq!(paravirtual.next_write(), None);
     }
 
     #[test]
     fn reserved_bits_and_other_registers_are_not_ours() {
-        let mut paravirtual = Paravirtual::new(0);
+        let mut paravirtual = paravirtual(0);
         assert_eq!(paravirtual.write(STEAL_TIME, 0b11), Some(Err(GeneralProtection)));
         assert_eq!(paravirtual.write(0x4b56_4d02, 1), None);
         assert_eq!(paravirtual.read(0x4b56_4d04), None);

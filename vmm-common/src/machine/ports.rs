@@ -92,6 +92,7 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
+        self.catch_up(now);
         let (mut value, mut follow_up) = (0, FollowUp::Nothing);
         for n in 0..size.min(4) {
             let port = port.wrapping_add(n.into());
@@ -125,6 +126,7 @@ impl Machine {
             Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
             Owner::Nobody => {}
         }
+        self.catch_up(now);
         let mut follow_up = FollowUp::Nothing;
         for n in 0..size.min(4) {
             let port = port.wrapping_add(n.into());
@@ -162,10 +164,7 @@ impl Machine {
     fn port_write_byte(&mut self, owner: Owner, port: u16, value: u8, now: Instant) {
         match owner {
             Owner::Pic => self.pic.write(port, value),
-            Owner::Pit => {
-                self.late_ticks.pit_is_written(port, value);
-                self.pit.write(port, value, now);
-            }
+            Owner::Pit => self.pit.write(port, value, now),
             Owner::Keyboard => self.keyboard.write(port, value),
             Owner::Rtc => self.rtc.write(port, value, now),
             Owner::Serial(n, offset) => {

@@ -34,16 +34,16 @@ fn machine_with(devices: DeviceSet) -> Machine {
     Machine::new(&plan(devices), surroundings)
 }
 
-fn full() -> Machine {
+pub(super) fn full() -> Machine {
     machine_with(DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true })
 }
 
-fn bare() -> Machine {
+pub(super) fn bare() -> Machine {
     machine_with(DeviceSet { has_io_apic: false, has_hpet: false, has_local_apic: false })
 }
 
 /// Programs the 8259 pair for vectors 0x20 and 0x28, IRQ `irq` alone unmasked.
-fn unmask(machine: &mut Machine, irq: u8) {
+pub(super) fn unmask(machine: &mut Machine, irq: u8) {
     let writes = [
         (0x20, 0x11),
         (0x21, 0x20),
@@ -134,6 +134,63 @@ fn a_byte_typed_interrupts_through_the_io_apic() {
     assert_eq!(machine.port_write(0x3f9, 1, 1, Instant::ZERO), None);
     machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
     machine.sample_serial_pins();
+    assert_eq!(machine.acknowledge(), Some(0x44));
+}
+
+#[test]
+fn a_level_that_no_local_apic_accepts_comes_once_one_does() {
+    const APIC: u64 = 0xfee0_0000;
+    const SVR: (u64, u64) = (APIC + 0xf0, 0x1ff);
+    const LDR: (u64, u64) = (APIC + 0xd0, 0x1200_0000);
+    const DFR: (u64, u64) = (APIC + 0xe0, 0x0fff_ffff);
+    const DFR_FLAT: (u64, u64) = (APIC + 0xe0, 0xffff_ffff);
+    const ENTRY_FOR_0: [(u64, u64); 2] = [(0xfec0_0000, 0x19), (0xfec0_0010, 0)];
+    let now = Instant::ZERO;
+    // What is missing when COM1 asks; what then lets the interrupt come.
+    let logical = 0x8000 | 1 << 11 | 0x44;
+    type Writes<'a> = &'a [(u64, u64)];
+    let cases: [(u64, u64, Writes<'_>, Writes<'_>); 5] = [
+        (0x8044, 7, &[SVR], &ENTRY_FOR_0),
+        (logical, 2, &[SVR], &[LDR]),
+        (logical, 2, &[SVR, LDR, DFR], &[DFR_FLAT]),
+        (0x8044, 0, &[], &[SVR]),
+        (logical, 2, &[LDR], &[SVR]),
+    ];
+    for (entry, destination, before, after) in cases {
+        let mut machine = full();
+        let entry = [(0x18, entry), (0x19, destination << 24)]
+            .map(|(index, half)| [(0xfec0_0000, index), (0xfec0_0010, half)]);
+        for &(address, value) in entry.as_flattened().iter().chain(before) {
+            machine.mmio_write(address, 4, value, now);
+        }
+        assert_eq!(machine.port_write(0x3f9, 1, 1, now), None);
+        machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+        machine.sample_serial_pins();
+        assert_eq!(machine.acknowledge(), None);
+        machine.mmio_write(0xfec0_0000, 4, 0x18, now);
+        assert_eq!(machine.mmio_read(0xfec0_0010, 4, now) & 1 << 14, 0, "remote IRR");
+        for &(address, value) in after {
+            machine.mmio_write(address, 4, value, now);
+        }
+        assert_eq!(machine.acknowledge(), Some(0x44));
+        machine.mmio_write(0xfec0_0000, 4, 0x18, now);
+        assert_eq!(machine.mmio_read(0xfec0_0010, 4, now) & 1 << 14, 1 << 14, "remote IRR");
+    }
+}
+
+#[test]
+fn a_level_waits_for_the_local_apic_to_be_enabled_by_its_base() {
+    let now = Instant::ZERO;
+    let mut machine = full();
+    machine.mmio_write(0xfec0_0000, 4, 0x18, now);
+    machine.mmio_write(0xfec0_0010, 4, 0x8044, now);
+    assert_eq!(machine.msr_write(0x1b, 0xfee0_0100, now), Ok(()));
+    assert_eq!(machine.port_write(0x3f9, 1, 1, now), None);
+    machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+    machine.sample_serial_pins();
+    assert_eq!(machine.msr_write(0x1b, 0xfee0_0900, now), Ok(()));
+    machine.mmio_write(0xfee0_00f0, 4, 0x1ff, now);
+    machine.mmio_write(0xfee0_0350, 4, 0x1_0700, now);
     assert_eq!(machine.acknowledge(), Some(0x44));
 }
 

@@ -150,3 +150,55 @@ fn an_overrun_budget_is_paid_back_in_the_next_period() {
     let period_end = Instant::from_ns(10 * MS);
     assert_eq!(scheduler.next(period_end), Next::Run { vcpu: 0, until: Instant::from_ns(11 * MS) });
 }
+
+#[test]
+fn debts_are_paid_off_in_turns_as_if_each_lap_were_walked() {
+    // Quanta of 2, 4 and 9 ms; debts of 4 quanta, 1 and a half, and 2.
+    let shares = [2, 4, 9].map(Share::Weight);
+    let mut scheduler = Scheduler::new(&shares, 5 * MS);
+    for (vcpu, ran_ns) in [(0, 100 * MS), (1, 10 * MS), (2, 27 * MS)] {
+        assert!(
+            matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: next, .. } if next == vcpu)
+        );
+        scheduler.ran(vcpu, ran_ns);
+    }
+    // Debts after the second lap: 3 quanta, a half, 1. In the third vCPU 1 has half a quantum.
+    let until = Instant::from_ns(2 * MS);
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, until });
+    scheduler.ran(1, 2 * MS);
+    // vCPU 2 comes to 0 behind it, and in the fourth lap vCPU 0 is still in debt.
+    for (vcpu, quantum_ns) in [(1, 4 * MS), (2, 9 * MS)] {
+        let until = Instant::from_ns(quantum_ns);
+        assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu, until });
+        scheduler.ran(vcpu, quantum_ns);
+    }
+}
+
+#[test]
+fn a_vcpu_owes_four_quanta_at_most() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(0, 3_000 * MS);
+    let mut now = Instant::ZERO;
+    let mut others_turns = 0;
+    while let Next::Run { vcpu: 1, until } = scheduler.next(now) {
+        scheduler.ran(1, until.ns_since(now));
+        now = until;
+        others_turns += 1;
+    }
+    assert_eq!(others_turns, 5);
+}
+
+#[test]
+fn a_short_remainder_is_added_to_the_next_quantum() {
+    let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(0, 5 * MS - 30_000);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
+    scheduler.ran(1, 5 * MS);
+    let until = Instant::from_ns(5 * MS + 30_000);
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, until });
+    // A longer one is a turn.
+    scheduler.ran(0, 4 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+}

@@ -145,8 +145,11 @@ impl Ram<'_> {
             assert!(pair[0].begin < pair[0].end && pair[0].end <= pair[1].begin, "{map:x?}");
         }
         let ram = self.case.ram_bytes;
-        let ram =
-            [(0, LOW_END), (MIB, ram.min(HOLE)), (HIGH_RAM, HIGH_RAM + ram.saturating_sub(HOLE))];
+        let ram = [
+            (0, LOW_END),
+            (MIB, ram.min(HOLE)),
+            (HIGH_RAM, HIGH_RAM.saturating_add(ram.saturating_sub(HOLE))),
+        ];
         for range in map.iter().filter(|range| range.kind == USABLE) {
             let is_in = |(begin, end): &(u64, u64)| *begin <= range.begin && range.end <= *end;
             assert!(ram.iter().any(is_in), "{range:x?}");

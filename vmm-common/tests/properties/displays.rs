@@ -5,7 +5,7 @@ use crate::runner::check;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use vmm_common::receipt::{EndReceipt, LinkReceipt, Receipt, VmReceipt};
+use vmm_common::receipt::{BudgetReceipt, EndReceipt, LinkReceipt, Receipt, VmReceipt};
 use vmm_common::registers::{CpuState, Segment, TableRegister};
 use vmm_common::seam::ExitReason;
 
@@ -25,6 +25,21 @@ fn vm() -> impl Strategy<Value = VmReceipt> {
             is_success: true,
             entitled_ppm: n[1],
             received_ppm,
+            wanted_ns: n[2],
+            due_ns: n[3],
+            taken_ns: n[4],
+            longest_blackout_taken_ns: n[5],
+            longest_own_blackout_ns: n[6],
+            promised_blackout_ns: n[7],
+            budget: (n[0] % 2 == 0).then_some(BudgetReceipt {
+                run_ns: n[1],
+                period_ns: n[2],
+                met_periods: n[3],
+                missed_periods: n[4],
+                worst_shortfall_ns: n[5],
+                worst_response_ns: n[6],
+            }),
+            dropped_ticks: n[10],
             guest_ns: n[2],
             vmm_ns: n[3],
             waiting_ns: n[4],
@@ -55,6 +70,7 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         slice_ns: n[2],
         switching_ns: n[3],
         idle_ns: n[4],
+        taken_ns: n[7],
         contended_ns: n[5],
         switches: n[6],
         vms,

@@ -7,6 +7,7 @@ mod protocol;
 use crate::cpu::{Cpu, Instruction, Outcome, Program};
 use crate::place::Clock;
 use crate::seed::Random;
+use crate::world::TSC;
 use parts::Parts;
 pub use protocol::Waits;
 use protocol::{Awaits, awaited};
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use vmm_common::Instant;
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Injection, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Injection, TscReading, VcpuBackend};
 
 /// What entering and leaving a guest costs, ns.
 const WORLD_SWITCH_NS: (u64, u64) = (150, 800);
@@ -127,6 +128,7 @@ impl Guest {
             is_interruptible: self.is_flag_set && !self.is_shadowed && is_last,
             cr8: self.cr8,
             left_guest,
+            overhead_ns: 0,
             has_more: !is_last,
         }
     }
@@ -272,6 +274,11 @@ impl VcpuBackend for Guest {
     }
 
     fn hold_tsc(&mut self, _ns: u64) {}
+
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        let at = self.clock.now();
+        Some(TscReading { hz: TSC.hz, tsc: TSC.tsc_at(at), at })
+    }
 
     fn registers(&mut self) -> CpuState {
         CpuState::default()

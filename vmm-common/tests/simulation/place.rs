@@ -13,6 +13,9 @@ use vmm_common::vm::Ending;
 /// Reading the clock takes this long at most, ns.
 pub const MAX_READ_NS: u64 = 40;
 
+/// The longest that a host takes the core at a time, ns.
+const MAX_STALL_NS: u64 = 300_000_000;
+
 /// The virtual clock, which guests and host share, and what both note on it.
 #[derive(Debug)]
 pub struct Clock {
@@ -24,6 +27,10 @@ pub struct Clock {
     is_deciding: Cell<bool>,
     /// The time by which the loop decided last.
     basis: Cell<Instant>,
+    /// The host takes the core at one reading of the clock in so many; at none if 0.
+    stalls_once_in: Cell<u64>,
+    /// What it has taken, ns.
+    taken_ns: Cell<u64>,
     vms: RefCell<Vec<VmClock>>,
 }
 
@@ -44,6 +51,8 @@ impl Clock {
             leaving: Cell::new(None),
             is_deciding: Cell::new(true),
             basis: Cell::new(begin),
+            stalls_once_in: Cell::new(0),
+            taken_ns: Cell::new(0),
             vms: RefCell::new(vec![VmClock::default(); vms]),
         })
     }
@@ -59,6 +68,16 @@ impl Clock {
     /// Sleeps until `until` at least.
     pub fn sleep_until(&self, until: Instant) {
         self.now.set(self.now().max(until));
+    }
+
+    /// From now on the host takes the core for up to `MAX_STALL_NS` now and then.
+    pub fn stall_once_in(&self, readings: u64) {
+        self.stalls_once_in.set(readings);
+    }
+
+    /// What the host has taken, ns.
+    pub fn taken_ns(&self) -> u64 {
+        self.taken_ns.get()
     }
 
     /// The loop is about to decide.
@@ -93,6 +112,12 @@ impl Clock {
 
     fn read(&self) -> Instant {
         self.pass(self.random.below(MAX_READ_NS + 1));
+        let once_in = self.stalls_once_in.get();
+        if once_in > 0 && self.random.once_in(once_in) {
+            let stall_ns = 1 + self.random.below(MAX_STALL_NS);
+            self.taken_ns.set(self.taken_ns() + stall_ns);
+            self.pass(stall_ns);
+        }
         let now = self.now();
         if let Some((vm, since)) = self.leaving.take() {
             let vm = &mut self.vms.borrow_mut()[vm];
@@ -141,6 +166,10 @@ impl SimulatedHost {
 impl Host for SimulatedHost {
     fn now(&mut self) -> Instant {
         self.clock.read()
+    }
+
+    fn taken_ns(&mut self, _now: Instant) -> u64 {
+        self.clock.taken_ns()
     }
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {

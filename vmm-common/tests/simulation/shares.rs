@@ -70,10 +70,41 @@ fn spinning_guests_share_the_core_by_weight_within_one_percent() {
             assert!(error_ppm <= ONE_PERCENT_PPM, "VM {vm}: {ppm} of {entitled_ppm} ppm");
             let (waits, bound_ns) = (world.guests[vm].waits, longest_wait_ns(&world, vm));
             assert!(waits.longest_ns <= bound_ns, "VM {vm}: {waits:?}, allowed: {bound_ns}");
+            let longest_ns = world.system.ledger.vms[vm].longest_blackout_ns;
+            let promised_ns = world.plan.worst_blackout_ns(vm);
+            assert!(longest_ns <= promised_ns, "VM {vm}: {longest_ns} of {promised_ns}");
         }
         let receipt = Receipt::new(&world.plan, &world.system, world.system.ledger.core_sum_ns());
         let error_ppm = receipt.share_error_ppm().expect("they spun at once for long enough");
         assert!(error_ppm <= ONE_PERCENT_PPM, "{receipt}");
+    });
+}
+
+#[test]
+fn a_host_that_takes_the_core_takes_it_from_no_vm_more_than_from_another() {
+    for_each_seed(60, |random| {
+        let vms = random.within(2, 5);
+        let lasts_ns = 20_000 * MS;
+        let share = |_| Share::Weight(random.pick(&[1, 1, 2, 3]));
+        let setups = (0..vms).map(share).map(|share| spinning(random, share, lasts_ns)).collect();
+        let mut world = World::new(random, 5 * MS, setups, Vec::new());
+        world.clock.stall_once_in(random.pick(&[100, 1_000, 10_000]));
+        world.run(2 * lasts_ns);
+        let receipt = Receipt::new(&world.plan, &world.system, world.system.ledger.core_sum_ns());
+        // A reading of the clock stalls as the last end is noted, too.
+        let seen_ns = receipt.taken_ns;
+        let taken_ns = world.clock.taken_ns();
+        assert!(seen_ns <= taken_ns && taken_ns - seen_ns <= 1_000 * MS, "{seen_ns} of {taken_ns}");
+        for vm in &receipt.vms {
+            let (own_ns, promised_ns) = (vm.longest_own_blackout_ns, vm.promised_blackout_ns);
+            assert!(
+                own_ns <= promised_ns,
+                "{own_ns} ns where {promised_ns} was promised\n{receipt}"
+            );
+        }
+        if let Some(error_ppm) = receipt.share_error_ppm() {
+            assert!(error_ppm <= ONE_PERCENT_PPM, "{receipt}");
+        }
     });
 }
 

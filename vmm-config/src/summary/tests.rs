@@ -2,6 +2,8 @@ use super::*;
 use vmm_common::seed::{SeedVm, to_plan};
 
 const MS: u64 = 1_000_000;
+/// What a turn may take besides its quantum.
+const TURN: u64 = 300_000;
 
 fn plan(shares: &[Share]) -> Plan {
     let vm =
@@ -15,23 +17,27 @@ fn plan(shares: &[Share]) -> Plan {
 
 fn blackouts(shares: &[Share]) -> Vec<u64> {
     let plan = plan(shares);
-    (0..shares.len()).map(|vm| worst_blackout_ns(&plan, vm)).collect()
+    (0..shares.len()).map(|vm| plan.worst_blackout_ns(vm)).collect()
 }
 
 #[test]
 fn a_vm_waits_for_the_turns_of_the_others() {
     assert_eq!(blackouts(&[Share::Weight(1)]), [0]);
-    assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS; 3]);
+    assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS + 2 * TURN; 3]);
     // A cycle of 20 ms: turns of 2, 4, 6 and 8 ms.
     let weights = [1, 2, 3, 4].map(Share::Weight);
-    assert_eq!(blackouts(&weights), [18 * MS, 16 * MS, 14 * MS, 12 * MS]);
+    let expected = [18, 16, 14, 12].map(|turns| turns * MS + 3 * TURN);
+    assert_eq!(blackouts(&weights), expected);
+    // A quantum of 10 us, on which one turn's overrun is owed for 4 cycles more.
+    let tiny = blackouts(&[Share::Weight(1), Share::Weight(999)]);
+    assert_eq!(tiny[0], 5 * (9_990_000 + TURN));
 }
 
 #[test]
 fn budgets_come_on_top_of_the_turns() {
     let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
     // 5 ms of the other's turn, and 2 ms at the end of a period and at the begin of the next.
-    let expected = [16 * MS, 9 * MS, 9 * MS];
+    let expected = [16 * MS + 3 * TURN, 9 * MS + 3 * TURN, 9 * MS + 3 * TURN];
     assert_eq!(blackouts(&[budget, Share::Weight(1), Share::Weight(1)]), expected);
     assert_eq!(blackouts(&[budget]), [8 * MS]);
 }
@@ -61,14 +67,14 @@ vm0 (id 0)
   memory   16MiB, starts with the keyboard
   kernel   os (built in), multiboot 1
   cmdline  usertests; put_char; poweroff
-  share    33.3 % (weight 1), worst blackout 6.7ms
+  share    33.3 % (weight 1), worst blackout 7ms
   without  HPET
   com1     console, link com1 while IER is 1
 
 vm1 (id 0)
   memory   16MiB
   kernel   k.bin, raw
-  share    66.7 % (weight 2), worst blackout 3.3ms
+  share    66.7 % (weight 2), worst blackout 3.6ms
   ending   a reset counts as success
   without  HPET
   com1     console, link com1 while IER is 1

@@ -1,18 +1,19 @@
 //! One vCPU: `enter` as KVM_RUN does it.
 
 use super::batch::Batch;
+use super::overhead::Overhead;
 use super::run_page::{self, PortString};
-use super::{GuestRam, emulated_svm, registers, tsc_offset};
+use super::{GuestRam, emulated_svm, registers, tsc};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
 use kvm_bindings as kvm;
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
 use vmm_common::cpuid::{CpuidEntry, CpuidResult};
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, TscReading, VcpuBackend};
 
 /// A vCPU ready to run, on whichever thread starts it.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub struct KvmVcpu {
     is_on_emulated_svm: bool,
     /// What KVM's copy of IA32_APIC_BASE says.
     is_apic_enabled: bool,
+    overhead: Overhead,
+    /// Of the last KVM_RUN.
+    overhead_ns: u64,
 }
 
 /// What is still to be handed out of the last exit.
@@ -67,12 +71,14 @@ impl PreparedVcpu {
 
     /// Fails where the guest's time-stamp counter cannot be held back.
     pub fn check_can_hold_tsc(&self) -> Result<()> {
-        tsc_offset::check(&self.fd)
+        tsc::check_can_move(&self.fd)
     }
 
     /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
     pub fn tsc_clock(&self) -> Result<TscClock> {
-        tsc_clock(&self.fd, self.clock)
+        let TscReading { hz, tsc, at } = tsc::read(&self.fd, self.clock)?;
+        let since_start = TscClock { hz, offset: 0 }.tsc_at(at);
+        Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
     }
 
     /// Makes the calling thread the one that runs this vCPU.
@@ -84,6 +90,7 @@ impl PreparedVcpu {
         let Self { fd, batch, ram, clock } = self;
         let is_on_emulated_svm = emulated_svm::is_host();
         let pending = Pending::Nothing;
+        let overhead = Overhead::default();
         Ok(KvmVcpu {
             timer,
             fd,
@@ -93,6 +100,8 @@ impl PreparedVcpu {
             pending,
             is_on_emulated_svm,
             is_apic_enabled: true,
+            overhead,
+            overhead_ns: 0,
         })
     }
 }
@@ -127,6 +136,7 @@ impl KvmVcpu {
 
     fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
         let run = self.fd.get_kvm_run();
+        let reason_is_preempted = reason == ExitReason::Preempted;
         let is_ready = run.ready_for_interrupt_injection != 0 && !is_unfinished(&reason);
         Exit {
             reason,
@@ -134,6 +144,7 @@ impl KvmVcpu {
             is_interruptible: is_last && is_ready,
             cr8: run.cr8 as u8,
             left_guest,
+            overhead_ns: if reason_is_preempted { self.overhead_ns } else { 0 },
             has_more: !is_last,
         }
     }
@@ -157,6 +168,10 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
+                if index == tsc::IA32_TIME_STAMP_COUNTER {
+                    // The loop hears of it, too; what KVM refuses here, it would have refused before.
+                    let _ = tsc::write(&self.fd, value);
+                }
                 ExitReason::MsrWrite { index, value }
             }
             // A guest that single-steps gets its #DB behind HLT, which ends it.
@@ -261,6 +276,7 @@ impl KvmVcpu {
             self.is_apic_enabled = entry.is_apic_enabled;
             registers::enable_apic(&self.fd, entry.is_apic_enabled)?;
         }
+        let entering = self.clock.now();
         if let Some(injection) = entry.inject {
             self.inject(injection)?;
         }
@@ -269,9 +285,18 @@ impl KvmVcpu {
         let run = self.fd.get_kvm_run();
         run.cr8 = entry.cr8.into();
         run.request_interrupt_window = entry.wants_window.into();
+        let called = self.clock.now();
         match self.fd.run() {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => {
+                let returned = self.clock.now();
+                self.overhead.left_for_port(returned.ns_since(called));
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                let returned = self.clock.now();
+                let moments = (entering, called);
+                self.overhead_ns = self.overhead.stopped(moments, entry.deadline, returned);
                 self.fd.get_kvm_run().exit_reason = kvm::KVM_EXIT_INTR;
                 Ok(())
             }
@@ -307,11 +332,11 @@ impl VcpuBackend for KvmVcpu {
 
     fn hold_tsc(&mut self, ns: u64) {
         // `own` clocks were refused where this cannot be done.
-        let _ = tsc_offset::move_back(&self.fd, ns);
+        let _ = tsc::move_back(&self.fd, ns);
     }
 
-    fn tsc_clock(&mut self) -> Option<TscClock> {
-        tsc_clock(&self.fd, self.clock).ok()
+    fn read_tsc(&mut self) -> Option<TscReading> {
+        tsc::read(&self.fd, self.clock).ok()
     }
 }
 
@@ -325,21 +350,6 @@ fn is_unfinished(reason: &ExitReason) -> bool {
         MmioRead { .. } | MsrRead { .. } | MsrWrite { .. } => true,
         _ => false,
     }
-}
-
-/// Reads a guest's time-stamp counter between two looks at the clock.
-fn tsc_clock(fd: &VcpuFd, clock: Clock) -> Result<TscClock> {
-    const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-    let hz = fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
-    let entry = kvm::kvm_msr_entry { index: IA32_TIME_STAMP_COUNTER, ..Default::default() };
-    let mut msrs = kvm::Msrs::from_entries(&[entry]).context("one MSR fits")?;
-    let before = clock.now();
-    fd.get_msrs(&mut msrs).context("KVM_GET_MSRS")?;
-    let after = clock.now();
-    let middle = before.after_ns(after.ns_since(before) / 2);
-    let tsc = msrs.as_slice()[0].data;
-    let since_start = TscClock { hz, offset: 0 }.tsc_at(middle);
-    Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
 }
 
 /// KVM_INTERRUPT, which kvm-ioctls does not wrap.

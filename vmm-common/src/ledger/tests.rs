@@ -1,0 +1,120 @@
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+fn ms(ms: u64) -> Instant {
+    Instant::from_ns(ms * MS)
+}
+
+fn ledger(weights: &[u32]) -> Ledger {
+    let shares: Vec<Share> = weights.iter().copied().map(Share::Weight).collect();
+    Ledger::new(&shares, 1, ms(0))
+}
+
+/// A turn of `vm` as the loop books it.
+fn turn(ledger: &mut Ledger, vm: usize, begin: u64, end: u64) {
+    ledger.vm_turns_to(vm, Standing::Running, ms(begin));
+    ledger.core_turns_to(Activity::Guest(vm), ms(begin));
+    ledger.core_turns_to(Activity::Switching, ms(end));
+    ledger.ran(vm, (end - begin) * MS);
+    ledger.vm_turns_to(vm, Standing::Waiting, ms(end));
+}
+
+#[test]
+fn what_the_host_took_is_charged_to_no_vm() {
+    let mut ledger = ledger(&[1, 1]);
+    turn(&mut ledger, 0, 0, 3005);
+    ledger.taken_from_vm(0, 3000 * MS, ms(3005));
+    turn(&mut ledger, 1, 3007, 3012);
+    ledger.taken_from_no_vm(2 * MS, ms(3012));
+    ledger.close(ms(3012));
+    assert_eq!((ledger.vms[0].guest_ns, ledger.vms[1].guest_ns), (5 * MS, 5 * MS));
+    assert_eq!((ledger.switching_ns, ledger.taken_ns), (0, 3002 * MS));
+    assert_eq!(ledger.vms[0].taken_ns, 3000 * MS);
+    assert_eq!(ledger.core_sum_ns(), 3012 * MS);
+    assert_eq!(ledger.check(3012 * MS), Ok(()));
+}
+
+#[test]
+fn no_more_is_taken_than_was_there() {
+    let mut ledger = ledger(&[1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.taken_from_vm(0, 7 * MS, ms(5));
+    ledger.taken_from_no_vm(MS, ms(5));
+    ledger.close(ms(5));
+    assert_eq!((ledger.taken_ns, ledger.core_sum_ns()), (5 * MS, 5 * MS));
+}
+
+#[test]
+fn an_idle_wait_that_ended_late_was_the_host_s() {
+    let mut ledger = ledger(&[1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.vm_turns_to(0, Standing::Halted, ms(5));
+    ledger.core_turns_to(Activity::Idle, ms(5));
+    // Its timer is due at 20 ms, and the host wakes us at 50.
+    ledger.core_turns_to(Activity::Switching, ms(50));
+    ledger.vm_turns_to(0, Standing::Waiting, ms(20));
+    ledger.core_turns_to(Activity::Switching, ms(51));
+    ledger.taken_from_no_vm(30 * MS, ms(51));
+    turn(&mut ledger, 0, 51, 52);
+    assert_eq!((ledger.idle_ns, ledger.switching_ns, ledger.taken_ns), (16 * MS, 0, 30 * MS));
+    assert_eq!(ledger.vms[0].longest_own_blackout_ns, MS);
+}
+
+#[test]
+fn a_blackout_tells_the_host_s_part_from_the_others_turns() {
+    let mut ledger = ledger(&[1, 1]);
+    turn(&mut ledger, 0, 0, 5);
+    turn(&mut ledger, 1, 5, 14);
+    turn(&mut ledger, 0, 14, 19);
+    turn(&mut ledger, 1, 19, 124);
+    ledger.taken_from_vm(1, 100 * MS, ms(124));
+    turn(&mut ledger, 0, 124, 129);
+    let account = &ledger.vms[0];
+    assert_eq!(account.longest_blackout_ns, 105 * MS);
+    assert_eq!(account.longest_blackout_taken_ns, 100 * MS);
+    assert_eq!(account.longest_own_blackout_ns, 9 * MS);
+}
+
+#[test]
+fn a_wait_that_began_while_the_host_had_the_core_is_the_host_s() {
+    let mut ledger = ledger(&[1, 1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.vm_turns_to(0, Standing::Halted, ms(5));
+    turn(&mut ledger, 1, 5, 1010);
+    ledger.taken_from_vm(1, 1000 * MS, ms(1010));
+    // Its timer was due at 500 ms, which was noticed after the stall.
+    ledger.vm_turns_to(0, Standing::Waiting, ms(500));
+    turn(&mut ledger, 0, 1011, 1012);
+    let account = &ledger.vms[0];
+    assert_eq!(account.longest_blackout_ns, 511 * MS);
+    assert_eq!(account.longest_blackout_taken_ns, 510 * MS);
+}
+
+#[test]
+fn a_vm_is_due_its_weight_among_those_that_have_work() {
+    let mut ledger = ledger(&[1, 3]);
+    turn(&mut ledger, 0, 0, 8);
+    ledger.vm_turns_to(1, Standing::Halted, ms(8));
+    turn(&mut ledger, 0, 8, 18);
+    ledger.vm_turns_to(1, Standing::Waiting, ms(18));
+    turn(&mut ledger, 1, 18, 22);
+    ledger.close(ms(22));
+    let due = |vm: usize| ledger.vms[vm].due_ns.next_multiple_of(1000);
+    assert_eq!((due(0), due(1)), (2 * MS + 10 * MS + MS, 6 * MS + 3 * MS));
+    assert_eq!(ledger.vms[1].wanted_ns(), 12 * MS);
+}
+
+#[test]
+fn a_budget_takes_no_part_in_what_weights_are_due() {
+    let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
+    let mut ledger = Ledger::new(&[budget, Share::Weight(2), Share::Weight(2)], 1, ms(0));
+    turn(&mut ledger, 0, 0, 2);
+    turn(&mut ledger, 1, 2, 10);
+    ledger.close_periods(ms(10));
+    ledger.close(ms(10));
+    let due = |vm: usize| ledger.vms[vm].due_ns.next_multiple_of(1000);
+    assert_eq!((due(0), due(1), due(2)), (0, 4 * MS, 4 * MS));
+    let budget = ledger.vms[0].budget.as_ref().expect("it has one");
+    assert_eq!((budget.met, budget.missed, budget.received_ppm()), (1, 0, Some(200_000)));
+}
