@@ -129,7 +129,7 @@ fn attempt(code: &[u8], address: u64) -> (u64, [u64; 4]) {
     // SAFETY: the only reference to the table; the processor is told below.
     let table = unsafe { &mut *TABLE.pointer() };
     for ((entry, rights), page) in table.0.iter_mut().zip(RIGHTS).zip(0..) {
-        *entry = PAGES.pointer() as u64 + page * PAGE_BYTES | rights;
+        *entry = (PAGES.pointer() as u64 + page * PAGE_BYTES) | rights;
     }
     // SAFETY: the window is used here only.
     unsafe { user_directory[0] = TABLE.pointer() as u64 | PRESENT | WRITABLE };
