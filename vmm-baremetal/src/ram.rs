@@ -10,6 +10,8 @@ use vmm_common::x86::paging::Tables;
 pub struct GuestRam {
     host_base: u64,
     bytes: u64,
+    /// Of these, what lies below the devices' hole.
+    low_bytes: u64,
 }
 
 impl GuestRam {
@@ -19,7 +21,8 @@ impl GuestRam {
     /// The memory must be mapped at its physical address, and nobody's but this guest's.
     #[must_use]
     pub const unsafe fn new(host_base: u64, bytes: u64) -> Self {
-        Self { host_base, bytes }
+        let [low, _] = ram_ranges(bytes);
+        Self { host_base, bytes, low_bytes: low.end }
     }
 
     /// The guest-physical ranges that it has, none of them empty unless there is none at 4 GiB, and
@@ -62,8 +65,13 @@ impl GuestRam {
         unsafe { core::ptr::write_bytes(self.host_base as *mut u8, 0, self.bytes as usize) };
     }
 
+    #[inline]
     fn pointer(&self, address: u64, len: usize) -> Option<*mut u8> {
         let end = address.checked_add(len as u64)?;
+        // The way of nearly all: instructions, page tables.
+        if end <= self.low_bytes {
+            return Some((self.host_base + address) as *mut u8);
+        }
         let holds = |(guest, _): &(Range<u64>, u64)| guest.start <= address && end <= guest.end;
         let (guest, host) = self.pieces().into_iter().find(holds)?;
         Some((host + (address - guest.start)) as *mut u8)
