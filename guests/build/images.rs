@@ -52,6 +52,7 @@ pub const IMAGES: &[Source] = &[
     single("bad_instructions", "single/bad_instructions.rs", "tries to be a hypervisor in ring 0"),
     single("processor", "single/processor.rs", "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
     single("device_stream", "single/device_stream.rs", "[SEED=1] [STEPS=2000] [trace] random instructions on devices"),
+    single("state_stream", "single/state_stream.rs", "[SEED=1] [STEPS=2000] [WORD...] random CR, MSR, port and string accesses"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",
