@@ -202,16 +202,23 @@ fn access(stream: &mut Stream, index: u32, mask: u64) {
     read(stream, index);
 }
 
-fn read(stream: &mut Stream, index: u32) {
+/// All registers at random but ECX. The upper half of RCX does not count; but QEMU's SVM looks for the permission
+/// beyond the bitmap then, and may let the guest have the processor's register.
+fn registers(stream: &mut Stream, index: u32) -> Registers {
     let mut registers = stream.registers();
-    registers.0[1] = (registers.0[1] & !0xFFFF_FFFF) | u64::from(index);
+    let upper = if stream.is_exact { registers.0[1] & !0xFFFF_FFFF } else { 0 };
+    registers.0[1] = upper | u64::from(index);
+    registers
+}
+
+fn read(stream: &mut Stream, index: u32) {
+    let mut registers = registers(stream, index);
     // SAFETY: only reads it.
     unsafe { stream.run(&RDMSR, &mut registers) };
 }
 
 fn write(stream: &mut Stream, index: u32, value: u64) {
-    let mut registers = stream.registers();
-    registers.0[1] = (registers.0[1] & !0xFFFF_FFFF) | u64::from(index);
+    let mut registers = registers(stream, index);
     registers.0[0] = value & 0xFFFF_FFFF;
     registers.0[2] = value >> 32;
     // SAFETY: this guest does without what is written, or puts it back.

@@ -11,7 +11,7 @@ struct Place {
     is_written: bool,
     /// Bits of what is read that count; and of what is written.
     mask: u32,
-    /// Any PC has the same there.
+    /// Any PC has the same there. (Not where devices meet: QEMU leaves an access to whoever has its first port.)
     is_common: bool,
 }
 
@@ -36,14 +36,14 @@ const PLACES: &[Place] = &[
     place(0xA0, ALL, u32::MAX, false),
     place(0x21, ALL, u32::MAX, false),
     place(0xA1, ALL, u32::MAX, false),
-    place(0x4D0, &[1, 2], u32::MAX, true),
+    place(0x4D0, &[1], 0xFF, true),
     place(0x4D1, &[1], u32::MAX, true),
-    place(0x4D0, &[4], u32::MAX, false),
+    place(0x4D0, &[2, 4], u32::MAX, false),
     place(0x1E, ALL, u32::MAX, false),
     place(0x1F, ALL, u32::MAX, false),
     place(0x9E, ALL, u32::MAX, false),
-    place(0x4CE, ALL, u32::MAX, true),
-    place(0x4CD, ALL, u32::MAX, true),
+    place(0x4CE, ALL, u32::MAX, false),
+    place(0x4CD, ALL, u32::MAX, false),
     // COM2 is absent.
     place(0x2F8, ALL, u32::MAX, false),
     place(0x2FE, ALL, u32::MAX, false),
@@ -55,7 +55,7 @@ const PLACES: &[Place] = &[
     read_only(0x3F9, &[1], 0xFF, true),
     // CMOS: the index and the byte behind it at once.
     place(0x71, &[1], 0xFF, true),
-    place(0x70, &[2], 0xFF00, true),
+    place(0x70, &[2], 0xFF00, false),
     place(0x71, &[2, 4], u32::MAX, false),
     place(0x61, &[1], 0x03, true),
     place(0x80, &[1], 0xFF, true),
@@ -77,7 +77,9 @@ pub fn initialise() {
         cpu::out8(0x70, index);
         cpu::out8(0x71, index);
     }
-    cpu::out8(0x3FF, 0);
+    for (port, value) in [(0x3FF, 0), (0x21, 0xFF), (0xA1, 0xFF), (0x4D0, 0), (0x4D1, 0)] {
+        cpu::out8(port, value);
+    }
 }
 
 pub fn step(stream: &mut Stream) {

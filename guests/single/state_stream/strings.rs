@@ -31,12 +31,12 @@ unsafe extern "C" {
 
 /// Ports of 1, 2 and 4 bytes that strings go to and come from.
 const PORTS: &[(u16, &[u8])] = &[
+    (0x4CE, &[1, 2, 4]), // up to the 8259's edge/level control, which QEMU does not split off
     (0x3FF, &[1]),
     (0x21, &[1]),
     (0xA1, &[1]),
     (0x71, &[1]),
     (0x80, &[1]),
-    (0x4CE, &[1, 2, 4]),
     (0x1234, &[1, 2, 4]),
 ];
 
@@ -60,12 +60,18 @@ pub fn initialise() {
 /// INS, OUTS with and without REP, either way, with addresses of 32 and 64 bits.
 pub fn step(stream: &mut Stream) {
     const DIRECTION: u64 = 1 << 10;
-    let (port, sizes) = *stream.random.pick(PORTS);
+    let ports = if stream.is_common { &PORTS[1..] } else { PORTS };
+    let (port, sizes) = *stream.random.pick(ports);
     let size = *stream.random.pick(sizes);
     let is_short = stream.random.below(3) == 0;
     let is_input = stream.random.below(2) == 0;
     let count = stream.random.below(6);
-    let boundary = 1 + stream.random.below(PAGES as u64 - 1);
+    let mut boundary = 1 + stream.random.below(PAGES as u64 - 1);
+    // Linux's KVM (6.1) stores the part of an element that lies before the page that faults, and may leave RCX and
+    // RDI as they were before the elements that it has stored.
+    if is_input && size > 1 && !stream.is_bare {
+        boundary = 1;
+    }
     let mut registers = stream.registers();
     let [_, rcx, rdx, _, rsi, rdi, _, flags] = &mut registers.0;
     *rdx = (*rdx & !0xFFFF) | u64::from(port);

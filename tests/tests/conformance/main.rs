@@ -15,6 +15,7 @@ mod memory;
 mod nimble;
 mod processor;
 mod promises;
+mod streams;
 mod targets;
 mod transcript;
 mod world;
