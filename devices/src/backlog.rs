@@ -23,7 +23,7 @@ use crate::time::Instant;
 pub struct Ticks {
     /// Ticks that came due.
     pub count: u64,
-    /// The time between two of them, ns; 0 for a timer that is not periodic.
+    /// The time between two of them, ns; 0 for a timer that is not periodic, or if there are none.
     pub period_ns: u64,
     /// The guest has programmed the timer anew: what came due before is not wanted.
     pub is_reprogrammed: bool,

@@ -148,6 +148,9 @@ impl LocalApic {
     /// deliverable once the task priority's class is below.
     #[must_use]
     pub fn held_back_class(&self) -> u8 {
+        if class(self.task_priority) == 0 {
+            return 0;
+        }
         let Some(requested) = self.requested.highest().map(class) else { return 0 };
         let in_service = self.in_service.highest().map_or(0, class);
         let is_held = requested <= class(self.task_priority) && requested > in_service;

@@ -138,9 +138,12 @@ impl Pit {
     /// The owner pulses IRQ0 (low, then high) once for each: an interrupt controller holds one.
     pub fn take_ticks(&mut self, now: Instant) -> Ticks {
         self.advance(now);
+        let count = core::mem::take(&mut self.irq0_edges);
+        // Two divisions of 128 bits, which most accesses can do without.
+        let period = if count > 0 { self.channels[0].period() } else { 0 };
         Ticks {
-            count: core::mem::take(&mut self.irq0_edges),
-            period_ns: instant_of(self.channels[0].period()).as_ns(),
+            count,
+            period_ns: if period > 0 { instant_of(period).as_ns() } else { 0 },
             is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
         }
     }

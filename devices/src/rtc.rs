@@ -188,10 +188,12 @@ impl Rtc {
     /// The periods with their interrupt enabled since the last call: the owner calls
     /// [`Self::show_period`] once for each.
     pub fn take_ticks(&mut self) -> Ticks {
-        let period = u128::from(NS_PER_SECOND) * self.periodic_ticks().unwrap_or(0) / DIVIDER_HZ;
+        let count = core::mem::take(&mut self.periods);
+        // At most 2^15 ticks of the divider.
+        let period = self.periodic_ticks().filter(|_| count > 0).unwrap_or(0) as u64;
         Ticks {
-            count: core::mem::take(&mut self.periods),
-            period_ns: period as u64,
+            count,
+            period_ns: period * NS_PER_SECOND / DIVIDER_HZ as u64,
             is_reprogrammed: core::mem::take(&mut self.is_reprogrammed),
         }
     }

@@ -125,7 +125,7 @@ pub fn memory_ranges() -> impl Iterator<Item = Range<u64>> {
     let (mut at, bytes) =
         information.map_or((0, 0), |found| (u64::from(found.map), u64::from(found.map_bytes)));
     let end = at + bytes;
-    let mut entry = move || {
+    let entry = move || {
         if at + size_of::<MapEntry>() as u64 > end.min(MAPPED_BYTES) {
             return None;
         }
@@ -134,7 +134,7 @@ pub fn memory_ranges() -> impl Iterator<Item = Range<u64>> {
         at += u64::from(entry.size) + size_of::<u32>() as u64;
         Some(entry)
     };
-    let entries = core::iter::from_fn(move || entry());
+    let entries = core::iter::from_fn(entry);
     entries.filter(|entry| entry.kind == USABLE).map(|entry| {
         let (begin, bytes) = (entry.begin, entry.bytes);
         begin..begin.saturating_add(bytes)

@@ -6,6 +6,7 @@ use crate::common::interrupt_controller::{LocalApic, Register};
 use crate::kernel::{ERROR_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR, kernel};
 use crate::report::{Verdict, expect, expect_least};
 use crate::{hpet, registers};
+use core::arch::asm;
 
 const APIC_BASE: u32 = 0x1B;
 const X2APIC_MODE: u64 = 1 << 10;
@@ -27,6 +28,9 @@ pub fn step(apic: LocalApic) -> Verdict {
         unsafe { cpu::write_msr(APIC_BASE, base) };
         expect("APIC_BASE", base, cpu::read_msr(APIC_BASE))?;
     }
+    if matches!(apic, LocalApic::Memory) {
+        wait_for_delivery();
+    }
     kernel().apic = apic;
     kernel().count_per_tick = 0;
     set_vector(apic, Register::TimerVector, TIMER_VECTOR);
@@ -45,6 +49,16 @@ pub fn step(apic: LocalApic) -> Verdict {
     expect_least("a rate's limit", kilohertz, u64::from(u32::MAX) / 1000)?;
     kernel().count_per_tick = kilohertz as u32;
     expect("the timer's vector", TIMER_VECTOR, u64::from(apic.read(Register::TimerVector)))
+}
+
+/// Polls the command register where it is until no interrupt is on its way (SDM vol. 3, 11.6.1: delivery
+/// status, bit 12).
+fn wait_for_delivery() {
+    const COMMAND: u64 = 0xFEE0_0300;
+    // SAFETY: the page is mapped, and a read of this register is harmless.
+    unsafe {
+        asm!("2: test dword ptr [{}], 0x1000", "jnz 2b", in(reg) COMMAND, options(nostack, readonly));
+    }
 }
 
 /// An initial count of 1; its tick waits for the first moment at which interrupts are let in.

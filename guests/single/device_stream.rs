@@ -127,9 +127,10 @@ fn prepare(registers: &mut Registers, random: &mut Random, code: &Code, device: 
 }
 
 fn read_value(address: u64, size: u8) -> u64 {
-    // SAFETY: devices' registers, in the pages that the boot code mapped.
     match size {
+        // SAFETY: devices' registers, in the pages that the boot code mapped.
         8 => unsafe { cpu::read_device64(address) },
+        // SAFETY: as above.
         _ => u64::from(unsafe { cpu::read_device32(address) }),
     }
 }

@@ -22,8 +22,11 @@ const COMMAND: u32 = 0x830;
 /// To this processor, fixed, vector 49.
 const COMMAND_SELF: u32 = 1 << 18 | 49;
 
-/// What is done N times, by its word; the first one is done without a word.
-const STORMS: [(&str, fn(u64)); 10] = [
+/// A word, and what is done so many times.
+type Storm = (&'static str, fn(u64));
+
+/// The first one is done without a word.
+const STORMS: [Storm; 10] = [
     ("scratch", |rounds| write_byte(SCRATCH_PORT, rounds)),
     ("cpuid", identify),
     ("cr8_read", read_cr8),

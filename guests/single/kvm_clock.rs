@@ -38,7 +38,7 @@ extern "C" fn guest_main() -> ! {
     // SAFETY: starts the HPET's counter; no comparator is enabled.
     unsafe { cpu::write_device64(HPET + 0x10, 1) };
     // SAFETY: the page lies in the area, which nothing else uses.
-    unsafe { cpu::write_msr(SYSTEM_TIME, area() + PAGE_AT as u64 | 1) };
+    unsafe { cpu::write_msr(SYSTEM_TIME, (area() + PAGE_AT as u64) | 1) };
     let first = lead();
     let is_right = [
         report("lies where it was put", is_rest_untouched() && field(0, 4) != 0),
@@ -65,20 +65,21 @@ fn area() -> u64 {
 
 /// Bytes `at` to `at + len` of the page.
 fn field(at: usize, len: usize) -> u64 {
-    let byte = |n: usize| {
-        // SAFETY: within the area; the monitor writes it, so that each read has to be made.
-        let byte = unsafe { (AREA.pointer() as *const u8).add(PAGE_AT + at + n).read_volatile() };
-        u64::from(byte) << (8 * n)
-    };
+    let byte = |n: usize| u64::from(byte(PAGE_AT + at + n)) << (8 * n);
     (0..len).map(byte).fold(0, |sum, byte| sum | byte)
 }
 
 fn is_rest_untouched() -> bool {
     let page = PAGE_AT..PAGE_AT + PAGE_BYTES;
-    (0..AREA_BYTES).filter(|at| !page.contains(at)).all(|at| {
-        // SAFETY: within the area.
-        unsafe { (AREA.pointer() as *const u8).add(at).read_volatile() == UNTOUCHED }
-    })
+    (0..AREA_BYTES).filter(|at| !page.contains(at)).all(|at| byte(at) == UNTOUCHED)
+}
+
+/// Byte `at` of the area, which the monitor may write at any time.
+fn byte(at: usize) -> u8 {
+    assert!(at < AREA_BYTES);
+    let address = (AREA.pointer() as *const u8).wrapping_add(at);
+    // SAFETY: within the area.
+    unsafe { address.read_volatile() }
 }
 
 fn set_counter(value: u64) {
@@ -101,7 +102,7 @@ fn page_time() -> Option<u64> {
         let (stamp, time, multiplier) = (field(8, 8), field(16, 8), field(24, 4));
         let shift = field(28, 1) as i8;
         let counter = cpu::time_stamp();
-        if version % 2 == 0 && version == field(0, 4) {
+        if version.is_multiple_of(2) && version == field(0, 4) {
             let ticks = counter.checked_sub(stamp)?;
             let ticks = if shift < 0 { ticks >> -shift } else { ticks << shift };
             return Some(time + ((u128::from(ticks) * u128::from(multiplier)) >> 32) as u64);
@@ -112,8 +113,9 @@ fn page_time() -> Option<u64> {
 /// Nanoseconds of the HPET.
 fn hpet_time() -> u64 {
     // SAFETY: reads of the capabilities and the counter change nothing.
-    let (period_fs, count) =
-        unsafe { (cpu::read_device64(HPET) >> 32, cpu::read_device64(HPET + 0xF0)) };
+    let period_fs = unsafe { cpu::read_device64(HPET) } >> 32;
+    // SAFETY: as above.
+    let count = unsafe { cpu::read_device64(HPET + 0xF0) };
     count * (period_fs / 1_000_000)
 }
 

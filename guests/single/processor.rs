@@ -22,8 +22,10 @@ const APIC_SPURIOUS: u64 = 0xfee0_00f0;
 const APIC_COMMAND: u64 = 0xfee0_0300;
 const APIC_BASE: u32 = 0x1b;
 
-/// What is checked, by its word.
-const GROUPS: [(&str, fn() -> Result<(), &'static str>); 9] = [
+/// A word, and what is checked.
+type Group = (&'static str, fn() -> Result<(), &'static str>);
+
+const GROUPS: [Group; 9] = [
     ("faults", faults),
     ("msrs", msrs),
     ("xsave", xsave),

@@ -10,6 +10,7 @@ use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, segment};
 use vmm_common::seam::Fault;
 use vmm_common::x86::Exception;
 use vmm_common::x86::paging::{Access, AccessKind, Paging};
+use vmm_common::x86::task::TaskSwitch;
 
 /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
 /// not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`] keeps
@@ -125,6 +126,8 @@ pub enum Event {
         /// What for.
         access: MemoryAccess,
     },
+    /// A hardware task switch, where the processor leaves it to software.
+    TaskSwitch(TaskSwitch),
     /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
     Window,
     /// The deadline has passed.
@@ -158,6 +161,16 @@ pub trait Hardware {
 
     /// A segment register, by [`vmm_common::registers::segment`].
     fn segment(&self, index: usize) -> Segment;
+
+    /// Sets one.
+    fn set_segment(&mut self, index: usize, segment: Segment);
+
+    /// As MOV to CR3 does: translations are dropped, and the entries are PAE paging's, where it keeps them in
+    /// the processor.
+    fn load_cr3(&mut self, cr3: u64, pdptes: Option<[u64; 4]>);
+
+    /// A new task begins: CR0.TS is set, DR7's local enable bits are cleared.
+    fn begin_task(&mut self);
 
     /// GDTR and IDTR.
     fn tables(&self) -> (TableRegister, TableRegister);

@@ -20,6 +20,7 @@ pub mod events;
 pub mod exits;
 pub mod handling;
 pub mod npt;
+mod qemu;
 pub mod vcpu;
 pub mod vmcb;
 

@@ -139,6 +139,7 @@ impl<H: Hardware> Vcpu<H> {
             Event::Handled | Event::HostInterrupt => None,
             Event::Undefined => self.raise(UD, None),
             Event::Memory { address, access } => self.memory(address, access),
+            Event::TaskSwitch(switch) => self.task_switch(&switch),
             Event::Window => Some(ExitReason::InterruptWindow),
             Event::Deadline => Some(ExitReason::Preempted),
             Event::Shutdown => Some(ExitReason::Shutdown),

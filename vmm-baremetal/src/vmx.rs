@@ -18,6 +18,7 @@ pub mod exits;
 mod handling;
 pub mod host;
 mod setup;
+mod task;
 pub mod vcpu;
 pub mod vmcs;
 

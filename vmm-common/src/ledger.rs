@@ -214,8 +214,12 @@ impl Ledger {
         match &mut self.vms[vm].budget {
             Some(budget) => budget.ran(ran_ns),
             None => {
-                let scaled = u128::from(ran_ns) << 32;
-                self.due_per_weight += scaled / u128::from(self.weight_with_work.max(1));
+                let weight = self.weight_with_work.max(1);
+                // Of 64 bits where it can be, as this happens at every switch.
+                self.due_per_weight += match u32::try_from(ran_ns) {
+                    Ok(ns) => u128::from((u64::from(ns) << 32) / weight),
+                    Err(_) => (u128::from(ran_ns) << 32) / u128::from(weight),
+                };
             }
         }
     }

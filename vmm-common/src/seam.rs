@@ -252,7 +252,7 @@ impl core::fmt::Display for Fault {
                 write!(f, "the processor could not carry out the instruction (code {code})")
             }
             Self::UnknownInstruction { bytes, len } => {
-                write!(f, "an instruction for RAM alone was used on a device:")?;
+                write!(f, "an instruction that is not carried out accessed a device:")?;
                 bytes.iter().take((*len).into()).try_for_each(|byte| write!(f, " {byte:02x}"))
             }
             Self::FetchOutsideRam { address } => {
@@ -262,7 +262,11 @@ impl core::fmt::Display for Fault {
                 write!(f, "a page table lies at {address:#x}, where no RAM is")
             }
             Self::DeliveryOutsideRam { address } => {
-                write!(f, "an event's IDT, GDT, TSS or stack lies at {address:#x}, where no RAM is")
+                write!(
+                    f,
+                    "an event was delivered by way of {address:#x}, where no RAM is (IDT, GDT, TSS, \
+                     stack or a page table)"
+                )
             }
             Self::EntryFailed { reason } => {
                 write!(f, "the processor refused the guest's state (reason {reason:#x})")
@@ -270,5 +274,44 @@ impl core::fmt::Display for Fault {
             Self::Unexpected { exit } => write!(f, "an exit nobody expected (number {exit})"),
             Self::Host { errno } => write!(f, "the host failed to run the vCPU (errno {errno})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn what_stops_a_vm_is_said_in_words() {
+        let check = |fault: Fault, text: &str| assert_eq!(fault.to_string(), text);
+        check(
+            Fault::unknown_instruction(&[0xdd, 0x00]),
+            "an instruction that is not carried out accessed a device: dd 00",
+        );
+        check(
+            Fault::unknown_instruction(&[0x90; 15]),
+            "an instruction that is not carried out accessed a device: \
+             90 90 90 90 90 90 90 90 90 90 90 90 90 90",
+        );
+        check(
+            Fault::FetchOutsideRam { address: 0xfed0_00f0 },
+            "an instruction was fetched from 0xfed000f0, where no RAM is",
+        );
+        check(
+            Fault::PageTableOutsideRam { address: 0x5000_0000 },
+            "a page table lies at 0x50000000, where no RAM is",
+        );
+        check(
+            Fault::DeliveryOutsideRam { address: 0x5000_0060 },
+            "an event was delivered by way of 0x50000060, where no RAM is (IDT, GDT, TSS, stack or \
+             a page table)",
+        );
+    }
+
+    /// Every exit is copied, and recorded in the trace.
+    #[test]
+    fn no_fault_makes_all_exits_larger() {
+        assert_eq!((size_of::<Fault>(), size_of::<ExitReason>()), (16, 24));
     }
 }

@@ -26,6 +26,7 @@ mod outcome;
 pub mod paging;
 pub mod segmentation;
 mod strings;
+pub mod task;
 
 pub use carry_out::{carry_out, plain};
 pub use decode::{Refusal, decode, decode_to};

@@ -105,6 +105,37 @@ fn linux_and_our_small_os_send_each_other_a_line() {
     assert_eq!(outcome.receipt["lost_bytes"], 0);
 }
 
+/// With nothing but the 8254 on the 8259 pair, whose line Linux masks in every handler, the kernel's clock is the sum
+/// of its ticks. Beside a VM that takes all the time it gets it keeps up with the clock chip.
+#[test]
+fn linux_keeps_its_clock_by_the_8254_beside_a_busy_vm() {
+    const SECONDS: u64 = 30;
+    const OPTIONS: &str = "nolapic noapic acpi=off no-kvmclock hpet=disable";
+    let linux = xtask::linux::ensure().expect("Debian's kernel");
+    let (kernel, initrd) = (linux.kernel.display(), linux.initramfs.display());
+    let text = format!(
+        "slice: 5ms\nvms:\n  - {{name: linux, kernel: {kernel}, initrd: {initrd}, memory: 128MiB, \
+        on_halt: success, cmdline: 'console=ttyS0 {OPTIONS} job=\"chip {SECONDS}\"'}}\n  \
+        - {{name: busy, kernel: spin, cmdline: forever, memory: 8MiB}}\n"
+    );
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let config = scratch.write("chip.yml", text.as_bytes()).expect("a file in it");
+    let end = [Typed { after: "[linux ".into(), keys: b"\x01x".into() }];
+    let outcome = Target::SvmQemu.run_file(&config, &end);
+    let shown = &outcome.console;
+    let lines = transcript::of(shown, "linux");
+    // `chip: 31 seconds, by the kernel 31000 ms`
+    let line = lines.iter().find_map(|line| line.strip_prefix("chip: "));
+    let line = line.unwrap_or_else(|| panic!("no line of the job's\n{shown}"));
+    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [seconds, kernel_ms] = numbers[..] else { panic!("{line}") };
+    println!("{seconds} s by the chip, {kernel_ms} ms by the kernel");
+    assert!(seconds >= SECONDS, "{line}");
+    // 0.1 %, and the hundredth of a second to which the kernel tells each of both readings.
+    let allowed_ms = seconds + 20;
+    assert!(kernel_ms.abs_diff(seconds * 1000) <= allowed_ms, "{line}");
+}
+
 /// The config in a folder of its own, with slices so long and with these words for each kernel's jobs.
 fn doing(slice: &str, job: &str) -> Scratch {
     let linux = xtask::linux::ensure().expect("Debian's kernel");

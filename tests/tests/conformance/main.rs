@@ -10,13 +10,16 @@
 mod bad_guests;
 mod clocks;
 mod control;
+mod instructions;
 mod linux;
 mod memory;
 mod nimble;
+mod page_faults;
 mod processor;
 mod promises;
 mod streams;
 mod targets;
+mod tasks;
 mod transcript;
 mod world;
 

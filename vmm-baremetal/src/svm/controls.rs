@@ -17,7 +17,8 @@ pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-/// What [`super::exits`] has an answer for, in the word at 0x00c.
+/// What [`super::exits`] has an answer for, in the word at 0x00c. Not among it: task switches, which the processor
+/// carries out (APM vol. 2, 12.3), where VMX's leave the guest.
 pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::NMI
     | intercept3::SMI
@@ -31,7 +32,6 @@ pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::INVLPGA
     | intercept3::IOIO_PROT
     | intercept3::MSR_PROT
-    | intercept3::TASK_SWITCH
     | intercept3::SHUTDOWN;
 
 /// The same, in the word at 0x010. The processor refuses a VMCB that does not intercept VMRUN.

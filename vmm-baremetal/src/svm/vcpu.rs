@@ -162,29 +162,7 @@ impl SvmVcpu {
         vmcb.intercept3 = others | if is_wanted { intercept3::IRET } else { 0 };
     }
 
-    /// QEMU's VMRUN, which a missing next-RIP gives away, does not load the shadow of STI. Where that
-    /// counts, the instruction in it is carried out here: HLT, as a wake-up that came before it would
-    /// be lost, and CLI, which lets nothing in.
-    fn finish_shadowed(&mut self) -> Option<Event> {
-        const CLI: u8 = 0xfa;
-        const HLT: u8 = 0xf4;
-        let is_forgotten = !self.capabilities.has_next_rip && self.is_shadowed();
-        // In any other ring they may not be allowed, and nobody's wake-up depends on them.
-        if !is_forgotten || self.vmcb().cpl != 0 {
-            return None;
-        }
-        let instruction = self.instruction();
-        let opcode = instruction.bytes[..instruction.len].first().copied()?;
-        if opcode == CLI || opcode == HLT {
-            self.advance_to(self.vmcb().rip.wrapping_add(1));
-        }
-        if opcode == CLI {
-            self.vmcb_mut().rflags &= !RFLAGS_IF;
-        }
-        (opcode == HLT).then_some(Event::Halt)
-    }
-
-    fn is_shadowed(&self) -> bool {
+    pub(super) fn is_shadowed(&self) -> bool {
         self.vmcb().interrupt_shadow & vmcb::SHADOW != 0
     }
 
@@ -281,6 +259,26 @@ impl Hardware for SvmVcpu {
         segment
     }
 
+    fn set_segment(&mut self, index: usize, segment: Segment) {
+        *self.vmcb_mut().segment_mut(index) = segment.into();
+        if index == segment::SS {
+            self.vmcb_mut().cpl = (segment.access >> 5 & 3) as u8;
+        }
+    }
+
+    fn load_cr3(&mut self, cr3: u64, _pdptes: Option<[u64; 4]>) {
+        let vmcb = self.vmcb_mut();
+        vmcb.cr3 = cr3;
+        vmcb.tlb_control = vmcb::FLUSH_TLB;
+    }
+
+    fn begin_task(&mut self) {
+        const LOCAL_ENABLE: u64 = 0x55;
+        let vmcb = self.vmcb_mut();
+        vmcb.cr0 |= crate::control_registers::CR0_TS;
+        vmcb.dr7 &= !LOCAL_ENABLE;
+    }
+
     fn tables(&self) -> (TableRegister, TableRegister) {
         let register =
             |from: &vmcb::VmcbSegment| TableRegister { base: from.base, limit: from.limit as u16 };
@@ -290,6 +288,7 @@ impl Hardware for SvmVcpu {
     fn inject(&mut self, inject: Inject) {
         match inject {
             Inject::Nmi => self.is_nmi_waiting = true,
+            Inject::Interrupt(vector) if self.is_on_qemu() => self.raise_virtual(vector),
             Inject::Interrupt(_) | Inject::Exception { .. } => {
                 let vmcb = self.vmcb_mut();
                 vmcb.event_injection = events::injection(inject);
@@ -301,16 +300,17 @@ impl Hardware for SvmVcpu {
     }
 
     fn want_window(&mut self, is_wanted: bool) {
+        if self.has_virtual() {
+            // It is taken first; the exit that ends its service asks again.
+            return;
+        }
         // A virtual interrupt that is never delivered, as the moment before is intercepted.
-        const REQUEST: u64 = virtual_interrupt::IRQ
-            | virtual_interrupt::HIGHEST_PRIORITY
-            | virtual_interrupt::IGNORE_TPR;
         let vmcb = self.vmcb_mut();
         if is_wanted {
-            vmcb.virtual_interrupt |= REQUEST;
+            vmcb.virtual_interrupt |= virtual_interrupt::REQUEST;
             vmcb.intercept3 |= intercept3::VINTR;
         } else {
-            vmcb.virtual_interrupt &= !REQUEST;
+            vmcb.virtual_interrupt &= !virtual_interrupt::REQUEST;
             vmcb.intercept3 &= !intercept3::VINTR;
         }
     }
@@ -321,7 +321,8 @@ impl Hardware for SvmVcpu {
 
     fn is_interruptible(&self) -> bool {
         let is_enabled = self.vmcb().rflags & RFLAGS_IF != 0;
-        is_enabled && !self.is_shadowed() && !self.has_pending_event()
+        let is_busy = self.has_pending_event() || self.has_virtual();
+        is_enabled && !self.is_shadowed() && !is_busy
     }
 
     fn next_rip(&self) -> u64 {

@@ -58,6 +58,9 @@ pub mod virtual_interrupt {
     pub const HIGHEST_PRIORITY: u64 = 0xf << 16;
     pub const IGNORE_TPR: u64 = 1 << 20;
     pub const MASKING: u64 = 1 << 24;
+    pub const VECTOR_SHIFT: u32 = 32;
+    /// A virtual interrupt that outranks everything.
+    pub const REQUEST: u64 = IRQ | HIGHEST_PRIORITY | IGNORE_TPR;
 }
 
 /// Bits of [`Vmcb::event_injection`] and [`Vmcb::exit_interrupt_info`] (APM vol. 2, 15.20).

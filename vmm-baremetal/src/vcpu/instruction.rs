@@ -5,15 +5,17 @@
 //! it is done. [`vmm_common::x86`] knows how.
 
 use super::{Awaiting, Vcpu};
+use crate::cpu::cr4;
 use crate::cpu::vector::{GP, UD};
 use crate::hardware::{
     General, Hardware, Inject, MemoryAccess, PortEvent, Register, StringOperand,
 };
 use crate::ram::GuestRam;
-use vmm_common::registers::{INSTRUCTION_BYTES, Segment, general};
+use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, general};
 use vmm_common::seam::{ExitReason, Fault, Reply};
 use vmm_common::x86::paging::Paging;
 use vmm_common::x86::plain::Plain;
+use vmm_common::x86::task::{TaskFault, TaskGuest, TaskSwitch, switch_task};
 use vmm_common::x86::{
     Exception, Guest, Instruction, Operation, Outcome, PortString, Read, Reads, Refusal, Resolved,
     Write, carry_out, decode_to, flag, plain,
@@ -216,6 +218,30 @@ impl<H: Hardware> Vcpu<H> {
         }
     }
 
+    /// Switches to another task of the guest's, where the processor leaves that to software.
+    pub(super) fn task_switch(&mut self, switch: &TaskSwitch) -> Option<ExitReason> {
+        let mut guest = View {
+            code_bits: self.hardware.code_bits(),
+            hardware: &mut self.hardware,
+            general: &mut self.general,
+            ram: &self.ram,
+            limits: self.carried.limits,
+        };
+        match switch_task(&mut guest, switch) {
+            Ok(rip) => {
+                self.hardware.set(Register::Rip, rip);
+                None
+            }
+            Err(TaskFault::Raises { exception, rip }) => {
+                self.hardware.set(Register::Rip, rip);
+                self.raise_exception(exception)
+            }
+            Err(TaskFault::OutsideRam(address)) => {
+                Some(ExitReason::Fault(Fault::DeliveryOutsideRam { address }))
+            }
+        }
+    }
+
     /// What the last instruction has yet to write to a device.
     pub(super) fn next_write(&mut self) -> Option<ExitReason> {
         self.writes.take().map(|write| match write {
@@ -243,6 +269,29 @@ struct View<'a, H> {
     ram: &'a GuestRam,
     code_bits: u8,
     limits: PagingLimits,
+}
+
+impl<H: Hardware> TaskGuest for View<'_, H> {
+    fn gdtr(&self) -> TableRegister {
+        self.hardware.tables().0
+    }
+
+    fn set_segment(&mut self, index: u8, value: Segment) {
+        self.hardware.set_segment(index.into(), value);
+    }
+
+    fn set_cr3(&mut self, value: u64) {
+        const PDPTES: [u64; 4] = [0, 8, 16, 24];
+        let is_pae = self.hardware.get(Register::Cr4) & cr4::PAE != 0;
+        let table = value & 0xffff_ffe0;
+        // One that lies where no RAM is is not present.
+        let pdptes = PDPTES.map(|at| self.ram.word(table + at).unwrap_or(0));
+        self.hardware.load_cr3(value, is_pae.then_some(pdptes));
+    }
+
+    fn begin_task(&mut self) {
+        self.hardware.begin_task();
+    }
 }
 
 impl<H: Hardware> Guest for View<'_, H> {

@@ -5,6 +5,7 @@ use super::vmcs::Field;
 use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
+use vmm_common::x86::task::{Cause, TaskSwitch};
 
 const ENTRY_FAILED: u64 = 1 << 31;
 
@@ -16,6 +17,7 @@ pub mod reason {
     pub const TRIPLE_FAULT: u16 = 2;
     pub const INTERRUPT_WINDOW: u16 = 7;
     pub const NMI_WINDOW: u16 = 8;
+    pub const TASK_SWITCH: u16 = 9;
     pub const CPUID: u16 = 10;
     pub const GETSEC: u16 = 11;
     pub const HLT: u16 = 12;
@@ -175,6 +177,7 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
         },
         reason::TRIPLE_FAULT => Event::Shutdown,
         reason::INTERRUPT_WINDOW | reason::TPR_BELOW_THRESHOLD => Event::Window,
+        reason::TASK_SWITCH => Event::TaskSwitch(task_switch(&field)),
         reason::CPUID => Event::Cpuid,
         reason::HLT => Event::Halt,
         reason::INVD | reason::WBINVD | reason::PAUSE => Event::Skip,
@@ -219,6 +222,31 @@ fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     });
     let size = (qualification & 7) as u8 + 1;
     Event::Port(PortEvent { port: (qualification >> 16) as u16, size, is_in, string })
+}
+
+/// SDM vol. 3, table 28-2, and 28.2.4 for what went through a task gate.
+fn task_switch(field: &impl Fn(Field) -> u64) -> TaskSwitch {
+    const VALID: u64 = 1 << 31;
+    const HAS_ERROR: u64 = 1 << 11;
+    let qualification = field(Field::Qualification);
+    let vectoring = field(Field::IdtVectoring);
+    let cause = match qualification >> 30 & 3 {
+        0 => Cause::Call,
+        1 => Cause::Return,
+        2 => Cause::Jump,
+        _ => Cause::Gate,
+    };
+    let is_event = cause == Cause::Gate && vectoring & VALID != 0;
+    // INT n, INT1, INT3 and INTO are instructions, which the old task goes on behind.
+    let is_instruction = !is_event || matches!(vectoring >> 8 & 7, 4..=6);
+    let len = if is_instruction { field(Field::InstructionLength) } else { 0 };
+    let has_error = is_event && vectoring & HAS_ERROR != 0;
+    TaskSwitch {
+        selector: qualification as u16,
+        cause,
+        next_rip: field(Field::GuestRip).wrapping_add(len),
+        error: has_error.then(|| field(Field::IdtVectoringErrorCode) as u32),
+    }
 }
 
 /// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access was
@@ -293,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asked_for_stops_the_guest() {
-        for exit in [9, 29, 49, 62, 500] {
+        for exit in [29, 49, 62, 500] {
             event(exit, Event::Fault(Fault::Unexpected { exit: exit as u32 }));
         }
         let reason = 1 << 31 | 33;
@@ -348,6 +376,29 @@ mod tests {
         ];
         let fault = Fault::DeliveryOutsideRam { address: 0xfee0_0000 };
         check(&fields, Decision::Event(Event::Fault(fault)));
+    }
+
+    #[test]
+    fn task_switches_are_decoded() {
+        let switch = |qualification, vectoring, cause, next_rip, error| {
+            let fields = [
+                (Field::ExitReason, 9),
+                (Field::Qualification, qualification),
+                (Field::IdtVectoring, vectoring),
+                (Field::IdtVectoringErrorCode, 0x18),
+                (Field::GuestRip, 0x1000),
+                (Field::InstructionLength, 7),
+            ];
+            let switch = TaskSwitch { selector: 0x28, cause, next_rip, error };
+            check(&fields, Decision::Event(Event::TaskSwitch(switch)));
+        };
+        switch(0x28, 0, Cause::Call, 0x1007, None);
+        switch(1 << 30 | 0x28, 0, Cause::Return, 0x1007, None);
+        switch(2 << 30 | 0x28, 0, Cause::Jump, 0x1007, None);
+        // INT 48; #TS with an error code; an interrupt.
+        switch(3 << 30 | 0x28, 0x8000_0430, Cause::Gate, 0x1007, None);
+        switch(3 << 30 | 0x28, 0x8000_0b0a, Cause::Gate, 0x1000, Some(0x18));
+        switch(3 << 30 | 0x28, 0x8000_0030, Cause::Gate, 0x1000, None);
     }
 
     #[test]

@@ -174,6 +174,12 @@ pub(super) fn put(field: Field, value: u64) {
     unsafe { vmcs::write(field, value) };
 }
 
+/// The same of the field `index` steps of 2 behind `first`.
+fn put_nth(first: Field, index: usize, value: u64) {
+    // SAFETY: as for `put`.
+    unsafe { vmcs::write_nth(first, index, value) };
+}
+
 /// What the preemption timer is set to for so many ticks of the TSC.
 fn timer_value(ticks: u64, shift: u32) -> u32 {
     u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX)
@@ -218,6 +224,7 @@ impl Hardware for VmxVcpu {
             self.keep_cut_event();
         }
         match decision {
+            Decision::Event(Event::TaskSwitch(switch)) => self.task_switch(switch),
             Decision::Event(event) => event,
             Decision::ExternalInterrupt => {
                 (self.handle_interrupt)(read(Field::ExitInterruption) as u8);
@@ -279,6 +286,31 @@ impl Hardware for VmxVcpu {
             limit: read_nth(Field::GuestEsLimit, index) as u32,
             access: read_nth(Field::GuestEsAccess, index) as u32,
         }
+    }
+
+    fn set_segment(&mut self, index: usize, segment: Segment) {
+        let Segment { selector, base, limit, access } = segment;
+        put_nth(Field::GuestEs, index, selector.into());
+        put_nth(Field::GuestEsBase, index, base);
+        put_nth(Field::GuestEsLimit, index, limit.into());
+        put_nth(Field::GuestEsAccess, index, access.into());
+    }
+
+    fn load_cr3(&mut self, cr3: u64, pdptes: Option<[u64; 4]>) {
+        put(Field::GuestCr3, cr3);
+        for (index, entry) in pdptes.into_iter().flatten().enumerate() {
+            put_nth(Field::GuestPdpte0, index, entry);
+        }
+        if self.controls.secondary & VPID != 0 {
+            vmcs::invvpid(read(Field::Vpid)).expect("it was possible when the vCPU was made");
+        }
+    }
+
+    fn begin_task(&mut self) {
+        const LOCAL_ENABLE: u64 = 0x55;
+        let cr0 = self.get(Register::Cr0);
+        self.set(Register::Cr0, cr0 | crate::control_registers::CR0_TS);
+        put(Field::GuestDr7, read(Field::GuestDr7) & !LOCAL_ENABLE);
     }
 
     fn tables(&self) -> (TableRegister, TableRegister) {

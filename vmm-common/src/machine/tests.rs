@@ -254,3 +254,33 @@ fn reset_and_power_ports_do_what_a_pcs_do() {
     assert_eq!(machine.port_read(0xcf8, 4, Instant::ZERO), u32::MAX, "no PCI");
     assert_eq!(machine.port_read(0xcf9, 1, Instant::ZERO), 0);
 }
+
+#[test]
+fn the_local_apic_answers_where_the_guest_moved_it() {
+    const IA32_APIC_BASE: u32 = 0x1b;
+    const VERSION: u64 = 0x30;
+    let mut machine = full();
+    let version = machine.mmio_read(0xfee0_0000 + VERSION, 4, Instant::ZERO);
+    assert_eq!(machine.msr_write(IA32_APIC_BASE, 0xfed4_0900, Instant::ZERO), Ok(()));
+    assert_eq!(machine.mmio_read(0xfed4_0000 + VERSION, 4, Instant::ZERO), version);
+    assert_eq!(machine.mmio_read(0xfee0_0000 + VERSION, 4, Instant::ZERO), u64::MAX);
+}
+
+#[test]
+fn the_local_apics_base_lies_within_the_physical_address_width() {
+    let mut machine = full();
+    let mut write = |value| machine.msr_write(0x1b, value, Instant::ZERO);
+    assert_eq!(write(1 << 40 | 0xfee0_0900), Err(GeneralProtection));
+    assert_eq!(write(1 << 39 | 0xfee0_0900), Ok(()));
+}
+
+#[test]
+fn an_absent_port_reads_all_ones_in_every_width() {
+    let mut machine = full();
+    for (size, value) in [(1, 0xff), (2, 0xffff), (4, 0xffff_ffff)] {
+        assert_eq!(machine.port_read(0x1230, size, Instant::ZERO), value);
+    }
+    // Both ELCR registers, and two absent ports.
+    assert_eq!(machine.port_write(0x4d0, 4, 0x1234_0e08, Instant::ZERO), None);
+    assert_eq!(machine.port_read(0x4d0, 4, Instant::ZERO), 0xffff_0e08);
+}

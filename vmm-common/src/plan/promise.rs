@@ -24,12 +24,9 @@ impl Plan {
         let weight = match self.vms[own].share {
             Share::Budget { run_ns, period_ns } => {
                 let between_ns = period_ns.saturating_sub(run_ns);
-                return match others {
-                    0 => between_ns,
-                    _ => {
-                        between_ns.saturating_mul(2).saturating_add((others + 1) * TURN_OVERHEAD_NS)
-                    }
-                };
+                let times = if others == 0 { 1 } else { 2 };
+                let overhead_ns = (others + 1) * TURN_OVERHEAD_NS;
+                return between_ns.saturating_mul(times).saturating_add(overhead_ns);
             }
             Share::Weight(weight) => u128::from(weight),
         };
@@ -40,7 +37,8 @@ impl Plan {
         let quantum_ns = (cycle_ns * weight / weights.max(1)).max(1);
         let paid_off = u128::from(TURN_OVERHEAD_NS) / quantum_ns;
         let rounds = 1 + paid_off.min(u128::from(crate::scheduler::MAX_DEBT_QUANTA));
-        let others_ns = others_ns + (weighted - 1) * u128::from(TURN_OVERHEAD_NS);
+        // One that has the core to itself waits from turn to turn, too.
+        let others_ns = others_ns + (weighted - 1).max(1) * u128::from(TURN_OVERHEAD_NS);
         with_budgets(rounds * others_ns, self.vms.iter().filter_map(budget_of))
     }
 }

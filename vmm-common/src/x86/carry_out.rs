@@ -97,8 +97,20 @@ impl<G: Guest> Execution<'_, G> {
                 self.operand_place(AccessKind::Read)?;
             }
             Operation::MoveVector { must_be_aligned } => self.move_vector(must_be_aligned)?,
-            _ if self.instruction.operands[0] == Operand::Memory => self.store()?,
-            _ => self.load()?,
+            Operation::Move
+            | Operation::MoveZeroExtended
+            | Operation::MoveSignExtended
+            | Operation::MoveByteSwapped
+            | Operation::Translate
+            | Operation::SetIf(_)
+            | Operation::MoveIf(_)
+            | Operation::MultiplySigned { .. }
+            | Operation::BitScanForward
+            | Operation::BitScanReverse
+            | Operation::CountTrailingZeros
+            | Operation::CountLeadingZeros
+            | Operation::CountOnes
+            | Operation::Crc32 => self.one_way()?,
         }
         Ok(self.next_rip())
     }
@@ -266,6 +278,14 @@ impl<G: Guest> Execution<'_, G> {
         let upper =
             if self.instruction.size == 1 { Operand::HighByte(RAX) } else { Operand::General(RDX) };
         self.set_register(upper, high);
+    }
+
+    /// Memory is either read or written.
+    fn one_way(&mut self) -> Result<(), Stop> {
+        match self.instruction.operands {
+            [Operand::Memory, _] => self.store(),
+            [_, _] => self.load(),
+        }
     }
 
     /// Memory is written, and not read.

@@ -44,7 +44,8 @@ pub(super) struct Memory<'a, G> {
     pub writes: Writes,
 }
 
-struct TablesOf<'a, G>(&'a mut G);
+/// A guest's RAM as page tables lie in it.
+pub(super) struct TablesOf<'a, G>(pub &'a mut G);
 
 impl<G: Guest> Tables for TablesOf<'_, G> {
     fn word(&self, address: u64) -> Option<u64> {

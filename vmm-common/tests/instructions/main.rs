@@ -10,6 +10,7 @@ mod results;
 #[path = "../simulation/seed.rs"]
 #[allow(dead_code)]
 mod seed;
+mod tasks;
 mod translated;
 mod walk;
 

@@ -22,7 +22,7 @@ fn blackouts(shares: &[Share]) -> Vec<u64> {
 
 #[test]
 fn a_vm_waits_for_the_turns_of_the_others() {
-    assert_eq!(blackouts(&[Share::Weight(1)]), [0]);
+    assert_eq!(blackouts(&[Share::Weight(1)]), [TURN]);
     assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS + 2 * TURN; 3]);
     // A cycle of 20 ms: turns of 2, 4, 6 and 8 ms.
     let weights = [1, 2, 3, 4].map(Share::Weight);
@@ -39,7 +39,7 @@ fn budgets_come_on_top_of_the_turns() {
     // 5 ms of the other's turn, and 2 ms at the end of a period and at the begin of the next.
     let expected = [16 * MS + 3 * TURN, 9 * MS + 3 * TURN, 9 * MS + 3 * TURN];
     assert_eq!(blackouts(&[budget, Share::Weight(1), Share::Weight(1)]), expected);
-    assert_eq!(blackouts(&[budget]), [8 * MS]);
+    assert_eq!(blackouts(&[budget]), [8 * MS + TURN]);
 }
 
 #[test]

@@ -53,7 +53,11 @@ impl PortString {
 pub fn mmio(run: &kvm_run) -> (u64, [u8; 8], u8, bool) {
     // SAFETY: the caller saw KVM_EXIT_MMIO; every bit pattern of these integers is a value.
     let mmio = unsafe { run.__bindgen_anon_1.mmio };
-    (mmio.phys_addr, mmio.data, mmio.len.min(8) as u8, mmio.is_write != 0)
+    let len = mmio.len.min(8) as usize;
+    // Behind those, KVM leaves what an access before has put there.
+    let mut data = [0; 8];
+    data[..len].copy_from_slice(&mmio.data[..len]);
+    (mmio.phys_addr, data, len as u8, mmio.is_write != 0)
 }
 
 /// Answers a KVM_EXIT_MMIO load.

@@ -53,7 +53,7 @@ impl Disassembler {
 
 /// The first instruction of `bytes`, which lie at `rip`.
 fn disassembly(bits: u32, rip: u64, bytes: &[u8]) -> Option<String> {
-    if !matches!(bits, 16 | 32 | 64) {
+    if bytes.is_empty() || !matches!(bits, 16 | 32 | 64) {
         return None;
     }
     let instruction = Decoder::with_ip(bits, bytes, rip, DecoderOptions::NONE).decode();
@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn the_width_of_the_code_counts_and_nonsense_adds_nothing() {
         assert_eq!(disassembly(16, 0x1000, &[0xeb, 0xfe]).as_deref(), Some("jmp 1000h"));
-        assert_eq!(disassembly(64, 0x1000, &[]).as_deref(), Some("(bad)"));
+        assert_eq!(disassembly(64, 0x1000, &[0xff, 0xff]).as_deref(), Some("(bad)"));
+        assert_eq!(disassembly(64, 0x1000, &[]), None);
         let nonsense =
             "[a]   rip xyz\n[a]   code\n[a]   code segment: 65 bits\n[a]   code segment:\n";
         let annotated = Disassembler::default().annotate(nonsense.as_bytes());

@@ -1,0 +1,25 @@
+//! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software does all
+//! of it, the delivery of an event through a task gate included.
+
+use super::handling::TYPE_NMI;
+use super::vcpu::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxVcpu, put};
+use super::vmcs::{Field, read};
+use crate::hardware::Event;
+use vmm_common::x86::task::{Cause, TaskSwitch};
+
+impl VmxVcpu {
+    /// What the processor would have settled of events by the time the new task runs.
+    pub(super) fn task_switch(&mut self, switch: TaskSwitch) -> Event {
+        const TYPE: u32 = 7 << 8;
+        let is_gate = switch.cause == Cause::Gate && self.pending.take().is_some();
+        let is_nmi = is_gate && read(Field::IdtVectoring) as u32 & TYPE == TYPE_NMI;
+        self.unblock(BLOCKED_BY_STI_OR_MOV_SS);
+        if is_nmi {
+            self.interruptibility |= BLOCKED_BY_NMI;
+            put(Field::GuestInterruptibility, self.interruptibility);
+        } else if switch.cause == Cause::Return {
+            self.unblock(BLOCKED_BY_NMI);
+        }
+        Event::TaskSwitch(switch)
+    }
+}
