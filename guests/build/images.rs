@@ -53,6 +53,7 @@ pub const IMAGES: &[Source] = &[
     single("page_faults", "single/page_faults.rs", "string I/O where page tables forbid it, and tables in a hole"),
     single("tasks", "single/tasks.rs", "switches tasks by hardware, in 32-bit code"),
     single("device_stream", "single/device_stream.rs", "[SEED=1] [STEPS=2000] [trace] random instructions on devices"),
+    single("state_stream", "single/state_stream.rs", "[SEED=1] [STEPS=2000] [WORD...] random CR, MSR, port and string accesses"),
     single("processor", "single/processor.rs", "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {

@@ -11,11 +11,13 @@
 mod common;
 #[path = "shared/random_code.rs"]
 mod random_code;
+#[path = "shared/step.rs"]
+mod step;
 
 use common::global::Global;
 use common::{boot, console, cpu, interrupts, power};
-use core::arch::global_asm;
 use random_code::{Code, Random};
+use step::Registers;
 
 const ASSUMED_SEED: u64 = 1;
 const ASSUMED_STEPS: u64 = 2000;
@@ -25,7 +27,6 @@ const HPET_CONFIGURATION: u64 = HPET + 0x10;
 const IO_APIC: u64 = 0xFEC0_0000;
 /// The upper half of the first redirection entry: the destination.
 const IO_APIC_DESTINATION: u32 = 0x11;
-const RET: u8 = 0xC3;
 
 /// A place that keeps what is written, and the sizes of accesses that are tried on it.
 struct Device {
@@ -43,56 +44,8 @@ const DEVICES: [Device; 6] = [
     Device { address: IO_APIC + 0x10, sizes: &[4] },
 ];
 
-/// RAX, RCX, RDX, RBX, RSI, RDI, R8, RFLAGS around the code.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Registers([u64; 8]);
-
-static CODE: Global<[u8; Code::ROOM + 1]> = Global::new([RET; Code::ROOM + 1]);
 /// What strings and vector moves use besides a device.
 static SCRATCH: Global<[u64; 8]> = Global::new([0; 8]);
-
-global_asm!(
-    "
-    .section .text.device_stream, \"ax\"
-stream_step:                        // (registers, code)
-    push rbx
-    push rbp
-    push rdi
-    mov rbp, rsi
-    push qword ptr [rdi + 56]
-    mov rax, [rdi]
-    mov rcx, [rdi + 8]
-    mov rdx, [rdi + 16]
-    mov rbx, [rdi + 24]
-    mov rsi, [rdi + 32]
-    mov r8, [rdi + 48]
-    mov rdi, [rdi + 40]
-    popfq
-    call rbp
-    pushfq
-    cld
-    mov rbp, [rsp + 8]              // registers
-    mov [rbp], rax
-    mov [rbp + 8], rcx
-    mov [rbp + 16], rdx
-    mov [rbp + 24], rbx
-    mov [rbp + 32], rsi
-    mov [rbp + 40], rdi
-    mov [rbp + 48], r8
-    pop rax
-    mov [rbp + 56], rax
-    pop rdi
-    pop rbp
-    pop rbx
-    ret
-    .section .text, \"ax\"
-"
-);
-
-unsafe extern "C" {
-    fn stream_step(registers: *mut Registers, code: *const u8);
-}
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
@@ -132,10 +85,6 @@ fn take_step(random: &mut Random, sum: &mut u64) -> Step {
     let code = Code::random(random, size, chosen.address == DEVICES[0].address);
     // Not all of them keep a bit that makes it other than zero.
     let device = if code.wants_nonzero { &DEVICES[0] } else { chosen };
-    // SAFETY: the only reference; the processor is not in there.
-    let place = unsafe { &mut *CODE.pointer() };
-    place.fill(RET);
-    place[..code.len].copy_from_slice(&code.bytes[..code.len]);
     // SAFETY: the only reference while no step is taken.
     let scratch = unsafe { &mut *SCRATCH.pointer() };
     for word in scratch.iter_mut() {
@@ -148,8 +97,8 @@ fn take_step(random: &mut Random, sum: &mut u64) -> Step {
         registers.0[0] = read_value(device.address, size);
     }
     // SAFETY: the code is an instruction or two that change these registers, the device, the scratch
-    // words and the stack, and end in RET.
-    unsafe { stream_step(&raw mut registers, CODE.pointer().cast()) };
+    // words and the stack.
+    unsafe { step::run(&code.bytes[..code.len], &mut registers) };
     registers.0[7] &= code.defined_flags;
     let device = read_value(device.address, size);
     for value in registers.0.iter().chain(scratch.iter()).chain([&device]) {

@@ -97,6 +97,13 @@ pub fn catch() {
     }
 }
 
+/// The next exception goes on there.
+pub fn resume_at(address: u64) {
+    let resume = &raw mut trap_resume;
+    // SAFETY: only the handler reads it.
+    unsafe { resume.write_volatile(address) };
+}
+
 /// The one exception or interrupt since the last call; None if there was none, or more than one.
 pub fn take() -> Option<Trap> {
     take_last(1)
@@ -109,9 +116,7 @@ pub fn take_last(expected: u64) -> Option<Trap> {
     let seen = unsafe { count.read_volatile() };
     // SAFETY: as above.
     unsafe { count.write_volatile(0) };
-    let resume = &raw mut trap_resume;
-    // SAFETY: only the handler reads it.
-    unsafe { resume.write_volatile(0) };
+    resume_at(0);
     // SAFETY: as above.
     let [vector, error, rip, rflags] = unsafe { noted.read_volatile() };
     (seen == expected).then_some(Trap { vector, error, rip, rflags })

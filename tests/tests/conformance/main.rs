@@ -17,6 +17,7 @@ mod nimble;
 mod page_faults;
 mod processor;
 mod promises;
+mod streams;
 mod targets;
 mod tasks;
 mod transcript;
