@@ -5,11 +5,11 @@
 //!                                      the tree --sources--'
 //! ```
 //!
-//! Bochs's clock is its instruction counter, so that the times of a receipt are numbers of instructions
-//! and a second run gives the same ones. The hypervisor cannot see where its own entry begins, so what
-//! an exit or a switch takes does not rest on its accounts of itself: it is the difference of the
-//! whole time of two runs whose guests execute the same instructions, but for what is to be measured.
-//! What caches and TLBs cost is not among it.
+//! Bochs's clock is its instruction counter, so that the times of a receipt are numbers of
+//! instructions and a second run gives the same ones. The hypervisor cannot see where its own entry
+//! begins, so what an exit or a switch takes does not rest on its accounts of itself: it is the
+//! difference of the whole time of two runs whose guests execute the same instructions, but for
+//! what is to be measured. What caches and TLBs cost is not among it.
 
 use self::arithmetic::{blackout, memory_kib, per_exit, per_switch, share_error};
 use self::counting::Counting;
@@ -106,7 +106,8 @@ pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Counts single operations beside what Linux's KVM takes; `told` hears of each as soon as it is known.
+/// Counts single operations beside what Linux's KVM takes; `told` hears of each as soon as it is
+/// known.
 ///
 /// # Errors
 /// As [`measure`].

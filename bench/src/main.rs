@@ -1,6 +1,6 @@
 //! Runs all lines, or those whose names begin with the arguments, and prints the table; with
-//! `--write FILE` also as Markdown. `bare` is the section of the bare machine: without other lines it
-//! alone is written anew.
+//! `--write FILE` also as Markdown. `bare` is the section of the bare machine: without other lines
+//! it alone is written anew.
 
 use anyhow::{Context, Result};
 use bench::baremetal::section::{operation_text, said, section, with_section, with_table};

@@ -34,8 +34,8 @@ fn cpu_time() -> Duration {
     of(usage.ru_utime) + of(usage.ru_stime)
 }
 
-/// What one of `count` pieces of work costs by itself: the difference between a long and a short run,
-/// so that boot and set-up cancel out.
+/// What one of `count` pieces of work costs by itself: the difference between a long and a short
+/// run, so that boot and set-up cancel out.
 pub fn marginal(counts: (u32, u32), mut cost: impl FnMut(u32) -> Result<f64>) -> Result<f64> {
     let (short, long) = counts;
     let (few, many) = (cost(short)?, cost(long)?);

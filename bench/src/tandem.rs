@@ -40,7 +40,8 @@ impl Guest {
     }
 }
 
-/// Runs `guests`, COM2 of all of them on one link, to their end; what they printed goes to `console`.
+/// Runs `guests`, COM2 of all of them on one link, to their end; what they printed goes to
+/// `console`.
 pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> Result<Outcome> {
     let is_linked = guests.len() > 1;
     let com2 = if is_linked { SerialPlan::Link(0) } else { SerialPlan::Unconnected };

@@ -1,20 +1,20 @@
 //! Ticks that came due and were not made yet: one mechanism for every periodic timer.
 //!
 //! An interrupt controller holds one request of a line. A guest that did not have the core for some
-//! periods of its timer, or keeps the line masked while it handles a tick, would lose the others. So a
-//! device hands its owner [`Ticks`], the owner keeps a [`Backlog`] for each source, and makes a tick
-//! whenever the line is free again. Reprogramming the timer drops what it owes.
+//! periods of its timer, or keeps the line masked while it handles a tick, would lose the others.
+//! So a device hands its owner [`Ticks`], the owner keeps a [`Backlog`] for each source, and makes
+//! a tick whenever the line is free again. Reprogramming the timer drops what it owes.
 //!
 //! Three bounds keep this from doing harm:
 //! - The backlog holds a second's worth. What comes due beyond that is dropped and counted.
 //! - A tick that no handler takes for a second of the guest's own time has no listener: one stays
 //!   pending, as it would in the controller, and the rest are forgotten, as no guest counts them.
-//! - A guest that takes ticks for a second of its own time and never catches up spends all its time on
-//!   them. It is relieved for as long: the backlog is dropped and counted, and the next ticks are made
-//!   at most once in two periods of the guest's own time, so that its other work goes on.
+//! - A guest that takes ticks for a second of its own time and never catches up spends all its time
+//!   on them. It is relieved for as long: the backlog is dropped and counted, and the next ticks
+//!   are made at most once in two periods of the guest's own time, so that its other work goes on.
 //!
-//! QEMU's `-rtc driftfix=slew` and KVM's PIT (`KVM_PIT_REINJECT`) redeliver in the same way, one tick
-//! as the one before is acknowledged, without the second and third bound.
+//! QEMU's `-rtc driftfix=slew` and KVM's PIT (`KVM_PIT_REINJECT`) redeliver in the same way, one
+//! tick as the one before is acknowledged, without the second and third bound.
 
 use crate::time::Instant;
 
@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_guest_that_cannot_keep_up_gets_on_with_its_other_work() {
-        // Half the core, and handlers of 3 ms for ticks of 4 ms: all its time and half as much again.
+        // Half the core, and handlers of 3 ms for ticks of 4 ms: all its time and half as much
+        // again.
         let (mut backlog, mut own_ns, mut due, mut made, mut progress_ns) =
             (Backlog::new(), 0, 0, 0, 0);
         while own_ns < 60_000 * MS {

@@ -1,12 +1,13 @@
-//! The keyboard controller, with no keyboard and no auxiliary port, which a mouse would be at: what is
-//! left is the reset line, A20 and answers that let a guest's probe end quickly.
+//! The keyboard controller, with no keyboard and no auxiliary port, which a mouse would be at: what
+//! is left is the reset line, A20 and answers that let a guest's probe end quickly.
 //!
-//! There is no auxiliary port by every way that guests look for one: its interface test fails; a byte
-//! that the loop-back command returns is not marked as the port's; the command byte's bit that stops
-//! its clock does not follow the commands that stop and start it. None of them leaves a guest waiting.
+//! There is no auxiliary port by every way that guests look for one: its interface test fails; a
+//! byte that the loop-back command returns is not marked as the port's; the command byte's bit that
+//! stops its clock does not follow the commands that stop and start it. None of them leaves a guest
+//! waiting.
 //!
-//! Sources: Intel UPI-41/42 (8042) and IBM PC/AT Technical Reference, "Keyboard controller"; for the
-//! auxiliary port's commands the IBM PS/2 Hardware Interface Technical Reference, "Keyboard and
+//! Sources: Intel UPI-41/42 (8042) and IBM PC/AT Technical Reference, "Keyboard controller"; for
+//! the auxiliary port's commands the IBM PS/2 Hardware Interface Technical Reference, "Keyboard and
 //! Auxiliary Device Controller"; Intel ICH9 datasheet 13.7.3 for port 0x92.
 
 /// Data port.
@@ -25,7 +26,8 @@ const STATUS_UNLOCKED: u8 = 1 << 4;
 const STATUS_AUXILIARY: u8 = 1 << 5;
 const STATUS_TIMEOUT: u8 = 1 << 6;
 
-/// Command byte: interrupt on a byte for the guest, self test passed, clock of the keyboard stopped.
+/// Command byte: interrupt on a byte for the guest, self test passed, clock of the keyboard
+/// stopped.
 const INTERRUPT_ENABLE: u8 = 1 << 0;
 const SYSTEM_FLAG: u8 = 1 << 2;
 const KEYBOARD_DISABLED: u8 = 1 << 4;

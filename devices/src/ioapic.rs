@@ -1,8 +1,9 @@
 //! The I/O APIC: 24 pins in, interrupt messages out.
 //!
 //! A message is due when a pin asks and its redirection entry allows it; the owner asks
-//! [`IoApic::next_message`] for each after every access and every line change. Nothing is queued: whether a
-//! message is due is a function of pins, edge latches and entries, so nothing can overflow.
+//! [`IoApic::next_message`] for each after every access and every line change. Nothing is queued:
+//! whether a message is due is a function of pins, edge latches and entries, so nothing can
+//! overflow.
 //!
 //! Source: Intel 82093AA datasheet (order 290566); ICH9 datasheet 13.5 for the EOI register.
 
@@ -186,8 +187,8 @@ impl IoApic {
         None
     }
 
-    /// A local APIC has taken the message: for a level-triggered one sets remote IRR, which holds the
-    /// pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
+    /// A local APIC has taken the message: for a level-triggered one sets remote IRR, which holds
+    /// the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
     /// `ioapic_service` does the same).
     pub fn accepted(&mut self, message: &Message) {
         if let Some(entry) = self.entries.get_mut(usize::from(message.pin))

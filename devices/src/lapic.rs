@@ -3,7 +3,8 @@
 //! This file holds the state and what the CPU core sees: accept, outrank, acknowledge, end. The
 //! guest's view is layered over it: `register.rs` is the register file both modes share, `xapic.rs`
 //! and `x2apic.rs` are the two ways to reach it, `command.rs` is the interrupt command register and
-//! `destination.rs` whom its messages name, `timer.rs` the timer, `vectors.rs` the 256-bit registers.
+//! `destination.rs` whom its messages name, `timer.rs` the timer, `vectors.rs` the 256-bit
+//! registers.
 //!
 //! The VM has one CPU, so no interprocessor interrupt ever leaves. The owner, after each access and
 //! each [`LocalApic::advance`], looks at [`LocalApic::take_eoi`], [`LocalApic::take_nmi`] and
@@ -144,8 +145,8 @@ impl LocalApic {
         self.deliverable().is_some()
     }
 
-    /// The priority class, 1 to 15, of the highest request if the task priority alone holds it back; else 0. It is
-    /// deliverable once the task priority's class is below.
+    /// The priority class, 1 to 15, of the highest request if the task priority alone holds it
+    /// back; else 0. It is deliverable once the task priority's class is below.
     #[must_use]
     pub fn held_back_class(&self) -> u8 {
         if class(self.task_priority) == 0 {
@@ -205,8 +206,8 @@ impl LocalApic {
         self.task_priority = class << 4;
     }
 
-    /// Brings the timer to `now`. A one-shot expiry requests its interrupt; an expiry of the periodic
-    /// mode becomes a tick for the owner to take.
+    /// Brings the timer to `now`. A one-shot expiry requests its interrupt; an expiry of the
+    /// periodic mode becomes a tick for the owner to take.
     ///
     /// However long the step and however short the period, this is one step.
     pub fn advance(&mut self, now: Instant) {

@@ -1,7 +1,7 @@
 //! The interrupt controller pair of a PC: two 8259As, the secondary's output on the primary's IR2.
 //!
-//! [`PicPair`] decodes the six ports and joins the chips; one chip is in `chip.rs`. The cascade is a
-//! pure function: IR2 of the primary *is* the secondary's output, so both chips always answer for
+//! [`PicPair`] decodes the six ports and joins the chips; one chip is in `chip.rs`. The cascade is
+//! a pure function: IR2 of the primary *is* the secondary's output, so both chips always answer for
 //! the same moment and a request cannot vanish between them.
 //!
 //! Source: Intel 8259A datasheet (order 231468); Intel ICH9 datasheet 5.8 for the edge/level

@@ -1,8 +1,9 @@
 //! ACPI's fixed hardware, and the other ports by which a guest ends its VM: the test exit port, the
 //! reset register.
 //!
-//! Sources: ACPI 6.5, 4.8.3 (PM1 event and control registers, PM timer); Intel ICH9 datasheet 13.7.5
-//! (reset control register), as the PIIX3 has it, too; the exit port is the `isa-debug-exit` convention of kernel test suites.
+//! Sources: ACPI 6.5, 4.8.3 (PM1 event and control registers, PM timer); Intel ICH9 datasheet
+//! 13.7.5 (reset control register), as the PIIX3 has it, too; the exit port is the `isa-debug-exit`
+//! convention of kernel test suites.
 
 use crate::time::Instant;
 
@@ -65,8 +66,8 @@ impl Power {
         Self { events_enabled: 0, reset_control: 0 }
     }
 
-    /// A read of `size` bytes (1, 2 or 4): PM1a control says ACPI mode and no sleep state chosen, the
-    /// timer counts; the exit port reads all ones.
+    /// A read of `size` bytes (1, 2 or 4): PM1a control says ACPI mode and no sleep state chosen,
+    /// the timer counts; the exit port reads all ones.
     #[must_use]
     pub fn read(&self, port: u16, size: u8, now: Instant) -> u32 {
         let (register, first) = match port {

@@ -142,8 +142,8 @@ impl Rtc {
         self.flags & self.b & SOURCES != 0
     }
 
-    /// Brings the flags to `now` in one step. Periods whose interrupt is enabled are counted until the
-    /// owner takes them: on the chip those that pass before register C is read share one flag.
+    /// Brings the flags to `now` in one step. Periods whose interrupt is enabled are counted until
+    /// the owner takes them: on the chip those that pass before register C is read share one flag.
     pub fn advance(&mut self, now: Instant) {
         let before = self.seen_ns;
         let after = self.divider_ns(now).max(before);
@@ -164,8 +164,8 @@ impl Rtc {
         }
     }
 
-    /// When the pin next rises if the guest changes nothing; `None` if no source is enabled, or
-    /// the pin is high already and waits for the guest. After `advance(now)` this is later than `now`.
+    /// When the pin next rises if the guest changes nothing; `None` if no source is enabled, or the
+    /// pin is high already and waits for the guest. After `advance(now)` this is later than `now`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         if self.pin() || !self.is_divider_running() {

@@ -1,9 +1,11 @@
-//! Fuzz targets. For the loaders of kernels, what a fuzzer's bytes mean, and what must hold of it, are
-//! those of `vmm-common/tests/images`, which replays on a stable toolchain what the targets start from.
+//! Fuzz targets. For the loaders of kernels, what a fuzzer's bytes mean, and what must hold of it,
+//! are those of `vmm-common/tests/images`, which replays on a stable toolchain what the targets
+//! start from.
 //!
 //! For instructions, it is those of `vmm-common/tests/instructions/promises.rs`.
 //!
-//! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat, instruction):
+//! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat,
+//! instruction):
 //!
 //! ```text
 //! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --bin seeds -- target/fuzz

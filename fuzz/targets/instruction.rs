@@ -1,5 +1,5 @@
-//! Instructions on devices: any bytes in any width of code, with any registers, on RAM, page tables and devices
-//! of any contents.
+//! Instructions on devices: any bytes in any width of code, with any registers, on RAM, page tables
+//! and devices of any contents.
 
 #![no_main]
 

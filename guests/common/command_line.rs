@@ -1,6 +1,6 @@
-//! What a multiboot 1 loader said: the memory's size and map, and the command line with its words and
-//! numbers.
-//! The image's entry code keeps EAX and EBX in `multiboot_magic` and `multiboot_information`.
+//! What a multiboot 1 loader said: the memory's size and map, and the command line with its words
+//! and numbers. The image's entry code keeps EAX and EBX in `multiboot_magic` and
+//! `multiboot_information`.
 
 use core::ops::Range;
 use core::slice;

@@ -1,6 +1,6 @@
-//! Interrupts for the single-purpose guests: all a handler does is note the vector, so that everything
-//! else is ordinary code. In most guests they come only while it halts.
-//! An exception ends the machine. (The guest OS has its own, os/kernel/trap.rs.)
+//! Interrupts for the single-purpose guests: all a handler does is note the vector, so that
+//! everything else is ordinary code. In most guests they come only while it halts. An exception
+//! ends the machine. (The guest OS has its own, os/kernel/trap.rs.)
 
 use super::descriptors::{self, Caller, FIRST_INTERRUPT, VECTORS};
 use super::{console, power};
@@ -67,11 +67,12 @@ pub fn disable() {
     unsafe { asm!("cli") }
 }
 
-/// The vector of the interrupt that came since the last call, if one did. To be asked before the end of its
-/// service is told: another would overwrite it.
+/// The vector of the interrupt that came since the last call, if one did. To be asked before the
+/// end of its service is told: another would overwrite it.
 pub fn take_noted() -> Option<u64> {
     let noted = &raw mut noted_vector;
-    // SAFETY: volatile, because a handler writes it; no other does until this one's service has ended.
+    // SAFETY: volatile, because a handler writes it; no other does until this one's service has
+    // ended.
     let vector = unsafe { noted.read_volatile() };
     if vector == 0 {
         return None;

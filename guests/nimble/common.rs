@@ -1,5 +1,5 @@
-//! What this guest takes of `guests/common/`: not the way into 64-bit mode and not the gates, which are
-//! of another layout here, and nothing that uses string I/O.
+//! What this guest takes of `guests/common/`: not the way into 64-bit mode and not the gates, which
+//! are of another layout here, and nothing that uses string I/O.
 #![allow(dead_code, reason = "each image uses its own part")]
 
 #[path = "../common/command_line.rs"]

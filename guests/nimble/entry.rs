@@ -2,9 +2,9 @@
 //! descriptors.
 //!
 //! A multiboot loader and a stub in real mode leave the same flat 32-bit protected mode, apart from
-//! EAX and EBX, which are kept. Both leave a stack, too, by which 64-bit code is reached, as the seed's
-//! kernel does it: there is one of its own only there. The boot tables have nothing but pages of 1 GiB: the first 4 GiB at 0
-//! and once more at [`HIGH_ALIAS`].
+//! EAX and EBX, which are kept. Both leave a stack, too, by which 64-bit code is reached, as the
+//! seed's kernel does it: there is one of its own only there. The boot tables have nothing but
+//! pages of 1 GiB: the first 4 GiB at 0 and once more at [`HIGH_ALIAS`].
 //!
 //! The image provides `extern "C" fn guest_main() -> !`.
 

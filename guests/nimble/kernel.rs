@@ -1,8 +1,8 @@
 //! What a trap does: ticks, system calls, page faults of ring 3; anything else ends the run.
 //!
-//! Two programs can take turns: the one that was started, which may never exit, and one that sleeps.
-//! A tick at which the sleeper is due brings it in at once, and its next call to sleep brings back
-//! the other.
+//! Two programs can take turns: the one that was started, which may never exit, and one that
+//! sleeps. A tick at which the sleeper is due brings it in at once, and its next call to sleep
+//! brings back the other.
 
 use crate::common::console::{COM1, DATA_READY, INTERRUPT_ENABLE, LINE_STATUS};
 use crate::common::cpu;

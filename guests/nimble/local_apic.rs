@@ -1,5 +1,5 @@
-//! The local APIC in both of its modes: as memory, then as MSRs. In either, the registers, the timer's
-//! rate against the HPET, and the first tick.
+//! The local APIC in both of its modes: as memory, then as MSRs. In either, the registers, the
+//! timer's rate against the HPET, and the first tick.
 
 use crate::common::cpu;
 use crate::common::interrupt_controller::{LocalApic, Register};
@@ -51,8 +51,8 @@ pub fn step(apic: LocalApic) -> Verdict {
     expect("the timer's vector", TIMER_VECTOR, u64::from(apic.read(Register::TimerVector)))
 }
 
-/// Polls the command register where it is until no interrupt is on its way (SDM vol. 3, 11.6.1: delivery
-/// status, bit 12).
+/// Polls the command register where it is until no interrupt is on its way (SDM vol. 3, 11.6.1:
+/// delivery status, bit 12).
 fn wait_for_delivery() {
     const COMMAND: u64 = 0xFEE0_0300;
     // SAFETY: the page is mapped, and a read of this register is harmless.

@@ -1,9 +1,10 @@
-//! What kernels of the seed's class do to a machine, step by step and in their order, each step checked:
-//! pages of 1 GiB, SYSCALL, a one-shot local APIC timer measured against the HPET, polled COM1.
+//! What kernels of the seed's class do to a machine, step by step and in their order, each step
+//! checked: pages of 1 GiB, SYSCALL, a one-shot local APIC timer measured against the HPET, polled
+//! COM1.
 //!
 //! `entry.rs` is the way in, by multiboot or as a raw image. `paging.rs`, `traps.rs`, `hpet.rs` and
-//! `local_apic.rs` set up one part each; `users.rs` has the steps in ring 3, `programs.rs` what runs
-//! there, `kernel.rs` what becomes of its traps.
+//! `local_apic.rs` set up one part each; `users.rs` has the steps in ring 3, `programs.rs` what
+//! runs there, `kernel.rs` what becomes of its traps.
 //!
 //! One line for each step. The words `send` and `receive` on the command line move a line of text
 //! over COM1 as the link. There is no HLT, no string I/O and no PIT, PCI, RTC or keyboard in it.

@@ -1,5 +1,5 @@
-//! Into ring 0 and back: gates for all vectors, SYSCALL, and one way out that ends in SYSRET for what
-//! came by SYSCALL and in IRET for all else. GS is swapped whenever ring 3 is left or entered.
+//! Into ring 0 and back: gates for all vectors, SYSCALL, and one way out that ends in SYSRET for
+//! what came by SYSCALL and in IRET for all else. GS is swapped whenever ring 3 is left or entered.
 
 use crate::common::cpu;
 use crate::common::global::Global;

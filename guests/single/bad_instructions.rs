@@ -1,6 +1,6 @@
 //! Executes, in ring 0, the instructions that make or leave virtual machines, and others that no
-//! guest may have its way with. Each must raise #UD or #GP; a few may do nothing instead. A line says
-//! when only those to CR4 are left, which a VMM may end the VM for.
+//! guest may have its way with. Each must raise #UD or #GP; a few may do nothing instead. A line
+//! says when only those to CR4 are left, which a VMM may end the VM for.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Floods the console: N bytes (default 20,000) of numbered lines, one OUT for each byte. It asks whether there is
-//! room, or (`irq`) halts until it is told so: then nothing but the port ever wakes it.
+//! Floods the console: N bytes (default 20,000) of numbered lines, one OUT for each byte. It asks
+//! whether there is room, or (`irq`) halts until it is told so: then nothing but the port ever
+//! wakes it.
 #![no_std]
 #![no_main]
 

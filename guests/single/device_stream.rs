@@ -1,7 +1,7 @@
-//! Executes a random stream of instructions, the same for each seed, whose memory operands are registers of
-//! devices that keep what is written to them: the HPET's stopped counter and a comparator, the local
-//! APIC's task priority and destination, an I/O APIC entry's destination. Prints a checksum of registers,
-//! defined flags and device contents every few steps.
+//! Executes a random stream of instructions, the same for each seed, whose memory operands are
+//! registers of devices that keep what is written to them: the HPET's stopped counter and a
+//! comparator, the local APIC's task priority and destination, an I/O APIC entry's destination.
+//! Prints a checksum of registers, defined flags and device contents every few steps.
 //!
 //! The words are SEED and the number of steps; `trace` prints each step.
 #![no_std]
@@ -96,8 +96,8 @@ fn take_step(random: &mut Random, sum: &mut u64) -> Step {
     if code.wants_equal {
         registers.0[0] = read_value(device.address, size);
     }
-    // SAFETY: the code is an instruction or two that change these registers, the device, the scratch
-    // words and the stack.
+    // SAFETY: the code is an instruction or two that change these registers, the device, the
+    // scratch words and the stack.
     unsafe { step::run(&code.bytes[..code.len], &mut registers) };
     registers.0[7] &= code.defined_flags;
     let device = read_value(device.address, size);

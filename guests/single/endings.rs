@@ -1,5 +1,5 @@
-//! Ends its machine by the way that its command line names: those without a status, and a power-off of
-//! which one byte is written.
+//! Ends its machine by the way that its command line names: those without a status, and a power-off
+//! of which one byte is written.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Does one thing N times that may leave the guest: writes to COM1's scratch register, which do nothing, or
-//! what a word on the command line names. Loops are counted, as a bench counts what they take.
+//! Does one thing N times that may leave the guest: writes to COM1's scratch register, which do
+//! nothing, or what a word on the command line names. Loops are counted, as a bench counts what
+//! they take.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! A timer's interrupts amid #GPs: neither may cost the other, though both may come due at one instruction.
+//! A timer's interrupts amid #GPs: neither may cost the other, though both may come due at one
+//! instruction.
 #![no_std]
 #![no_main]
 

@@ -1,6 +1,7 @@
-//! Holds KVM's clock page to its contract (Linux, Documentation/virt/kvm/x86/msr.rst): it lies at any
-//! multiple of 4 bytes and nothing around it is touched; its stamp is never ahead of the time-stamp
-//! counter; its time agrees with the HPET's, also right after the guest has written its counter.
+//! Holds KVM's clock page to its contract (Linux, Documentation/virt/kvm/x86/msr.rst): it lies at
+//! any multiple of 4 bytes and nothing around it is touched; its stamp is never ahead of the
+//! time-stamp counter; its time agrees with the HPET's, also right after the guest has written its
+//! counter.
 #![no_std]
 #![no_main]
 

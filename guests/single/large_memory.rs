@@ -1,5 +1,6 @@
-//! Writes to places throughout the RAM that the loader's map lists, from 32 MiB on, and reads all of
-//! them back: RAM beyond the hole for devices lies at 4 GiB, and none of it is another part of it.
+//! Writes to places throughout the RAM that the loader's map lists, from 32 MiB on, and reads all
+//! of them back: RAM beyond the hole for devices lies at 4 GiB, and none of it is another part of
+//! it.
 #![no_std]
 #![no_main]
 

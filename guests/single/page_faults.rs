@@ -1,5 +1,6 @@
-//! String I/O, and instructions with page tables in a hole, where page tables allow it and where they do not: each
-//! line tells the fault (error code, CR2 as an offset), RCX behind it, and the Accessed and Dirty flags.
+//! String I/O, and instructions with page tables in a hole, where page tables allow it and where
+//! they do not: each line tells the fault (error code, CR2 as an offset), RCX behind it, and the
+//! Accessed and Dirty flags.
 #![no_std]
 #![no_main]
 
@@ -121,8 +122,8 @@ extern "C" fn guest_main() -> ! {
     power::off(0)
 }
 
-/// Maps the pages anew and executes the code with RSI and RDI at `address` and RCX 3: RCX behind it, and
-/// Accessed and Dirty of the four pages.
+/// Maps the pages anew and executes the code with RSI and RDI at `address` and RCX 3: RCX behind
+/// it, and Accessed and Dirty of the four pages.
 fn attempt(code: &[u8], address: u64) -> (u64, [u64; 4]) {
     const COUNT: u64 = 3;
     const ACCESSED_AND_DIRTY: u64 = 0x60;
@@ -140,8 +141,8 @@ fn attempt(code: &[u8], address: u64) -> (u64, [u64; 4]) {
     place.fill(RET);
     place[..code.len()].copy_from_slice(code);
     let mut left = COUNT;
-    // SAFETY: one instruction on the window's pages, whose fault returns for it. Reloading CR3 makes the
-    // processor forget the old translations.
+    // SAFETY: one instruction on the window's pages, whose fault returns for it. Reloading CR3
+    // makes the processor forget the old translations.
     unsafe {
         asm!(
             "mov {scratch}, cr3", "mov cr3, {scratch}", "cld",

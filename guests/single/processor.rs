@@ -1,5 +1,5 @@
-//! Checks what a processor does at its edges, where hypervisors carry out or inject something themselves. Words on
-//! the command line choose the groups, all without one; a line for each group.
+//! Checks what a processor does at its edges, where hypervisors carry out or inject something
+//! themselves. Words on the command line choose the groups, all without one; a line for each group.
 #![no_std]
 #![no_main]
 
@@ -57,7 +57,8 @@ fn expect(is_right: bool, what: &'static str) -> Result<(), &'static str> {
     if is_right { Ok(()) } else { Err(what) }
 }
 
-/// Bits of CR4 whose features are hidden raise #GP (SDM vol. 3, 2.5), whose frame has RFLAGS.RF set (18.3.1.1).
+/// Bits of CR4 whose features are hidden raise #GP (SDM vol. 3, 2.5), whose frame has RFLAGS.RF set
+/// (18.3.1.1).
 fn faults() -> Result<(), &'static str> {
     let (one, seven) = (cpu::cpuid(1), cpu::cpuid(7));
     let hidden = [
@@ -103,8 +104,8 @@ fn write_cr4(value: u64) -> bool {
         })
 }
 
-/// Registers that all processors of a vendor have without a CPUID bit: AMD's first counters, HWCR, NB_CFG; Intel's
-/// MCG_CAP and MISC_ENABLE.
+/// Registers that all processors of a vendor have without a CPUID bit: AMD's first counters, HWCR,
+/// NB_CFG; Intel's MCG_CAP and MISC_ENABLE.
 fn msrs() -> Result<(), &'static str> {
     if is_amd() {
         for register in 0xc001_0000..=0xc001_0007 {
@@ -150,7 +151,8 @@ fn write_msr(register: u32, value: u64) -> bool {
     trap::take().is_none()
 }
 
-/// CPUID leaf 0xd follows XCR0 (SDM vol. 2, CPUID): EBX is the size of the components that XCR0 enables.
+/// CPUID leaf 0xd follows XCR0 (SDM vol. 2, CPUID): EBX is the size of the components that XCR0
+/// enables.
 fn xsave() -> Result<(), &'static str> {
     const OSXSAVE: u64 = 1 << 18;
     const HAS_XSAVE: u32 = 1 << 26;
@@ -191,8 +193,8 @@ fn set_xcr0(value: u32) {
     execute(&[0x31, 0xC9, 0x31, 0xD2, 0xB8, a, b, c, d, 0x0F, 0x01, 0xD1], 0);
 }
 
-/// KVM's signature is where every guest looks, and a hypercall that it does not know returns -KVM_ENOSYS (Linux
-/// Documentation/virt/kvm/x86/hypercalls.rst).
+/// KVM's signature is where every guest looks, and a hypercall that it does not know returns
+/// -KVM_ENOSYS (Linux Documentation/virt/kvm/x86/hypercalls.rst).
 fn kvm() -> Result<(), &'static str> {
     const ENOSYS: i64 = 1000;
     let leaf = cpu::cpuid(0x4000_0000);
@@ -216,7 +218,8 @@ fn execute(bytes: &[u8], rax: u64) -> u64 {
         *to = *from;
     }
     let result;
-    // SAFETY: the code changes RAX, RCX and RDX alone. CPUID makes sure that the new code is fetched.
+    // SAFETY: the code changes RAX, RCX and RDX alone. CPUID makes sure that the new code is
+    // fetched.
     unsafe {
         asm!("mov r8, rbx", "xor eax, eax", "cpuid", "mov rbx, r8",
             "mov rax, {rax}", "call {code}", rax = in(reg) rax, code = in(reg) CODE.pointer(),
@@ -225,13 +228,14 @@ fn execute(bytes: &[u8], rax: u64) -> u64 {
     result
 }
 
-/// A guest that single-steps gets its #DB right behind an instruction that a hypervisor carries out (SDM vol. 3,
-/// 18.3.1.4).
+/// A guest that single-steps gets its #DB right behind an instruction that a hypervisor carries out
+/// (SDM vol. 3, 18.3.1.4).
 fn step() -> Result<(), &'static str> {
     macro_rules! step_over {
         ($instruction:literal, $what:literal) => {{
             let expected: u64;
-            // SAFETY: reads; the handler keeps all registers and clears TF in the flags that it returns to.
+            // SAFETY: reads; the handler keeps all registers and clears TF in the flags that it
+            // returns to.
             unsafe {
                 asm!("mov r9, rbx", "lea {at}, [rip + 2f]", "pushfq", "or dword ptr [rsp], 0x100",
                     "popfq", $instruction, "2: nop", "nop", "mov rbx, r9",
@@ -263,7 +267,8 @@ fn halt() -> Result<(), &'static str> {
     expect((trap.vector, trap.rip) == (1, expected), "the #DB is not right behind HLT")
 }
 
-/// An interrupt that CR8 holds back comes right behind the MOV that lowers it enough (SDM vol. 3, 11.8.3.1).
+/// An interrupt that CR8 holds back comes right behind the MOV that lowers it enough (SDM vol. 3,
+/// 11.8.3.1).
 fn cr8() -> Result<(), &'static str> {
     const TO_SELF_49: u64 = 1 << 18 | 49;
     enable_apic();
@@ -289,8 +294,8 @@ fn enable_apic() {
     unsafe { cpu::write_device32(APIC_SPURIOUS, 0x13f) };
 }
 
-/// An NMI sent while the handler of another runs comes right behind its IRET: not one instruction of the main line lies
-/// between (SDM vol. 3, 6.7.1).
+/// An NMI sent while the handler of another runs comes right behind its IRET: not one instruction
+/// of the main line lies between (SDM vol. 3, 6.7.1).
 fn nmi() -> Result<(), &'static str> {
     const NMI_TO_SELF: u32 = 0x4_4400;
     const PATIENCE: u32 = 1_000_000;
@@ -309,8 +314,8 @@ fn nmi() -> Result<(), &'static str> {
     expect(last.rip == expected, "the second one did not come right behind the first one's IRET")
 }
 
-/// IA32_APIC_BASE refuses reserved bits, and CPUID follows its enable bit (SDM vol. 3, 11.4.3). The last group: the
-/// APIC is off then.
+/// IA32_APIC_BASE refuses reserved bits, and CPUID follows its enable bit (SDM vol. 3, 11.4.3). The
+/// last group: the APIC is off then.
 fn apic_base() -> Result<(), &'static str> {
     const ENABLED: u64 = 1 << 11;
     const X2APIC: u64 = 1 << 10;

@@ -1,6 +1,6 @@
-//! Never leaves the guest by itself: counts in ring 3 for N milliseconds (default 100), with the word
-//! `loops` N loops however long they take, with the word `forever` for ever. Whatever takes the core
-//! away from it is the monitor's doing.
+//! Never leaves the guest by itself: counts in ring 3 for N milliseconds (default 100), with the
+//! word `loops` N loops however long they take, with the word `forever` for ever. Whatever takes
+//! the core away from it is the monitor's doing.
 #![no_std]
 #![no_main]
 

@@ -1,11 +1,11 @@
-//! Executes a random stream, the same for each seed, of what a hypervisor carries out or watches: moves to and from
-//! control registers, RDMSR and WRMSR, IN and OUT, string I/O with its faults. Prints a checksum of registers,
-//! flags, exceptions, memory and devices every few steps.
+//! Executes a random stream, the same for each seed, of what a hypervisor carries out or watches:
+//! moves to and from control registers, RDMSR and WRMSR, IN and OUT, string I/O with its faults.
+//! Prints a checksum of registers, flags, exceptions, memory and devices every few steps.
 //!
-//! The words are SEED and the number of steps; `control`, `msrs`, `ports` and `strings` choose parts, all without
-//! one. `trace` prints each step. `common` keeps to ports that any PC has, `exact` adds what QEMU's processor does
-//! not check, `bare` what Linux's KVM in
-//! QEMU does otherwise.
+//! The words are SEED and the number of steps; `control`, `msrs`, `ports` and `strings` choose
+//! parts, all without one. `trace` prints each step. `common` keeps to ports that any PC has,
+//! `exact` adds what QEMU's processor does not check, `bare` what Linux's KVM in QEMU does
+//! otherwise.
 #![no_std]
 #![no_main]
 

@@ -1,8 +1,8 @@
-//! Switches tasks as 80386 hardware does it: by CALL and IRET, by JMP, by a task gate for INT n, and by one
-//! for an exception with an error code. 32-bit code with page tables of each task's own.
+//! Switches tasks as 80386 hardware does it: by CALL and IRET, by JMP, by a task gate for INT n,
+//! and by one for an exception with an error code. 32-bit code with page tables of each task's own.
 //!
-//! A line for each step; one that is wrong says so with its letter and ends with status 1. Not looked at: RFLAGS.RF in a
-//! faulting task's TSS, which QEMU's processor leaves clear.
+//! A line for each step; one that is wrong says so with its letter and ends with status 1. Not
+//! looked at: RFLAGS.RF in a faulting task's TSS, which QEMU's processor leaves clear.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! Counts the ticks of every periodic timer, halting for each, and compares their number with the periods
-//! that passed: on a core that others use too, ticks come late, but none is lost, and none is made up.
+//! Counts the ticks of every periodic timer, halting for each, and compares their number with the
+//! periods that passed: on a core that others use too, ticks come late, but none is lost, and none
+//! is made up.
 #![no_std]
 #![no_main]
 
@@ -32,8 +33,9 @@ extern "C" fn guest_main() -> ! {
     power::off(failed as u32)
 }
 
-/// Counts so many ticks of `hertz`, and on until none is late; whether there were as many as periods.
-/// How fast the host is makes no difference: a lost tick stays lost however long this waits.
+/// Counts so many ticks of `hertz`, and on until none is late; whether there were as many as
+/// periods. How fast the host is makes no difference: a lost tick stays lost however long this
+/// waits.
 fn count(
     name: &str,
     ticks: u64,
@@ -57,7 +59,8 @@ fn count(
         }
         passed = periods_since(latest);
     }
-    // One more for the phase, and one for a period of the clock that ended before its interrupt was enabled.
+    // One more for the phase, and one for a period of the clock that ended before its interrupt was
+    // enabled.
     let is_right = seen + 1 >= passed && seen <= periods_since(earliest) + 2;
     mask_8259();
     let mut line = console::Line::new();

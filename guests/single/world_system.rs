@@ -87,8 +87,8 @@ const REGISTERS: [Register; KINDS] = [
     never("CET"),
 ];
 
-/// Not among what a Tandem machine shows (vmm-common's CPUID table), as none of the features that XSS
-/// has bits for is; said, so that a reader of the lines does not take it for tested.
+/// Not among what a Tandem machine shows (vmm-common's CPUID table), as none of the features that
+/// XSS has bits for is; said, so that a reader of the lines does not take it for tested.
 const fn never(name: &'static str) -> Register {
     Register { name, place: Place::Cr2, value: |_| 0, is_offered: || false }
 }

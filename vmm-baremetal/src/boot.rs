@@ -1,5 +1,6 @@
 //! From the loader to 64-bit Rust: the multiboot 1 header with address fields (QEMU's `-kernel` and
-//! GRUB both take a 64-bit ELF file with them), long mode, and the functions that the compiler calls.
+//! GRUB both take a 64-bit ELF file with them), long mode, and the functions that the compiler
+//! calls.
 //!
 //! The first tables map 4 GiB as they are, writable and executable; [`crate::paging`] replaces them
 //! before anything but ourselves is touched.

@@ -75,8 +75,8 @@ struct Sample {
     took: u64,
 }
 
-/// Counts while channel 2 of the 8254 counts down for some 50 ms: ticks a second of the time-stamp counter,
-/// and of `other`, which counts down.
+/// Counts while channel 2 of the 8254 counts down for some 50 ms: ticks a second of the time-stamp
+/// counter, and of `other`, which counts down.
 #[must_use]
 pub fn measure(other: impl Fn() -> u32) -> (u64, u64) {
     /// The 8254 is read when it has come down to this.
@@ -116,7 +116,8 @@ const GATE: u16 = 0x61;
 const CONTROL: u16 = 0x43;
 const CHANNEL_2: u16 = 0x42;
 
-/// Speaker off, gate low; then mode 0, low and high byte, all ones; then gate high starts the count.
+/// Speaker off, gate low; then mode 0, low and high byte, all ones; then gate high starts the
+/// count.
 fn start_channel_2() {
     let gate = cpu::read_port(GATE) & !3;
     cpu::write_port(GATE, gate);

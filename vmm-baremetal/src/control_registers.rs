@@ -1,5 +1,5 @@
-//! What a guest that changes CR0 or CR4 gets: the rules of the processor, for those changes that leave
-//! the guest.
+//! What a guest that changes CR0 or CR4 gets: the rules of the processor, for those changes that
+//! leave the guest.
 
 use crate::cpu::register::CR0_PG;
 use crate::cpu::{cr4, efer};

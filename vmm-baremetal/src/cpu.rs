@@ -33,7 +33,8 @@ pub mod cr4 {
     pub const PKE: u64 = 1 << 22;
 }
 
-/// Numbers of MSRs, bits of registers, values after reset (SDM vol. 4; vol. 3, 2.3, 2.5, table 10-1).
+/// Numbers of MSRs, bits of registers, values after reset (SDM vol. 4; vol. 3, 2.3, 2.5, table
+/// 10-1).
 pub(crate) mod register {
     pub const IA32_TSC: u32 = 0x10;
     pub const IA32_PAT: u32 = 0x277;
@@ -69,7 +70,8 @@ pub fn tsc() -> u64 {
     unsafe { _rdtsc() }
 }
 
-/// RDMSR. The register must exist, or the processor raises #GP, which ends the hypervisor with a report.
+/// RDMSR. The register must exist, or the processor raises #GP, which ends the hypervisor with a
+/// report.
 #[must_use]
 #[inline]
 pub fn read_msr(index: u32) -> u64 {
@@ -162,7 +164,7 @@ control_registers! {
 /// STI and HLT, then CLI: sleeps until an interrupt.
 #[inline]
 pub fn wait_for_interrupt() {
-    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed, and every gate of the IDT
-    // has a handler that returns.
+    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed, and every gate of the
+    // IDT has a handler that returns.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }

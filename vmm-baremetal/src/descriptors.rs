@@ -1,5 +1,5 @@
-//! GDT, TSS and IDT. Every gate but one has a stack of its own (IST): the precompiled `core` keeps values below
-//! the stack pointer, where an interrupt on the same stack would write.
+//! GDT, TSS and IDT. Every gate but one has a stack of its own (IST): the precompiled `core` keeps
+//! values below the stack pointer, where an interrupt on the same stack would write.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -92,7 +92,8 @@ pub fn load(stubs: u64) {
 /// Which interrupt stack, from 1; 0 is the interrupted one.
 const fn stack_of(vector: usize) -> u64 {
     match vector {
-        // Bochs raises it right behind VMRUN, where the task register is the guest's still (`interrupts`).
+        // Bochs raises it right behind VMRUN, where the task register is the guest's still
+        // (`interrupts`).
         1 => 0,
         2 => 2,
         8 => 3,

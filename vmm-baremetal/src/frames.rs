@@ -74,7 +74,8 @@ impl Frame {
     /// As 64-bit words.
     #[must_use]
     pub fn words(&self) -> &[u64] {
-        // SAFETY: `Frames::new` was promised mapped memory of ours; nobody else was given this part.
+        // SAFETY: `Frames::new` was promised mapped memory of ours; nobody else was given this
+        // part.
         unsafe { core::slice::from_raw_parts(self.address as *const u64, self.words) }
     }
 

@@ -12,9 +12,9 @@ use vmm_common::x86::Exception;
 use vmm_common::x86::paging::{Access, AccessKind, Paging};
 use vmm_common::x86::task::TaskSwitch;
 
-/// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP is
-/// not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`] keeps
-/// slot 0 true all the same.
+/// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP
+/// is not used (and on SVM that of RAX neither): the control block has them; [`Hardware::run`]
+/// keeps slot 0 true all the same.
 pub type General = [u64; 16];
 
 /// [`Segment::access`] of a code segment: L, 64-bit code if long mode is active.
@@ -165,8 +165,8 @@ pub trait Hardware {
     /// Sets one.
     fn set_segment(&mut self, index: usize, segment: Segment);
 
-    /// As MOV to CR3 does: translations are dropped, and the entries are PAE paging's, where it keeps them in
-    /// the processor.
+    /// As MOV to CR3 does: translations are dropped, and the entries are PAE paging's, where it
+    /// keeps them in the processor.
     fn load_cr3(&mut self, cr3: u64, pdptes: Option<[u64; 4]>);
 
     /// A new task begins: CR0.TS is set, DR7's local enable bits are cleared.
@@ -175,8 +175,8 @@ pub trait Hardware {
     /// GDTR and IDTR.
     fn tables(&self) -> (TableRegister, TableRegister);
 
-    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it. A fault sets RFLAGS.RF, as
-    /// its handler finds it (SDM vol. 3, 18.3.1.1).
+    /// Delivers this at the next entry; a non-maskable interrupt once nothing blocks it. A fault
+    /// sets RFLAGS.RF, as its handler finds it (SDM vol. 3, 18.3.1.1).
     fn inject(&mut self, inject: Inject);
 
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
@@ -191,8 +191,8 @@ pub trait Hardware {
     /// Where the instruction ends that the guest was left at.
     fn next_rip(&self) -> u64;
 
-    /// Goes on at `rip`, cut to 32 bits outside 64-bit code, as behind an instruction: an STI or MOV SS
-    /// shadow and RFLAGS.RF end, and a guest that single-steps gets its #DB.
+    /// Goes on at `rip`, cut to 32 bits outside 64-bit code, as behind an instruction: an STI or
+    /// MOV SS shadow and RFLAGS.RF end, and a guest that single-steps gets its #DB.
     fn advance_to(&mut self, rip: u64);
 
     /// Goes on behind the instruction that the guest was left at.
@@ -242,7 +242,8 @@ pub trait Hardware {
         }
     }
 
-    /// The bytes at CS:RIP, as far as they can be read, each page fetched from as the processor does.
+    /// The bytes at CS:RIP, as far as they can be read, each page fetched from as the processor
+    /// does.
     fn fetch(&self, ram: &GuestRam, bytes: &mut [u8; INSTRUCTION_BYTES]) -> Fetched {
         const PAGE_BYTES: u64 = 4096;
         let base = if self.code_bits() == 64 { 0 } else { self.segment(segment::CS).base };
@@ -278,7 +279,8 @@ pub trait Hardware {
     /// Sets the task priority.
     fn set_cr8(&mut self, cr8: u8);
 
-    /// Leave with [`Event::Window`] when the guest lowers CR8 below `class`, which is at most CR8; never if it is 0.
+    /// Leave with [`Event::Window`] when the guest lowers CR8 below `class`, which is at most CR8;
+    /// never if it is 0.
     fn set_tpr_threshold(&mut self, class: u8);
 
     /// What is added to the host's TSC to give the guest's.

@@ -19,7 +19,8 @@ const LOOK_NS: u64 = 2_000_000;
 const BACKLOG_BYTES: usize = 1 << 20;
 /// Keys that the port can have received since the last look, at 115200 baud and with its FIFO.
 const KEYS_AT_A_LOOK: usize = 64;
-/// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would not be seen.
+/// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would
+/// not be seen.
 const TYPED_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that an empty transmitter takes: its FIFO.
 const FIFO_BYTES: usize = 16;

@@ -1,5 +1,5 @@
-//! What to run: the packed plan that the loader brought, or the seed's `config.bin` where its loader
-//! device puts it, or, where there is neither, the seed's own pair.
+//! What to run: the packed plan that the loader brought, or the seed's `config.bin` where its
+//! loader device puts it, or, where there is neither, the seed's own pair.
 
 use alloc::format;
 use alloc::string::String;

@@ -185,8 +185,9 @@ extern "C" fn interrupt_taken(saved: &Saved) {
     if saved.vector >= FIRST_INTERRUPT {
         handle(saved.vector as u8);
     } else if saved.vector == DEBUG && saved.rip == svm::entry::behind_vmrun() {
-        // Bochs's AMD model carries the single step of an intercepted instruction over the exit, to the host.
-        // SAFETY: the guest's DR6 is in its VMCB; nothing of the host's depends on the register.
+        // Bochs's AMD model carries the single step of an intercepted instruction over the exit, to
+        // the host. SAFETY: the guest's DR6 is in its VMCB; nothing of the host's depends on the
+        // register.
         unsafe { cpu::set_dr6(DR6_RESET) };
     } else if saved.vector != NMI {
         report(saved);

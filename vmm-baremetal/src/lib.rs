@@ -6,8 +6,8 @@
 //!                                               vmx/   |   svm/        twins, file for file
 //! ```
 //!
-//! Read [`run`] (the loop), [`vcpu`] (exits and replies), [`hardware`] (the seam between the vendors)
-//! and one of [`vmx`] and [`svm`].
+//! Read [`run`] (the loop), [`vcpu`] (exits and replies), [`hardware`] (the seam between the
+//! vendors) and one of [`vmx`] and [`svm`].
 #![cfg_attr(feature = "bare", no_std)]
 
 extern crate alloc;

@@ -1,5 +1,5 @@
-//! The host's local APIC, for one thing: an interrupt at a moment, which ends a slice on SVM and wakes
-//! an idle core on both.
+//! The host's local APIC, for one thing: an interrupt at a moment, which ends a slice on SVM and
+//! wakes an idle core on both.
 
 use crate::cpu;
 
@@ -87,7 +87,8 @@ impl HostApic {
         self.write(register::LVT_TIMER, u32::from(TIMER_VECTOR));
     }
 
-    /// An interrupt when the TSC reaches `deadline`; soon, if it has; early, if that is out of reach.
+    /// An interrupt when the TSC reaches `deadline`; soon, if it has; early, if that is out of
+    /// reach.
     pub fn arm(&self, deadline: u64) {
         let ticks =
             u128::from(deadline.saturating_sub(cpu::tsc())) * u128::from(self.ticks_per_tsc);
@@ -102,7 +103,8 @@ impl HostApic {
 
     fn write(&self, register: u32, value: u32) {
         match self.page {
-            // SAFETY: the page is mapped uncached, and the registers are 16 bytes apart (SDM 11.4.1).
+            // SAFETY: the page is mapped uncached, and the registers are 16 bytes apart (SDM
+            // 11.4.1).
             Some(page) => unsafe {
                 ((page + u64::from(register) * 16) as *mut u32).write_volatile(value);
             },

@@ -27,7 +27,8 @@ use vmm_common::seed::{CONFIG_ADDRESS, CONFIG_BYTES};
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
-/// What the first allocations need, before it is known what is to run: the memory map's copies, the plan.
+/// What the first allocations need, before it is known what is to run: the memory map's copies, the
+/// plan.
 const EARLY_HEAP_BYTES: u64 = 2 << 20;
 /// Heap for each VM: its machine, its lines.
 const HEAP_BYTES_PER_VM: u64 = 96 << 10;

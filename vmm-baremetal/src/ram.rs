@@ -1,5 +1,5 @@
-//! A guest's RAM: one stretch of host memory, in which what the guest has from 4 GiB on follows what it
-//! has from 0. Mapped for us where it is, so that a host-physical address is a pointer.
+//! A guest's RAM: one stretch of host memory, in which what the guest has from 4 GiB on follows
+//! what it has from 0. Mapped for us where it is, so that a host-physical address is a pointer.
 
 use core::ops::Range;
 use vmm_common::plan::ram_ranges;
@@ -38,7 +38,8 @@ impl GuestRam {
     #[inline]
     pub fn read(&self, address: u64, to: &mut [u8]) -> bool {
         let Some(from) = self.pointer(address, to.len()) else { return false };
-        // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is there.
+        // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is
+        // there.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         true
     }

@@ -37,8 +37,8 @@ pub trait Processor {
     /// What CPUID says of the processor, less what a guest of it cannot have.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
 
-    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these registers, and may
-    /// set what is `permitted`.
+    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these
+    /// registers, and may set what is `permitted`.
     ///
     /// # Errors
     /// Why there can be none, for people.

@@ -1,5 +1,5 @@
-//! The processor state of a guest that neither VMCS nor VMCB holds, switched when another VM gets the
-//! core: x87/SSE/AVX/AVX-512 contents and PKRU, XCR0, DR0 to DR3, DR6, TSC_AUX.
+//! The processor state of a guest that neither VMCS nor VMCB holds, switched when another VM gets
+//! the core: x87/SSE/AVX/AVX-512 contents and PKRU, XCR0, DR0 to DR3, DR6, TSC_AUX.
 //!
 //! Between the exits of one turn it stays in the processor. The hypervisor uses no more of it than
 //! the low halves of the vector registers, which each entry loads and each exit saves.
@@ -72,9 +72,10 @@ pub struct SwitchedState {
     debug: [u64; 5],
 }
 
-/// Sets the bits of CR4 that kernels set as well, as far as there are any: large and global pages, no
-/// fetches from and no accesses to user pages, of which the hypervisor has none. Where they are the same in
-/// host and guest, an emulated processor (QEMU) keeps more of its caches across VMRUN: a fifth less per exit.
+/// Sets the bits of CR4 that kernels set as well, as far as there are any: large and global pages,
+/// no fetches from and no accesses to user pages, of which the hypervisor has none. Where they are
+/// the same in host and guest, an emulated processor (QEMU) keeps more of its caches across VMRUN:
+/// a fifth less per exit.
 fn protect() {
     let features = cpu::cpuid(7, 0).ebx;
     let offered = |bit: u32, flag: u64| if features >> bit & 1 != 0 { flag } else { 0 };
@@ -136,7 +137,8 @@ impl SwitchedState {
         Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })
     }
 
-    /// XCR0 of the guest that has the processor. Read from it: QEMU's SVM does not intercept XSETBV.
+    /// XCR0 of the guest that has the processor. Read from it: QEMU's SVM does not intercept
+    /// XSETBV.
     #[must_use]
     pub fn xcr0(&self) -> u64 {
         if self.extensions.components == 0 {

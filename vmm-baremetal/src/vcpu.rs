@@ -94,8 +94,8 @@ impl<H: Hardware> Vcpu<H> {
         self.hardware.unload();
     }
 
-    /// What the registers do not tell about how it stopped: the control block's fields, and the width of
-    /// the code that the dump of the registers shows.
+    /// What the registers do not tell about how it stopped: the control block's fields, and the
+    /// width of the code that the dump of the registers shows.
     pub fn dump(&self) -> String {
         let mut dump = format!("code segment: {} bits\n", self.hardware.code_bits());
         self.hardware.write_dump(&mut dump).expect("a string takes everything");
@@ -192,8 +192,9 @@ impl<H: Hardware> Vcpu<H> {
         self.hardware.skip_instruction();
     }
 
-    /// Answers as KVM, whose interface CPUID shows (Linux Documentation/virt/kvm/x86/hypercalls.rst): none of the
-    /// features that come with a hypercall is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
+    /// Answers as KVM, whose interface CPUID shows (Linux
+    /// Documentation/virt/kvm/x86/hypercalls.rst): none of the features that come with a hypercall
+    /// is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
     fn hypercall(&mut self) {
         const VAPIC_POLL_IRQ: u64 = 1;
         const EPERM: i64 = 1;
@@ -271,7 +272,8 @@ impl<H: Hardware> Vcpu<H> {
     }
 
     fn exit(&self, reason: ExitReason) -> Exit {
-        // An entry that delivers an exception, or goes on with an instruction, delivers nothing else.
+        // An entry that delivers an exception, or goes on with an instruction, delivers nothing
+        // else.
         let is_open = match self.awaiting {
             Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load => true,
             Awaiting::Instruction | Awaiting::ReadMsr | Awaiting::WriteMsr => false,

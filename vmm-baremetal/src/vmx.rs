@@ -79,8 +79,8 @@ impl Vmx {
         Ok(Self { capabilities, handle_interrupt, _region: region })
     }
 
-    /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the controls that
-    /// allow them are missing.
+    /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the
+    /// controls that allow them are missing.
     #[must_use]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         const RDPID: u32 = 1 << 22;

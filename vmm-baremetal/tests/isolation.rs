@@ -67,7 +67,8 @@ fn all_mapped(sizes: &[u64], format: Format) -> (Vec<Range>, Vec<Vec<Mapped>>) {
     (hypervisors, mapped)
 }
 
-/// Guest-physical addresses from 0 to the size, once each, and all host memory apart from all other.
+/// Guest-physical addresses from 0 to the size, once each, and all host memory apart from all
+/// other.
 fn check_isolated(sizes: &[u64], (hypervisors, vms): (Vec<Range>, Vec<Vec<Mapped>>)) {
     let mut owned = hypervisors;
     assert_eq!(vms.len(), sizes.len());

@@ -217,7 +217,8 @@ pub fn described(image: &[u8]) -> Option<String> {
     signature::foreign(image)
 }
 
-/// A kernel that is not what it was said to be: what it is, if that can be told, else what it lacks.
+/// A kernel that is not what it was said to be: what it is, if that can be told, else what it
+/// lacks.
 fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
     let what = described(kernel);
     let what = what.as_deref().unwrap_or(lacks);

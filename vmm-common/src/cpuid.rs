@@ -50,13 +50,13 @@ const LEAF_1_ECX_X2APIC: u32 = bits(&[21]);
 const LEAF_1_ECX_TSC_DEADLINE: u32 = bits(&[24]);
 /// Leaf 1, ECX: a hypervisor is present.
 const LEAF_1_ECX_HYPERVISOR: u32 = bits(&[31]);
-/// Leaf 1, EDX: FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE,
-/// SSE2. No MTRR and no machine check: the machine has none.
+/// Leaf 1, EDX: FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR,
+/// SSE, SSE2. No MTRR and no machine check: the machine has none.
 const LEAF_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 17, 19, 23, 24, 25, 26]);
 /// Leaf 1, EDX: APIC.
 const LEAF_1_EDX_APIC: u32 = bits(&[9]);
-/// Leaf 7, EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, AVX512F, AVX512DQ, RDSEED, ADX, SMAP,
-/// AVX512IFMA, CLFLUSHOPT, CLWB, AVX512CD, SHA, AVX512BW, AVX512VL.
+/// Leaf 7, EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, AVX512F, AVX512DQ, RDSEED, ADX,
+/// SMAP, AVX512IFMA, CLFLUSHOPT, CLWB, AVX512CD, SHA, AVX512BW, AVX512VL.
 const LEAF_7_EBX: u32 =
     bits(&[0, 3, 5, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 23, 24, 28, 29, 30, 31]);
 /// Leaf 7, ECX: AVX512VBMI, UMIP, AVX512VBMI2, GFNI, VAES, VPCLMULQDQ, AVX512VNNI, AVX512BITALG,
@@ -76,14 +76,15 @@ const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
 /// Of these, what has a compacted format, whose size EBX tells: XSAVEC, XSAVES.
 const LEAF_D_1_COMPACTED: u32 = bits(&[1, 3]);
 
-/// KVM's signature lies where every guest that knows KVM looks, those that look at one place only among them.
+/// KVM's signature lies where every guest that knows KVM looks, those that look at one place only
+/// among them.
 const KVM_LEAF: u32 = 0x4000_0000;
 /// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
 const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
 /// Tandem's own signature: hypervisors that offer several interfaces put them 0x100 apart.
 const TANDEM_LEAF: u32 = 0x4000_0100;
-/// Features of [`crate::machine`] (Linux Documentation/virt/kvm/x86/cpuid.rst): NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME,
-/// CLOCKSOURCE_STABLE_BIT.
+/// Features of [`crate::machine`] (Linux Documentation/virt/kvm/x86/cpuid.rst): NOP_IO_DELAY,
+/// CLOCKSOURCE2, STEAL_TIME, CLOCKSOURCE_STABLE_BIT.
 const KVM_FEATURES: u32 = bits(&[1, 3, 5, 24]);
 /// The same where the counter's rate, on which the clock rests, is unknown.
 const KVM_FEATURES_WITHOUT_CLOCK: u32 = bits(&[1, 5]);
@@ -92,9 +93,9 @@ const EXTENDED_LEAF: u32 = 0x8000_0000;
 const MAX_BASIC_LEAF: u32 = 0x16;
 /// The highest extended leaf shown: address sizes.
 const MAX_EXTENDED_LEAF: u32 = 0x8000_0008;
-/// XSAVE components that guests may have: x87, SSE, AVX, AVX-512 (three). Not PKRU, as PKU is hidden; not MPX,
-/// which left the architecture; not AMX, whose tiles are larger than all else together; and nothing supervisory
-/// (IA32_XSS).
+/// XSAVE components that guests may have: x87, SSE, AVX, AVX-512 (three). Not PKRU, as PKU is
+/// hidden; not MPX, which left the architecture; not AMX, whose tiles are larger than all else
+/// together; and nothing supervisory (IA32_XSS).
 pub const XSAVE_COMPONENTS: u64 = 0b1110_0111;
 /// Bytes of an XSAVE area with x87 and SSE: the legacy region and the header (SDM vol. 1, 13.4).
 const XSAVE_LEGACY_BYTES: u32 = 576;
@@ -109,7 +110,8 @@ const fn bits(positions: &[u32]) -> u32 {
     mask
 }
 
-/// A guest's table, its leaves in ascending order, from what the host's processor (or its KVM) answers to `host(leaf, subleaf)`.
+/// A guest's table, its leaves in ascending order, from what the host's processor (or its KVM)
+/// answers to `host(leaf, subleaf)`.
 #[must_use]
 pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) -> Vec<CpuidEntry> {
     let mut table = Vec::new();
@@ -142,8 +144,9 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     table
 }
 
-/// EBX of leaf 0xd, `subleaf` 0 or 1, for a guest whose XCR0 is `xcr0` and IA32_XSS 0: bytes of an XSAVE area with
-/// the components that are enabled, in the standard and in the compacted format (SDM vol. 1, 13.4.2, 13.4.3).
+/// EBX of leaf 0xd, `subleaf` 0 or 1, for a guest whose XCR0 is `xcr0` and IA32_XSS 0: bytes of an
+/// XSAVE area with the components that are enabled, in the standard and in the compacted format
+/// (SDM vol. 1, 13.4.2, 13.4.3).
 #[must_use]
 pub fn xsave_bytes(table: &[CpuidEntry], subleaf: u32, xcr0: u64) -> u32 {
     /// ECX of a component: it begins at a multiple of 64 in the compacted format.
@@ -176,8 +179,8 @@ pub fn lookup(table: &[CpuidEntry], leaf: u32, subleaf: u32) -> CpuidResult {
     row.map(|row| row.result).unwrap_or_default()
 }
 
-/// Leaf 0xd: the components whose features are shown, and the sizes that follow from them, as with XCR0 after
-/// reset; a backend makes EBX follow XCR0 (SDM vol. 2, CPUID).
+/// Leaf 0xd: the components whose features are shown, and the sizes that follow from them, as with
+/// XCR0 after reset; a backend makes EBX follow XCR0 (SDM vol. 2, CPUID).
 fn xsave_leaves(host: impl Fn(u32, u32) -> CpuidResult) -> Vec<(u32, CpuidResult)> {
     const XSAVE: u32 = 26;
     const AVX: u32 = 28;
@@ -241,8 +244,9 @@ fn leaf_7(host: CpuidResult) -> CpuidResult {
     }
 }
 
-/// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's (SDM vol. 2,
-/// CPUID leaf 0x15). The leaf is worth having, as a kernel on a shared core calibrates neither well.
+/// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's (SDM
+/// vol. 2, CPUID leaf 0x15). The leaf is worth having, as a kernel on a shared core calibrates
+/// neither well.
 ///
 /// Kernels multiply the crystal's kHz by EBX in 32 bits (Linux, `native_calibrate_tsc`) and refine
 /// nothing afterwards: this is the best fraction whose product fits.

@@ -5,8 +5,8 @@
 //! is besides always in exactly one [`Standing`], by the same rule. [`Ledger::check`] holds both
 //! sums against the clock.
 //!
-//! Time in which the host ran something else is an account of its own: it is taken out of the activity in
-//! which it fell, and charged to no VM.
+//! Time in which the host ran something else is an account of its own: it is taken out of the
+//! activity in which it fell, and charged to no VM.
 
 use crate::Instant;
 use crate::plan::Share;
@@ -86,8 +86,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Accounts for a VM for each share, all waiting, and a core that is choosing. Shares are measured on
-    /// stretches of at least `min_stretch_turns` turns in which every VM had work without a pause.
+    /// Accounts for a VM for each share, all waiting, and a core that is choosing. Shares are
+    /// measured on stretches of at least `min_stretch_turns` turns in which every VM had work
+    /// without a pause.
     #[must_use]
     pub fn new(shares: &[Share], min_stretch_turns: u64, now: Instant) -> Self {
         Self {
@@ -208,8 +209,8 @@ impl Ledger {
         }
     }
 
-    /// `vm` had the core for `ran_ns`: uses up its budget, or is shared out among those with a weight and
-    /// work as what each was due. Before its standing changes.
+    /// `vm` had the core for `ran_ns`: uses up its budget, or is shared out among those with a
+    /// weight and work as what each was due. Before its standing changes.
     pub fn ran(&mut self, vm: usize, ran_ns: u64) {
         match &mut self.vms[vm].budget {
             Some(budget) => budget.ran(ran_ns),

@@ -116,9 +116,9 @@ impl Machine {
         self.rtc.set_base_memory_kib(kib);
     }
 
-    /// Records that the guest has waited for the core for `ns` in all, and that the host took it for
-    /// `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under `Own`
-    /// the machine's clock is held back by the wait. How much longer the guest's time-stamp
+    /// Records that the guest has waited for the core for `ns` in all, and that the host took it
+    /// for `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under
+    /// `Own` the machine's clock is held back by the wait. How much longer the guest's time-stamp
     /// counter must stand, ns.
     pub fn waited(&mut self, ns: u64, taken_ns: u64) -> u64 {
         match self.policy {
@@ -134,14 +134,14 @@ impl Machine {
         }
     }
 
-    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it, and
-    /// the guest may write it.
+    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it,
+    /// and the guest may write it.
     pub const fn tsc_moved(&mut self) {
         self.is_tsc_moved = true;
     }
 
-    /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the next
-    /// [`Machine::next_memory_write`].
+    /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the
+    /// next [`Machine::next_memory_write`].
     #[must_use]
     pub const fn wants_tsc(&self) -> bool {
         self.is_tsc_moved || self.paravirtual.is_clock_stale()

@@ -1,5 +1,6 @@
-//! The receipt at the end of every run: who was entitled to what, who received what, and what became
-//! of every byte on the links. The same values print as text (`text.rs`) and serialize for machines.
+//! The receipt at the end of every run: who was entitled to what, who received what, and what
+//! became of every byte on the links. The same values print as text (`text.rs`) and serialize for
+//! machines.
 
 mod text;
 
@@ -53,13 +54,13 @@ pub struct VmReceipt {
     pub is_success: bool,
     /// The share it was entitled to while every VM had work.
     pub entitled_ppm: u64,
-    /// The share it received then; if there was no such stretch, the part of its periods that a VM with
-    /// a budget received where it wanted any, and None for one with a weight.
+    /// The share it received then; if there was no such stretch, the part of its periods that a VM
+    /// with a budget received where it wanted any, and None for one with a weight.
     pub received_ppm: Option<u64>,
     /// It ran or waited.
     pub wanted_ns: u64,
-    /// What a VM with a weight was due: of the core time of all such VMs, by weight among those that ran
-    /// or waited.
+    /// What a VM with a weight was due: of the core time of all such VMs, by weight among those
+    /// that ran or waited.
     pub due_ns: u64,
     /// Guest instructions ran.
     pub guest_ns: u64,
@@ -134,8 +135,8 @@ pub struct EndReceipt {
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// Shares mean something where every VM had work for this many of its turns without a pause: then the
-/// turn that was cut short at either end is a small part.
+/// Shares mean something where every VM had work for this many of its turns without a pause: then
+/// the turn that was cut short at either end is a small part.
 pub const MIN_CONTENDED_TURNS: u64 = 10;
 
 impl Receipt {
@@ -167,8 +168,8 @@ impl Receipt {
         }
     }
 
-    /// The largest difference between entitled and received share, parts of a million; None where no
-    /// stretch was long enough to measure shares on.
+    /// The largest difference between entitled and received share, parts of a million; None where
+    /// no stretch was long enough to measure shares on.
     #[must_use]
     pub fn share_error_ppm(&self) -> Option<u64> {
         if self.contended_ns == 0 {

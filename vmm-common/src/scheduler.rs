@@ -1,10 +1,11 @@
 //! Who has the core next, and for how long. Pure: no clock, no allocation after `new`, no locks.
 //!
-//! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle lasts
-//! as many slices as there are such vCPUs, divided among them by weight. A vCPU that overruns pays from
-//! its next quantum, and one that is left with a remainder too short for a turn adds it there, so
-//! shares are exact over time; one that halts or yields gives the rest of its quantum away and
-//! saves nothing up. Every runnable vCPU therefore waits at most for the quanta of the others.
+//! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle
+//! lasts as many slices as there are such vCPUs, divided among them by weight. A vCPU that overruns
+//! pays from its next quantum, and one that is left with a remainder too short for a turn adds it
+//! there, so shares are exact over time; one that halts or yields gives the rest of its quantum
+//! away and saves nothing up. Every runnable vCPU therefore waits at most for the quanta of the
+//! others.
 //!
 //! VMs with a budget run before them, the one whose period ends first leading (EDF), until the
 //! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
@@ -319,7 +320,8 @@ impl Scheduler {
         None
     }
 
-    /// All that are ready are in debt: grants them the laps in which they all would still be, at once.
+    /// All that are ready are in debt: grants them the laps in which they all would still be, at
+    /// once.
     fn pay_debts(&mut self) {
         let ready = |entity: &&mut Entity| entity.is_ready();
         let laps = self.entities.iter_mut().filter(ready).filter_map(|entity| {
@@ -367,8 +369,8 @@ impl Scheduler {
 
 /// The most that a vCPU owes, in its quanta: what an overrun took beyond that is written off.
 pub(crate) const MAX_DEBT_QUANTA: u64 = 4;
-/// A remainder of a quantum that is shorter, or shorter than a quarter of it, is no turn of its own: it would
-/// cost more than it is. It is added to the next quantum.
+/// A remainder of a quantum that is shorter, or shorter than a quarter of it, is no turn of its
+/// own: it would cost more than it is. It is added to the next quantum.
 const MAX_REMAINDER_NS: i64 = 100_000;
 
 impl Entity {

@@ -28,7 +28,8 @@ pub struct Entry {
     /// Leave the guest with [`ExitReason::InterruptWindow`] when it lowers CR8 below this, at most
     /// [`Entry::cr8`]: that lets a pending interrupt through. 0 if CR8 holds none back.
     pub tpr_threshold: u8,
-    /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM vol. 3, 11.4.3).
+    /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM
+    /// vol. 3, 11.4.3).
     pub is_apic_enabled: bool,
     /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
     /// batches, as nothing the guest can see depends on the moment. 0 unless
@@ -66,8 +67,8 @@ pub struct Exit {
     pub reason: ExitReason,
     /// RFLAGS.IF.
     pub is_interrupt_flag_set: bool,
-    /// The guest can take a maskable interrupt at the next entry. Never while an instruction is yet to
-    /// be finished that may raise an exception then.
+    /// The guest can take a maskable interrupt at the next entry. Never while an instruction is yet
+    /// to be finished that may raise an exception then.
     pub is_interruptible: bool,
     /// CR8\[3:0\] as the guest has it now.
     pub cr8: u8,
@@ -97,7 +98,8 @@ pub enum ExitReason {
     MmioWrite { address: u64, size: Size, value: u64 },
     /// RDMSR of a register that the processor does not keep for the guest.
     MsrRead { index: u32 },
-    /// WRMSR to such a register, or to IA32_TIME_STAMP_COUNTER: that one the backend has carried out.
+    /// WRMSR to such a register, or to IA32_TIME_STAMP_COUNTER: that one the backend has carried
+    /// out.
     MsrWrite { index: u32, value: u64 },
     /// HLT.
     Halt,
@@ -173,9 +175,9 @@ pub trait Host {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 
-    /// Time up to `now` in which the host ran something else though the loop would have run, ns since
-    /// the start: another process, a stop, a quota, what a hypervisor beneath it took. Waiting for
-    /// work is none of it. 0 where nothing lies beneath.
+    /// Time up to `now` in which the host ran something else though the loop would have run, ns
+    /// since the start: another process, a stop, a quota, what a hypervisor beneath it took.
+    /// Waiting for work is none of it. 0 where nothing lies beneath.
     fn taken_ns(&mut self, now: Instant) -> u64 {
         let _ = now;
         0

@@ -1,8 +1,8 @@
 //! The loop: several VMs, what connects them, and one core.
 //!
-//! A target asks [`System::next`] who has the core, calls [`System::turn`] with that vCPU's backend,
-//! and asks again; while nobody can run it waits and asks again. On bare metal that is a loop; over
-//! KVM each vCPU's thread does it for as long as it holds the turn.
+//! A target asks [`System::next`] who has the core, calls [`System::turn`] with that vCPU's
+//! backend, and asks again; while nobody can run it waits and asks again. On bare metal that is a
+//! loop; over KVM each vCPU's thread does it for as long as it holds the turn.
 //!
 //! ```text
 //! next -> Run { vcpu, until } -> turn: entry -> guest -> exit -> handle -> entry ... -> next
@@ -52,7 +52,8 @@ pub struct System {
     has_budgets: bool,
 }
 
-/// A guest that was just preempted runs at least this long before a timer of its own ends the entry.
+/// A guest that was just preempted runs at least this long before a timer of its own ends the
+/// entry.
 const MIN_PROGRESS_NS: u64 = 50_000;
 
 /// Why a turn goes on or ends.
@@ -138,8 +139,8 @@ impl System {
         self.ledger.core_turns_to(Activity::Switching, begin);
         let taken_ns = self.taken_since(begin, host);
         self.ledger.taken_from_no_vm(taken_ns, begin);
-        // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its remainder
-        // would cost a whole extra turn. A VM whose budget is replenished still preempts.
+        // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its
+        // remainder would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
         let until = until.min(self.scheduler.next_replenishment());
         self.record(begin, vm, What::TurnBegins);
@@ -149,7 +150,8 @@ impl System {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
-        // What it printed was taken since: its transmitter is empty, as if the line had been busy until now.
+        // What it printed was taken since: its transmitter is empty, as if the line had been busy
+        // until now.
         self.vms[vm].machine.sample_serial_pins();
         self.tell_waiting(vm, backend);
         self.follow_tsc(vm, begin);
@@ -213,8 +215,8 @@ impl System {
         self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
-    /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the guest
-    /// stopped running.
+    /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
+    /// guest stopped running.
     fn step<B: VcpuBackend, H: Host>(
         &mut self,
         vm: usize,

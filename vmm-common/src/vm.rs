@@ -147,8 +147,8 @@ impl Vcpu {
         self.is_halted && !self.has_nmi && (self.is_deaf || !machine.has_interrupt())
     }
 
-    /// The next entry, less its deadline and batchable ports: the pending reply, and the most urgent event the guest can
-    /// take now.
+    /// The next entry, less its deadline and batchable ports: the pending reply, and the most
+    /// urgent event the guest can take now.
     pub fn next_entry(&mut self, machine: &mut Machine) -> Entry {
         use crate::seam::Injection;
         self.has_nmi |= machine.take_nmi();

@@ -1,5 +1,5 @@
-//! What a processor does that software has to do in its place: an instruction whose memory operand is
-//! a device, or whose page tables are, and string I/O.
+//! What a processor does that software has to do in its place: an instruction whose memory operand
+//! is a device, or whose page tables are, and string I/O.
 //!
 //! ```text
 //! bytes -- decode --> Instruction -- carry_out --> Outcome: a device read that is wanted,
@@ -9,9 +9,9 @@
 //!          paging: linear to physical ---+
 //! ```
 //!
-//! [`carry_out`] changes nothing until it has all that the instruction reads: it is called again with
-//! each value that a device has returned ([`Reads`]), so that any instruction may read any number of
-//! devices, and an exception leaves no trace. A [`Guest`] is registers and RAM.
+//! [`carry_out`] changes nothing until it has all that the instruction reads: it is called again
+//! with each value that a device has returned ([`Reads`]), so that any instruction may read any
+//! number of devices, and an exception leaves no trace. A [`Guest`] is registers and RAM.
 
 pub mod arithmetic;
 mod bits;

@@ -120,8 +120,8 @@ fn find(
     }
 }
 
-/// A file's bytes, if they could fit into the memory. Of a kernel that is too large it is said what it
-/// is, where that can be told: an image of a disk never fits.
+/// A file's bytes, if they could fit into the memory. Of a kernel that is too large it is said what
+/// it is, where that can be told: an image of a disk never fits.
 fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, String> {
     /// What all signatures lie in.
     const BEGIN_BYTES: u64 = 64 << 10;

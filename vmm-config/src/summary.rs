@@ -11,8 +11,8 @@ use vmm_common::plan::{
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
-/// The worst blackout is what a VM that wants to run waits for at most, if the host does not take the core:
-/// the turns of all others with what switching costs, or its own budget's next period.
+/// The worst blackout is what a VM that wants to run waits for at most, if the host does not take
+/// the core: the turns of all others with what switching costs, or its own budget's next period.
 #[must_use]
 pub fn summary(loaded: &Loaded) -> String {
     let mut text = String::new();

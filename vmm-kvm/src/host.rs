@@ -50,8 +50,8 @@ pub struct LinuxHost {
     account: CpuAccount,
 }
 
-/// What tells the host's time from ours: of the time since the start, that in which this process neither
-/// had the core nor waited for work.
+/// What tells the host's time from ours: of the time since the start, that in which this process
+/// neither had the core nor waited for work.
 #[derive(Clone, Copy, Debug)]
 struct CpuAccount {
     begin: Instant,

@@ -144,8 +144,8 @@ fn make_vm(
     let tsc = vcpu.tsc_clock()?;
     let features = CpuidFeatures {
         has_local_apic: plan.devices.has_local_apic,
-        // KVM keeps writes to IA32_TSC_DEADLINE for a local APIC of its own, past the MSR filter, and drops
-        // them where it has none (KVM_GET_SUPPORTED_CPUID never shows the feature).
+        // KVM keeps writes to IA32_TSC_DEADLINE for a local APIC of its own, past the MSR filter,
+        // and drops them where it has none (KVM_GET_SUPPORTED_CPUID never shows the feature).
         has_tsc_deadline: false,
         tsc_hz: tsc.hz,
     };

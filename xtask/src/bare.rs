@@ -33,7 +33,8 @@ pub struct Run {
     /// The emulator
     #[arg(long, value_enum)]
     on: Emulator,
-    /// The CPU, in the emulator's words [default: corei7_skylake_x in Bochs; EPYC,+svm,+npt in QEMU]
+    /// The CPU, in the emulator's words [default: corei7_skylake_x in Bochs; EPYC,+svm,+npt in
+    /// QEMU]
     #[arg(long, value_name = "MODEL")]
     cpu: Option<String>,
     /// What runs QEMU's instructions
@@ -54,7 +55,8 @@ pub struct Run {
     /// Switch the machine off after this long
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is built
+    /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is
+    /// built
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
 }
@@ -183,7 +185,8 @@ fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
     }
 }
 
-/// Fetches or writes what we can and the config names: Debian's kernel, the built-in guests as files.
+/// Fetches or writes what we can and the config names: Debian's kernel, the built-in guests as
+/// files.
 fn make_what_is_named(config: &Path) -> Result<()> {
     let text = fs::read_to_string(config).unwrap_or_default();
     if text.contains("target/linux/") {

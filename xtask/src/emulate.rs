@@ -68,8 +68,8 @@ pub struct Machine {
     pub has_keyboard: bool,
     /// The console is a terminal: it gets colours and sees prompts.
     pub is_terminal: bool,
-    /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and nobody waits
-    /// while the machine idles.
+    /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and
+    /// nobody waits while the machine idles.
     pub has_counted_clock: bool,
     /// VMs' translations are not told apart by VPID or ASID.
     pub is_untagged: bool,
@@ -103,8 +103,8 @@ impl Emulator {
     }
 }
 
-/// Boots `kernel` with `pack` as its module, the packed plan or an initramfs, and copies COM1 to `console` until the
-/// machine is off.
+/// Boots `kernel` with `pack` as its module, the packed plan or an initramfs, and copies COM1 to
+/// `console` until the machine is off.
 ///
 /// # Errors
 /// The emulator is missing, cannot be run or refuses its arguments, or `console` cannot be written.
@@ -143,8 +143,9 @@ pub fn run_typing(
 impl Machine {
     /// The kernel's command line.
     fn command_line(&self) -> String {
-        // There is nothing to hide from anybody in there, and hiding it doubles the time of an exit.
-        // Whether timer ticks come is asked against time that a loaded host may not give QEMU.
+        // There is nothing to hide from anybody in there, and hiding it doubles the time of an
+        // exit. Whether timer ticks come is asked against time that a loaded host may not give
+        // QEMU.
         const LINUX: &str = "console=ttyS1 quiet panic=-1 mitigations=off no_timer_check";
         let is_linux = self.emulator == Emulator::Debian;
         let words =
@@ -180,8 +181,9 @@ pub(crate) fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>
     receiver
 }
 
-/// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first. Then
-/// the hypervisor is asked to end the run, so that it tells the receipt, and has some time to do it.
+/// Copies `chunks` to `console` until their end; all of them, and whether `deadline` passed first.
+/// Then the hypervisor is asked to end the run, so that it tells the receipt, and has some time to
+/// do it.
 pub(crate) fn copy(
     chunks: &Receiver<Vec<u8>>,
     console: &mut dyn Write,

@@ -1,10 +1,11 @@
-//! `fuzz`: libFuzzer on the loaders of kernels and on instructions. It needs a nightly toolchain, and `fuzz/`, a workspace of its
-//! own.
+//! `fuzz`: libFuzzer on the loaders of kernels and on instructions. It needs a nightly toolchain,
+//! and `fuzz/`, a workspace of its own.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Each a program of `fuzz/`: for the loader of that name, or for instructions that are carried out.
+/// Each a program of `fuzz/`: for the loader of that name, or for instructions that are carried
+/// out.
 const TARGETS: [&str; 6] = ["multiboot", "elf", "pvh", "linux", "flat", "instruction"];
 /// Coverage as libFuzzer reads it, and the address sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -14,7 +15,8 @@ const MANIFEST: &str = "fuzz/Cargo.toml";
 /// What was found, and what it began with.
 const FOLDER: &str = "target/fuzz/";
 
-/// Runs each target, or the one of this name, for so many seconds, beginning with valid and bad images.
+/// Runs each target, or the one of this name, for so many seconds, beginning with valid and bad
+/// images.
 pub fn run(name: Option<&str>, seconds: u64) -> bool {
     if let Some(name) = name.filter(|name| !TARGETS.contains(name)) {
         eprintln!("xtask: {name} is no fuzz target; allowed: {}", TARGETS.join(", "));

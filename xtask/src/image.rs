@@ -1,4 +1,5 @@
-//! The bootable image: an ISO 9660 file system with GRUB for a BIOS, the kernel and the packed plan.
+//! The bootable image: an ISO 9660 file system with GRUB for a BIOS, the kernel and the packed
+//! plan.
 
 use crate::packages::{self, GRUB};
 use crate::scratch::Scratch;

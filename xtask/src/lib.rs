@@ -1,5 +1,5 @@
-//! The bare-metal hypervisor in an emulated machine, and guests that are not ours, for developers and
-//! for tests.
+//! The bare-metal hypervisor in an emulated machine, and guests that are not ours, for developers
+//! and for tests.
 //!
 //! ```text
 //! CONFIG --load--> Load { plan, pack }  -.

@@ -26,12 +26,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// The tests that take too long for every day: a megabyte each way between two Linux kernels, in Bochs
-    /// and over Linux's KVM
+    /// The tests that take too long for every day: a megabyte each way between two Linux kernels,
+    /// in Bochs and over Linux's KVM
     Nightly,
     /// libFuzzer on the loaders of kernels and on instructions, with a nightly toolchain
     Fuzz {
-        /// One loader, multiboot, elf, pvh, linux or flat, or instruction [default: all, one after another]
+        /// One loader, multiboot, elf, pvh, linux or flat, or instruction [default: all, one after
+        /// another]
         target: Option<String>,
         /// How long for each
         #[arg(long, default_value_t = 60)]
@@ -39,7 +40,8 @@ enum Command {
     },
     /// The table of ratios and the bare machine's figures; without names also into BENCHMARKS.md
     Bench {
-        /// The lines of the table to measure; `bare`, which is written down too, for the bare machine
+        /// The lines of the table to measure; `bare`, which is written down too, for the bare
+        /// machine
         names: Vec<String>,
     },
     /// Run a config's VMs on the bare-metal hypervisor in an emulated machine

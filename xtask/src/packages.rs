@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Held while packages are installed: another thread that misses the same ones waits and finds them.
+/// Held while packages are installed: another thread that misses the same ones waits and finds
+/// them.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Something that has to be installed.

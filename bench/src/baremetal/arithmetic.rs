@@ -8,8 +8,8 @@ use xtask::emulate::Memory;
 const PREEMPTED: &str = "preempted";
 
 /// Instructions between a guest's being left and entered again, from a run of few and one of many
-/// rounds with an exit each, `more_rounds` apart. A round has `own` instructions of the guest's, among
-/// them the one that exits.
+/// rounds with an exit each, `more_rounds` apart. A round has `own` instructions of the guest's,
+/// among them the one that exits.
 ///
 /// # Errors
 /// One of them was preempted more often than the other.
@@ -19,11 +19,11 @@ pub fn per_exit(few: &Run, many: &Run, more_rounds: u64, own: u64) -> Result<f64
     Ok(more_instructions(few, many) / more_rounds as f64 - own as f64)
 }
 
-/// Instructions for a switch from a VM's guest to another's, from a run that switches seldom and one
-/// that switches often, in both of which the guests execute the same instructions. Whatever else
-/// the second one took is the price of its switches: being left by the end of a slice, both decisions
-/// of the scheduler, registers and FPU state of both VMs, the entry, turns that came of it without
-/// switching, looks at the keyboard between turns.
+/// Instructions for a switch from a VM's guest to another's, from a run that switches seldom and
+/// one that switches often, in both of which the guests execute the same instructions. Whatever
+/// else the second one took is the price of its switches: being left by the end of a slice, both
+/// decisions of the scheduler, registers and FPU state of both VMs, the entry, turns that came of
+/// it without switching, looks at the keyboard between turns.
 ///
 /// # Errors
 /// The guests left for other reasons in one run than in the other, or neither switches more often.
@@ -47,8 +47,8 @@ pub fn share_error(run: &Run) -> Result<f64> {
     Ok(worst.context("the shares were not measured")? as f64 / 1e4)
 }
 
-/// The longest time that a VM with work waited for the core, over the sum of the others' slices; the
-/// worst VM's.
+/// The longest time that a VM with work waited for the core, over the sum of the others' slices;
+/// the worst VM's.
 #[must_use]
 pub fn blackout(run: &Run) -> f64 {
     let cycle_ns = (run.receipt.slice_ns * run.receipt.vms.len() as u64) as f64;
@@ -68,8 +68,8 @@ pub fn memory_kib(one: Memory, many: Memory, vms: usize) -> (f64, f64) {
     (each, kib(one) - each)
 }
 
-/// Instructions that `second` took more than `first`, but for those that the emulator skips while nobody can
-/// run.
+/// Instructions that `second` took more than `first`, but for those that the emulator skips while
+/// nobody can run.
 #[must_use]
 pub fn more_instructions(first: &Run, second: &Run) -> f64 {
     let busy_ns = |run: &Run| (run.receipt.wall_ns - run.receipt.idle_ns) as f64;

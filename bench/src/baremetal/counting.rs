@@ -1,4 +1,5 @@
-//! The hypervisor with some VMs in an emulator whose clock counts instructions, and what it reported.
+//! The hypervisor with some VMs in an emulator whose clock counts instructions, and what it
+//! reported.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! Single operations of a guest's, counted, beside what Linux's KVM takes for the same in the same emulator.
+//! Single operations of a guest's, counted, beside what Linux's KVM takes for the same in the same
+//! emulator.
 
 use super::Counting;
 use super::arithmetic::more_instructions;
@@ -6,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use xtask::emulate::Emulator;
 
-/// An operation: what it is called, `exit_storm`'s word for it, and what Linux 6.1's KVM takes for it: on VMX
-/// in Bochs, on SVM in QEMU, instructions. A kernel test suite's `vmexit` counted them, by RDTSC, its own loop among
-/// them: three instructions and more.
+/// An operation: what it is called, `exit_storm`'s word for it, and what Linux 6.1's KVM takes for
+/// it: on VMX in Bochs, on SVM in QEMU, instructions. A kernel test suite's `vmexit` counted them,
+/// by RDTSC, its own loop among them: three instructions and more.
 type Operation = (&'static str, &'static str, [Option<f64>; 2]);
 
 const OPERATIONS: [Operation; 9] = [

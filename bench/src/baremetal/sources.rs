@@ -25,8 +25,8 @@ pub fn count(folder: &Path) -> Result<usize> {
     Ok(lines)
 }
 
-/// The lines of code in a file as rustfmt leaves it. An item for tests ends where a line as deep as its
-/// first one closes it.
+/// The lines of code in a file as rustfmt leaves it. An item for tests ends where a line as deep as
+/// its first one closes it.
 fn lines_of(text: &str) -> usize {
     let mut count = 0;
     let mut lines = text.lines().filter(|line| is_code(line));

@@ -18,8 +18,8 @@ impl LocalApic {
         self.is_hardware_enabled() && (is_named || destination == BROADCAST)
     }
 
-    /// Takes an interrupt message if it is for us. False if we did not accept it, which the I/O APIC
-    /// must know of a level: it is another APIC's, or this one is disabled.
+    /// Takes an interrupt message if it is for us. False if we did not accept it, which the I/O
+    /// APIC must know of a level: it is another APIC's, or this one is disabled.
     pub fn take_message(&mut self, message: &Message) -> bool {
         if !self.matches(message.destination, message.is_logical) {
             return false;

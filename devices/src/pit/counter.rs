@@ -121,7 +121,8 @@ impl Counter {
         }
     }
 
-    /// Sets the gate at the tick advanced to. A rising edge triggers modes 1 and 5 and starts a new period in 2 and 3.
+    /// Sets the gate at the tick advanced to. A rising edge triggers modes 1 and 5 and starts a new
+    /// period in 2 and 3.
     pub(super) fn set_gate(&mut self, gate: bool) {
         let is_rising = gate && !self.gate;
         self.gate = gate;

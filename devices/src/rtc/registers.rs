@@ -38,9 +38,9 @@ const ABOVE_4_GIB_64_KIB: usize = 0x5B;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What firmware leaves in the memory of a machine: base memory up to 640 KiB, memory above 1 MiB in
-/// KiB, memory above 16 MiB in units of 64 KiB, each at most 65,535; memory from 4 GiB on in units of
-/// 64 KiB, where QEMU's machines have it for their firmware.
+/// What firmware leaves in the memory of a machine: base memory up to 640 KiB, memory above 1 MiB
+/// in KiB, memory above 16 MiB in units of 64 KiB, each at most 65,535; memory from 4 GiB on in
+/// units of 64 KiB, where QEMU's machines have it for their firmware.
 pub(super) fn firmware_memory(memory: MemorySizes) -> [u8; CMOS_BYTES] {
     let MemorySizes { below_4_gib, above_4_gib } = memory;
     let mut cmos = [0; CMOS_BYTES];

@@ -13,7 +13,8 @@ pub const FIFO_DEPTH: usize = 16;
 pub struct Line {
     pub(super) rx: Fifo<FIFO_DEPTH>,
     pub(super) tx: Fifo<FIFO_DEPTH>,
-    /// One bit for each received byte, the oldest in bit 0: it is a BREAK's zero, which LSR has not told.
+    /// One bit for each received byte, the oldest in bit 0: it is a BREAK's zero, which LSR has not
+    /// told.
     breaks: u16,
     /// LSR.OE: set by a lost byte, cleared by an LSR read.
     pub(super) has_overrun: bool,

@@ -37,8 +37,8 @@ pub fn exec_simple(_arguments: &str) -> i32 {
     1
 }
 
-/// Three processes give way to each other. The parent prints, in an order of its own: theirs depends on
-/// when the machine stands still.
+/// Three processes give way to each other. The parent prints, in an order of its own: theirs
+/// depends on when the machine stands still.
 pub fn take_turns(_arguments: &str) -> i32 {
     const TURNS: i32 = 3;
     const NAMES: [&str; 3] = ["first", "second", "third"];

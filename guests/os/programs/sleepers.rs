@@ -7,9 +7,9 @@ const SLEEPERS: u64 = 4;
 const FIRST_MS: u64 = 40;
 const STEP_MS: u64 = 15;
 
-/// Starts the longest sleeper first and sees them wake, none too early, in the order of their times.
-/// A machine may stand still for longer than the steps between those, and find several due at once:
-/// so the parent asks for one after the other, and the output is the same.
+/// Starts the longest sleeper first and sees them wake, none too early, in the order of their
+/// times. A machine may stand still for longer than the steps between those, and find several due
+/// at once: so the parent asks for one after the other, and the output is the same.
 pub fn sleep(_arguments: &str) -> i32 {
     let start_ns = system::time_ns();
     let mut children = [0; SLEEPERS as usize];

@@ -109,7 +109,8 @@ impl Code {
         self.len += bytes.len();
     }
 
-    /// Prefixes for `size`, the opcode with its lowest bit for more than a byte, ModRM with `register`.
+    /// Prefixes for `size`, the opcode with its lowest bit for more than a byte, ModRM with
+    /// `register`.
     fn operation(&mut self, opcode: &[u8], size: u8, register: u8) {
         match size {
             2 => self.put(&[0x66]),

@@ -65,8 +65,8 @@ pub fn address() -> u64 {
 /// Executes the code and stores what it left in the registers.
 ///
 /// # Safety
-/// The code changes these registers alone, devices, and memory and state that this guest does without; it ends
-/// within its last byte. Where it may fault, a handler goes on at that end.
+/// The code changes these registers alone, devices, and memory and state that this guest does
+/// without; it ends within its last byte. Where it may fault, a handler goes on at that end.
 pub unsafe fn run(code: &[u8], registers: &mut Registers) {
     // SAFETY: the only reference; the processor is not in there.
     let place = unsafe { &mut *CODE.pointer() };

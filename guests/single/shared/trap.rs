@@ -1,4 +1,5 @@
-//! Exceptions and interrupts that are expected: the handler notes what was pushed, and goes on where it is told.
+//! Exceptions and interrupts that are expected: the handler notes what was pushed, and goes on
+//! where it is told.
 
 use crate::common::descriptors::{self, Caller};
 use core::arch::global_asm;
@@ -109,7 +110,8 @@ pub fn take() -> Option<Trap> {
     take_last(1)
 }
 
-/// The last of the exceptions and interrupts since the last call; None unless there were `expected` of them.
+/// The last of the exceptions and interrupts since the last call; None unless there were `expected`
+/// of them.
 pub fn take_last(expected: u64) -> Option<Trap> {
     let (count, noted) = (&raw mut trap_count, &raw const trap_noted);
     // SAFETY: only the handler writes it, at instructions before this.

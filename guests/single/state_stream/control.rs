@@ -48,7 +48,8 @@ fn write(code: &[u8], value: u64) {
     unsafe { execute(code, &mut registers) };
 }
 
-/// All bits that the guest needs raise #GP when they are cleared: PE and PG; the others may be anything for a while.
+/// All bits that the guest needs raise #GP when they are cleared: PE and PG; the others may be
+/// anything for a while.
 fn cr0(stream: &mut Stream) {
     let old = read(&READ_CR0);
     // The upper half raises #GP. QEMU's processor ignores it, and does not exit for it alone.
@@ -118,7 +119,8 @@ fn optional() -> [(u64, u32); 9] {
     ]
 }
 
-/// A bit that depends on a feature is held against CPUID, as processors differ in it; the others are noted.
+/// A bit that depends on a feature is held against CPUID, as processors differ in it; the others
+/// are noted.
 fn cr4(stream: &mut Stream) {
     let old = read(&READ_CR4);
     let bit = match stream.random.below(4) {
@@ -170,8 +172,8 @@ fn absent(stream: &mut Stream) {
     unsafe { stream.run(&code, &mut registers) };
 }
 
-/// What XSETBV takes follows from CPUID (SDM vol. 1, 13.3; vol. 2, XSETBV), and is held against that, as processors
-/// differ in their components.
+/// What XSETBV takes follows from CPUID (SDM vol. 1, 13.3; vol. 2, XSETBV), and is held against
+/// that, as processors differ in their components.
 fn xcr0(stream: &mut Stream) {
     const X87: u64 = 1;
     const SSE: u64 = 1 << 1;

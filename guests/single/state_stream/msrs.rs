@@ -57,8 +57,9 @@ const FIXED: &[u32] = &[
     0xDA0,
 ];
 
-/// Not there: debugging, performance counters, machine checks, MTRRs, virtualization, power, speculation, encryption,
-/// KVM's older and other ones, Hyper-V's, and numbers that belong to nobody.
+/// Not there: debugging, performance counters, machine checks, MTRRs, virtualization, power,
+/// speculation, encryption, KVM's older and other ones, Hyper-V's, and numbers that belong to
+/// nobody.
 const ABSENT: &[u32] = &[
     0x0,
     0x1,
@@ -145,8 +146,8 @@ const ABSENT: &[u32] = &[
     0xFFFF_FFFF,
 ];
 
-/// The processor's own: the bits that are tried. Left out: the time-stamp counter, which tells time; TSC_AUX, which a
-/// processor without RDTSCP has not.
+/// The processor's own: the bits that are tried. Left out: the time-stamp counter, which tells
+/// time; TSC_AUX, which a processor without RDTSCP has not.
 const OWN: &[(u32, u64)] = &[
     // AMD's processors keep 32 bits of these, and need not check more.
     (0x174, 0xFFFF),
@@ -202,8 +203,8 @@ fn access(stream: &mut Stream, index: u32, mask: u64) {
     read(stream, index);
 }
 
-/// All registers at random but ECX. The upper half of RCX does not count; but QEMU's SVM looks for the permission
-/// beyond the bitmap then, and may let the guest have the processor's register.
+/// All registers at random but ECX. The upper half of RCX does not count; but QEMU's SVM looks for
+/// the permission beyond the bitmap then, and may let the guest have the processor's register.
 fn registers(stream: &mut Stream, index: u32) -> Registers {
     let mut registers = stream.registers();
     let upper = if stream.is_exact { registers.0[1] & !0xFFFF_FFFF } else { 0 };
@@ -277,8 +278,8 @@ fn apic_base(stream: &mut Stream) {
 
 /// Registers of the local APIC: #GP outside x2APIC mode.
 fn x2apic(stream: &mut Stream) {
-    /// Left out of writes: the interrupt command, by which the guest would reset itself; the timer's entry, whose
-    /// deadline mode bare metal alone offers; its count, which tells time.
+    /// Left out of writes: the interrupt command, by which the guest would reset itself; the
+    /// timer's entry, whose deadline mode bare metal alone offers; its count, which tells time.
     const NOT_WRITTEN: &[u32] = &[0x830, 0x832, 0x838];
     let index = 0x800 + stream.random.below(0x41) as u32;
     if stream.is_x2apic && NOT_WRITTEN.contains(&index) {

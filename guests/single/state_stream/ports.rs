@@ -11,7 +11,8 @@ struct Place {
     is_written: bool,
     /// Bits of what is read that count; and of what is written.
     mask: u32,
-    /// Any PC has the same there. (Not where devices meet: QEMU leaves an access to whoever has its first port.)
+    /// Any PC has the same there. (Not where devices meet: QEMU leaves an access to whoever has its
+    /// first port.)
     is_common: bool,
 }
 
@@ -25,8 +26,8 @@ const fn read_only(port: u16, sizes: &'static [u8], mask: u32, is_common: bool) 
     Place { port, sizes, is_written: false, mask, is_common }
 }
 
-/// Left out: what tells time (the 8254, the clock's registers, the upper half of 0x61), what ends the VM (0x92,
-/// 0xCF9, 0xF4, the ACPI block, the keyboard controller), what prints.
+/// Left out: what tells time (the 8254, the clock's registers, the upper half of 0x61), what ends
+/// the VM (0x92, 0xCF9, 0xF4, the ACPI block, the keyboard controller), what prints.
 #[rustfmt::skip]
 const PLACES: &[Place] = &[
     place(0x21, &[1], 0xFF, true),
@@ -47,7 +48,8 @@ const PLACES: &[Place] = &[
     // COM2 is absent.
     place(0x2F8, ALL, u32::MAX, false),
     place(0x2FE, ALL, u32::MAX, false),
-    // COM1: the scratch register, modem status before it; what comes before its data register is read alone.
+    // COM1: the scratch register, modem status before it; what comes before its data register is
+    // read alone.
     place(0x3FF, &[1], 0xFF, true),
     place(0x3FF, ALL, u32::MAX, false),
     place(0x3FE, &[2, 4], u32::MAX, false),

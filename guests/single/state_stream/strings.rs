@@ -1,7 +1,7 @@
 //! INS and OUTS across pages, into pages that are read-only or absent.
 //!
-//! From 1 GiB on lie five pages: two that can be written, one that can only be read, one that is absent, one that can
-//! be written.
+//! From 1 GiB on lie five pages: two that can be written, one that can only be read, one that is
+//! absent, one that can be written.
 
 use crate::common::global::Global;
 use crate::{Stream, ports};
@@ -67,8 +67,8 @@ pub fn step(stream: &mut Stream) {
     let is_input = stream.random.below(2) == 0;
     let count = stream.random.below(6);
     let mut boundary = 1 + stream.random.below(PAGES as u64 - 1);
-    // Linux's KVM (6.1) stores the part of an element that lies before the page that faults, and may leave RCX and
-    // RDI as they were before the elements that it has stored.
+    // Linux's KVM (6.1) stores the part of an element that lies before the page that faults, and
+    // may leave RCX and RDI as they were before the elements that it has stored.
     if is_input && size > 1 && !stream.is_bare {
         boundary = 1;
     }

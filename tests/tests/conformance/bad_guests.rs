@@ -1,6 +1,6 @@
-//! Guests that go wrong, each beside a healthy one with nothing beneath: only their own VM ends, and
-//! the other prints exactly what it prints beside a harmless one. (Over KVM, vmm-kvm's tests run the
-//! same guests.)
+//! Guests that go wrong, each beside a healthy one with nothing beneath: only their own VM ends,
+//! and the other prints exactly what it prints beside a harmless one. (Over KVM, vmm-kvm's tests
+//! run the same guests.)
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;
@@ -59,8 +59,9 @@ fn check_healthy(outcome: &Outcome, target: Target, is_endless: bool, what: &str
     assert_eq!(transcript::of(shown, "healthy"), healthy_lines(target), "{what}:\n{shown}");
     let healthy = vm(outcome, "healthy");
     assert_eq!(healthy["ending"], OFF, "{what}:\n{shown}");
-    // While both wanted the core, each had half of it: within 1 %, or the one slice by which whoever
-    // came first is ahead, where that is more. No received share: the bad one was over too soon.
+    // While both wanted the core, each had half of it: within 1 %, or the one slice by which
+    // whoever came first is ahead, where that is more. No received share: the bad one was over too
+    // soon.
     let contended_ns = outcome.receipt["contended_ns"].as_u64().expect("nanoseconds");
     let received_ppm = healthy["received_ppm"].as_u64();
     assert!(received_ppm.is_some() || !is_endless, "{what}: no share was measured:\n{shown}");
@@ -142,9 +143,9 @@ fn model_specific_registers_can_be_tried_without_harm() {
     check("bad_msrs", "bad_msrs: ", OFF, EXIT_ALL_WELL);
 }
 
-/// Refused registers and a timer's interrupts come due at one instruction again and again, most of all when
-/// the other VM has just had the core. On Debian, too: Linux's KVM delivers the exception first, and has no
-/// place to keep an interrupt that was queued before it.
+/// Refused registers and a timer's interrupts come due at one instruction again and again, most of
+/// all when the other VM has just had the core. On Debian, too: Linux's KVM delivers the exception
+/// first, and has no place to keep an interrupt that was queued before it.
 #[test]
 fn no_interrupt_is_lost_to_an_exception() {
     const SAYS: &str = "faults: 500 ticks amid #GPs: all came";

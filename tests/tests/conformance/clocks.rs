@@ -1,5 +1,5 @@
-//! The two policies for a VM's clocks, on every target whose time a test can rely on; and the clock that
-//! KVM shows its guests, everywhere.
+//! The two policies for a VM's clocks, on every target whose time a test can rely on; and the clock
+//! that KVM shows its guests, everywhere.
 
 use crate::targets::{Outcome, Target};
 use xtask::scratch::Scratch;
@@ -8,8 +8,9 @@ use xtask::scratch::Scratch;
 const SPIN_NS: u64 = 300_000_000;
 const SLICE_NS: u64 = 5_000_000;
 
-/// Two that spin for the same time share the core. If their clocks go on meanwhile they are done together
-/// after that time; if their clocks stand each gets all of it for itself, and it takes twice as long.
+/// Two that spin for the same time share the core. If their clocks go on meanwhile they are done
+/// together after that time; if their clocks stand each gets all of it for itself, and it takes
+/// twice as long.
 #[test]
 fn a_clock_that_stands_lets_its_guest_have_all_the_time_it_counts() {
     for target in Target::BARE {

@@ -1,5 +1,5 @@
-//! Control runs: each built-in guest in plain QEMU, without Tandem. What it prints there, it prints on Tandem;
-//! where that cannot be, a line says why.
+//! Control runs: each built-in guest in plain QEMU, without Tandem. What it prints there, it prints
+//! on Tandem; where that cannot be, a line says why.
 
 use crate::targets::Target;
 use crate::transcript;
@@ -96,11 +96,13 @@ fn guests_print_in_plain_qemu_what_they_print_on_tandem() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// Lines that are about the machine: how much memory firmware left, and x2APIC mode, which QEMU does not emulate.
+/// Lines that are about the machine: how much memory firmware left, and x2APIC mode, which QEMU
+/// does not emulate.
 const OF_THE_MACHINE: [&str; 2] = ["Tandem guest OS, ", "nimble: x2APIC "];
 const NOT_OFFERED: &str = " not offered";
 
-/// What both printed, less lines about the machine and about features that one of the processors has not.
+/// What both printed, less lines about the machine and about features that one of the processors
+/// has not.
 fn of_the_guest(lines: [Vec<String>; 2]) -> [Vec<String>; 2] {
     let missing: Vec<String> = lines
         .iter()
@@ -136,7 +138,8 @@ fn compare_pair(guests: [Guest<'_>; 2]) -> Result<(), String> {
     compare(&text, &[("one", &one), ("two", &two)])
 }
 
-/// Runs the config on our own VMX in Bochs: QEMU's SVM delivers some interrupts twice (ARCHITECTURE.md, "Not yet").
+/// Runs the config on our own VMX in Bochs: QEMU's SVM delivers some interrupts twice
+/// (ARCHITECTURE.md, "Not yet").
 fn compare(config: &str, vms: &[(&str, &alone::Alone)]) -> Result<(), String> {
     let scratch = Scratch::new().expect("a folder for temporary files");
     let file = scratch.write("control.yml", config.as_bytes()).expect("a file in it");

@@ -1,5 +1,5 @@
-//! The same random instructions on devices' registers: the same registers, flags and device contents wherever
-//! they are carried out, by Linux's KVM on two hosts or by us.
+//! The same random instructions on devices' registers: the same registers, flags and device
+//! contents wherever they are carried out, by Linux's KVM on two hosts or by us.
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;

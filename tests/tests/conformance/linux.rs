@@ -1,6 +1,6 @@
-//! Two unmodified Debian kernels on one core: on our own SVM switching in QEMU, on our own VMX switching in
-//! Bochs, and over Linux's KVM on an emulated AMD processor. Not over the host's KVM, which may run a
-//! kernel's code one by one instruction.
+//! Two unmodified Debian kernels on one core: on our own SVM switching in QEMU, on our own VMX
+//! switching in Bochs, and over Linux's KVM on an emulated AMD processor. Not over the host's KVM,
+//! which may run a kernel's code one by one instruction.
 
 use crate::targets::{self, Outcome, Target};
 use crate::transcript;
@@ -105,8 +105,9 @@ fn linux_and_our_small_os_send_each_other_a_line() {
     assert_eq!(outcome.receipt["lost_bytes"], 0);
 }
 
-/// With nothing but the 8254 on the 8259 pair, whose line Linux masks in every handler, the kernel's clock is the sum
-/// of its ticks. Beside a VM that takes all the time it gets it keeps up with the clock chip.
+/// With nothing but the 8254 on the 8259 pair, whose line Linux masks in every handler, the
+/// kernel's clock is the sum of its ticks. Beside a VM that takes all the time it gets it keeps up
+/// with the clock chip.
 #[test]
 fn linux_keeps_its_clock_by_the_8254_beside_a_busy_vm() {
     const SECONDS: u64 = 30;
@@ -136,7 +137,8 @@ fn linux_keeps_its_clock_by_the_8254_beside_a_busy_vm() {
     assert!(kernel_ms.abs_diff(seconds * 1000) <= allowed_ms, "{line}");
 }
 
-/// The config in a folder of its own, with slices so long and with these words for each kernel's jobs.
+/// The config in a folder of its own, with slices so long and with these words for each kernel's
+/// jobs.
 fn doing(slice: &str, job: &str) -> Scratch {
     let linux = xtask::linux::ensure().expect("Debian's kernel");
     let text = std::fs::read_to_string(targets::configs().join("linux.yml")).expect("it is there");

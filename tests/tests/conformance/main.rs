@@ -1,5 +1,5 @@
-//! The same config on every target: KVM, VMX in Bochs, SVM in QEMU and in Bochs's AMD model; the main job
-//! on a second KVM, too, which is Linux's for AMD's processors.
+//! The same config on every target: KVM, VMX in Bochs, SVM in QEMU and in Bochs's AMD model; the
+//! main job on a second KVM, too, which is Linux's for AMD's processors.
 //!
 //! The rule: each VM's lines are the same on every target, byte for byte and in the same order.
 //! Orderings across VMs are not compared. The only thing left out of a line is how far a guest that
@@ -59,7 +59,8 @@ fn everywhere_and_on_debian(config: &str) {
     check_on(config, &[&Target::BARE[..], &[Target::KvmOnDebian]].concat(), &[]);
 }
 
-/// 32 times the user tests: Bochs, at 20 million instructions a second, takes more than ten minutes.
+/// 32 times the user tests: Bochs, at 20 million instructions a second, takes more than ten
+/// minutes.
 fn over_kvm_and_in_qemu(config: &str) {
     check_on(config, &[Target::SvmQemu], &[]);
 }

@@ -1,4 +1,5 @@
-//! RAM that does not fit below the hole for devices, where a machine can have so much: in Bochs it cannot.
+//! RAM that does not fit below the hole for devices, where a machine can have so much: in Bochs it
+//! cannot.
 
 use crate::targets::Target;
 use crate::transcript;

@@ -1,5 +1,6 @@
-//! The guest that uses a machine as the seed's kernel does, entered both ways, side by side. With nothing
-//! beneath only: it needs pages of 1 GiB and SYSCALL, which not every KVM lets a guest have.
+//! The guest that uses a machine as the seed's kernel does, entered both ways, side by side. With
+//! nothing beneath only: it needs pages of 1 GiB and SYSCALL, which not every KVM lets a guest
+//! have.
 
 use crate::compare;
 use crate::targets::{Outcome, Target};

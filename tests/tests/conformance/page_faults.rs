@@ -1,5 +1,5 @@
-//! String I/O keeps the guest's own protection, and page tables in a hole raise #PF: error codes, CR2, how far a
-//! string got, Accessed and Dirty flags, as Linux's KVM has them.
+//! String I/O keeps the guest's own protection, and page tables in a hole raise #PF: error codes,
+//! CR2, how far a string got, Accessed and Dirty flags, as Linux's KVM has them.
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;

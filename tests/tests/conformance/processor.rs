@@ -1,5 +1,5 @@
-//! The edges of a processor that hypervisors carry out or inject themselves, where processors are emulated as they
-//! should be. (The KVM of the host may be one that interprets ring 0.)
+//! The edges of a processor that hypervisors carry out or inject themselves, where processors are
+//! emulated as they should be. (The KVM of the host may be one that interprets ring 0.)
 
 use crate::targets::Target;
 use crate::transcript;

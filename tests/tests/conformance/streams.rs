@@ -1,8 +1,9 @@
-//! The same random accesses to control registers, MSRs and ports, by strings too: the same registers, flags, exceptions,
-//! memory and devices wherever they are carried out, by Linux's KVM or by us.
+//! The same random accesses to control registers, MSRs and ports, by strings too: the same
+//! registers, flags, exceptions, memory and devices wherever they are carried out, by Linux's KVM
+//! or by us.
 //!
-//! What is left out, and why, stands where the guest chooses: `state_stream`'s words let in what only some of
-//! the processors beneath do as the manuals say.
+//! What is left out, and why, stands where the guest chooses: `state_stream`'s words let in what
+//! only some of the processors beneath do as the manuals say.
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;

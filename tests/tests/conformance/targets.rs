@@ -13,7 +13,8 @@ use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
 use xtask::{hypervisor, load, pseudo_terminal};
 
-/// Few emulated machines at a time: one of Intel's, one of AMD's, and one that runs Linux as a host.
+/// Few emulated machines at a time: one of Intel's, one of AMD's, and one that runs Linux as a
+/// host.
 static ONE_OF_INTEL: Mutex<()> = Mutex::new(());
 static ONE_OF_AMD: Mutex<()> = Mutex::new(());
 static ONE_OF_DEBIAN: Mutex<()> = Mutex::new(());
@@ -77,8 +78,8 @@ impl Target {
         }
     }
 
-    /// Runs a config by the emulators' usual clocks: a Linux takes billions of instructions, and QEMU
-    /// takes several times as long for them while it counts.
+    /// Runs a config by the emulators' usual clocks: a Linux takes billions of instructions, and
+    /// QEMU takes several times as long for them while it counts.
     pub fn run_long(self, config: &Path, typed: &[Typed]) -> Outcome {
         match self.machine() {
             None => on_kvm(config, typed),

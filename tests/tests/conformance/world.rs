@@ -1,5 +1,5 @@
-//! The world switch: two VMs with different values in every register, on every target, and once more
-//! without VPID and ASID.
+//! The world switch: two VMs with different values in every register, on every target, and once
+//! more without VPID and ASID.
 //!
 //! What is offered depends on the processor, so the lines are not compared across targets.
 

@@ -86,8 +86,8 @@ fn more_than_one_root_entry_is_filled() {
 
 #[test]
 fn ram_beyond_the_hole_goes_on_at_4_gib() {
-    // Pages of 2 MiB: root, pointers, 4 directories below the hole and 2 above it. With pages of 1 GiB
-    // the first three directories go; above the hole host memory is not aligned to them.
+    // Pages of 2 MiB: root, pointers, 4 directories below the hole and 2 above it. With pages of 1
+    // GiB the first three directories go; above the hole host memory is not aligned to them.
     check(4 * GIB, 5 * GIB, 2 + 1 + 2, 2 + 4 + 2);
     check(4 * GIB, HOLE, 3, 6);
     check(4 * GIB, HOLE + 0x1000, 3 + 2, 6 + 2);

@@ -17,8 +17,8 @@ pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-/// What [`super::exits`] has an answer for, in the word at 0x00c. Not among it: task switches, which the processor
-/// carries out (APM vol. 2, 12.3), where VMX's leave the guest.
+/// What [`super::exits`] has an answer for, in the word at 0x00c. Not among it: task switches,
+/// which the processor carries out (APM vol. 2, 12.3), where VMX's leave the guest.
 pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::NMI
     | intercept3::SMI
@@ -50,8 +50,8 @@ pub const INTERCEPT4: u32 = intercept4::VMRUN
     | intercept4::RDPRU;
 
 /// MSRs of [`PASSED_MSRS`] that exit all the same: the TSC, whose writes move the offset (and QEMU
-/// does not apply it to RDMSR); the PAT, which the VMCB has, but QEMU would access the host's; EFER,
-/// in which SVME must stay set and hidden.
+/// does not apply it to RDMSR); the PAT, which the VMCB has, but QEMU would access the host's;
+/// EFER, in which SVME must stay set and hidden.
 const HANDLED_MSRS: [u32; 3] = [register::IA32_TSC, register::IA32_PAT, efer::INDEX];
 
 /// Denies every port.

@@ -1,5 +1,5 @@
-//! The exits that are SVM's own business: MSRs that the VMCB holds, CR0 and CR4, exceptions, and the end of a
-//! non-maskable interrupt's handler.
+//! The exits that are SVM's own business: MSRs that the VMCB holds, CR0 and CR4, exceptions, and
+//! the end of a non-maskable interrupt's handler.
 
 use super::exits::{ControlRegisterWrite, code};
 use super::vcpu::{Iret, Nmi, SvmVcpu};
@@ -150,8 +150,9 @@ impl SvmVcpu {
         Event::Handled
     }
 
-    /// The IRET that ends the handler is yet to be carried out. A non-maskable interrupt that waits comes right
-    /// behind it, before another instruction: the guest single-steps over it, as KVM has it do.
+    /// The IRET that ends the handler is yet to be carried out. A non-maskable interrupt that waits
+    /// comes right behind it, before another instruction: the guest single-steps over it, as KVM
+    /// has it do.
     pub(super) fn nmi_handler_ends(&mut self) -> Event {
         let is_stepping = self.is_nmi_waiting && self.vmcb().rflags & RFLAGS_TF == 0;
         let vmcb = self.vmcb();
@@ -164,8 +165,9 @@ impl SvmVcpu {
         Event::Handled
     }
 
-    /// Whether the exit is the step over `iret`, which the guest does not see. An exit before the IRET leaves it to
-    /// be carried out; one that it faulted in ends the blocking as well (APM vol. 2, 15.21.9: IRET).
+    /// Whether the exit is the step over `iret`, which the guest does not see. An exit before the
+    /// IRET leaves it to be carried out; one that it faulted in ends the blocking as well (APM vol.
+    /// 2, 15.21.9: IRET).
     pub(super) fn follow_iret(&mut self, iret: Iret) -> bool {
         let vmcb = self.vmcb_mut();
         let is_step = iret.is_stepping && vmcb.exit_code == code::DB;

@@ -1,12 +1,13 @@
-//! What is done differently on QEMU's SVM (7.2), which a missing next-RIP gives away: no processor with nested paging
-//! lacks that.
+//! What is done differently on QEMU's SVM (7.2), which a missing next-RIP gives away: no processor
+//! with nested paging lacks that.
 //!
-//! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5), so that an instruction in one is carried out here.
+//! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5), so that an instruction in one
+//! is carried out here.
 //!
-//! Its VMRUN leaves the vector of an injected interrupt in the field by which QEMU's execution loop raises exceptions. Where
-//! the loop is asked to stop before the next exit, as it is by each timer while QEMU counts instructions, it raises the
-//! interrupt again. A virtual interrupt (15.21.4) goes another way, and comes as soon: one is injected only if the guest
-//! can take it.
+//! Its VMRUN leaves the vector of an injected interrupt in the field by which QEMU's execution loop
+//! raises exceptions. Where the loop is asked to stop before the next exit, as it is by each timer
+//! while QEMU counts instructions, it raises the interrupt again. A virtual interrupt (15.21.4)
+//! goes another way, and comes as soon: one is injected only if the guest can take it.
 
 use super::vcpu::SvmVcpu;
 use super::vmcb::{self, intercept3, virtual_interrupt};
@@ -18,8 +19,8 @@ impl SvmVcpu {
         !self.capabilities.has_next_rip
     }
 
-    /// Carries out what lies in the shadow of STI: HLT, as a wake-up that came before it would be lost, and CLI, which
-    /// lets nothing in.
+    /// Carries out what lies in the shadow of STI: HLT, as a wake-up that came before it would be
+    /// lost, and CLI, which lets nothing in.
     pub(super) fn finish_shadowed(&mut self) -> Option<Event> {
         const CLI: u8 = 0xfa;
         const HLT: u8 = 0xf4;
@@ -48,7 +49,8 @@ impl SvmVcpu {
         vmcb.intercept3 &= !intercept3::VINTR;
     }
 
-    /// A virtual interrupt that is to be delivered waits; one that asks for a window is intercepted.
+    /// A virtual interrupt that is to be delivered waits; one that asks for a window is
+    /// intercepted.
     pub(super) fn has_virtual(&self) -> bool {
         let vmcb: &vmcb::Vmcb = self.vmcb();
         vmcb.virtual_interrupt & virtual_interrupt::IRQ != 0

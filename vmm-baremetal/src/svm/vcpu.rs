@@ -59,9 +59,9 @@ pub(super) struct Iret {
 }
 
 impl SvmVcpu {
-    /// vCPU `number`, from 0, of `count`, with these registers, whose guest has this RAM and nothing
-    /// else, and may set what is `permitted`. Its ASID is its own while the processor has enough of them; where VMs share them, each
-    /// switch flushes.
+    /// vCPU `number`, from 0, of `count`, with these registers, whose guest has this RAM and
+    /// nothing else, and may set what is `permitted`. Its ASID is its own while the processor has
+    /// enough of them; where VMs share them, each switch flushes.
     ///
     /// # Errors
     /// [`OutOfFrames`] if its structures do not fit.

@@ -1,8 +1,8 @@
-//! Instructions that are carried out here: those that access a device's memory, those whose page tables lie
-//! where no RAM is, and string I/O.
+//! Instructions that are carried out here: those that access a device's memory, those whose page
+//! tables lie where no RAM is, and string I/O.
 //!
-//! Each read of a device is an exit, and its reply takes the instruction further; writes follow once
-//! it is done. [`vmm_common::x86`] knows how.
+//! Each read of a device is an exit, and its reply takes the instruction further; writes follow
+//! once it is done. [`vmm_common::x86`] knows how.
 
 use super::{Awaiting, Vcpu};
 use crate::cpu::cr4;
@@ -114,8 +114,8 @@ impl<H: Hardware> Vcpu<H> {
         }
     }
 
-    /// INS or OUTS. The processor has checked IOPL and the I/O permission map, and nothing of the memory
-    /// operand (SDM vol. 3, 26.1.1; APM vol. 2, 15.10.2).
+    /// INS or OUTS. The processor has checked IOPL and the I/O permission map, and nothing of the
+    /// memory operand (SDM vol. 3, 26.1.1; APM vol. 2, 15.10.2).
     pub(super) fn port_string(
         &mut self,
         event: PortEvent,
@@ -207,7 +207,8 @@ impl<H: Hardware> Vcpu<H> {
                 let is_repeated = next_rip == self.hardware.get(Register::Rip);
                 self.hardware.advance_to(next_rip);
                 if is_repeated {
-                    // The next element is no new instruction to a breakpoint (SDM vol. 3, 18.3.1.1).
+                    // The next element is no new instruction to a breakpoint (SDM vol. 3,
+                    // 18.3.1.1).
                     let flags = self.hardware.get(Register::Rflags);
                     self.hardware.set(Register::Rflags, flags | flag::RF);
                 }

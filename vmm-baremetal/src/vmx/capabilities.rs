@@ -19,8 +19,8 @@ const EPT_1G: u64 = 1 << 17;
 const INVEPT_SINGLE: u64 = 1 << 20 | 1 << 25;
 const INVVPID_SINGLE: u64 = 1 << 32 | 1 << 41;
 
-/// The capability MSRs that matter here. Those of controls hold the bits that must be 1 in their low
-/// half, those that may be 1 in their high half.
+/// The capability MSRs that matter here. Those of controls hold the bits that must be 1 in their
+/// low half, those that may be 1 in their high half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// IA32_VMX_BASIC.

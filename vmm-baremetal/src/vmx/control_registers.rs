@@ -1,5 +1,5 @@
-//! CR0 and CR4 of a guest: which bits are the processor's business in VMX operation, and what the guest
-//! sees of them (SDM vol. 3, 25.6.6).
+//! CR0 and CR4 of a guest: which bits are the processor's business in VMX operation, and what the
+//! guest sees of them (SDM vol. 3, 25.6.6).
 
 use super::capabilities::Capabilities;
 use crate::control_registers::CR0_PE;
@@ -20,7 +20,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// For a processor with these capabilities, with unrestricted guests that may set these bits of CR4.
+    /// For a processor with these capabilities, with unrestricted guests that may set these bits of
+    /// CR4.
     #[must_use]
     pub const fn new(capabilities: &Capabilities, permitted_cr4: u64) -> Self {
         let cr0_forced = capabilities.cr0_fixed0 & !(CR0_PE | CR0_PG);

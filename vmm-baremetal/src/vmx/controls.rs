@@ -11,8 +11,8 @@ pub const INTERRUPT_WINDOW: u32 = 1 << 2;
 pub const NMI_WINDOW: u32 = 1 << 22;
 /// Entry control: the guest is in IA-32e mode.
 pub const IA32E_GUEST: u32 = 1 << 9;
-/// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each exit
-/// drops them.
+/// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each
+/// exit drops them.
 pub const VPID: u32 = 1 << 5;
 /// Secondary control: RDTSCP and RDPID do not raise #UD.
 pub const RDTSCP: u32 = 1 << 3;

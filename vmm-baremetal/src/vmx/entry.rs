@@ -1,7 +1,8 @@
 //! The switch itself: into the guest, and back (SDM vol. 3, ch. 27 and 28).
 //!
-//! The hypervisor's own code uses the XMM registers and MXCSR, so that the guest's x87 and SSE state
-//! is loaded last and saved first. The upper halves of vector registers keep the guest's values.
+//! The hypervisor's own code uses the XMM registers and MXCSR, so that the guest's x87 and SSE
+//! state is loaded last and saved first. The upper halves of vector registers keep the guest's
+//! values.
 
 use crate::hardware::General;
 use crate::state::{FxArea, MXCSR};

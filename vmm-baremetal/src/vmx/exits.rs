@@ -1,5 +1,5 @@
-//! Why the processor left a guest: exit reasons and their qualifications (SDM vol. 3, appendix C and
-//! 28.2), and what each means here.
+//! Why the processor left a guest: exit reasons and their qualifications (SDM vol. 3, appendix C
+//! and 28.2), and what each means here.
 
 use super::vmcs::Field;
 use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
@@ -202,8 +202,8 @@ pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Dec
     Decision::Event(event)
 }
 
-/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which nobody knows where a
-/// string lies.
+/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which nobody knows
+/// where a string lies.
 #[inline]
 fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     let qualification = field(Field::Qualification);
@@ -249,8 +249,9 @@ fn task_switch(field: &impl Fn(Field) -> u64) -> TaskSwitch {
     }
 }
 
-/// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access was
-/// one to a page table for it, whose Accessed flag may be to be set, and which makes that a write.
+/// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access
+/// was one to a page table for it, whose Accessed flag may be to be set, and which makes that a
+/// write.
 const fn memory(qualification: u64, address: u64) -> Event {
     const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 2;

@@ -1,5 +1,5 @@
-//! The exits that are VMX's own business: control registers, exceptions, and events whose delivery an
-//! exit cut short.
+//! The exits that are VMX's own business: control registers, exceptions, and events whose delivery
+//! an exit cut short.
 
 use super::controls::VPID;
 use super::exits::{self, ControlAccess};

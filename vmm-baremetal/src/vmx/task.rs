@@ -1,5 +1,5 @@
-//! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software does all
-//! of it, the delivery of an event through a task gate included.
+//! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software
+//! does all of it, the delivery of an event through a task gate included.
 
 use super::handling::TYPE_NMI;
 use super::vcpu::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxVcpu, put};

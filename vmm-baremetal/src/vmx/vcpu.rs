@@ -63,8 +63,9 @@ pub struct VmxVcpu {
 }
 
 impl VmxVcpu {
-    /// A vCPU with `boot`'s registers and `ram`, not yet loaded, whose guest may set what is `permitted`. `vpid` must
-    /// not be 0 and no other vCPU's. No other vCPU may be loaded meanwhile.
+    /// A vCPU with `boot`'s registers and `ram`, not yet loaded, whose guest may set what is
+    /// `permitted`. `vpid` must not be 0 and no other vCPU's. No other vCPU may be loaded
+    /// meanwhile.
     ///
     /// # Errors
     /// No memory for its structures, or the processor refused one.

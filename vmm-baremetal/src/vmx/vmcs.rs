@@ -198,8 +198,8 @@ extern "sysv64" fn access_failed() -> ! {
 /// Writes a field of the current VMCS. Without one, that is our bug.
 ///
 /// # Safety
-/// The value must not let the guest reach what is not its own, and a field of the host must hold what
-/// this program can go on with after an exit.
+/// The value must not let the guest reach what is not its own, and a field of the host must hold
+/// what this program can go on with after an exit.
 pub unsafe fn write(field: Field, value: u64) {
     // SAFETY: the caller's promise.
     unsafe { write_at(field as u32, value) }

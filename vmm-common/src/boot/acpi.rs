@@ -1,5 +1,5 @@
-//! The ACPI tables (ACPI 6.5, chapter 5) of the hardware that [`crate::machine`] has, where firmware
-//! leaves them: in the BIOS area, where a root pointer is looked for.
+//! The ACPI tables (ACPI 6.5, chapter 5) of the hardware that [`crate::machine`] has, where
+//! firmware leaves them: in the BIOS area, where a root pointer is looked for.
 
 use super::memory_map::TABLES;
 use super::{BootError, Layout};
@@ -48,7 +48,8 @@ fn append(bytes: &mut Vec<u8>, table: &dyn Aml) -> u64 {
 fn fadt(dsdt: u64) -> impl Aml {
     /// 5.2.9.3: legacy devices, no VGA, no MSI; no 8042 to speak of.
     const BOOT_ARCH: u16 = 1 | 1 << 2 | 1 << 3;
-    /// Table 5.10: WBINVD works, no sleep button, no power button, PM timer of 32 bits, reset register.
+    /// Table 5.10: WBINVD works, no sleep button, no power button, PM timer of 32 bits, reset
+    /// register.
     const FLAGS: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 10;
     const SCI: u16 = 9;
     let io = |port: u16, bits, size| GAS::new(AddressSpace::SystemIo, bits, 0, size, port.into());

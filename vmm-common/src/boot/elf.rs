@@ -1,5 +1,5 @@
-//! ELF files (System V ABI, chapters 4 and 5), of 32 and 64 bits: where their program headers want what,
-//! and where they are entered. Addresses are physical unless they say otherwise.
+//! ELF files (System V ABI, chapters 4 and 5), of 32 and 64 bits: where their program headers want
+//! what, and where they are entered. Addresses are physical unless they say otherwise.
 
 use super::layout::{Place, What};
 use super::{BootError, Content, Layout, Part, none, read_u16, read_u32, read_u64, signature};

@@ -1,5 +1,5 @@
-//! What lies where in a machine's RAM before its first instruction: pieces that must lie within it and
-//! not on one another.
+//! What lies where in a machine's RAM before its first instruction: pieces that must lie within it
+//! and not on one another.
 //!
 //! ```text
 //!       0  the BIOS's interrupt vectors and data area
@@ -122,8 +122,8 @@ impl Layout {
         self.pieces.push(Piece { address, content: Content::Bytes(bytes) });
     }
 
-    /// Keeps whole pages for `len` bytes of what the loader adds: as high as the image allows in low
-    /// memory, else as low as it allows in high memory. Where they begin.
+    /// Keeps whole pages for `len` bytes of what the loader adds: as high as the image allows in
+    /// low memory, else as low as it allows in high memory. Where they begin.
     pub(super) fn add(&mut self, what: &'static str, len: u64) -> Result<u64, BootError> {
         let pages = len.next_multiple_of(PAGE);
         let low = self.highest_free(pages, LOW_MEMORY_END, PAGE);
@@ -139,7 +139,8 @@ impl Layout {
         Ok(address)
     }
 
-    /// Keeps `len` bytes at a multiple of them in low memory, below all that was added there before.
+    /// Keeps `len` bytes at a multiple of them in low memory, below all that was added there
+    /// before.
     pub(super) fn add_beneath(&mut self, what: &'static str, len: u64) -> Result<u64, BootError> {
         let is_added = |taken: &&Taken| matches!(taken.what, What::Added(_));
         let added = self.taken.iter().filter(is_added).map(|taken| taken.begin);
@@ -189,8 +190,8 @@ impl Layout {
         })
     }
 
-    /// The lowest free place for `len` bytes at a whole page, from `from` on. No bytes get a place of
-    /// their own, too, as where one begins tells pieces apart.
+    /// The lowest free place for `len` bytes at a whole page, from `from` on. No bytes get a place
+    /// of their own, too, as where one begins tells pieces apart.
     pub(super) fn lowest_free(&self, len: u64, from: u64) -> Option<u64> {
         let len = len.max(1);
         let candidates = self.taken.iter().map(|taken| taken.end).chain([from]);

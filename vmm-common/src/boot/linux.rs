@@ -1,6 +1,7 @@
-//! Linux's boot protocol for x86 (Documentation/arch/x86/boot.rst): a bzImage, or the ELF file inside it,
-//! with command line, initrd, e820 and ACPI tables. Real-mode code is skipped, as there is no BIOS to
-//! ask: the kernel is entered in 64-bit mode where it can be, else in 32-bit protected mode.
+//! Linux's boot protocol for x86 (Documentation/arch/x86/boot.rst): a bzImage, or the ELF file
+//! inside it, with command line, initrd, e820 and ACPI tables. Real-mode code is skipped, as there
+//! is no BIOS to ask: the kernel is entered in 64-bit mode where it can be, else in 32-bit
+//! protected mode.
 //!
 //! ```text
 //! setup: a bzImage's header -.

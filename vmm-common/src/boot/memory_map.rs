@@ -1,4 +1,5 @@
-//! The memory map that every protocol hands over, as the BIOS call e820 would: sorted, no byte twice.
+//! The memory map that every protocol hands over, as the BIOS call e820 would: sorted, no byte
+//! twice.
 
 use alloc::vec::Vec;
 use core::ops;
@@ -26,8 +27,8 @@ pub(super) enum RangeKind {
     Reserved = 2,
 }
 
-/// RAM up to `ram_bytes` and what there is of it at 4 GiB, less what is `reserved`, each from its begin
-/// to its end.
+/// RAM up to `ram_bytes` and what there is of it at 4 GiB, less what is `reserved`, each from its
+/// begin to its end.
 pub(super) fn with_reserved(
     ram_bytes: u64,
     high_ram: &ops::Range<u64>,

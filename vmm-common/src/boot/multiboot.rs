@@ -1,6 +1,6 @@
 //! Multiboot 1 (specification 0.6.96): finding the header, placing the image, the information
-//! structure, and the machine state of section 3.2. An ELF file of 64 bits is entered in 32-bit mode as
-//! any other, as GRUB does it.
+//! structure, and the machine state of section 3.2. An ELF file of 64 bits is entered in 32-bit
+//! mode as any other, as GRUB does it.
 
 use super::elf::Elf;
 use super::layout::{Place, What};
@@ -83,8 +83,8 @@ impl Header {
     }
 }
 
-/// What looks like a header and is none that this loader takes: of multiboot 2, with a wrong checksum,
-/// or where no loader looks for it.
+/// What looks like a header and is none that this loader takes: of multiboot 2, with a wrong
+/// checksum, or where no loader looks for it.
 pub(super) fn near_miss(image: &[u8]) -> Option<String> {
     /// Multiboot 2 (specification 2.0, 3.1.1): within the first 32 KiB, 8-byte aligned.
     const MAGIC_2: u32 = 0xe852_50d6;

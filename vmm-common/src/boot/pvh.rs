@@ -1,5 +1,5 @@
-//! PVH direct boot (Xen's docs/misc/pvh.pandoc and public/arch-x86/hvm/start_info.h): an ELF file whose
-//! note says where it is entered, in flat 32-bit protected mode with EBX at the start info.
+//! PVH direct boot (Xen's docs/misc/pvh.pandoc and public/arch-x86/hvm/start_info.h): an ELF file
+//! whose note says where it is entered, in flat 32-bit protected mode with EBX at the start info.
 
 use super::elf::Elf;
 use super::memory_map::{Range, RangeKind};

@@ -1,5 +1,5 @@
-//! What a file is that no protocol starts, by its signature, so that it is refused by name instead of
-//! being run as raw code.
+//! What a file is that no protocol starts, by its signature, so that it is refused by name instead
+//! of being run as raw code.
 
 use super::{elf, multiboot, read_u16, read_u32};
 use alloc::format;
@@ -20,7 +20,8 @@ const SIGNATURES: [Signature; 37] = [
     Signature(0, &[0x02, 0x21, 0x4c, 0x18], "compressed with lz4: unpack it"),
     Signature(0, &[0x5d, 0, 0], "compressed with lzma: unpack it"),
     Signature(0, &[0x89, b'L', b'Z', b'O', 0], "compressed with lzop: unpack it"),
-    // Kernels of other machines (Linux, Documentation/arch/arm64/booting.rst, riscv/boot-image-header.rst).
+    // Kernels of other machines (Linux, Documentation/arch/arm64/booting.rst,
+    // riscv/boot-image-header.rst).
     Signature(0x38, b"ARM\x64", "a Linux kernel for arm64 (an Image)"),
     Signature(0x38, b"RSC\x05", "a Linux kernel for RISC-V (an Image)"),
     Signature(0x24, &[0x18, 0x28, 0x6f, 0x01], "a Linux kernel for ARM (a zImage)"),

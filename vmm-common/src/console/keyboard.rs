@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 /// Ctrl-A.
 const ESCAPE: u8 = 0x01;
-/// Typed ahead of the guests, bytes, unless the host has less to give. A host that can leave keys where they
-/// are does so beyond this: [`Keyboard::space`].
+/// Typed ahead of the guests, bytes, unless the host has less to give. A host that can leave keys
+/// where they are does so beyond this: [`Keyboard::space`].
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
 
 /// What Ctrl-A ? says.

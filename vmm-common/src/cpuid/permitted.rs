@@ -1,5 +1,5 @@
-//! The register bits that follow from what a guest's CPUID shows: what it shows, control registers do; what
-//! it hides, they refuse.
+//! The register bits that follow from what a guest's CPUID shows: what it shows, control registers
+//! do; what it hides, they refuse.
 
 use super::{CpuidEntry, lookup};
 
@@ -14,8 +14,8 @@ pub struct Permitted {
     pub xcr0: u64,
 }
 
-/// VME to OSXMMEXCPT. Every processor with long mode has them, and kernels set them unasked, as KVM allows where
-/// CPUID hides VME or MCE.
+/// VME to OSXMMEXCPT. Every processor with long mode has them, and kernels set them unasked, as KVM
+/// allows where CPUID hides VME or MCE.
 const CR4_ALWAYS: u64 = 0x7ff;
 
 /// A bit of CR4, and the CPUID bit that announces it: leaf, register, bit.

@@ -18,7 +18,8 @@ pub struct VmAccount {
     pub halted_ns: u64,
     /// From the first turn of the run to its end, ns.
     pub lifetime_ns: u64,
-    /// Of its wait, getting out of its guest at slices' ends: when exactly that stopped, nothing tells, ns.
+    /// Of its wait, getting out of its guest at slices' ends: when exactly that stopped, nothing
+    /// tells, ns.
     pub leaving_ns: u64,
     /// The host took the core while this VM had it, ns.
     pub taken_ns: u64,
@@ -28,7 +29,8 @@ pub struct VmAccount {
     pub longest_blackout_taken_ns: u64,
     /// The longest such time less the host's part of it, ns: what the plan promises a bound of.
     pub longest_own_blackout_ns: u64,
-    /// What it was due, ns: of the core time of all VMs with a weight, by weight among those that had work.
+    /// What it was due, ns: of the core time of all VMs with a weight, by weight among those that
+    /// had work.
     pub due_ns: u64,
     /// How its budget fared, if it has one.
     pub budget: Option<BudgetAccount>,

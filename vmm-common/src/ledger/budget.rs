@@ -1,8 +1,9 @@
-//! How a VM with a budget fared, period by period. Periods begin at multiples of their length, as the
-//! scheduler's do.
+//! How a VM with a budget fared, period by period. Periods begin at multiples of their length, as
+//! the scheduler's do.
 //!
-//! In a period in which it had work at all the VM wanted its run. It got it if it used the budget up, or
-//! had no work left; it missed it if it had to wait meanwhile and some of the budget was left over.
+//! In a period in which it had work at all the VM wanted its run. It got it if it used the budget
+//! up, or had no work left; it missed it if it had to wait meanwhile and some of the budget was
+//! left over.
 
 use crate::Instant;
 use crate::plan::Share;

@@ -88,8 +88,8 @@ impl Machine {
         }
     }
 
-    /// The priority class of a request that CR8 alone holds back, 0 if there is none: the processor takes it once
-    /// CR8 is below.
+    /// The priority class of a request that CR8 alone holds back, 0 if there is none: the processor
+    /// takes it once CR8 is below.
     #[must_use]
     pub fn tpr_threshold(&self) -> u8 {
         self.local_apic.as_ref().map_or(0, |local_apic| local_apic.held_back_class())
@@ -202,8 +202,8 @@ impl Machine {
         while let Some(vector) = local_apic.take_eoi() {
             io_apic.end_of_interrupt(vector);
         }
-        // A level that no local APIC takes is offered again at the next access, which may be the one
-        // that changes the destination, LDR, DFR, SVR or the APIC's base.
+        // A level that no local APIC takes is offered again at the next access, which may be the
+        // one that changes the destination, LDR, DFR, SVR or the APIC's base.
         let mut first = 0;
         while let Some(message) = io_apic.next_message(first) {
             if local_apic.take_message(&message) {

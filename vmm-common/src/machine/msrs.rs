@@ -6,8 +6,9 @@ use crate::Instant;
 
 pub use devices::lapic::GeneralProtection;
 
-/// MSRs that are the guest's own processor state, which every backend switches with the guest: it may
-/// access them without leaving, but for writes to the time-stamp counter. Ranges, both ends included (SDM vol. 4, APM vol. 2 appendix A).
+/// MSRs that are the guest's own processor state, which every backend switches with the guest: it
+/// may access them without leaving, but for writes to the time-stamp counter. Ranges, both ends
+/// included (SDM vol. 4, APM vol. 2 appendix A).
 pub const PASSED_MSRS: [(u32, u32); 6] = [
     (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
     (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
@@ -38,7 +39,8 @@ enum Write {
     Kept(u64),
 }
 
-/// A register that processors have without a CPUID bit to announce it, so that kernels access it unasked.
+/// A register that processors have without a CPUID bit to announce it, so that kernels access it
+/// unasked.
 #[derive(Clone, Copy, Debug)]
 struct FixedMsr {
     index: u32,
@@ -51,13 +53,13 @@ const fn row(index: u32, value: u64, write: Write) -> FixedMsr {
     FixedMsr { index, value, write }
 }
 
-/// In ascending order. Linux's KVM without a PMU has the same registers with the same values for guests of either
-/// vendor (kvm_get_msr_common, kvm_set_msr_common), but for HWCR, FEATURE_CONTROL and DEBUGCTL, where this
-/// table says what the machine has. Names: SDM vol. 4, AMD's BKDG and PPR.
+/// In ascending order. Linux's KVM without a PMU has the same registers with the same values for
+/// guests of either vendor (kvm_get_msr_common, kvm_set_msr_common), but for HWCR, FEATURE_CONTROL
+/// and DEBUGCTL, where this table says what the machine has. Names: SDM vol. 4, AMD's BKDG and PPR.
 const FIXED_MSRS: [FixedMsr; 43] = {
     use Write::{Ignored, Kept, OnlyZero, Refused};
-    /// IA32_MISC_ENABLE: fast strings, automatic thermal control, enhanced SpeedStep, xTPR messages off. The bits
-    /// that change what CPUID shows (22 and 34) keep 0.
+    /// IA32_MISC_ENABLE: fast strings, automatic thermal control, enhanced SpeedStep, xTPR messages
+    /// off. The bits that change what CPUID shows (22 and 34) keep 0.
     const MISC_ENABLE: u64 = 1 << 0 | 1 << 3 | 1 << 16 | 1 << 23;
     /// HWCR: TSC runs at P0's frequency.
     const TSC_FREQUENCY_SELECT: u64 = 1 << 24;

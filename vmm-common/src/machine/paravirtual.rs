@@ -79,8 +79,8 @@ impl Structure {
     }
 }
 
-/// The guest's time-stamp counter at a moment of the machine's time. Both were read together, before
-/// the guest goes on, so that it never finds a stamp ahead of its counter.
+/// The guest's time-stamp counter at a moment of the machine's time. Both were read together,
+/// before the guest goes on, so that it never finds a stamp ahead of its counter.
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
     tsc: u64,

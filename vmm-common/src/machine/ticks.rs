@@ -1,5 +1,5 @@
-//! Late ticks of the machine's timers. The devices count, a [`Backlog`] for each keeps what is owed by
-//! the rules told there, and this file finds out whether a line is free for the next tick.
+//! Late ticks of the machine's timers. The devices count, a [`Backlog`] for each keeps what is owed
+//! by the rules told there, and this file finds out whether a line is free for the next tick.
 
 use super::Machine;
 use super::interrupts::{IO_APIC_TIMER_PIN, IRQ_TIMER};
@@ -109,9 +109,9 @@ impl Machine {
     }
 
     /// Whether a pulse at this pin of the I/O APIC, and at this line of the 8259 pair, would be an
-    /// interrupt of its own. Of the two, the one that the guest left masked does not count: its request
-    /// may stay pending for ever. Where both are masked the 8259 latches one edge (IRR; 8259A
-    /// datasheet, "Interrupt Request Register") and the I/O APIC none.
+    /// interrupt of its own. Of the two, the one that the guest left masked does not count: its
+    /// request may stay pending for ever. Where both are masked the 8259 latches one edge (IRR;
+    /// 8259A datasheet, "Interrupt Request Register") and the I/O APIC none.
     fn is_line_free(&self, pin: u8, irq: Option<u8>) -> bool {
         let at_pic = irq.filter(|_| self.hears_pic());
         let is_latched = at_pic.is_some_and(|irq| self.pic.is_latched(irq));

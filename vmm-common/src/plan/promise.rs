@@ -1,11 +1,11 @@
-//! How long a VM that could run waits for the core at most: what `check` promises and the receipt holds
-//! against what was seen. Time that a host takes is not in it; the receipt tells that apart.
+//! How long a VM that could run waits for the core at most: what `check` promises and the receipt
+//! holds against what was seen. Time that a host takes is not in it; the receipt tells that apart.
 
 use super::{Plan, Share, VmPlan};
 
-/// What a turn may take besides its quantum: the switch, the exit that its end waits for, the console's
-/// output between two turns, and a remainder carried over. Seen: 0.1 ms over a KVM that interprets, 0.27 ms
-/// of counted time in emulators (32 ns an instruction and more).
+/// What a turn may take besides its quantum: the switch, the exit that its end waits for, the
+/// console's output between two turns, and a remainder carried over. Seen: 0.1 ms over a KVM that
+/// interprets, 0.27 ms of counted time in emulators (32 ns an instruction and more).
 pub const TURN_OVERHEAD_NS: u64 = 300_000;
 
 /// Budgets that sum to nearly the whole core may keep it for longer than is worth telling.
@@ -14,9 +14,9 @@ const MAX_WINDOW_NS: u128 = 100 * super::MAX_BUDGET_PERIOD_NS as u128;
 impl Plan {
     /// How long VM `own` may have to wait for the core while it could run, ns.
     ///
-    /// A VM with a weight waits at most for one turn of every other VM with a weight, and for what the
-    /// budgets may take meanwhile; for some rounds of these where its own quantum is so small that
-    /// one turn's overrun costs it the next. One with a budget may get it at the start of one
+    /// A VM with a weight waits at most for one turn of every other VM with a weight, and for what
+    /// the budgets may take meanwhile; for some rounds of these where its own quantum is so small
+    /// that one turn's overrun costs it the next. One with a budget may get it at the start of one
     /// period and at the end of the next.
     #[must_use]
     pub fn worst_blackout_ns(&self, own: usize) -> u64 {

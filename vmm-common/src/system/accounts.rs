@@ -7,8 +7,9 @@ use crate::seam::{Entry, Exit, Host};
 use crate::trace::{Event, What};
 
 impl System {
-    /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to `now` is
-    /// the switch's. The host is taken to have come last: mostly it is what made the turn end late.
+    /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
+    /// `now` is the switch's. The host is taken to have come last: mostly it is what made the turn
+    /// end late.
     pub(super) fn close_turn<H: Host>(
         &mut self,
         vm: usize,

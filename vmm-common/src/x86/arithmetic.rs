@@ -1,7 +1,7 @@
 //! Results and flags of integer arithmetic (SDM vol. 1, appendix A; vol. 2, each instruction).
 //!
-//! A flag that the manual leaves undefined is as an AMD or Intel processor of today leaves it where they
-//! agree, and else unchanged.
+//! A flag that the manual leaves undefined is as an AMD or Intel processor of today leaves it where
+//! they agree, and else unchanged.
 
 use super::bits::{is_negative, mask, sign_extend};
 use super::flag::{AF, CF, OF, PF, SF, STATUS, ZF};
@@ -223,7 +223,8 @@ pub const fn crc32(sum: u32, bytes: u64, size: u8) -> u32 {
     sum as u32
 }
 
-/// The product of two operands, lower and upper half, and flags: CF and OF tell that the upper half counts.
+/// The product of two operands, lower and upper half, and flags: CF and OF tell that the upper half
+/// counts.
 #[must_use]
 pub const fn multiply(a: u64, b: u64, is_signed: bool, size: u8, flags: u64) -> (u64, u64, u64) {
     let bits = 8 * size as u32;

@@ -1,7 +1,7 @@
 //! Carries out one instruction (SDM vol. 2, each instruction's "Operation").
 //!
-//! Everything is read and translated before anything is written, so that an exception, or a read that
-//! waits for a device, leaves the guest as it was.
+//! Everything is read and translated before anything is written, so that an exception, or a read
+//! that waits for a device, leaves the guest as it was.
 
 use super::arithmetic::{self, Alu, BitOperation, Computed, DoubleShift};
 use super::bits::{mask, sign_extend};
@@ -27,8 +27,8 @@ pub(super) struct Execution<'a, G> {
     pub instruction: &'a Instruction,
 }
 
-/// Carries out `instruction`, at which the guest was left. `reads` is what devices have returned for it
-/// so far. `resolved` is the access that made the processor leave the guest.
+/// Carries out `instruction`, at which the guest was left. `reads` is what devices have returned
+/// for it so far. `resolved` is the access that made the processor leave the guest.
 pub fn carry_out<G: Guest>(
     guest: &mut G,
     instruction: &Instruction,

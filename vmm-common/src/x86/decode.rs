@@ -1,5 +1,5 @@
-//! Instruction formats: prefixes, REX, ModRM, SIB, displacements, immediates (SDM vol. 2, chapter 2).
-//! Opcodes are in `opcodes.rs`.
+//! Instruction formats: prefixes, REX, ModRM, SIB, displacements, immediates (SDM vol. 2, chapter
+//! 2). Opcodes are in `opcodes.rs`.
 
 use super::bits::sign_extend;
 use super::instruction::{Instruction, MemoryOperand, Operand, Operation, Repeat};

@@ -205,8 +205,8 @@ impl Instruction {
         }
     }
 
-    /// The memory operand is read, or written, once and not both, and there is no other: the processor
-    /// that could not complete the access has checked all of it.
+    /// The memory operand is read, or written, once and not both, and there is no other: the
+    /// processor that could not complete the access has checked all of it.
     #[must_use]
     pub fn has_single_access(&self) -> bool {
         let is_destination = self.operands[0] == Operand::Memory;

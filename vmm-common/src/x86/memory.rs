@@ -1,7 +1,7 @@
 //! An access of an instruction: through segment and page tables, to RAM or to devices.
 //!
-//! A device sees what it sees under Linux's KVM: an access that crosses a page is two, and each is handed
-//! out in pieces of 8 bytes from its start on.
+//! A device sees what it sees under Linux's KVM: an access that crosses a page is two, and each is
+//! handed out in pieces of 8 bytes from its start on.
 
 use super::guest::Guest;
 use super::outcome::{Exception, Read, Reads, Resolved, Write, Writes};
@@ -86,7 +86,8 @@ impl<'a, G: Guest> Memory<'a, G> {
         Ok(Place { first, first_bytes, second, second_bytes })
     }
 
-    /// The place that the processor has translated already, if the instruction's one access is that.
+    /// The place that the processor has translated already, if the instruction's one access is
+    /// that.
     pub fn resolved(&self, offset: u64, size: u8, kind: AccessKind) -> Option<Place> {
         let Resolved { address, is_write } = self.resolved?;
         let in_page = address % PAGE_BYTES;

@@ -78,8 +78,8 @@ pub struct Resolved {
     pub is_write: bool,
 }
 
-/// Parts of what an instruction reads: 16 bytes across a page are 7, 8 and 1; two strings of 8 bytes are
-/// 4 parts.
+/// Parts of what an instruction reads: 16 bytes across a page are 7, 8 and 1; two strings of 8
+/// bytes are 4 parts.
 const MOST_READS: usize = 4;
 /// An instruction writes to one place.
 const MOST_WRITES: usize = 3;

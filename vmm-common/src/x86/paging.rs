@@ -1,5 +1,6 @@
-//! The guest's own page tables: the walk that the processor makes for an access, with its permissions,
-//! its Accessed and Dirty flags, and the error code of the #PF it raises (SDM vol. 3, 4.3 to 4.8).
+//! The guest's own page tables: the walk that the processor makes for an access, with its
+//! permissions, its Accessed and Dirty flags, and the error code of the #PF it raises (SDM vol. 3,
+//! 4.3 to 4.8).
 //!
 //! Tables that lie where no RAM is read as an entry that is not present. Linux's KVM does the same.
 
@@ -63,8 +64,8 @@ pub struct Paging {
     pub cr4: u64,
     /// IA32_EFER.
     pub efer: u64,
-    /// The entries that PAE paging keeps in the processor; None: they are read from memory (APM vol. 2,
-    /// 15.25.10).
+    /// The entries that PAE paging keeps in the processor; None: they are read from memory (APM
+    /// vol. 2, 15.25.10).
     pub pdptes: Option<[u64; 4]>,
     /// MAXPHYADDR.
     pub physical_bits: u8,
@@ -117,7 +118,8 @@ impl Paging {
         self.cr0 & CR0_PG == 0
     }
 
-    /// The guest-physical address of `linear`, if the access is allowed; sets Accessed and Dirty flags then.
+    /// The guest-physical address of `linear`, if the access is allowed; sets Accessed and Dirty
+    /// flags then.
     ///
     /// # Errors
     /// The #PF that the processor would raise.
@@ -256,15 +258,15 @@ impl Paging {
         beyond | no_execute | unused
     }
 
-    /// Whether an entry above the last level that has PS set may have it; its lower address bits are
-    /// reserved then, but for PAT.
+    /// Whether an entry above the last level that has PS set may have it; its lower address bits
+    /// are reserved then, but for PAT.
     const fn is_large_page(&self, entry: u64, shift: u32) -> bool {
         let can_be = shift == 21 || (shift == 30 && self.has_1g);
         can_be && entry & ((1 << shift) - 1) & ADDRESS & !0x1000 == 0
     }
 
-    /// Bits that are reserved in an entry for 4 MiB: of 20:13, which are address bits 39:32, those that the
-    /// processor has not (SDM vol. 3, table 4-4).
+    /// Bits that are reserved in an entry for 4 MiB: of 20:13, which are address bits 39:32, those
+    /// that the processor has not (SDM vol. 3, table 4-4).
     const fn reserved_legacy(&self) -> u64 {
         let bits = match self.physical_bits {
             40.. => 8,

@@ -1,5 +1,5 @@
-//! From an offset in a segment to a linear address, with the checks that the processor makes (SDM vol. 3,
-//! 5.3 to 5.5; vol. 1, 3.3.7.1 for canonical addresses).
+//! From an offset in a segment to a linear address, with the checks that the processor makes (SDM
+//! vol. 3, 5.3 to 5.5; vol. 1, 3.3.7.1 for canonical addresses).
 
 use super::guest::Guest;
 use super::outcome::Exception;

@@ -1,5 +1,5 @@
-//! String instructions, an element at a time: between two elements the guest can be interrupted, and
-//! RCX counts (SDM vol. 2, REP; 12.3 of vol. 1).
+//! String instructions, an element at a time: between two elements the guest can be interrupted,
+//! and RCX counts (SDM vol. 2, REP; 12.3 of vol. 1).
 
 use super::arithmetic::{self, Alu};
 use super::bits::{address_mask, merge};

@@ -1,5 +1,5 @@
-//! A hardware task switch (SDM vol. 3, 8.3), where the processor leaves it to software: VMX does, SVM does
-//! not have to.
+//! A hardware task switch (SDM vol. 3, 8.3), where the processor leaves it to software: VMX does,
+//! SVM does not have to.
 //!
 //! The processor has checked the gate and the new task's descriptor (SDM vol. 3, 26.4.2). What
 //! can fault before the new task is entered raises its exception in the old one; segments that

@@ -1,5 +1,6 @@
 //! Images that are placed, and images that are not: every file in `tests/bad_images` gives exactly
-//! the message it holds, and whatever is placed keeps the promises that the fuzz targets hold it to.
+//! the message it holds, and whatever is placed keeps the promises that the fuzz targets hold it
+//! to.
 //!
 //! `TANDEM_BLESS=1 cargo test -p vmm-common --test images` writes the messages; read the difference
 //! before keeping it.

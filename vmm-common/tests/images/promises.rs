@@ -138,8 +138,8 @@ impl Ram<'_> {
         Range { begin, end: begin + bytes, kind: self.number(at + 16, 4) as u32 }
     }
 
-    /// No byte is listed twice; RAM is RAM; what was made for the kernel is reserved, and the kernel
-    /// itself is not.
+    /// No byte is listed twice; RAM is RAM; what was made for the kernel is reserved, and the
+    /// kernel itself is not.
     fn check_map(&self, map: &[Range]) {
         for pair in map.windows(2) {
             assert!(pair[0].begin < pair[0].end && pair[0].end <= pair[1].begin, "{map:x?}");

@@ -1,5 +1,5 @@
-//! Where a fuzzer starts, and what is replayed without one: for each loader the valid samples and the
-//! bad images beside it.
+//! Where a fuzzer starts, and what is replayed without one: for each loader the valid samples and
+//! the bad images beside it.
 
 use super::case::Case;
 use super::samples;

@@ -1,5 +1,6 @@
-//! What software does in a processor's place, against witnesses: the decoder against iced-x86, results and
-//! flags against the processor that the test runs on, the page walk against its manual's tables.
+//! What software does in a processor's place, against witnesses: the decoder against iced-x86,
+//! results and flags against the processor that the test runs on, the page walk against its
+//! manual's tables.
 
 mod decoder;
 mod devices;

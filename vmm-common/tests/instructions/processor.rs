@@ -1,5 +1,5 @@
-//! The processor that the test runs on, as a witness: it executes one instruction of user mode with given
-//! registers, on a stretch of memory below 4 GiB.
+//! The processor that the test runs on, as a witness: it executes one instruction of user mode with
+//! given registers, on a stretch of memory below 4 GiB.
 
 use std::arch::global_asm;
 
@@ -121,8 +121,8 @@ impl Processor {
         self.pages as u64 + PAGE_BYTES as u64
     }
 
-    /// Executes `instruction`, which must end behind itself and access nothing but the data, with these
-    /// registers; they and `data` are what it leaves.
+    /// Executes `instruction`, which must end behind itself and access nothing but the data, with
+    /// these registers; they and `data` are what it leaves.
     pub fn execute(&self, instruction: &[u8], registers: &mut Registers, data: &mut [u8]) {
         assert_eq!(data.len(), DATA_BYTES);
         let mut code = [0; CODE_BYTES];

@@ -1,5 +1,6 @@
-//! What holds of every instruction, guest and device: carrying it out ends, never panics, asks a device
-//! for a few reads of 1 to 8 bytes, and leaves the registers alone where it raises an exception.
+//! What holds of every instruction, guest and device: carrying it out ends, never panics, asks a
+//! device for a few reads of 1 to 8 bytes, and leaves the registers alone where it raises an
+//! exception.
 
 use crate::guest::TestGuest;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment};

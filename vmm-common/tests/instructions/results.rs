@@ -1,5 +1,5 @@
-//! Random instructions on random registers and memory: ours leaves what the host's processor leaves, but for
-//! flags that the manual calls undefined (SDM vol. 1, appendix A).
+//! Random instructions on random registers and memory: ours leaves what the host's processor
+//! leaves, but for flags that the manual calls undefined (SDM vol. 1, appendix A).
 
 use crate::guest::TestGuest;
 use crate::processor::{DATA_BYTES, Processor, Registers};

@@ -1,7 +1,8 @@
 //! Seeded simulation of the whole loop: the `System` of every target, driven on a virtual clock,
 //! with guests that are small programs instead of machine code.
 //!
-//! A failing seed prints the command that replays it alone; `TANDEM_SEEDS=100000` runs more of them.
+//! A failing seed prints the command that replays it alone; `TANDEM_SEEDS=100000` runs more of
+//! them.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,10 +1,12 @@
-//! What it costs to get into and out of a guest, as far as KVM_RUN's caller can know. The guest does not run
-//! then, and whoever is preempted more often than others must not pay for it from its share.
+//! What it costs to get into and out of a guest, as far as KVM_RUN's caller can know. The guest
+//! does not run then, and whoever is preempted more often than others must not pay for it from its
+//! share.
 //!
-//! Getting in: the way to KVM_RUN is measured, and KVM's own way from there is half of what a guest that
-//! leaves at once takes, which port accesses show. Getting out of a guest that the timer stops:
-//! mostly the same time from the deadline on, so that what is usual is the overhead and what is
-//! beyond it the guest ran on, or the host took. Over a KVM that interprets, leaving takes some 45 us.
+//! Getting in: the way to KVM_RUN is measured, and KVM's own way from there is half of what a guest
+//! that leaves at once takes, which port accesses show. Getting out of a guest that the timer
+//! stops: mostly the same time from the deadline on, so that what is usual is the overhead and what
+//! is beyond it the guest ran on, or the host took. Over a KVM that interprets, leaving takes some
+//! 45 us.
 
 use vmm_common::Instant;
 
@@ -23,8 +25,8 @@ impl Overhead {
         self.round_trip.add(took_ns);
     }
 
-    /// The timer, set to `deadline`, ended KVM_RUN: `called` after `entering` began, and it returned at
-    /// `returned`. The overhead of this entry, ns.
+    /// The timer, set to `deadline`, ended KVM_RUN: `called` after `entering` began, and it
+    /// returned at `returned`. The overhead of this entry, ns.
     pub fn stopped(
         &mut self,
         (entering, called): (Instant, Instant),
@@ -39,8 +41,8 @@ impl Overhead {
     }
 }
 
-/// The lower quartile of the last samples: what is usual even where the host takes the core at every other
-/// exit.
+/// The lower quartile of the last samples: what is usual even where the host takes the core at
+/// every other exit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usual {
     last: [u64; Self::SAMPLES],

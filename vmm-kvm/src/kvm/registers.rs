@@ -50,8 +50,8 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     vcpu.set_regs(&general).context("KVM_SET_REGS")
 }
 
-/// Sets the enable bit of KVM's IA32_APIC_BASE, which CPUID.1:EDX\[9\] follows. The rest of the register is the
-/// machine's.
+/// Sets the enable bit of KVM's IA32_APIC_BASE, which CPUID.1:EDX\[9\] follows. The rest of the
+/// register is the machine's.
 pub fn enable_apic(vcpu: &VcpuFd, is_enabled: bool) -> Result<(), kvm_ioctls::Error> {
     const ENABLED: u64 = 1 << 11;
     let mut special = vcpu.get_sregs()?;

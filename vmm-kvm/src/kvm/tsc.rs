@@ -1,7 +1,8 @@
 //! A guest's time-stamp counter: reading it, holding it back, and the guest's own writes.
 //!
-//! It is moved by its offset (KVM_VCPU_TSC_OFFSET). Writing the counter will not do: KVM takes writes of
-//! ours that lie close together for attempts to synchronize several vCPUs, and ignores the difference.
+//! It is moved by its offset (KVM_VCPU_TSC_OFFSET). Writing the counter will not do: KVM takes
+//! writes of ours that lie close together for attempts to synchronize several vCPUs, and ignores
+//! the difference.
 
 use crate::sys::Clock;
 use anyhow::{Context, Result, ensure};
@@ -38,8 +39,8 @@ pub fn move_back(fd: &VcpuFd, ns: u64) -> io::Result<()> {
     set(fd, get(fd)?.wrapping_sub(ticks))
 }
 
-/// The counter, between two looks at the clock. The shortest of a few tries, as the host may take the
-/// core in between.
+/// The counter, between two looks at the clock. The shortest of a few tries, as the host may take
+/// the core in between.
 pub fn read(fd: &VcpuFd, clock: Clock) -> Result<TscReading> {
     const TRIES: usize = 4;
     const SHORT_NS: u64 = 20_000;
@@ -95,7 +96,8 @@ fn attribute(value: &u64) -> kvm_device_attr {
 fn get(fd: &VcpuFd) -> io::Result<u64> {
     let mut offset = 0_u64;
     let attribute = kvm_device_attr { addr: &raw mut offset as u64, ..attribute(&0) };
-    // SAFETY: the descriptor is a vCPU's; KVM writes eight bytes at the address, which `offset` has.
+    // SAFETY: the descriptor is a vCPU's; KVM writes eight bytes at the address, which `offset`
+    // has.
     let result = unsafe { ioctl_with_ref(fd, KVM_GET_DEVICE_ATTR(), &attribute) };
     if result == 0 { Ok(offset) } else { Err(io::Error::last_os_error()) }
 }

@@ -169,7 +169,8 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
                 if index == tsc::IA32_TIME_STAMP_COUNTER {
-                    // The loop hears of it, too; what KVM refuses here, it would have refused before.
+                    // The loop hears of it, too; what KVM refuses here, it would have refused
+                    // before.
                     let _ = tsc::write(&self.fd, value);
                 }
                 ExitReason::MsrWrite { index, value }
@@ -340,8 +341,8 @@ impl VcpuBackend for KvmVcpu {
     }
 }
 
-/// The instruction is finished by the next KVM_RUN, and may raise an exception then: KVM delivers that, and
-/// drops an interrupt that was queued before it.
+/// The instruction is finished by the next KVM_RUN, and may raise an exception then: KVM delivers
+/// that, and drops an interrupt that was queued before it.
 fn is_unfinished(reason: &ExitReason) -> bool {
     use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn, PortOut};
     match reason {

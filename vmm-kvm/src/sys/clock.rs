@@ -21,8 +21,8 @@ impl Clock {
     }
 }
 
-/// Time in which this process, all its threads together, had a core, ns: guests' code, too, but nothing
-/// that the host stole from it.
+/// Time in which this process, all its threads together, had a core, ns: guests' code, too, but
+/// nothing that the host stole from it.
 pub fn process_cpu_ns() -> u64 {
     read(libc::CLOCK_PROCESS_CPUTIME_ID)
 }

@@ -31,8 +31,8 @@ pub fn stdin() -> io::Result<File> {
 
 /// Standard output without the standard library's buffer: what is written is written.
 ///
-/// A terminal is opened anew, not to wait for it: that it is ready says nothing of how much it takes,
-/// and the flag set on the open file that we share with the shell would outlive us.
+/// A terminal is opened anew, not to wait for it: that it is ready says nothing of how much it
+/// takes, and the flag set on the open file that we share with the shell would outlive us.
 pub fn stdout() -> io::Result<File> {
     if io::stdout().is_terminal() {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;

@@ -78,8 +78,8 @@ impl ThreadTimer {
         self.armed_for = Some(deadline);
         // Zero would disarm.
         self.set(self.origin_ns.saturating_add(deadline.as_ns()).max(1));
-        // From here on only the new moment raises the flag. A signal of the old one, or an early one
-        // of the new, has been taken by now: the clock knows which of them counts.
+        // From here on only the new moment raises the flag. A signal of the old one, or an early
+        // one of the new, has been taken by now: the clock knows which of them counts.
         self.set_flag(0);
         if clock.now() >= deadline {
             self.set_flag(1);

@@ -143,8 +143,8 @@ fn shell(run: Tandem) {
     assert_eq!(run.vm("right")["ending"], "stopped: the run was ended by a signal");
 }
 
-/// Deficit round robin is exact but for the cycle that the end cuts, 15 ms of core time. What the host
-/// takes is no VM's.
+/// Deficit round robin is exact but for the cycle that the end cuts, 15 ms of core time. What the
+/// host takes is no VM's.
 fn weighted(run: Tandem) {
     const CYCLE_NS: u64 = 15_000_000;
     let run = ended_well(run, 3);
@@ -159,8 +159,8 @@ fn weighted(run: Tandem) {
     }
 }
 
-/// How much of the core a VM got for its budget is for the simulations: what the host takes away from a
-/// period cannot be given back in it. The receipt tells how the periods fared.
+/// How much of the core a VM got for its budget is for the simulations: what the host takes away
+/// from a period cannot be given back in it. The receipt tells how the periods fared.
 fn budget(run: Tandem) {
     let run = ended_well(run, 3);
     let entitled = ["steady", "first", "second"].map(|vm| run.vm(vm)["entitled_ppm"].clone());
@@ -177,8 +177,8 @@ fn budget(run: Tandem) {
     );
 }
 
-/// A KVM that interprets a kernel's code takes very long to get to its first line, so this only sees that
-/// both kernels run on; the conformance tests take the file to its end over Linux's KVM.
+/// A KVM that interprets a kernel's code takes very long to get to its first line, so this only
+/// sees that both kernels run on; the conformance tests take the file to its end over Linux's KVM.
 fn linux(run: Tandem) {
     let run = run.arg("--timeout").arg("3s").finish().ended_with(1).adds_up();
     let guest_ns = |vm: &str| run.vm(vm)["guest_ns"].as_u64().expect("nanoseconds");

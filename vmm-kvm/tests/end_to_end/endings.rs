@@ -93,8 +93,8 @@ fn a_reset_and_a_halt_have_no_status_and_count_as_the_config_says() {
     check_ending("sleep_byte", "", "powered off, status 0", 0);
 }
 
-/// The memory of a VM and its threads are the kernel's to take back, which only the end of a process
-/// that was killed shows: `Finished` looks for what is left of every run.
+/// The memory of a VM and its threads are the kernel's to take back, which only the end of a
+/// process that was killed shows: `Finished` looks for what is left of every run.
 #[test]
 fn a_run_that_is_killed_leaves_nothing_behind() {
     let run = ended_by(Signal::KILL);

@@ -103,8 +103,8 @@ fn a_log_directory_that_cannot_be_made_is_told_before_anything_runs() {
     check_refused(run.arg("--log-dir").arg(file), &named);
 }
 
-/// By its own clock a guest spins for so long, and needs that much of the core for it; or KVM cannot hold its
-/// clock back, and then it says so.
+/// By its own clock a guest spins for so long, and needs that much of the core for it; or KVM
+/// cannot hold its clock back, and then it says so.
 #[test]
 fn a_clock_that_stands_does_so_or_is_refused() {
     const SPIN_NS: u64 = 200_000_000;

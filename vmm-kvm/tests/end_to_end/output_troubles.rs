@@ -36,7 +36,8 @@ fn help_that_nobody_reads_is_no_panic() {
     Tandem::with(["--help"]).output_to(writer).finish().ended_with(0);
 }
 
-/// The output is more than the 4 MiB that are kept for the reader: each empty line is led by a name.
+/// The output is more than the 4 MiB that are kept for the reader: each empty line is led by a
+/// name.
 #[test]
 fn a_reader_that_does_not_read_stops_no_guest_and_is_told_what_it_missed() {
     const NAME: &str = "a_long_name_for_longer_lines";

@@ -1,5 +1,5 @@
-//! The console on a terminal: colours, prompts as they are typed at, the keys that are ours, and the
-//! terminal as it was afterwards.
+//! The console on a terminal: colours, prompts as they are typed at, the keys that are ours, and
+//! the terminal as it was afterwards.
 
 use crate::harness::{Finished, PseudoTerminal, Running, Signal, Tandem, config};
 

@@ -1,4 +1,5 @@
-//! A guest in QEMU alone, with no hypervisor of ours: the control that its transcript is held against.
+//! A guest in QEMU alone, with no hypervisor of ours: the control that its transcript is held
+//! against.
 
 use super::{Emulator, Keyboard, Running, chunks, copy, qemu};
 use crate::scratch::Scratch;
@@ -19,7 +20,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Alone {
     /// All that it printed on COM1.
     pub console: String,
-    /// 0 after a power-off or a reset, else what was written to the exit port, as far as it has 7 bits.
+    /// 0 after a power-off or a reset, else what was written to the exit port, as far as it has 7
+    /// bits.
     pub status: i32,
 }
 

@@ -1,5 +1,5 @@
-//! Registers of a VM that was stopped, on their way to the reader: behind them comes the instruction as an
-//! assembler writes it, which the hypervisor leaves to a host.
+//! Registers of a VM that was stopped, on their way to the reader: behind them comes the
+//! instruction as an assembler writes it, which the hypervisor leaves to a host.
 
 use super::report::clean;
 use iced_x86::{Decoder, DecoderOptions, FastFormatter};

@@ -81,8 +81,8 @@ impl<'a> Keyboard<'a> {
     }
 }
 
-/// Sends standard input to `port`, until one of them ends. On a terminal Ctrl-C ends the run, and for
-/// a hypervisor that does not listen, another one ends the emulator.
+/// Sends standard input to `port`, until one of them ends. On a terminal Ctrl-C ends the run, and
+/// for a hypervisor that does not listen, another one ends the emulator.
 fn forward(port: &Port, emulator: Pid) {
     let mut stdin = io::stdin();
     let is_terminal = stdin.is_terminal();

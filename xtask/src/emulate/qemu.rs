@@ -1,4 +1,5 @@
-//! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel, or Linux, by itself.
+//! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel, or Linux, by
+//! itself.
 
 use super::{
     Accelerator, Emulator, Keyboard, Machine, Report, Running, Typed, chunks, copy, refused,

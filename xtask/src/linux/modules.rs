@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules in `folder`, and below it, that `names` and what they need are, each behind all that it
-/// needs.
+/// The modules in `folder`, and below it, that `names` and what they need are, each behind all that
+/// it needs.
 ///
 /// # Errors
 /// One is not there, or cannot be read.

@@ -28,8 +28,8 @@ pub struct Nested {
 }
 
 impl Nested {
-    /// What runs the config that was loaded from `config` as `plan`, by the program `vmm_kvm`, which is
-    /// linked statically.
+    /// What runs the config that was loaded from `config` as `plan`, by the program `vmm_kvm`,
+    /// which is linked statically.
     ///
     /// # Errors
     /// Debian's kernel cannot be had, or a file cannot be read.
@@ -93,7 +93,8 @@ fn add(archive: &mut Archive, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path from the root, without `..`: in the archive there are no links that could lead elsewhere.
+/// The path from the root, without `..`: in the archive there are no links that could lead
+/// elsewhere.
 fn plain(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).context("there is no current folder")?;
     let mut plain = PathBuf::new();

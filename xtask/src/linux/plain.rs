@@ -39,8 +39,8 @@ pub fn run(linux: &Linux, job: &str, timeout: Duration, console: &mut dyn Write)
     boot(linux, &words, "null", Instant::now() + timeout, console)
 }
 
-/// Boots two whose second serial ports are joined, each for a job of its own and with data of its own
-/// to send, and copies the first one's console to `console`.
+/// Boots two whose second serial ports are joined, each for a job of its own and with data of its
+/// own to send, and copies the first one's console to `console`.
 ///
 /// # Errors
 /// As for [`run`].

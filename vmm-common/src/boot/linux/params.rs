@@ -1,5 +1,5 @@
-//! The boot parameters ("zero page", Documentation/arch/x86/zero-page.rst): a bzImage's setup header, or
-//! one made for a kernel without, and what a loader adds to it.
+//! The boot parameters ("zero page", Documentation/arch/x86/zero-page.rst): a bzImage's setup
+//! header, or one made for a kernel without, and what a loader adds to it.
 
 use super::super::memory_map::Range;
 use super::setup::{HEADER, HEADER_MAX_END};

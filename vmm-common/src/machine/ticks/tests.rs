@@ -36,8 +36,8 @@ fn write_entry(machine: &mut Machine, pin: u32, low: u64, now: Instant) {
     machine.mmio_write(IO_APIC + 0x10, 4, low, now);
 }
 
-/// Interrupts taken at `now` by a handler that masks IRQ 0 as it enters, as i8259.c of Linux and the
-/// BSDs do.
+/// Interrupts taken at `now` by a handler that masks IRQ 0 as it enters, as i8259.c of Linux and
+/// the BSDs do.
 fn taken_masked(machine: &mut Machine, now: Instant) -> usize {
     let mut ticks = 0;
     while machine.has_interrupt() {

@@ -1,4 +1,5 @@
-//! Segment descriptors, and loading a segment register of a new task (SDM vol. 3, 3.4.5 and 8.3, table 8-1).
+//! Segment descriptors, and loading a segment register of a new task (SDM vol. 3, 3.4.5 and 8.3,
+//! table 8-1).
 
 use super::{Exception, Segment, Stop, TaskGuest, descriptor_address, read, segment, write};
 
