@@ -199,7 +199,12 @@ fn xsave_leaves(host: impl Fn(u32, u32) -> CpuidResult) -> Vec<(u32, CpuidResult
     let ends = rows.iter().map(|(_, row)| row.eax.saturating_add(row.ebx));
     let ecx = ends.chain([XSAVE_LEGACY_BYTES]).max().unwrap_or(0);
     let all = CpuidResult { eax: shown as u32, ebx: XSAVE_LEGACY_BYTES, ecx, edx: 0 };
-    let eax = host(0xd, 1).eax & LEAF_D_1_EAX;
+    let features = host(0xd, 1);
+    // Bochs 2.7 shows the compacted format without a size for it, and a Linux that uses it loses
+    // vector registers: where the size is missing, so is the format.
+    let has_compacted = features.ebx != 0;
+    let hidden = if has_compacted { 0 } else { LEAF_D_1_COMPACTED };
+    let eax = features.eax & LEAF_D_1_EAX & !hidden;
     let ebx = if eax & LEAF_D_1_COMPACTED != 0 { XSAVE_LEGACY_BYTES } else { 0 };
     let compacted = CpuidResult { eax, ebx, ecx: 0, edx: 0 };
     [(0, all), (1, compacted)].into_iter().chain(rows).collect()
@@ -429,6 +434,16 @@ mod tests {
         check(1 << 26 | 1 << 28, 0, 0b0001, (0x7, 576, 832), 0);
         check(1 << 26, 1 << 16, 0b0010, (0x3, 576, 576), 576);
         check(1 << 28, 0, 0b1111, (0, 0, 0), 0);
+    }
+
+    #[test]
+    fn a_compacted_format_without_a_size_is_hidden() {
+        let table = table(FEATURES, |leaf, subleaf| match (leaf, subleaf) {
+            (0xd, 1) => CpuidResult { ebx: 0, ..everything(leaf, subleaf) },
+            _ => everything(leaf, subleaf),
+        });
+        let leaf = lookup(&table, 0xd, 1);
+        assert_eq!((leaf.eax, leaf.ebx), (0b0101, 0), "XSAVEOPT, XGETBV with ECX 1");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn count(kernel: &Path, mut told: impl FnMut(&Counted)) -> Result<Vec<Counte
 
 /// Instructions a round of `exit_storm`, from two runs within one slice.
 fn per_round(machine: &Counting, word: &str) -> Result<f64> {
-    const ROUNDS: [u64; 2] = [1000, 5000];
+    const ROUNDS: [u64; 2] = [1000, 3000];
     let run = |rounds: u64| {
         machine.run(&super::config("1s", &[1], &format!("exit_storm, cmdline: {rounds} {word}")))
     };

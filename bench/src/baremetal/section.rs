@@ -29,7 +29,7 @@ differences of two runs' whole time, and not what the hypervisor books on itself
 const ABOUT_OPERATIONS: &str = "\
 What an operation takes in all, beside Linux 6.1's KVM with a bare loop in user space, in the same emulator:
 instructions of the guest, the hypervisor and, there, the kernel and the loop. `exit_storm` with 1,000 and with
-5,000 rounds; KVM's by a kernel test suite's `vmexit`. Each counts its own loop, two instructions and more.
+3,000 rounds; KVM's by a kernel test suite's `vmexit`. Each counts its own loop, two instructions and more.
 ";
 
 /// The section.
