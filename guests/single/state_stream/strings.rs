@@ -67,8 +67,8 @@ pub fn step(stream: &mut Stream) {
     let is_input = stream.random.below(2) == 0;
     let count = stream.random.below(6);
     let mut boundary = 1 + stream.random.below(PAGES as u64 - 1);
-    // Linux's KVM (6.1) stores the part of an element that lies before the page that faults, and
-    // may leave RCX and RDI as they were before the elements that it has stored.
+    // Over Linux's KVM (6.1) the part of an element before the page that faults was stored, or RCX
+    // and RDI stood an element back. Whether KVM or vmm-kvm's reply to the exit does it is open.
     if is_input && size > 1 && !stream.is_bare {
         boundary = 1;
     }
