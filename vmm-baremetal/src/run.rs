@@ -178,7 +178,7 @@ pub fn run<P: Processor>(
             Surroundings { now: clock.now(), epoch_seconds, tsc, physical_address_bits };
         let mut machine = Machine::new(vm_plan, surroundings);
         machine.set_base_memory_kib(boot.base_memory_kib);
-        machines.push(machine);
+        machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
     let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
@@ -195,7 +195,11 @@ pub fn run<P: Processor>(
 }
 
 /// The loop: who is next, switch, turn.
-fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mut BareHost) {
+fn share_core<H: Hardware>(
+    system: &mut System<GuestRam>,
+    vcpus: &mut [Vcpu<H>],
+    host: &mut BareHost,
+) {
     let mut loaded: Option<usize> = None;
     loop {
         host.between_turns();
@@ -225,7 +229,7 @@ fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mu
 fn finish<P: Processor>(
     processor: P,
     input: &Input<'_>,
-    mut system: System,
+    mut system: System<GuestRam>,
     mut host: BareHost,
     begin: Instant,
 ) -> u8 {
