@@ -18,11 +18,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
-use vmm_common::cpuid::{self, CpuidFeatures, CpuidResult, Permitted};
-use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::cpuid::{CpuidResult, Permitted};
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
+use vmm_common::stop::exit_code;
+use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
 
@@ -163,27 +164,20 @@ pub fn run<P: Processor>(
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
-        let has_local_apic = vm_plan.devices.has_local_apic;
-        let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: clock.hz() };
-        let table = cpuid::table(features, |leaf, subleaf| processor.cpuid(leaf, subleaf));
+        let facts = HostFacts { epoch_seconds, tsc_hz: clock.hz(), has_tsc_deadline: true };
+        let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
+        let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
         let permitted = Permitted::by(&table);
         let (registers, number) = (&boot.registers, vm as u16);
         let hardware = processor.make(&mut frames, ram[vm], registers, permitted, number, count)?;
         let state =
             SwitchedState::new(extensions, permitted.xcr0, &mut frames).map_err(|_| no_frames())?;
-        let physical_address_bits = cpuid::physical_address_bits(&table);
         let vcpu = Vcpu::new(hardware, state, registers.general, ram[vm], clock, table);
-        let tsc = vcpu.guest_tsc();
-        let surroundings =
-            Surroundings { now: clock.now(), epoch_seconds, tsc, physical_address_bits };
-        let mut machine = Machine::new(vm_plan, surroundings);
-        machine.set_base_memory_kib(boot.base_memory_kib);
+        let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
-    let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
-    let names = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let mut host = BareHost::new(clock, names, focus, is_terminal);
+    let mut host = BareHost::new(clock, plan, is_terminal);
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
     share_core(&mut system, &mut vcpus, &mut host);
@@ -203,8 +197,8 @@ fn share_core<H: Hardware>(
     let mut loaded: Option<usize> = None;
     loop {
         host.between_turns();
-        if host.is_interrupted {
-            system.stop("interrupted from the keyboard", host);
+        if let Some(request) = host.stop_request {
+            system.stop(request.why(), host);
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
@@ -217,7 +211,7 @@ fn share_core<H: Hardware>(
                 }
                 system.turn(vcpu, until, &mut vcpus[vcpu], host);
                 if system.vms[vcpu].ending.as_ref().is_some_and(Ending::deserves_dump) {
-                    host.say_of(vcpu, &vcpus[vcpu].dump());
+                    host.console.say_dump(vcpu, &vcpus[vcpu].dump());
                 }
             }
             Next::Idle { until } => host.idle(until),
@@ -234,18 +228,13 @@ fn finish<P: Processor>(
     begin: Instant,
 ) -> u8 {
     let end = host.clock.now();
-    system.ledger.close(end);
-    let receipt = Receipt::new(&input.plan, &system, end.ns_since(begin));
-    host.finish(&format!("core 0; {receipt}"));
+    let receipt = Receipt::close(&input.plan, &mut system, begin, end);
+    host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(&format!("tandem-receipt: {json}"));
     }
-    match receipt.vms.iter().all(|vm| vm.is_success) {
-        _ if host.is_interrupted => power::INTERRUPTED,
-        true => power::SUCCESS,
-        false => power::VM_FAILED,
-    }
+    exit_code(host.stop_request, receipt.is_success())
 }
 
 /// Zeros and the pieces of the boot.

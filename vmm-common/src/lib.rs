@@ -28,6 +28,8 @@ pub mod registers;
 pub mod scheduler;
 pub mod seam;
 pub mod seed;
+pub mod stop;
+pub mod switch_on;
 pub mod system;
 pub mod trace;
 pub mod vm;
