@@ -8,14 +8,13 @@ use vmm_common::plan::MAX_NAME_CHARS;
 
 /// A value that cannot stand behind the key.
 pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
-    let is = match value {
-        Value::Nothing => String::from("has no value"),
-        _ => format!("is {}", value.shown()),
+    let is = if matches!(value, Value::Nothing) {
+        String::from("has no value")
+    } else {
+        format!("is {}", value.shown())
     };
-    let words = match &key.kind {
-        Kind::Choice(words) | Kind::Port { words, .. } => *words,
-        _ => &[],
-    };
+    let words =
+        if let Kind::Choice(words) | Kind::Port { words, .. } = &key.kind { *words } else { &[] };
     let meant = scalar(value).and_then(|text| nearest(text, words.iter().copied()));
     let meant = meant.map(|word| format!("did you mean {word}? ")).unwrap_or_default();
     format!("{} {is}; {meant}allowed: {}", key.name, key.kind.allowed())

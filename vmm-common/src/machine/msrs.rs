@@ -66,18 +66,19 @@ const FIXED_MSRS: [FixedMsr; 43] = {
     /// DE_CFG: LFENCE waits for all instructions before it.
     const LFENCE_SERIALIZE: u64 = 1 << 1;
     [
-        row(0x17, 0, Refused),   // IA32_PLATFORM_ID
-        row(0x2a, 0, Ignored),   // EBL_CR_POWERON
-        row(0x34, 0, Refused),   // SMI_COUNT: read by Linux's turbostat
-        row(0x3a, 1, Refused),   // IA32_FEATURE_CONTROL: locked, VMX off
-        row(0x79, 0, Ignored),   // IA32_BIOS_UPDT_TRIG
-        row(0x8b, 0, Ignored), // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it
-        row(0xce, 0, Refused), // MSR_PLATFORM_INFO: no CPUID faulting
-        row(0xfe, 0, Refused), // IA32_MTRRCAP: no variable ranges
-        row(0x179, 0, Refused), // IA32_MCG_CAP: no banks
+        row(0x17, 0, Refused), // IA32_PLATFORM_ID
+        row(0x2a, 0, Ignored), // EBL_CR_POWERON
+        row(0x34, 0, Refused), // SMI_COUNT: read by Linux's turbostat
+        row(0x3a, 1, Refused), // IA32_FEATURE_CONTROL: locked, VMX off
+        row(0x79, 0, Ignored), // IA32_BIOS_UPDT_TRIG
+        // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it.
+        row(0x8b, 0, Ignored),
+        row(0xce, 0, Refused),   // MSR_PLATFORM_INFO: no CPUID faulting
+        row(0xfe, 0, Refused),   // IA32_MTRRCAP: no variable ranges
+        row(0x179, 0, Refused),  // IA32_MCG_CAP: no banks
         row(0x17a, 0, OnlyZero), // IA32_MCG_STATUS
-        row(0x198, 0, Refused), // IA32_PERF_STATUS
-        row(0x199, 0, Ignored), // IA32_PERF_CTL
+        row(0x198, 0, Refused),  // IA32_PERF_STATUS
+        row(0x199, 0, Ignored),  // IA32_PERF_CTL
         row(0x1a0, 1, Kept(MISC_ENABLE)),
         row(0x1d9, 0, OnlyZero), // IA32_DEBUGCTL: no last branches, which no switch saves
         row(0x1db, 0, Refused),  // LASTBRANCHFROMIP
