@@ -248,14 +248,14 @@ pub trait Hardware {
         const PAGE_BYTES: u64 = 4096;
         let base = if self.code_bits() == 64 { 0 } else { self.segment(segment::CS).base };
         let linear = base.wrapping_add(self.get(Register::Rip));
-        let (paging, mut tables) = (self.paging(), *ram);
+        let paging = self.paging();
         let is_user = self.cpl() == 3;
         let access = Access { kind: AccessKind::Execute, is_user, may_reach_user: false };
         let mut len = 0;
         while len < bytes.len() {
             let at = linear.wrapping_add(len as u64);
             let here = (bytes.len() - len).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
-            match paging.translate(&mut tables, at, access) {
+            match paging.translate(ram, at, access) {
                 Ok(physical) if ram.read(physical, &mut bytes[len..len + here]) => len += here,
                 Ok(_) => return Fetched { len, fault: None },
                 Err(fault) => {

@@ -174,7 +174,7 @@ pub fn run<P: Processor>(
             SwitchedState::new(extensions, permitted.xcr0, &mut frames).map_err(|_| no_frames())?;
         let vcpu = Vcpu::new(hardware, state, registers.general, ram[vm], clock, table);
         let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
-        machines.push(machine);
+        machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
     let mut host = BareHost::new(clock, plan, is_terminal);
@@ -189,7 +189,11 @@ pub fn run<P: Processor>(
 }
 
 /// The loop: who is next, switch, turn.
-fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mut BareHost) {
+fn share_core<H: Hardware>(
+    system: &mut System<GuestRam>,
+    vcpus: &mut [Vcpu<H>],
+    host: &mut BareHost,
+) {
     let mut loaded: Option<usize> = None;
     loop {
         host.between_turns();
@@ -219,7 +223,7 @@ fn share_core<H: Hardware>(system: &mut System, vcpus: &mut [Vcpu<H>], host: &mu
 fn finish<P: Processor>(
     processor: P,
     input: &Input<'_>,
-    mut system: System,
+    mut system: System<GuestRam>,
     mut host: BareHost,
     begin: Instant,
 ) -> u8 {

@@ -39,6 +39,8 @@ pub struct Vcpu<H> {
     writes: Writes,
     /// Host's TSC plus this is the guest's.
     tsc_offset: u64,
+    /// [`Entry::tsc_held_ns`] as of the last entry.
+    tsc_held_ns: u64,
     cpuid: Vec<CpuidEntry>,
     is_apic_enabled: bool,
 }
@@ -77,6 +79,7 @@ impl<H: Hardware> Vcpu<H> {
             carried: Carried::none(PagingLimits::of_processor()),
             writes: Writes::default(),
             tsc_offset,
+            tsc_held_ns: 0,
             cpuid,
             is_apic_enabled: true,
         }
@@ -271,6 +274,20 @@ impl<H: Hardware> Vcpu<H> {
         }
     }
 
+    /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
+    fn hold_tsc(&mut self, held_ns: u64) {
+        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        let ticks = u128::from(added_ns) * u128::from(self.clock.hz()) / 1_000_000_000;
+        self.tsc_offset = self.tsc_offset.wrapping_sub(ticks as u64);
+        self.hardware.set_tsc_offset(self.tsc_offset);
+    }
+
+    fn read_tsc(&self) -> TscReading {
+        let tsc = cpu::tsc();
+        let at = self.clock.instant_of(tsc);
+        TscReading { hz: self.clock.hz(), tsc: tsc.wrapping_add(self.tsc_offset), at }
+    }
+
     fn exit(&self, reason: ExitReason) -> Exit {
         // An entry that delivers an exception, or goes on with an instruction, delivers nothing
         // else.
@@ -286,12 +303,19 @@ impl<H: Hardware> Vcpu<H> {
             left_guest: true,
             overhead_ns: 0,
             has_more: !self.writes.is_empty(),
+            tsc: None,
         }
     }
 }
 
 impl<H: Hardware> VcpuBackend for Vcpu<H> {
     fn enter(&mut self, entry: &Entry) -> Exit {
+        if entry.tsc_held_ns != self.tsc_held_ns {
+            self.hold_tsc(entry.tsc_held_ns);
+        }
+        if entry.wants_tsc {
+            return Exit { tsc: Some(self.read_tsc()), ..self.exit(ExitReason::Preempted) };
+        }
         let further = match self.awaiting {
             Awaiting::Instruction => self.go_on_with(entry.reply),
             _ if !self.writes.is_empty() => self.next_write(),
@@ -339,22 +363,6 @@ impl<H: Hardware> VcpuBackend for Vcpu<H> {
         }
         state.instruction_len = self.hardware.fetch(&self.ram, &mut state.instruction).len as u8;
         state
-    }
-
-    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool {
-        self.ram.write(address, bytes)
-    }
-
-    fn hold_tsc(&mut self, ns: u64) {
-        let ticks = u128::from(ns) * u128::from(self.clock.hz()) / 1_000_000_000;
-        self.tsc_offset = self.tsc_offset.wrapping_sub(ticks as u64);
-        self.hardware.set_tsc_offset(self.tsc_offset);
-    }
-
-    fn read_tsc(&mut self) -> Option<TscReading> {
-        let tsc = cpu::tsc();
-        let at = self.clock.instant_of(tsc);
-        Some(TscReading { hz: self.clock.hz(), tsc: tsc.wrapping_add(self.tsc_offset), at })
     }
 }
 

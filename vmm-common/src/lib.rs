@@ -20,6 +20,7 @@ pub mod console;
 pub mod cpuid;
 pub mod ledger;
 pub mod machine;
+pub mod memory;
 pub mod pack;
 pub mod plan;
 pub mod receipt;

@@ -149,7 +149,7 @@ impl Receipt {
 
     /// Closes the accounts of a system that ran from `begin` to `end`; its receipt.
     #[must_use]
-    pub fn close(plan: &Plan, system: &mut System, begin: Instant, end: Instant) -> Self {
+    pub fn close<M>(plan: &Plan, system: &mut System<M>, begin: Instant, end: Instant) -> Self {
         system.ledger.close(end);
         Self::new(plan, system, end.ns_since(begin))
     }
@@ -162,7 +162,7 @@ impl Receipt {
 
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.
     #[must_use]
-    pub fn new(plan: &Plan, system: &System, wall_ns: u64) -> Self {
+    pub fn new<M>(plan: &Plan, system: &System<M>, wall_ns: u64) -> Self {
         let ledger = &system.ledger;
         let links = plan.links.iter().zip(&system.wires);
         let links: Vec<_> =
@@ -195,7 +195,7 @@ impl Receipt {
 }
 
 impl VmReceipt {
-    fn new(plan: &Plan, system: &System, vm: usize) -> Self {
+    fn new<M>(plan: &Plan, system: &System<M>, vm: usize) -> Self {
         let ledger = &system.ledger;
         let account = &ledger.vms[vm];
         let received_ppm = || {

@@ -56,7 +56,7 @@ pub enum ConsolePlace {
 #[derive(Debug)]
 pub struct Outcome {
     /// The VMs, their trace and their accounts.
-    pub system: System,
+    pub system: System<GuestRam>,
     /// The accounts, made up.
     pub receipt: Receipt,
     /// Why it ended before its VMs did.
@@ -71,7 +71,7 @@ pub struct Outcome {
 
 /// What the turn gives access to.
 struct World {
-    system: System,
+    system: System<GuestRam>,
     host: LinuxHost,
     taps: Taps,
     /// Decided by whoever handed the turn over.
@@ -107,7 +107,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
         let made =
             make_vm(&kvm, &processor, loaded, vm, clock).with_context(|| format!("VM {name}"))?;
         vcpus.push(made.0);
-        machines.push(made.1);
+        machines.push((made.1, made.2));
     }
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(&names, options.console, options.log_dir.as_deref())?;
@@ -147,12 +147,12 @@ fn make_vm(
     loaded: &Loaded,
     vm: usize,
     clock: Clock,
-) -> Result<(PreparedVcpu, Machine)> {
+) -> Result<(PreparedVcpu, Machine, GuestRam)> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
     let fd = kvm::create_vm(kvm, &ram)?;
-    let vcpu = PreparedVcpu::new(fd, ram, clock, &image.boot.registers)?;
+    let vcpu = PreparedVcpu::new(fd, ram.clone(), clock, &image.boot.registers)?;
     if plan.clock == ClockPolicy::Own {
         vcpu.check_can_hold_tsc()?;
     }
@@ -166,7 +166,7 @@ fn make_vm(
     };
     let (table, machine) = switch_on::prepare(plan, &image.boot, facts, processor);
     vcpu.set_cpuid(&table)?;
-    Ok((vcpu, machine.switch_on(tsc, clock.now())))
+    Ok((vcpu, machine.switch_on(tsc, clock.now()), ram))
 }
 
 fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {

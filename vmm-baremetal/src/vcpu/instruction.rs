@@ -11,6 +11,7 @@ use crate::hardware::{
     General, Hardware, Inject, MemoryAccess, PortEvent, Register, StringOperand,
 };
 use crate::ram::GuestRam;
+use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, general};
 use vmm_common::seam::{ExitReason, Fault, Reply};
 use vmm_common::x86::paging::Paging;
@@ -296,6 +297,8 @@ impl<H: Hardware> TaskGuest for View<'_, H> {
 }
 
 impl<H: Hardware> Guest for View<'_, H> {
+    type Memory = GuestRam;
+
     fn general(&self, index: u8) -> u64 {
         match usize::from(index) {
             general::RSP => self.hardware.get(Register::Rsp),
@@ -347,11 +350,7 @@ impl<H: Hardware> Guest for View<'_, H> {
         self.hardware.fx_area_mut().set_vector(index.into(), value);
     }
 
-    fn read_ram(&self, address: u64, to: &mut [u8]) -> bool {
-        self.ram.read(address, to)
-    }
-
-    fn write_ram(&mut self, address: u64, from: &[u8]) -> bool {
-        self.ram.write(address, from)
+    fn memory(&self) -> &GuestRam {
+        self.ram
     }
 }

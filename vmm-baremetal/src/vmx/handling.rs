@@ -11,6 +11,7 @@ use crate::cpu::register::RFLAGS_TF;
 use crate::cpu::vector::{DB, GP, MC};
 use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
 use core::arch::asm;
+use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::{general, segment};
 use vmm_common::seam::Fault;
 
