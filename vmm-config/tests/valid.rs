@@ -231,7 +231,7 @@ fn a_byte_order_mark_and_dos_line_ends_do_not_matter() {
 #[test]
 fn the_summary_names_every_vm_and_link() {
     let text = summary(&config("two"));
-    for part in ["left (id 0)", "right (id 1)", "link wire: left.com1 <-> right.com1", "50.0 %"] {
+    for part in ["left (id 0)", "right (id 1)", "link wire: left.com1 <-> right.com1", "50.0%"] {
         assert!(text.contains(part), "{text}");
     }
 }

@@ -3,6 +3,9 @@
 
 use super::Machine;
 use crate::Instant;
+use crate::architecture::msr::{
+    IA32_APIC_BASE, IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE, IA32_XSS,
+};
 
 pub use devices::lapic::GeneralProtection;
 
@@ -18,11 +21,6 @@ pub const PASSED_MSRS: [(u32, u32); 6] = [
     (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
 ];
 
-const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-const IA32_APIC_BASE: u32 = 0x1b;
-const IA32_TSC_DEADLINE: u32 = 0x6e0;
-/// Always 0: CPUID offers no supervisory XSAVE component.
-const IA32_XSS: u32 = 0xda0;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
 
@@ -163,6 +161,7 @@ impl Machine {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
+            // CPUID offers no supervisory XSAVE component.
             (IA32_XSS, _) => 0,
             (_, _) => self.fixed_msrs.read(index)?,
         };
