@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+pub mod architecture;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
@@ -32,6 +33,7 @@ pub mod stop;
 pub mod switch_on;
 pub mod system;
 pub mod trace;
+pub mod units;
 pub mod vm;
 pub mod x86;
 
