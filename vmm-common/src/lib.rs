@@ -18,6 +18,7 @@ extern crate alloc;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
+pub mod grant;
 pub mod ledger;
 pub mod machine;
 pub mod pack;
