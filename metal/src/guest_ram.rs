@@ -6,8 +6,8 @@ use crate::frames::FRAME_BYTES;
 use alloc::vec::Vec;
 use core::ops::Range;
 use vmm_common::grant::RamPiece;
+use vmm_common::memory::GuestMemory;
 use vmm_common::plan::ram_ranges;
-use vmm_common::x86::paging::Tables;
 
 /// RAM of one VM. Copies are of the address, not of the memory.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +62,6 @@ impl GuestRam {
         true
     }
 
-    /// The 64-bit word at guest-physical `address`, which page tables hold.
-    #[must_use]
-    #[inline]
-    pub fn word(&self, address: u64) -> Option<u64> {
-        let mut word = [0; 8];
-        self.read(address, &mut word).then(|| u64::from_le_bytes(word))
-    }
-
     /// All zeros.
     pub fn clear(&self) {
         // SAFETY: the range is this guest's, as `new` was given it, and the guest does not run.
@@ -89,13 +81,14 @@ impl GuestRam {
     }
 }
 
-impl Tables for GuestRam {
-    fn word(&self, address: u64) -> Option<u64> {
-        Self::word(self, address)
+impl GuestMemory for GuestRam {
+    #[inline]
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        Self::read(self, address, to)
     }
 
-    fn write(&mut self, address: u64, byte: u8) {
-        Self::write(self, address, &[byte]);
+    fn write(&self, address: u64, from: &[u8]) -> bool {
+        Self::write(self, address, from)
     }
 }
 

@@ -24,6 +24,7 @@ use vmm_baremetal::run::{self, Resources};
 use vmm_baremetal::start::input::{self, Input, Source};
 use vmm_common::plan::{MAX_VMS, Plan};
 use vmm_common::seed::{CONFIG_ADDRESS, CONFIG_BYTES};
+use vmm_common::stop::BAD_PLAN;
 
 /// What the first allocations need, before it is known what is to run: the memory map's copies, the
 /// plan.
@@ -56,11 +57,11 @@ fn hypervisor_main(loader: Loader) -> ! {
     };
     let input = match input::read(source, memory.free.bytes()) {
         Ok(input) => input,
-        Err(why) => refuse(&why, power::BAD_PLAN),
+        Err(why) => refuse(&why, BAD_PLAN),
     };
     let ram = match carve(&mut memory.free, &input.plan) {
         Ok(ram) => ram,
-        Err(why) => refuse(&why, power::BAD_PLAN),
+        Err(why) => refuse(&why, BAD_PLAN),
     };
     let resources = Resources {
         ram,

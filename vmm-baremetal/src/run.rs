@@ -13,11 +13,11 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
-use vmm_common::cpuid::{self, CpuidFeatures};
 use vmm_common::grant::Grant;
-use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
+use vmm_common::stop::exit_code;
+use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
 
@@ -62,26 +62,19 @@ pub fn run<P: Processor>(
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
-        let has_local_apic = vm_plan.devices.has_local_apic;
-        let features = CpuidFeatures { has_local_apic, has_tsc_deadline: true, tsc_hz: clock.hz() };
-        let table = cpuid::table(features, |leaf, subleaf| processor.cpuid(leaf, subleaf));
+        let facts = HostFacts { epoch_seconds, tsc_hz: clock.hz(), has_tsc_deadline: true };
+        let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
+        let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
         let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
         let numbers = (vm as u16, count);
         let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant, numbers)?;
-        let physical_address_bits = cpuid::physical_address_bits(&table);
         let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
-        let tsc = vcpu.guest_tsc();
-        let surroundings =
-            Surroundings { now: clock.now(), epoch_seconds, tsc, physical_address_bits };
-        let mut machine = Machine::new(vm_plan, surroundings);
-        machine.set_base_memory_kib(boot.base_memory_kib);
-        machines.push(machine);
+        let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
+        machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
     let mut core = Core { processor, vcpus, has_it: None };
-    let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
-    let names = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let mut host = BareHost::new(clock, names, focus, is_terminal);
+    let mut host = BareHost::new(clock, plan, is_terminal);
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
     share_core(&mut system, &mut core, &mut host);
@@ -118,18 +111,22 @@ impl<P: Processor> Core<P> {
 }
 
 /// The loop: which VM is next, switch, turn.
-fn share_core<P: Processor>(system: &mut System, core: &mut Core<P>, host: &mut BareHost) {
+fn share_core<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost,
+) {
     loop {
         host.between_turns();
-        if host.is_interrupted {
-            system.stop("interrupted from the keyboard", host);
+        if let Some(request) = host.stop_request {
+            system.stop(request.why(), host);
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
                 if system.vms[vcpu].ending.as_ref().is_some_and(Ending::deserves_dump) {
-                    host.say_of(vcpu, &loaded.dump());
+                    host.console.say_dump(vcpu, &loaded.dump());
                 }
             }
             Next::Idle { until } => host.idle(until),
@@ -141,23 +138,18 @@ fn share_core<P: Processor>(system: &mut System, core: &mut Core<P>, host: &mut 
 fn finish<P: Processor>(
     processor: P,
     input: &Input<'_>,
-    mut system: System,
+    mut system: System<GuestRam>,
     mut host: BareHost,
     begin: Instant,
 ) -> u8 {
     let end = host.clock.now();
-    system.ledger.close(end);
-    let receipt = Receipt::new(&input.plan, &system, end.ns_since(begin));
-    host.finish(&format!("core 0; {receipt}"));
+    let receipt = Receipt::close(&input.plan, &mut system, begin, end);
+    host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(&format!("tandem-receipt: {json}"));
     }
-    match receipt.vms.iter().all(|vm| vm.is_success) {
-        _ if host.is_interrupted => power::INTERRUPTED,
-        true => power::SUCCESS,
-        false => power::VM_FAILED,
-    }
+    exit_code(host.stop_request, receipt.is_success())
 }
 
 /// Zeros and the pieces of the boot.

@@ -118,20 +118,25 @@ impl Machine {
 
     /// Records that the guest has waited for the core for `ns` in all, and that the host took it
     /// for `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under
-    /// `Own` the machine's clock is held back by the wait. How much longer the guest's time-stamp
-    /// counter must stand, ns.
-    pub fn waited(&mut self, ns: u64, taken_ns: u64) -> u64 {
+    /// `Own` the machine's clock and the guest's time-stamp counter are held back by the wait.
+    pub fn record_wait(&mut self, ns: u64, taken_ns: u64) {
         match self.policy {
             ClockPolicy::Wall => {
                 self.not_run_ns = ns + taken_ns;
                 self.paravirtual.set_stolen(ns + taken_ns);
-                0
             }
             ClockPolicy::Own => {
                 self.not_run_ns = taken_ns;
-                ns - core::mem::replace(&mut self.stood_ns, ns)
+                self.stood_ns = ns;
             }
         }
+    }
+
+    /// By how much the guest's time-stamp counter is held back in all:
+    /// [`crate::seam::Entry::tsc_held_ns`].
+    #[must_use]
+    pub const fn tsc_held_ns(&self) -> u64 {
+        self.stood_ns
     }
 
     /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it,

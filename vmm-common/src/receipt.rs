@@ -4,6 +4,7 @@
 
 mod text;
 
+use crate::Instant;
 use crate::ledger::BudgetAccount;
 use crate::plan::Plan;
 use crate::seam::ExitReason;
@@ -146,9 +147,22 @@ impl Receipt {
         MIN_CONTENDED_TURNS * plan.vms.len() as u64
     }
 
+    /// Closes the accounts of a system that ran from `begin` to `end`; its receipt.
+    #[must_use]
+    pub fn close<M>(plan: &Plan, system: &mut System<M>, begin: Instant, end: Instant) -> Self {
+        system.ledger.close(end);
+        Self::new(plan, system, end.ns_since(begin))
+    }
+
+    /// Every VM ended with status 0, or as its plan takes for success.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.vms.iter().all(|vm| vm.is_success)
+    }
+
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.
     #[must_use]
-    pub fn new(plan: &Plan, system: &System, wall_ns: u64) -> Self {
+    pub fn new<M>(plan: &Plan, system: &System<M>, wall_ns: u64) -> Self {
         let ledger = &system.ledger;
         let links = plan.links.iter().zip(&system.wires);
         let links: Vec<_> =
@@ -181,7 +195,7 @@ impl Receipt {
 }
 
 impl VmReceipt {
-    fn new(plan: &Plan, system: &System, vm: usize) -> Self {
+    fn new<M>(plan: &Plan, system: &System<M>, vm: usize) -> Self {
         let ledger = &system.ledger;
         let account = &ledger.vms[vm];
         let received_ppm = || {

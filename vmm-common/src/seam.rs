@@ -1,8 +1,10 @@
 //! The seam between the loop and whatever runs guest instructions: values in, values out.
 //!
-//! A backend is one method, [`VcpuBackend::enter`]: run the guest until it needs somebody or the
-//! deadline passes. [`Entry`] carries what the guest gets, [`Exit`] what it wants. The answer to an
-//! IN, a load from a device or an RDMSR travels in the *next* entry, so no callback crosses here.
+//! A backend is one method, [`VcpuBackend::enter`]: run the guest until it needs the loop or the
+//! deadline passes; [`VcpuBackend::registers`] is for dumps. [`Entry`] carries what the guest gets,
+//! [`Exit`] what it wants. The answer to an IN, a load from a device or an RDMSR travels in the
+//! *next* entry, so no callback crosses here. The guest's RAM does not cross: the VM has it
+//! ([`crate::memory`]).
 //!
 //! CPUID crosses here neither: a backend answers it from the guest's table ([`crate::cpuid`]).
 //!
@@ -14,7 +16,7 @@ use crate::Instant;
 use crate::registers::CpuState;
 
 /// What goes into the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The answer to the exit before this entry.
     pub reply: Reply,
@@ -35,6 +37,13 @@ pub struct Entry {
     /// batches, as nothing the guest can see depends on the moment. 0 unless
     /// [`VcpuBackend::CAN_BATCH`].
     pub batchable_ports: u8,
+    /// By how much the guest's time-stamp counter is held back since the start, ns: it never falls.
+    /// The backend moves the counter by what has been added since the entry before.
+    pub tsc_held_ns: u64,
+    /// Do not enter the guest. Hold the counter as [`Entry::tsc_held_ns`] says, read it, and return
+    /// [`ExitReason::Preempted`] with [`Exit::tsc`]; the rest of this entry comes again with the
+    /// next.
+    pub wants_tsc: bool,
     /// `enter` returns by this moment, whatever the guest does.
     pub deadline: Instant,
 }
@@ -79,6 +88,9 @@ pub struct Exit {
     pub left_guest: bool,
     /// The next `enter` hands out another part, without going back to the guest.
     pub has_more: bool,
+    /// The guest's time-stamp counter, read with the host's clock, if [`Entry::wants_tsc`] asked
+    /// for it and the host could. The guest reads no less at the entry that follows.
+    pub tsc: Option<TscReading>,
 }
 
 /// Bytes in one access: 1, 2, 4 or 8.
@@ -153,21 +165,11 @@ pub trait VcpuBackend {
     /// It can batch port writes: [`Entry::batchable_ports`] is worth finding out.
     const CAN_BATCH: bool = false;
 
-    /// Runs the guest until it needs somebody or the entry's deadline passes.
+    /// Runs the guest until it needs the loop or the entry's deadline passes.
     fn enter(&mut self, entry: &Entry) -> Exit;
 
     /// The registers as they stand, for a dump; what cannot be read is zero.
     fn registers(&mut self) -> CpuState;
-
-    /// Writes to the guest's RAM what it asked to be told there; false if that is not all RAM.
-    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool;
-
-    /// The guest's time-stamp counter is to be `ns` behind what it would be.
-    fn hold_tsc(&mut self, ns: u64);
-
-    /// Reads the guest's time-stamp counter and the host's clock together; None if the host fails.
-    /// The guest reads no less at the entry that follows.
-    fn read_tsc(&mut self) -> Option<TscReading>;
 }
 
 /// What the loop needs of the place it runs on.

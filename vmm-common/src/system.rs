@@ -13,6 +13,7 @@
 use crate::Instant;
 use crate::ledger::{Activity, Ledger, Standing};
 use crate::machine::Machine;
+use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
 use crate::receipt::Receipt;
 use crate::scheduler::{Next, Scheduler};
@@ -23,8 +24,8 @@ use alloc::vec::Vec;
 
 mod accounts;
 mod cost;
+mod publish;
 mod serial;
-mod telling;
 
 use cost::ExitCost;
 use serial::PortAccess;
@@ -32,9 +33,9 @@ pub use serial::Wire;
 
 /// Everything that runs on one core.
 #[derive(Debug)]
-pub struct System {
+pub struct System<M> {
     /// The VMs, in the plan's order.
-    pub vms: Vec<Vm>,
+    pub vms: Vec<Vm<M>>,
     /// The links, in the plan's order.
     pub wires: Vec<Wire>,
     /// Where the time went.
@@ -71,14 +72,19 @@ enum Step {
     End(Ending),
 }
 
-impl System {
-    /// The plan's VMs, each with one vCPU and one of `machines`, and its links.
+impl<M: GuestMemory> System<M> {
+    /// The plan's VMs, each with one vCPU and one of `machines` with its RAM, and its links.
     ///
     /// `trace_events` is how many events the trace keeps.
     #[must_use]
-    pub fn new(plan: &Plan, machines: Vec<Machine>, trace_events: usize, now: Instant) -> Self {
-        let vm = |(plan, machine): (&crate::plan::VmPlan, Machine)| {
-            let mut vm = Vm::new(plan.id, plan.name.clone(), machine);
+    pub fn new(
+        plan: &Plan,
+        machines: Vec<(Machine, M)>,
+        trace_events: usize,
+        now: Instant,
+    ) -> Self {
+        let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
+            let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
             vm.add_vcpu();
             vm
         };
@@ -153,9 +159,9 @@ impl System {
         // What it printed was taken since: its transmitter is empty, as if the line had been busy
         // until now.
         self.vms[vm].machine.sample_serial_pins();
-        self.tell_waiting(vm, backend);
+        self.record_wait(vm);
         self.follow_tsc(vm, begin);
-        self.tell_guest(vm, backend);
+        self.publish_time(vm, backend);
 
         let mut now = begin;
         let mut stopped = begin;
@@ -259,7 +265,7 @@ impl System {
         }
         let step = self.handle(vm, &exit, *now, host);
         if matches!(exit.reason, ExitReason::MsrWrite { .. }) {
-            self.tell_guest(vm, backend);
+            self.publish_time(vm, backend);
         }
         step
     }
@@ -354,3 +360,6 @@ impl System {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

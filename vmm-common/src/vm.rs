@@ -10,12 +10,14 @@ use core::fmt;
 
 /// A virtual machine.
 #[derive(Debug)]
-pub struct Vm {
+pub struct Vm<M> {
     id: u64,
     name: String,
     vcpus: Vec<Vcpu>,
     /// Its hardware less the processor.
     pub machine: Machine,
+    /// Its RAM.
+    pub memory: M,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
     /// When its time-stamp counter is compared with the clock next.
@@ -71,11 +73,12 @@ pub enum Ending {
     },
 }
 
-impl Vm {
+impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
-    pub fn new(id: u64, name: String, machine: Machine) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, ending: None, next_tsc_check: Instant::ZERO }
+    pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
+        let (vcpus, next_tsc_check) = (Vec::new(), Instant::ZERO);
+        Self { id, name, vcpus, machine, memory, ending: None, next_tsc_check }
     }
 
     /// The number the config gave it.
@@ -175,6 +178,8 @@ impl Vcpu {
             tpr_threshold: machine.tpr_threshold(),
             is_apic_enabled: machine.is_apic_enabled(),
             batchable_ports: 0,
+            tsc_held_ns: machine.tsc_held_ns(),
+            wants_tsc: false,
             deadline: Instant::FAR_FUTURE,
         }
     }

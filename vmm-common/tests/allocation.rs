@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
 use vmm_common::Instant;
 use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::memory::NoMemory;
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
@@ -65,9 +66,12 @@ struct Guest {
 }
 
 impl VcpuBackend for Guest {
-    fn enter(&mut self, _entry: &Entry) -> Exit {
-        self.next = (self.next + 1) % PROGRAM.len();
-        self.exits += 1;
+    fn enter(&mut self, entry: &Entry) -> Exit {
+        const READING: TscReading = TscReading { hz: 2_000_000_000, tsc: 0, at: Instant::ZERO };
+        if !entry.wants_tsc {
+            self.next = (self.next + 1) % PROGRAM.len();
+            self.exits += 1;
+        }
         Exit {
             reason: PROGRAM[self.next],
             is_interrupt_flag_set: true,
@@ -76,17 +80,8 @@ impl VcpuBackend for Guest {
             left_guest: true,
             overhead_ns: 0,
             has_more: false,
+            tsc: entry.wants_tsc.then_some(READING),
         }
-    }
-
-    fn write_ram(&mut self, _address: u64, _bytes: &[u8]) -> bool {
-        true
-    }
-
-    fn hold_tsc(&mut self, _ns: u64) {}
-
-    fn read_tsc(&mut self) -> Option<TscReading> {
-        Some(TscReading { hz: 2_000_000_000, tsc: 0, at: Instant::ZERO })
     }
 
     fn registers(&mut self) -> CpuState {
@@ -117,16 +112,15 @@ impl Host for Place {
     fn vm_ended(&mut self, _vm: usize, _ending: &Ending, _dump: Option<&CpuState>) {}
 }
 
-fn two_machines() -> (Plan, Vec<Machine>) {
+fn two_machines() -> (Plan, Vec<(Machine, NoMemory)>) {
     let vm =
         |id| SeedVm { id, memory: 0x100_0000, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
     let plan = to_plan(&[vm(0), vm(1)]);
     let tsc = TscClock { hz: 2_000_000_000, offset: 0 };
     let machine = |plan| {
-        Machine::new(
-            plan,
-            Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 },
-        )
+        let surroundings =
+            Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 };
+        (Machine::new(plan, surroundings), NoMemory)
     };
     let machines = plan.vms.iter().map(machine).collect();
     (plan, machines)

@@ -39,7 +39,7 @@ impl Taps {
     }
 
     /// Writes what has passed since the last time.
-    pub fn drain(&mut self, system: &mut System) {
+    pub fn drain<M>(&mut self, system: &mut System<M>) {
         for tap in &mut self.taps {
             let written = tap.drain(system);
             tap.error = tap.error.take().or(written.err());
@@ -47,7 +47,7 @@ impl Taps {
     }
 
     /// Writes the rest; what could not be written, for people.
-    pub fn finish(mut self, system: &mut System) -> Vec<String> {
+    pub fn finish<M>(mut self, system: &mut System<M>) -> Vec<String> {
         self.drain(system);
         let trouble = |mut tap: TapFile| {
             let error = tap.error.or(tap.file.flush().err());
@@ -64,7 +64,7 @@ impl Taps {
 }
 
 impl TapFile {
-    fn drain(&mut self, system: &mut System) -> io::Result<()> {
+    fn drain<M>(&mut self, system: &mut System<M>) -> io::Result<()> {
         let System { vms, wires, .. } = system;
         let wire = &mut wires[self.wire];
         let Some(ring) = wire.link.tap() else { return Ok(()) };

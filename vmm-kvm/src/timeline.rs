@@ -11,7 +11,7 @@ use vmm_common::trace::{Event, What};
 const CORE_TRACK: usize = 1000;
 
 /// Writes the recorded events.
-pub fn write(system: &System, mut to: impl Write) -> io::Result<()> {
+pub fn write<M>(system: &System<M>, mut to: impl Write) -> io::Result<()> {
     let names = system.vms.iter().enumerate().map(|(vm, it)| track_name(vm, it.name()));
     let names = names.chain([track_name(CORE_TRACK, "core")]);
     let events = system.trace.events().map(event);

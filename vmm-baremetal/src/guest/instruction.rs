@@ -14,6 +14,7 @@ use metal::architecture::cr4;
 use metal::architecture::vector::{GP, UD};
 use metal::cpu::cpuid;
 use metal::guest_ram::GuestRam;
+use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, TableRegister, general};
 use vmm_common::seam::{ExitReason, Fault, Reply};
 use vmm_common::x86::paging::Paging;
@@ -309,6 +310,8 @@ impl<G: LoadedVcpu> TaskGuest for View<'_, G> {
 }
 
 impl<G: LoadedVcpu> Guest for View<'_, G> {
+    type Memory = GuestRam;
+
     fn general(&self, index: u8) -> u64 {
         match usize::from(index) {
             general::RSP => self.guest.get(Register::Rsp),
@@ -360,11 +363,7 @@ impl<G: LoadedVcpu> Guest for View<'_, G> {
         self.guest.extended_mut().fx.set_vector(index.into(), value);
     }
 
-    fn read_ram(&self, address: u64, to: &mut [u8]) -> bool {
-        self.ram.read(address, to)
-    }
-
-    fn write_ram(&mut self, address: u64, from: &[u8]) -> bool {
-        self.ram.write(address, from)
+    fn memory(&self) -> &GuestRam {
+        self.ram
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Common {
     pub writes: Writes,
     /// What the next entry brings, as far as it is known. Its TSC offset is the guest's.
     pub resume: Resume,
+    /// [`Entry::tsc_held_ns`] as of the last entry.
+    tsc_held_ns: u64,
     /// How the guest was left; RFLAGS as it was changed since.
     pub left: Left,
     cpuid: Vec<CpuidEntry>,
@@ -101,6 +103,7 @@ impl<V> Vcpu<V> {
             carried: Carried::none(PagingLimits::of_processor()),
             writes: Writes::default(),
             resume,
+            tsc_held_ns: 0,
             left,
             cpuid,
             is_apic_enabled: true,
@@ -126,6 +129,22 @@ impl<V> Vcpu<V> {
         processor: &'a mut P,
     ) -> Loaded<'a, P::Loaded<'a>> {
         Loaded { guest: processor.loaded(&mut self.vendors), common: &mut self.common }
+    }
+}
+
+impl Common {
+    /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
+    fn hold_tsc(&mut self, held_ns: u64) {
+        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        let ticks = u128::from(added_ns) * u128::from(self.clock.hz()) / 1_000_000_000;
+        self.resume.tsc_offset = self.resume.tsc_offset.wrapping_sub(ticks as u64);
+    }
+
+    fn read_tsc(&self) -> TscReading {
+        let Self { clock, resume, .. } = self;
+        let tsc = cpu::tsc();
+        let at = clock.instant_of(tsc);
+        TscReading { hz: clock.hz(), tsc: tsc.wrapping_add(resume.tsc_offset), at }
     }
 }
 
@@ -343,12 +362,19 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
             left_guest: true,
             overhead_ns: 0,
             has_more: !self.common.writes.is_empty(),
+            tsc: None,
         }
     }
 }
 
 impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
     fn enter(&mut self, entry: &Entry) -> Exit {
+        if entry.tsc_held_ns != self.common.tsc_held_ns {
+            self.common.hold_tsc(entry.tsc_held_ns);
+        }
+        if entry.wants_tsc {
+            return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
+        }
         let further = match self.common.awaiting {
             Awaiting::Instruction => self.go_on_with(entry.reply),
             _ if !self.common.writes.is_empty() => self.next_write(),
@@ -407,23 +433,6 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
         let fetched = fetch(&self.guest, rip, &self.common.ram, &mut state.instruction);
         state.instruction_len = fetched.len as u8;
         state
-    }
-
-    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool {
-        self.common.ram.write(address, bytes)
-    }
-
-    fn hold_tsc(&mut self, ns: u64) {
-        let Common { clock, resume, .. } = &mut *self.common;
-        let ticks = u128::from(ns) * u128::from(clock.hz()) / 1_000_000_000;
-        resume.tsc_offset = resume.tsc_offset.wrapping_sub(ticks as u64);
-    }
-
-    fn read_tsc(&mut self) -> Option<TscReading> {
-        let Common { clock, resume, .. } = &*self.common;
-        let tsc = cpu::tsc();
-        let at = clock.instant_of(tsc);
-        Some(TscReading { hz: clock.hz(), tsc: tsc.wrapping_add(resume.tsc_offset), at })
     }
 }
 

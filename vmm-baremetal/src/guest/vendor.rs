@@ -302,14 +302,14 @@ pub fn fetch(
     const PAGE_BYTES: u64 = 4096;
     let base = if code_bits(guest) == 64 { 0 } else { guest.segment(segment::CS).base };
     let linear = base.wrapping_add(rip);
-    let (paging, mut tables) = (paging(guest), *ram);
+    let paging = paging(guest);
     let is_user = guest.get(Register::Cpl) == 3;
     let access = Access { kind: AccessKind::Execute, is_user, may_reach_user: false };
     let mut len = 0;
     while len < bytes.len() {
         let at = linear.wrapping_add(len as u64);
         let here = (bytes.len() - len).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
-        match paging.translate(&mut tables, at, access) {
+        match paging.translate(ram, at, access) {
             Ok(physical) if ram.read(physical, &mut bytes[len..len + here]) => len += here,
             Ok(_) => return Fetched { len, fault: None },
             Err(fault) => {

@@ -3,20 +3,19 @@
 use super::clock::Clock;
 use super::power;
 use super::serial::Serial;
-use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
-use vmm_common::console::{Command, HELP, Keyboard, Lines};
+use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
+use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
 /// How often keys are looked for, while guests run and while nobody can.
 const LOOK_NS: u64 = 2_000_000;
 /// Output kept for a port that is slower than the guests.
-const BACKLOG_BYTES: usize = 1 << 20;
+const OUTPUT_BYTES: usize = 1 << 20;
 /// Keys that the port can have received since the last look, at 115200 baud and with its FIFO.
 const KEYS_AT_A_LOOK: usize = 64;
 /// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would
@@ -30,27 +29,29 @@ const FIFO_BYTES: usize = 16;
 pub struct BareHost {
     /// The clock that all times are of.
     pub clock: Clock,
-    /// The run was ended from the keyboard.
-    pub is_interrupted: bool,
+    /// Lines and keyboard.
+    pub console: Console,
+    /// Why the run should end now.
+    pub stop_request: Option<StopRequest>,
     serial: Serial,
-    lines: Lines,
-    keyboard: Keyboard,
-    names: Vec<String>,
     next_look: Instant,
 }
 
 impl BareHost {
-    /// A host for VMs with these names, of which `focus` has the keyboard.
+    /// A host for the VMs of `plan`.
     #[must_use]
-    pub fn new(clock: Clock, names: Vec<String>, focus: usize, is_terminal: bool) -> Self {
-        let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+    pub fn new(clock: Clock, plan: &Plan, is_terminal: bool) -> Self {
+        let settings = ConsoleSettings {
+            is_terminal,
+            has_command_keys: true,
+            output_bytes: OUTPUT_BYTES,
+            typed_ahead_bytes: TYPED_AHEAD_BYTES,
+        };
         Self {
             clock,
-            is_interrupted: false,
+            console: Console::new(plan, settings),
+            stop_request: None,
             serial: Serial::again(),
-            lines: Lines::new(&borrowed, is_terminal, BACKLOG_BYTES),
-            keyboard: Keyboard::new(names.len(), focus, true).with_room(TYPED_AHEAD_BYTES),
-            names,
             next_look: Instant::ZERO,
         }
     }
@@ -62,24 +63,13 @@ impl BareHost {
             return;
         }
         self.next_look = now.after_ns(LOOK_NS);
-        let dropped = self.keyboard.dropped();
         for _ in 0..KEYS_AT_A_LOOK {
             let Some(key) = self.serial.receive() else { break };
-            for command in self.keyboard.typed(&[key]) {
-                match command {
-                    Command::Focus(vm) => {
-                        let text = format!("[the keyboard is {}'s]", self.names[vm]);
-                        self.lines.say(&text);
-                    }
-                    Command::End => self.is_interrupted = true,
-                    Command::Help => self.lines.say(HELP),
-                }
+            if self.console.typed(&[key]) {
+                self.stop_request = Some(StopRequest::Interrupted);
             }
         }
-        if dropped == 0 && self.keyboard.dropped() > 0 {
-            self.lines.say("[keys are lost: more were typed ahead than there is room for]");
-        }
-        self.lines.show_prompt(self.keyboard.focus(), now);
+        self.console.show_prompt(now);
         self.send();
     }
 
@@ -94,28 +84,21 @@ impl BareHost {
         }
     }
 
-    /// Prints the lines of a dump of this VM.
-    pub fn say_of(&mut self, vm: usize, dump: &str) {
-        for line in dump.lines() {
-            self.lines.say(&format!("[{}]   {line}", self.names[vm]));
-        }
-    }
-
     /// Prints all that is left, and then `text`.
     pub fn finish(&mut self, text: &str) {
-        self.lines.finish_all();
-        self.lines.say(text);
-        for byte in self.lines.waiting() {
+        self.console.finish();
+        self.console.say(text);
+        for byte in self.console.waiting() {
             self.serial.send(*byte);
         }
-        self.lines.taken(self.lines.waiting().len());
+        self.console.written(self.console.waiting().len());
         self.serial.drain();
     }
 
     /// Lets the port have what it takes without waiting.
     fn send(&mut self) {
         let mut sent = 0;
-        for bytes in self.lines.waiting().chunks(FIFO_BYTES) {
+        for bytes in self.console.waiting().chunks(FIFO_BYTES) {
             if !self.serial.can_send() {
                 break;
             }
@@ -124,7 +107,7 @@ impl BareHost {
             }
             sent += bytes.len();
         }
-        self.lines.taken(sent);
+        self.console.written(sent);
     }
 }
 
@@ -134,27 +117,19 @@ impl Host for BareHost {
     }
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {
-        self.lines.push(vm, bytes);
+        self.console.print(vm, bytes);
     }
 
     fn has_console_input(&mut self) -> bool {
-        self.keyboard.has_keys()
+        self.console.has_keys()
     }
 
     fn console_input(&mut self, vm: usize) -> Option<u8> {
-        self.keyboard.take(vm)
+        self.console.take_key(vm)
     }
 
     fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
-        self.lines.finish(vm);
-        let name = self.names[vm].clone();
-        self.lines.say(&format!("[{name} {ending}]"));
-        if let Some(dump) = dump {
-            self.say_of(vm, &dump.to_string());
-        }
-        if let Some(next) = self.keyboard.ended(vm) {
-            self.lines.say(&format!("[the keyboard is {}'s]", self.names[next]));
-        }
+        self.console.vm_ended(vm, ending, dump);
         self.send();
     }
 }

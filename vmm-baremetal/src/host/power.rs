@@ -4,14 +4,6 @@ use super::serial::Serial;
 use metal::cpu;
 use metal::port::Port;
 
-/// Everything went as asked.
-pub const SUCCESS: u8 = 0;
-/// A VM failed.
-pub const VM_FAILED: u8 = 1;
-/// The plan is wrong.
-pub const BAD_PLAN: u8 = 2;
-/// Ended from the keyboard, as a shell would say it.
-pub const INTERRUPTED: u8 = 130;
 /// This machine cannot run it.
 pub const MACHINE_REFUSED: u8 = 3;
 

@@ -9,6 +9,7 @@ use metal::General;
 use metal::architecture::vector::{DB, GP, MC};
 use metal::architecture::{ACCESS_LONG, cr0, efer, rflags};
 use metal::vmx::field::Field;
+use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 

@@ -35,6 +35,12 @@ impl fmt::Display for Receipt {
 }
 
 impl Receipt {
+    /// The last lines of a run on core `core`.
+    #[must_use]
+    pub fn closing_lines(&self, core: u64) -> String {
+        format!("core {core}; {self}")
+    }
+
     fn fmt_shares(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weighted = self.vms.iter().filter(|vm| vm.budget.is_none()).count();
         match self.share_error_ppm() {

@@ -3,10 +3,11 @@
 use super::System;
 use crate::Instant;
 use crate::ledger::Activity;
+use crate::memory::GuestMemory;
 use crate::seam::{Entry, Exit, Host};
 use crate::trace::{Event, What};
 
-impl System {
+impl<M: GuestMemory> System<M> {
     /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
     /// `now` is the switch's. The host is taken to have come last: mostly it is what made the turn
     /// end late.

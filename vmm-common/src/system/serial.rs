@@ -4,6 +4,7 @@
 use super::{Step, System};
 use crate::Instant;
 use crate::machine::Machine;
+use crate::memory::GuestMemory;
 use crate::plan::{Plan, SERIAL_PORTS};
 use crate::seam::{Host, Size};
 use crate::vm::Vm;
@@ -61,12 +62,12 @@ pub(super) struct PortAccess {
 }
 
 /// The ports of a wire's ends, wherever they are.
-struct Ends<'a> {
-    vms: &'a mut [Vm],
+struct Ends<'a, M> {
+    vms: &'a mut [Vm<M>],
     ends: &'a [(usize, usize)],
 }
 
-impl Ports for Ends<'_> {
+impl<M> Ports for Ends<'_, M> {
     fn port(&mut self, end: usize) -> &mut Port {
         let (vm, port) = self.ends[end];
         let port = self.vms[vm].machine.serial_mut(port);
@@ -74,7 +75,7 @@ impl Ports for Ends<'_> {
     }
 }
 
-impl System {
+impl<M: GuestMemory> System<M> {
     /// Follows up an access to a port, if it is one of a serial port's.
     pub(super) fn after_port_access<H: Host>(
         &mut self,

@@ -1,10 +1,14 @@
 //! What carrying out an instruction needs of a guest.
 
 use super::paging::Paging;
+use crate::memory::GuestMemory;
 use crate::registers::Segment;
 
 /// A vCPU's registers and its RAM.
 pub trait Guest {
+    /// Its RAM, by guest-physical address.
+    type Memory: GuestMemory;
+
     /// A general register, by the order of their encoding.
     fn general(&self, index: u8) -> u64;
 
@@ -38,9 +42,6 @@ pub trait Guest {
     /// Sets a vector register.
     fn set_vector(&mut self, index: u8, value: u128);
 
-    /// Copies RAM at a guest-physical address; false if it is not all RAM.
-    fn read_ram(&self, address: u64, to: &mut [u8]) -> bool;
-
-    /// Writes RAM at a guest-physical address; false if it is not all RAM, and nothing is written.
-    fn write_ram(&mut self, address: u64, from: &[u8]) -> bool;
+    /// Its RAM.
+    fn memory(&self) -> &Self::Memory;
 }

@@ -5,8 +5,9 @@
 
 use super::guest::Guest;
 use super::outcome::{Exception, Read, Reads, Resolved, Write, Writes};
-use super::paging::{Access, AccessKind, Tables};
+use super::paging::{Access, AccessKind};
 use super::{flag, segmentation};
+use crate::memory::GuestMemory as _;
 
 const PAGE_BYTES: u64 = 4096;
 const PIECE_BYTES: usize = 8;
@@ -42,20 +43,6 @@ pub(super) struct Memory<'a, G> {
     taken: usize,
     resolved: Option<Resolved>,
     pub writes: Writes,
-}
-
-/// A guest's RAM as page tables lie in it.
-pub(super) struct TablesOf<'a, G>(pub &'a mut G);
-
-impl<G: Guest> Tables for TablesOf<'_, G> {
-    fn word(&self, address: u64) -> Option<u64> {
-        let mut word = [0; 8];
-        self.0.read_ram(address, &mut word).then(|| u64::from_le_bytes(word))
-    }
-
-    fn write(&mut self, address: u64, byte: u8) {
-        self.0.write_ram(address, &[byte]);
-    }
 }
 
 impl<'a, G: Guest> Memory<'a, G> {
@@ -107,7 +94,7 @@ impl<'a, G: Guest> Memory<'a, G> {
             is_user: self.guest.cpl() == 3,
             may_reach_user: self.guest.rflags() & flag::AC != 0,
         };
-        let translated = paging.translate(&mut TablesOf(self.guest), linear, access);
+        let translated = paging.translate(self.guest.memory(), linear, access);
         translated.map_err(|fault| Exception::page_fault(fault.error, linear))
     }
 
@@ -121,7 +108,7 @@ impl<'a, G: Guest> Memory<'a, G> {
     }
 
     fn load_part(&mut self, address: u64, to: &mut [u8]) -> Result<(), Stop> {
-        if to.is_empty() || self.guest.read_ram(address, to) {
+        if to.is_empty() || self.guest.memory().read(address, to) {
             return Ok(());
         }
         for (address, piece) in (address..).step_by(PIECE_BYTES).zip(to.chunks_mut(PIECE_BYTES)) {
@@ -149,7 +136,7 @@ impl<'a, G: Guest> Memory<'a, G> {
     }
 
     fn store_part(&mut self, address: u64, from: &[u8]) {
-        if from.is_empty() || self.guest.write_ram(address, from) {
+        if from.is_empty() || self.guest.memory().write(address, from) {
             return;
         }
         for (address, piece) in (address..).step_by(PIECE_BYTES).zip(from.chunks(PIECE_BYTES)) {

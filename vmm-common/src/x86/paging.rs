@@ -4,6 +4,8 @@
 //!
 //! Tables that lie where no RAM is read as an entry that is not present. Linux's KVM does the same.
 
+use crate::memory::GuestMemory;
+
 /// CR0.WP and CR0.PG.
 const CR0_WP: u64 = 1 << 16;
 const CR0_PG: u64 = 1 << 31;
@@ -80,15 +82,6 @@ pub struct PageFault {
     pub error: u32,
 }
 
-/// RAM as page tables lie in it.
-pub trait Tables {
-    /// 8 bytes of RAM at a guest-physical address, a multiple of 8; None if there is no RAM.
-    fn word(&self, address: u64) -> Option<u64>;
-
-    /// Writes a byte of RAM that [`Tables::word`] could read.
-    fn write(&mut self, address: u64, byte: u8);
-}
-
 /// Tables of 8-byte entries: the first bit of the linear address that the root is indexed by.
 const LONG_SHIFT: u32 = 39;
 /// Behind the four entries that are looked up first.
@@ -125,7 +118,7 @@ impl Paging {
     /// The #PF that the processor would raise.
     pub fn translate(
         &self,
-        tables: &mut impl Tables,
+        memory: &impl GuestMemory,
         linear: u64,
         access: Access,
     ) -> Result<u64, PageFault> {
@@ -134,17 +127,17 @@ impl Paging {
         }
         let is_long = self.efer & EFER_LMA != 0;
         let linear = if is_long { linear } else { linear & 0xffff_ffff };
-        let page = self.walk(tables, linear, access, |_, _, _| {})?;
+        let page = self.walk(memory, linear, access, |_, _| {})?;
         if !self.allows(page, access) {
             return Err(self.fault(access, error::PRESENT));
         }
         let is_dirty = access.kind != AccessKind::Write || page.last & DIRTY != 0;
         if page.all & ACCESSED == 0 || !is_dirty {
             let dirty = if access.kind == AccessKind::Write { DIRTY } else { 0 };
-            self.walk(tables, linear, access, |tables, at, (entry, is_last)| {
+            self.walk(memory, linear, access, |at, (entry, is_last)| {
                 let flags = ACCESSED | if is_last { dirty } else { 0 };
                 if entry & flags != flags {
-                    tables.write(at, (entry | flags) as u8);
+                    memory.write(at, &[(entry | flags) as u8]);
                 }
             })?;
         }
@@ -153,25 +146,25 @@ impl Paging {
 
     /// Down the tables to the page; each entry, and whether it is the last, is shown to `visit`.
     #[inline]
-    fn walk<T: Tables>(
+    fn walk(
         &self,
-        tables: &mut T,
+        memory: &impl GuestMemory,
         linear: u64,
         access: Access,
-        visit: impl Fn(&mut T, u64, (u64, bool)),
+        visit: impl Fn(u64, (u64, bool)),
     ) -> Result<Page, PageFault> {
         let (mut table, mut shift) = if self.efer & EFER_LMA != 0 {
             (self.cr3 & ADDRESS, LONG_SHIFT)
         } else if self.cr4 & CR4_PAE != 0 {
-            (self.page_directory(tables, linear, access)?, PAE_SHIFT)
+            (self.page_directory(memory, linear, access)?, PAE_SHIFT)
         } else {
-            return self.walk_legacy(tables, linear, access, visit);
+            return self.walk_legacy(memory, linear, access, visit);
         };
         let reserved = self.reserved(shift);
         let (mut all, mut any) = (u64::MAX, 0);
         loop {
             let at = table + (linear >> shift & ((1 << INDEX_BITS) - 1)) * 8;
-            let entry = tables.word(at).unwrap_or(0);
+            let entry = memory.word(at).unwrap_or(0);
             if entry & PRESENT == 0 {
                 return Err(self.fault(access, 0));
             }
@@ -182,7 +175,7 @@ impl Paging {
             all &= entry;
             any |= entry;
             let is_last = is_large || shift == PAGE_SHIFT;
-            visit(tables, at, (entry, is_last));
+            visit(at, (entry, is_last));
             if is_last {
                 let offset = (1 << shift) - 1;
                 let address = (entry & ADDRESS & !offset) | (linear & offset);
@@ -194,18 +187,18 @@ impl Paging {
     }
 
     /// 32-bit paging (SDM vol. 3, 4.3).
-    fn walk_legacy<T: Tables>(
+    fn walk_legacy(
         &self,
-        tables: &mut T,
+        memory: &impl GuestMemory,
         linear: u64,
         access: Access,
-        visit: impl Fn(&mut T, u64, (u64, bool)),
+        visit: impl Fn(u64, (u64, bool)),
     ) -> Result<Page, PageFault> {
         let (mut table, mut shift) = (self.cr3 & 0xffff_f000, LEGACY_SHIFT);
         let mut all = u64::MAX;
         loop {
             let at = table + (linear >> shift & ((1 << LEGACY_INDEX_BITS) - 1)) * 4;
-            let pair = tables.word(at & !7).unwrap_or(0);
+            let pair = memory.word(at & !7).unwrap_or(0);
             let entry = if at & 4 == 0 { pair & 0xffff_ffff } else { pair >> 32 };
             if entry & PRESENT == 0 {
                 return Err(self.fault(access, 0));
@@ -216,7 +209,7 @@ impl Paging {
             }
             all &= entry;
             let is_last = is_large || shift == PAGE_SHIFT;
-            visit(tables, at, (entry, is_last));
+            visit(at, (entry, is_last));
             if is_last {
                 let high = if is_large { (entry >> 13 & 0xff) << 32 } else { 0 };
                 let offset = (1 << shift) - 1;
@@ -232,14 +225,14 @@ impl Paging {
     /// checked when it was loaded.
     fn page_directory(
         &self,
-        tables: &impl Tables,
+        memory: &impl GuestMemory,
         linear: u64,
         access: Access,
     ) -> Result<u64, PageFault> {
         let index = linear >> 30 & 3;
         let entry = match self.pdptes {
             Some(entries) => entries[index as usize],
-            None => tables.word((self.cr3 & 0xffff_ffe0) + 8 * index).unwrap_or(0),
+            None => memory.word((self.cr3 & 0xffff_ffe0) + 8 * index).unwrap_or(0),
         };
         if entry & PRESENT == 0 {
             return Err(self.fault(access, 0));

@@ -6,9 +6,9 @@
 //! cannot be loaded raise theirs in the new one.
 
 use super::guest::Guest;
-use super::memory::TablesOf;
 use super::outcome::Exception;
 use super::paging::{Access, AccessKind};
+use crate::memory::GuestMemory as _;
 use crate::registers::{Segment, TableRegister, general, segment};
 
 mod descriptor;
@@ -223,13 +223,13 @@ fn read_descriptor<G: TaskGuest>(guest: &mut G, selector: u16) -> Result<Descrip
 /// Reads as the processor does for itself: not as ring 3, and never from user pages under SMAP.
 fn read<G: Guest>(guest: &mut G, linear: u64, to: &mut [u8]) -> Result<(), Stop> {
     each_page(guest, linear, to.len(), AccessKind::Read, |guest, physical, range| {
-        guest.read_ram(physical, &mut to[range])
+        guest.memory().read(physical, &mut to[range])
     })
 }
 
 fn write<G: Guest>(guest: &mut G, linear: u64, from: &[u8]) -> Result<(), Stop> {
     each_page(guest, linear, from.len(), AccessKind::Write, |guest, physical, range| {
-        guest.write_ram(physical, &from[range])
+        guest.memory().write(physical, &from[range])
     })
 }
 
@@ -246,7 +246,7 @@ fn each_page<G: Guest>(
     while done < len {
         let at = linear.wrapping_add(done as u64) & 0xffff_ffff;
         let here = (len - done).min((PAGE_BYTES - at % PAGE_BYTES) as usize);
-        let translated = guest.paging().translate(&mut TablesOf(guest), at, access);
+        let translated = guest.paging().translate(guest.memory(), at, access);
         let physical = translated.map_err(|fault| Exception::page_fault(fault.error, at))?;
         if !copy(guest, physical, done..done + here) {
             return Err(Stop::OutsideRam(physical));

@@ -1,10 +1,11 @@
 //! What devices see of an instruction, and what the guest does.
 
 use crate::guest::{NO_PAGING, TestGuest};
+use vmm_common::memory::GuestMemory;
 use vmm_common::registers::{Segment, general, segment};
 use vmm_common::x86::flag::{DF, ZF};
 use vmm_common::x86::{
-    Exception, Guest, Outcome, Read, Reads, Refusal, Resolved, Write, carry_out, decode,
+    Exception, Outcome, Read, Reads, Refusal, Resolved, Write, carry_out, decode,
 };
 
 const RAM_BYTES: usize = 0x2000;
@@ -76,7 +77,7 @@ fn accesses_that_cross_a_page_are_two_and_wide_ones_are_pieces_of_eight_bytes() 
     // mov [rdi], rax; mov rax, [rdi]
     let stored = run(across.clone(), &[0x48, 0x89, 0x07], &[]);
     assert_eq!(stored.writes, [write(DEVICE, 5, 0x11_2233_4455)]);
-    assert_eq!(stored.guest.ram[RAM_BYTES - 3..], [0x88, 0x77, 0x66]);
+    assert_eq!(stored.guest.ram.bytes.borrow()[RAM_BYTES - 3..], [0x88, 0x77, 0x66]);
     let loaded = run(stored.guest, &[0x48, 0x8b, 0x07], &[0xaa_bbcc_ddee]);
     assert_eq!(loaded.reads, [read(DEVICE, 5)]);
     assert_eq!(loaded.guest.general[RAX], 0xaabb_ccdd_ee66_7788);
@@ -230,9 +231,9 @@ fn page_faults_come_with_the_address_that_faults() {
         ..NO_PAGING
     };
     paged.code_bits = 32;
-    paged.write_ram(0x1000, &0x1003_u64.to_le_bytes());
+    paged.ram.write(0x1000, &0x1003_u64.to_le_bytes());
     paged.general[RDI] = 0x1ffe;
-    paged.write_ram(0x1004, &0x0003_u32.to_le_bytes());
+    paged.ram.write(0x1004, &0x0003_u32.to_le_bytes());
     let faulted = run(paged.clone(), &[0x89, 0x07], &[]);
     assert_eq!(faulted.end, Err(Exception::page_fault(2, 0x2000)));
     paged.cpl = 3;

@@ -1,10 +1,12 @@
 //! A guest that is registers and a stretch of RAM, in 64-bit mode without page tables.
 
+use std::cell::RefCell;
+use vmm_common::memory::GuestMemory;
 use vmm_common::registers::Segment;
 use vmm_common::x86::Guest;
 use vmm_common::x86::paging::Paging;
 
-/// Its RAM begins at `ram_base`.
+/// Registers and RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestGuest {
     pub general: [u64; 16],
@@ -15,8 +17,14 @@ pub struct TestGuest {
     pub cpl: u8,
     pub paging: Paging,
     pub vectors: [u128; 16],
-    pub ram_base: u64,
-    pub ram: Vec<u8>,
+    pub ram: Ram,
+}
+
+/// RAM from `base` on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ram {
+    pub base: u64,
+    pub bytes: RefCell<Vec<u8>>,
 }
 
 /// No page tables: linear addresses are physical ones.
@@ -34,18 +42,35 @@ impl TestGuest {
             cpl: 0,
             paging: NO_PAGING,
             vectors: [0; 16],
-            ram_base,
-            ram: vec![0; bytes],
+            ram: Ram { base: ram_base, bytes: RefCell::new(vec![0; bytes]) },
         }
     }
+}
 
+impl Ram {
     fn place(&self, address: u64, len: usize) -> Option<usize> {
-        let at = usize::try_from(address.checked_sub(self.ram_base)?).ok()?;
-        (at.checked_add(len)? <= self.ram.len()).then_some(at)
+        let at = usize::try_from(address.checked_sub(self.base)?).ok()?;
+        (at.checked_add(len)? <= self.bytes.borrow().len()).then_some(at)
+    }
+}
+
+impl GuestMemory for Ram {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        let Some(at) = self.place(address, to.len()) else { return false };
+        to.copy_from_slice(&self.bytes.borrow()[at..at + to.len()]);
+        true
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> bool {
+        let Some(at) = self.place(address, from.len()) else { return false };
+        self.bytes.borrow_mut()[at..at + from.len()].copy_from_slice(from);
+        true
     }
 }
 
 impl Guest for TestGuest {
+    type Memory = Ram;
+
     fn general(&self, index: u8) -> u64 {
         self.general[usize::from(index)]
     }
@@ -90,15 +115,7 @@ impl Guest for TestGuest {
         self.vectors[usize::from(index)] = value;
     }
 
-    fn read_ram(&self, address: u64, to: &mut [u8]) -> bool {
-        let Some(at) = self.place(address, to.len()) else { return false };
-        to.copy_from_slice(&self.ram[at..at + to.len()]);
-        true
-    }
-
-    fn write_ram(&mut self, address: u64, from: &[u8]) -> bool {
-        let Some(at) = self.place(address, from.len()) else { return false };
-        self.ram[at..at + from.len()].copy_from_slice(from);
-        true
+    fn memory(&self) -> &Ram {
+        &self.ram
     }
 }

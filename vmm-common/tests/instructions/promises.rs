@@ -63,7 +63,7 @@ fn guest(source: &mut Source<'_>) -> TestGuest {
         let (base, limit, access) = (source.word(), source.word() as u32, source.word() as u32);
         *segment = Segment { selector: 8, base, limit, access };
     }
-    for word in guest.ram.chunks_exact_mut(8) {
+    for word in guest.ram.bytes.borrow_mut().chunks_exact_mut(8) {
         word.copy_from_slice(&source.word().to_le_bytes());
     }
     guest

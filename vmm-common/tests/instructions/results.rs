@@ -142,15 +142,17 @@ fn check(random: &Random, processor: &Processor) -> bool {
         return false;
     }
     let mut guest = TestGuest::new(processor.data_address(), DATA_BYTES);
-    guest.ram.fill_with(|| random.next() as u8);
-    guest.general = registers(random, &instruction, guest.ram_base);
+    guest.ram.bytes.borrow_mut().fill_with(|| random.next() as u8);
+    guest.general = registers(random, &instruction, guest.ram.base);
     guest.vectors.fill_with(|| u128::from(random.next()) << 64 | u128::from(random.next()));
     guest.rflags = 0x202 | (random.next() & (STATUS | DF));
     // Where a comparison is to succeed.
     if random.flip() {
         let at = random.below(DATA_BYTES as u64 / 64) as usize * 64;
         let accumulator = guest.general[general::RAX].to_le_bytes();
-        guest.ram[at..].chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&accumulator));
+        guest.ram.bytes.borrow_mut()[at..]
+            .chunks_exact_mut(8)
+            .for_each(|word| word.copy_from_slice(&accumulator));
     }
     let shift = count(&instruction, &guest.general);
     if matches!(instruction.operation, Operation::DoubleShift { .. })
@@ -163,14 +165,14 @@ fn check(random: &Random, processor: &Processor) -> bool {
         return false;
     }
     let mut theirs = Registers::new(before.general, before.rflags, before.vectors);
-    let mut data = before.ram.clone();
+    let mut data = before.ram.bytes.borrow().clone();
     processor.execute(&bytes[..instruction.len.into()], &mut theirs, &mut data);
     let name = format!("{:02x?} {instruction:?}\nbefore {:x?}", &bytes, before.general);
     let known = !undefined(&instruction, shift) & (STATUS | DF);
     assert_eq!(guest.general, theirs.general, "{name}");
     assert_eq!(guest.rflags & known, theirs.rflags & known, "flags of {name}");
     assert_eq!(guest.vectors, theirs.vectors, "{name}");
-    assert_eq!(guest.ram, data, "{name}");
+    assert_eq!(*guest.ram.bytes.borrow(), data, "{name}");
     true
 }
 

@@ -1,6 +1,7 @@
 //! A task switch, field by field (SDM vol. 3, figure 8-2 and table 8-1).
 
-use crate::guest::{NO_PAGING, TestGuest};
+use crate::guest::{NO_PAGING, Ram, TestGuest};
+use vmm_common::memory::GuestMemory;
 use vmm_common::registers::{Segment, TableRegister, segment};
 use vmm_common::x86::task::{Cause, TaskFault, TaskGuest, TaskSwitch, switch_task};
 use vmm_common::x86::{Exception, Guest};
@@ -22,6 +23,7 @@ struct Task {
 }
 
 impl Guest for Task {
+    type Memory = Ram;
     fn general(&self, index: u8) -> u64 {
         self.guest.general(index)
     }
@@ -56,11 +58,8 @@ impl Guest for Task {
         0
     }
     fn set_vector(&mut self, _: u8, _: u128) {}
-    fn read_ram(&self, address: u64, to: &mut [u8]) -> bool {
-        self.guest.read_ram(address, to)
-    }
-    fn write_ram(&mut self, address: u64, from: &[u8]) -> bool {
-        self.guest.write_ram(address, from)
+    fn memory(&self) -> &Ram {
+        &self.guest.ram
     }
 }
 
@@ -84,12 +83,12 @@ impl TaskGuest for Task {
 
 fn word(task: &Task, at: u64) -> u32 {
     let mut bytes = [0; 4];
-    assert!(task.read_ram(at, &mut bytes));
+    assert!(task.guest.ram.read(at, &mut bytes));
     u32::from_le_bytes(bytes)
 }
 
 fn set(task: &mut Task, at: u64, value: u64, bytes: usize) {
-    assert!(task.write_ram(at, &value.to_le_bytes()[..bytes]));
+    assert!(task.guest.ram.write(at, &value.to_le_bytes()[..bytes]));
 }
 
 const fn tss(base: u64, access: u64, limit: u64) -> u64 {

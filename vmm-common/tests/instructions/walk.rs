@@ -1,30 +1,36 @@
 //! The page walk, entry by entry as SDM vol. 3, 4.3 to 4.8 has them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use vmm_common::x86::paging::{Access, AccessKind, PageFault, Paging, Tables};
+use vmm_common::memory::GuestMemory;
+use vmm_common::x86::paging::{Access, AccessKind, PageFault, Paging};
 
 /// Sparse RAM below this; 8-byte words.
 const RAM_BYTES: u64 = 1 << 32;
 
 #[derive(Clone, Debug, Default)]
-struct Words(BTreeMap<u64, u64>);
+struct Words(RefCell<BTreeMap<u64, u64>>);
 
 impl Words {
     fn new(words: &[(u64, u64)]) -> Self {
-        Self(words.iter().copied().collect())
+        Self(RefCell::new(words.iter().copied().collect()))
     }
 }
 
-impl Tables for Words {
-    fn word(&self, address: u64) -> Option<u64> {
-        assert_eq!(address % 8, 0);
-        (address < RAM_BYTES).then(|| self.0.get(&address).copied().unwrap_or(0))
+impl GuestMemory for Words {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        assert_eq!((address % 8, to.len()), (0, 8));
+        let word = self.0.borrow().get(&address).copied().unwrap_or(0);
+        to.copy_from_slice(&word.to_le_bytes());
+        address < RAM_BYTES
     }
 
-    fn write(&mut self, address: u64, byte: u8) {
-        let word = self.0.get_mut(&(address & !7)).expect("an entry that was read");
+    fn write(&self, address: u64, from: &[u8]) -> bool {
+        let mut words = self.0.borrow_mut();
+        let word = words.get_mut(&(address & !7)).expect("an entry that was read");
         let shift = address % 8 * 8;
-        *word = *word & !(0xff << shift) | u64::from(byte) << shift;
+        *word = *word & !(0xff << shift) | u64::from(from[0]) << shift;
+        from.len() == 1
     }
 }
 
@@ -58,7 +64,7 @@ const USER_WRITE: Access = by(AccessKind::Write, true);
 const USER_FETCH: Access = by(AccessKind::Execute, true);
 
 fn walk(paging: Paging, words: &[(u64, u64)], linear: u64, access: Access) -> Result<u64, u32> {
-    let translated = paging.translate(&mut Words::new(words), linear, access);
+    let translated = paging.translate(&Words::new(words), linear, access);
     translated.map_err(|PageFault { error }| error)
 }
 
@@ -179,9 +185,9 @@ fn large_pages_have_reserved_bits_below_their_address() {
 }
 
 fn marked(access: Access, words: &[(u64, u64)]) -> Vec<u64> {
-    let mut words = Words::new(words);
-    let _ = LONG.translate(&mut words, 0, access);
-    words.0.into_values().map(|entry| entry & 0x60).collect()
+    let words = Words::new(words);
+    let _ = LONG.translate(&words, 0, access);
+    words.0.into_inner().into_values().map(|entry| entry & 0x60).collect()
 }
 
 #[test]
@@ -195,9 +201,9 @@ fn accessed_and_dirty_flags_are_set_by_accesses_that_are_allowed() {
     let large = [(0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x60_0083)];
     assert_eq!(marked(WRITE, &large), [0x20, 0x20, 0x60]);
     // The upper of two entries in a word.
-    let mut words = Words::new(&[(0x1000, 0x3003 << 32), (0x3000, 0x7003)]);
-    assert_eq!(LEGACY.translate(&mut words, 0x40_0000, WRITE), Ok(0x7000));
-    assert_eq!(words.0.into_values().collect::<Vec<_>>(), [0x3023 << 32, 0x7063]);
+    let words = Words::new(&[(0x1000, 0x3003 << 32), (0x3000, 0x7003)]);
+    assert_eq!(LEGACY.translate(&words, 0x40_0000, WRITE), Ok(0x7000));
+    assert_eq!(words.0.into_inner().into_values().collect::<Vec<_>>(), [0x3023 << 32, 0x7063]);
 }
 
 #[test]

@@ -128,6 +128,7 @@ fn a_dump_prints_all_registers_and_the_bytes_that_could_be_read() {
 fn a_run_of_any_plan_whose_links_have_ends_has_a_receipt() {
     use vmm_common::Instant;
     use vmm_common::machine::{Machine, Surroundings};
+    use vmm_common::memory::NoMemory;
     use vmm_common::plan::{Field, Limits, Problem, check as check_plan};
     use vmm_common::system::System;
     let limits = Limits { host_memory_bytes: 1 << 40, min_slice_ns: 100, cores: vec![0] };
@@ -144,7 +145,7 @@ fn a_run_of_any_plan_whose_links_have_ends_has_a_receipt() {
         let tsc = devices::lapic::TscClock { hz: 1, offset: 0 };
         let surroundings =
             Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 };
-        let machine = |vm| Machine::new(vm, surroundings.clone());
+        let machine = |vm| (Machine::new(vm, surroundings.clone()), NoMemory);
         let machines = plan.vms.iter().map(machine).collect();
         let mut system = System::new(&plan, machines, 4, Instant::ZERO);
         system.ledger.close(Instant::from_ns(1));

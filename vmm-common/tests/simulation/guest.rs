@@ -130,6 +130,7 @@ impl Guest {
             left_guest,
             overhead_ns: 0,
             has_more: !is_last,
+            tsc: None,
         }
     }
 
@@ -238,6 +239,11 @@ impl VcpuBackend for Guest {
 
     fn enter(&mut self, entry: &Entry) -> Exit {
         let entered = self.clock.now();
+        if entry.wants_tsc {
+            let reading = TscReading { hz: TSC.hz, tsc: TSC.tsc_at(entered), at: entered };
+            let exit = self.exit(ExitReason::Preempted, false, false);
+            return Exit { tsc: Some(reading), ..exit };
+        }
         self.check_entry(entry, entered);
         if self.last.is_some_and(|(exit, _)| is_access(&exit.reason)) {
             self.cpu.was_handled(self.clock.handled_at(self.vm));
@@ -267,17 +273,6 @@ impl VcpuBackend for Guest {
         self.last = Some((exit, self.clock.now()));
         self.clock.leave_guest(self.vm, entered);
         exit
-    }
-
-    fn write_ram(&mut self, _address: u64, _bytes: &[u8]) -> bool {
-        true
-    }
-
-    fn hold_tsc(&mut self, _ns: u64) {}
-
-    fn read_tsc(&mut self) -> Option<TscReading> {
-        let at = self.clock.now();
-        Some(TscReading { hz: TSC.hz, tsc: TSC.tsc_at(at), at })
     }
 
     fn registers(&mut self) -> CpuState {

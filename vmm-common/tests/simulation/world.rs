@@ -18,6 +18,7 @@ use std::rc::Rc;
 use vmm_common::Instant;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::memory::NoMemory;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
     Share, VmPlan,
@@ -58,7 +59,7 @@ pub struct Turn {
 /// Several guests on one simulated core.
 pub struct World {
     pub plan: Plan,
-    pub system: System,
+    pub system: System<NoMemory>,
     pub guests: Vec<Guest>,
     pub host: SimulatedHost,
     pub clock: Rc<Clock>,
@@ -89,7 +90,7 @@ impl World {
         let plan = Plan { slice_ns, core: None, vms, links };
         let surroundings =
             Surroundings { now: begun, epoch_seconds: 1, tsc: TSC, physical_address_bits: 40 };
-        let machine = |vm: &VmPlan| Machine::new(vm, surroundings.clone());
+        let machine = |vm: &VmPlan| (Machine::new(vm, surroundings.clone()), NoMemory);
         let machines = plan.vms.iter().map(machine).collect();
         let system = System::new(&plan, machines, 256, begun);
         let guest = |(vm, setup): (usize, VmSetup)| {

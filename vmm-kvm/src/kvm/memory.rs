@@ -6,6 +6,7 @@ use kvm_ioctls::VmFd;
 use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_common::boot::{Boot, Images};
+use vmm_common::memory::GuestMemory;
 use vmm_common::plan::ram_ranges;
 
 /// RAM of one VM, where the plan says that so much lies.
@@ -44,11 +45,6 @@ impl GuestRam {
         self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
     }
 
-    /// Writes `bytes` at `address`; false if that is not all RAM.
-    pub fn write(&self, address: u64, bytes: &[u8]) -> bool {
-        self.0.write_slice(bytes, GuestAddress(address)).is_ok()
-    }
-
     /// Shows the RAM to a VM's guest.
     pub fn give_to(&self, vm: &VmFd) -> Result<()> {
         for (slot, region) in (0_u32..).zip(self.0.iter()) {
@@ -66,5 +62,32 @@ impl GuestRam {
             unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
         }
         Ok(())
+    }
+}
+
+impl GuestMemory for GuestRam {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        self.0.read_slice(to, GuestAddress(address)).is_ok()
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> bool {
+        let address = GuestAddress(address);
+        // A slice that begins in RAM and ends elsewhere would be written up to there.
+        self.0.check_range(address, from.len()) && self.0.write_slice(from, address).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_ends_beyond_ram_changes_nothing() {
+        let ram = GuestRam::new(1 << 20).expect("a megabyte");
+        assert!(ram.write(0xf_fff8, &[0x55; 8]));
+        assert!(!ram.write(0xf_fffc, &[0xaa; 8]));
+        assert_eq!(ram.word(0xf_fff8), Some(0x5555_5555_5555_5555));
+        assert_eq!(ram.word(0xf_fff9), None);
+        assert!(!ram.write(u64::MAX - 3, &[0; 8]));
     }
 }

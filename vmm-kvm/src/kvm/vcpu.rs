@@ -35,6 +35,8 @@ pub struct KvmVcpu {
     clock: Clock,
     pending: Pending,
     is_on_emulated_svm: bool,
+    /// [`Entry::tsc_held_ns`] as of the last entry.
+    tsc_held_ns: u64,
     /// What KVM's copy of IA32_APIC_BASE says.
     is_apic_enabled: bool,
     overhead: Overhead,
@@ -99,6 +101,7 @@ impl PreparedVcpu {
             clock,
             pending,
             is_on_emulated_svm,
+            tsc_held_ns: 0,
             is_apic_enabled: true,
             overhead,
             overhead_ns: 0,
@@ -107,6 +110,15 @@ impl PreparedVcpu {
 }
 
 impl KvmVcpu {
+    /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
+    fn hold_tsc(&mut self, held_ns: u64) {
+        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        if added_ns > 0 {
+            // `own` clocks were refused where this cannot be done.
+            let _ = tsc::move_back(&self.fd, added_ns);
+        }
+    }
+
     /// Between turns nothing ends KVM_RUN.
     pub fn rest(&mut self) {
         self.timer.disarm(self.clock.now());
@@ -146,6 +158,7 @@ impl KvmVcpu {
             left_guest,
             overhead_ns: if reason_is_preempted { self.overhead_ns } else { 0 },
             has_more: !is_last,
+            tsc: None,
         }
     }
 
@@ -310,6 +323,11 @@ impl VcpuBackend for KvmVcpu {
     const CAN_BATCH: bool = true;
 
     fn enter(&mut self, entry: &Entry) -> Exit {
+        self.hold_tsc(entry.tsc_held_ns);
+        if entry.wants_tsc {
+            let tsc = tsc::read(&self.fd, self.clock).ok();
+            return Exit { tsc, ..self.exit(ExitReason::Preempted, false, false) };
+        }
         self.answer(entry.reply);
         if let Some(part) = self.next_part() {
             return part;
@@ -325,19 +343,6 @@ impl VcpuBackend for KvmVcpu {
 
     fn registers(&mut self) -> CpuState {
         registers::dump(&self.fd, &self.ram)
-    }
-
-    fn write_ram(&mut self, address: u64, bytes: &[u8]) -> bool {
-        self.ram.write(address, bytes)
-    }
-
-    fn hold_tsc(&mut self, ns: u64) {
-        // `own` clocks were refused where this cannot be done.
-        let _ = tsc::move_back(&self.fd, ns);
-    }
-
-    fn read_tsc(&mut self) -> Option<TscReading> {
-        tsc::read(&self.fd, self.clock).ok()
     }
 }
 

@@ -42,7 +42,7 @@ pub fn shared_core() -> (Next, devices::uart::Port) {
 /// What a target without an operating system calls, by name.
 pub type Entrances = (
     fn(&[u8]) -> Result<Vec<seed::SeedVm>, seed::SeedError>,
-    fn(&vmm_common::plan::Plan, &system::System, u64) -> receipt::Receipt,
+    fn(&vmm_common::plan::Plan, &system::System<vmm_common::memory::NoMemory>, u64) -> receipt::Receipt,
     fn(&vmm_common::plan::VmPlan, machine::Surroundings) -> machine::Machine,
     boot::Boot,
 );
