@@ -19,6 +19,7 @@ pub mod architecture;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
+pub mod grant;
 pub mod ledger;
 pub mod machine;
 pub mod memory;

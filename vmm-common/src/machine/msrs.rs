@@ -7,19 +7,8 @@ use crate::architecture::msr::{
     IA32_APIC_BASE, IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE, IA32_XSS,
 };
 
+pub use crate::grant::PASSED_MSRS;
 pub use devices::lapic::GeneralProtection;
-
-/// MSRs that are the guest's own processor state, which every backend switches with the guest: it
-/// may access them without leaving, but for writes to the time-stamp counter. Ranges, both ends
-/// included (SDM vol. 4, APM vol. 2 appendix A).
-pub const PASSED_MSRS: [(u32, u32); 6] = [
-    (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
-    (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
-    (0x277, 0x277),             // IA32_PAT
-    (0xc000_0080, 0xc000_0084), // IA32_EFER, _STAR, _LSTAR, _CSTAR, _FMASK
-    (0xc000_0100, 0xc000_0102), // IA32_FS_BASE, _GS_BASE, _KERNEL_GS_BASE
-    (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
-];
 
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
