@@ -1,4 +1,5 @@
-//! What the turn waits with in the model: loom's primitives, and a cell that is set once made of them.
+//! What the turn waits with in the model: loom's primitives, and a cell that is set once, made of
+//! them.
 
 pub use loom::sync::atomic::AtomicUsize;
 pub use loom::sync::{Mutex, MutexGuard};
