@@ -25,6 +25,7 @@ pub mod machine;
 pub mod memory;
 pub mod pack;
 pub mod plan;
+pub mod polling;
 pub mod receipt;
 pub mod registers;
 pub mod scheduler;

@@ -142,11 +142,11 @@ impl Machine {
     /// # Errors
     /// [`GeneralProtection`] if there is no such register.
     pub fn msr_read(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
-        let now = self.own(now);
-        if let Some(value) = self.paravirtual.read(index) {
+        if let Some(value) = self.clock.read(index) {
             return Ok(value);
         }
-        let value = match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        let value = match (index, self.interrupts.local_apic()) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
@@ -168,14 +168,13 @@ impl Machine {
         value: u64,
         now: Instant,
     ) -> Result<(), GeneralProtection> {
-        let now = self.own(now);
-        if let Some(done) = self.paravirtual.write(index, value) {
+        if let Some(done) = self.clock.write(index, value) {
             return done;
         }
-        self.catch_up(now);
-        match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        match (index, self.interrupts.local_apic()) {
             // The backend has moved the counter.
-            (IA32_TIME_STAMP_COUNTER, _) => self.tsc_moved(),
+            (IA32_TIME_STAMP_COUNTER, _) => self.clock.tsc_moved(),
             (IA32_APIC_BASE, Some(_)) if value >> self.physical_address_bits != 0 => {
                 return Err(GeneralProtection);
             }
