@@ -182,7 +182,7 @@ impl Machine {
     fn after_access(&mut self, now: MachineTime) {
         let Self { interrupts, timers, serial, .. } = self;
         interrupts.set_line(Line::KEYBOARD, self.keyboard.pin());
-        serial.sample(0, interrupts);
+        serial.sample_moved(interrupts);
         timers.sample(now, self.clock.run_time(now), interrupts);
         interrupts.carry_messages();
         self.find_deadline();
@@ -296,7 +296,7 @@ impl Machine {
     /// Carries the pins of ports whose far side has moved.
     #[inline]
     pub fn sample_serial_pins(&mut self) {
-        self.serial.sample(0, &mut self.interrupts);
+        self.serial.sample_moved(&mut self.interrupts);
     }
 }
 

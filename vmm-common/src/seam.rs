@@ -227,6 +227,12 @@ impl ExitReason {
         "fault",
     ];
 
+    /// An access to a port.
+    #[must_use]
+    pub const fn is_port(&self) -> bool {
+        matches!(self, Self::PortIn { .. } | Self::PortOut { .. })
+    }
+
     /// The position of this reason in [`ExitReason::KINDS`].
     #[must_use]
     pub const fn kind(&self) -> usize {

@@ -140,17 +140,13 @@ impl<M: GuestMemory> System<M> {
         // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
         let vm = vcpu;
         let begin = host.now();
-        self.ledger.core_turns_to(Activity::Switching, begin);
         let taken_ns = self.taken_since(begin, host);
-        self.ledger.taken_from_no_vm(taken_ns, begin);
+        self.ledger.begin_turn(vm, taken_ns, begin);
         // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its
         // remainder would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
         let until = until.min(self.scheduler.next_replenishment());
         self.trace.record(begin, vm, What::TurnBegins);
-        self.ledger.vm_turns_to(vm, Standing::Running, begin);
-        self.ledger.core_turns_to(Activity::Vmm(vm), begin);
-        self.ledger.vms[vm].turns += 1;
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
@@ -159,7 +155,9 @@ impl<M: GuestMemory> System<M> {
         self.vms[vm].machine.sample_serial_pins();
         self.record_wait(vm);
         self.follow_tsc(vm, begin);
-        self.publish_time(vm, backend);
+        if self.vms[vm].machine.has_news() {
+            self.publish_time(vm, backend);
+        }
 
         let mut now = begin;
         let mut stopped = begin;
@@ -172,7 +170,11 @@ impl<M: GuestMemory> System<M> {
             }
         };
 
-        now = host.now();
+        match end {
+            // What comes after the exit that ended it is the switch's.
+            Step::Continue | Step::SliceOver => {}
+            Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
+        }
         // Getting in and out of a guest that the slice's end stopped is the switch's.
         let was_preempted = self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.was_preempted);
         let is_stopped = end == Step::SliceOver && was_preempted;
@@ -185,12 +187,10 @@ impl<M: GuestMemory> System<M> {
         }
         self.trace.record(now, vm, What::TurnEnds);
         match end {
-            Step::Continue | Step::SliceOver => {
-                self.ledger.vm_turns_to(vm, Standing::Waiting, over);
-            }
+            Step::Continue | Step::SliceOver => self.ledger.waits(vm, over),
             Step::Yield => {
                 self.scheduler.yielded(vcpu);
-                self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+                self.ledger.waits(vm, now);
             }
             Step::Halt(until) => {
                 self.scheduler.halted(vcpu, until);
@@ -261,8 +261,7 @@ impl<M: GuestMemory> System<M> {
         vcpu.was_preempted = exit.reason == ExitReason::Preempted;
         vcpu.polling.ran(guest_ns);
         machine.set_cr8(exit.cr8);
-        let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
-        if exit.left_guest && is_port {
+        if self.exit_cost.is_open() && exit.left_guest && exit.reason.is_port() {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
@@ -277,6 +276,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// One line for each thing a guest can ask for.
+    #[inline]
     fn handle<H: Host>(&mut self, vm: usize, exit: &Exit, now: Instant, host: &mut H) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {
@@ -332,6 +332,7 @@ impl<M: GuestMemory> System<M> {
         Step::End(ending)
     }
 
+    #[inline(never)]
     fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
