@@ -15,9 +15,11 @@
 
 extern crate alloc;
 
+pub mod architecture;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
+pub mod grant;
 pub mod ledger;
 pub mod machine;
 pub mod memory;
@@ -29,8 +31,11 @@ pub mod registers;
 pub mod scheduler;
 pub mod seam;
 pub mod seed;
+pub mod stop;
+pub mod switch_on;
 pub mod system;
 pub mod trace;
+pub mod units;
 pub mod vm;
 pub mod x86;
 

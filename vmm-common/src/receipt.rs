@@ -4,6 +4,7 @@
 
 mod text;
 
+use crate::Instant;
 use crate::ledger::BudgetAccount;
 use crate::plan::Plan;
 use crate::seam::ExitReason;
@@ -144,6 +145,19 @@ impl Receipt {
     #[must_use]
     pub fn min_stretch_turns(plan: &Plan) -> u64 {
         MIN_CONTENDED_TURNS * plan.vms.len() as u64
+    }
+
+    /// Closes the accounts of a system that ran from `begin` to `end`; its receipt.
+    #[must_use]
+    pub fn close<M>(plan: &Plan, system: &mut System<M>, begin: Instant, end: Instant) -> Self {
+        system.ledger.close(end);
+        Self::new(plan, system, end.ns_since(begin))
+    }
+
+    /// Every VM ended with status 0, or as its plan takes for success.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.vms.iter().all(|vm| vm.is_success)
     }
 
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.

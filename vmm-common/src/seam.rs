@@ -285,8 +285,8 @@ impl core::fmt::Display for Fault {
             Self::DeliveryOutsideRam { address } => {
                 write!(
                     f,
-                    "an event was delivered by way of {address:#x}, where no RAM is (IDT, GDT, TSS, \
-                     stack or a page table)"
+                    "an event was delivered by way of {address:#x}, where no RAM is (IDT, GDT, \
+                    TSS, stack or a page table)"
                 )
             }
             Self::EntryFailed { reason } => {

@@ -1,8 +1,7 @@
-//! The console that all VMs share: their lines on standard output, one keyboard, one terminal.
+//! This process's side of the console that all VMs share: standard output, and the terminal.
 
 mod output;
 mod terminal;
 
 pub use output::Output;
 pub use terminal::RawTerminal;
-pub use vmm_common::console::{Command, HELP, Keyboard};

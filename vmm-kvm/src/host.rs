@@ -1,12 +1,14 @@
 //! This process as the loop's host: the clock, the shared console, and what may end the run early.
 
-use crate::console::{Command, HELP, Keyboard, Output};
+use crate::console::Output;
 use crate::events::{Arrived, HostEvents};
 use crate::sys::{Clock, process_cpu_ns};
 use anyhow::Result;
 use vmm_common::Instant;
+use vmm_common::console::Console;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
+use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
 /// How often keys and signals are looked for while guests run.
@@ -18,31 +20,18 @@ const RETRY_NS: u64 = 5_000_000;
 /// Output is gathered for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
-/// Why a run ends before its VMs do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// SIGINT, or the key that stands for it.
-    Interrupted,
-    /// Another signal that asks to end.
-    Signal(i32),
-    /// `--timeout`.
-    TimedOut,
-    /// Nobody reads standard output any more.
-    OutputClosed,
-}
-
 /// This process, as the loop sees it.
 #[derive(Debug)]
 pub struct LinuxHost {
     /// The clock that all times are of.
     pub clock: Clock,
+    /// Lines and keyboard.
+    pub console: Console,
     /// Standard output.
     pub output: Output,
     /// Why the run should end now.
-    pub cut: Option<Cut>,
-    keyboard: Keyboard,
+    pub stop_request: Option<StopRequest>,
     events: HostEvents,
-    names: Vec<String>,
     time_limit: Instant,
     next_look: Instant,
     next_flush: Instant,
@@ -60,22 +49,20 @@ struct CpuAccount {
 }
 
 impl LinuxHost {
-    /// A host for VMs with these names that ends the run at `time_limit`.
+    /// A host that ends the run at `time_limit`.
     pub fn new(
         clock: Clock,
+        console: Console,
         output: Output,
-        keyboard: Keyboard,
         events: HostEvents,
-        names: Vec<String>,
         time_limit: Instant,
     ) -> Self {
         Self {
             clock,
+            console,
             output,
-            cut: None,
-            keyboard,
+            stop_request: None,
             events,
-            names,
             time_limit,
             next_look: Instant::ZERO,
             next_flush: Instant::ZERO,
@@ -96,7 +83,7 @@ impl LinuxHost {
             self.is_settled = true;
             crate::sys::forget_start_up();
         }
-        let arrived = self.events.look(self.keyboard.space())?;
+        let arrived = self.events.look(self.console.typing_room())?;
         self.follow_up(arrived, now);
         Ok(true)
     }
@@ -105,15 +92,15 @@ impl LinuxHost {
     pub fn idle(&mut self, until: Instant) -> Result<()> {
         let now = self.clock.now();
         self.flush();
-        let prompt = self.output.unfinished_due(self.keyboard.focus());
+        let prompt = self.console.prompt_due();
         let mut output_due = prompt.unwrap_or(Instant::FAR_FUTURE);
-        if self.output.has_lines() && !self.output.is_closed() {
+        if !self.console.waiting().is_empty() && !self.output.is_closed() {
             // The reader is behind: it gets the rest when it takes it.
             output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
         let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
         let before = (self.clock.now(), process_cpu_ns());
-        let arrived = self.events.wait(self.keyboard.space(), wait_ns)?;
+        let arrived = self.events.wait(self.console.typing_room(), wait_ns)?;
         let now = self.clock.now();
         let cpu_ns = process_cpu_ns() - before.1;
         // If it sleeps for longer than it was to, the host is late.
@@ -124,29 +111,20 @@ impl LinuxHost {
     }
 
     fn flush(&mut self) {
-        self.output.flush(self.keyboard.focus(), self.clock.now());
+        self.output.flush(&mut self.console, self.clock.now());
         if self.output.is_closed() {
-            self.cut.get_or_insert(Cut::OutputClosed);
+            self.stop_request.get_or_insert(StopRequest::OutputClosed);
         }
     }
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) {
-        for command in self.keyboard.typed(&arrived.typed) {
-            match command {
-                Command::Focus(vm) => {
-                    let name = &self.names[vm];
-                    self.output.say(&format!("[the keyboard is {name}'s]"));
-                }
-                Command::End => self.cut = self.cut.or(Some(Cut::Interrupted)),
-                Command::Help => self.output.say(HELP),
-            }
-        }
+        let key = self.console.typed(&arrived.typed).then_some(StopRequest::Interrupted);
         let signal = arrived.signal.map(|signal| match signal {
-            libc::SIGINT => Cut::Interrupted,
-            signal => Cut::Signal(signal),
+            libc::SIGINT => StopRequest::Interrupted,
+            signal => StopRequest::Signal(signal as u8),
         });
-        let timed_out = (now >= self.time_limit).then_some(Cut::TimedOut);
-        self.cut = self.cut.or(signal).or(timed_out);
+        let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
+        self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
         self.flush();
     }
 }
@@ -163,8 +141,9 @@ impl Host for LinuxHost {
     }
 
     fn console_output(&mut self, vm: usize, bytes: &[u8]) {
-        self.output.push(vm, bytes);
-        if self.output.has_lines() {
+        self.output.log(vm, bytes);
+        self.console.print(vm, bytes);
+        if !self.console.waiting().is_empty() {
             let now = self.clock.now();
             if now >= self.next_flush {
                 self.next_flush = now.after_ns(GATHER_NS);
@@ -174,39 +153,15 @@ impl Host for LinuxHost {
     }
 
     fn has_console_input(&mut self) -> bool {
-        self.keyboard.has_keys()
+        self.console.has_keys()
     }
 
     fn console_input(&mut self, vm: usize) -> Option<u8> {
-        self.keyboard.take(vm)
+        self.console.take_key(vm)
     }
 
     fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
-        self.output.finish(vm);
-        let name = &self.names[vm];
-        self.output.say(&format!("[{name} {ending}]"));
-        if let Some(dump) = dump {
-            let lines = dump.to_string();
-            for line in lines.lines() {
-                self.output.say(&format!("[{name}]   {line}"));
-            }
-        }
-        if let Some(next) = self.keyboard.ended(vm) {
-            let name = &self.names[next];
-            self.output.say(&format!("[the keyboard is {name}'s]"));
-        }
+        self.console.vm_ended(vm, ending, dump);
         self.flush();
-    }
-}
-
-impl Cut {
-    /// What the VMs that still ran are said to have been stopped by.
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::Interrupted => "interrupted from the keyboard",
-            Self::Signal(_) => "the run was ended by a signal",
-            Self::TimedOut => "the time limit was reached",
-            Self::OutputClosed => "nobody reads the output any more",
-        }
     }
 }

@@ -7,22 +7,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vmm_common::plan::{Limits, MIN_SLICE_NS};
+use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, exit_code};
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
-use vmm_kvm::host::Cut;
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
 use vmm_kvm::{sys, timeline};
-
-/// Every VM ended as its guest asked, with status 0.
-const SUCCESS: u8 = 0;
-/// A VM failed.
-const VM_FAILED: u8 = 1;
-/// The config or the command line is wrong.
-const USAGE: u8 = 2;
-/// The host refused.
-const HOST_REFUSED: u8 = 3;
-/// Ended by a signal: this and the signal's number, as shells have it.
-const SIGNALLED: u8 = 128;
 
 /// Events that `--trace` keeps, the last ones: some 50 MB.
 const TRACE_EVENTS: usize = 1 << 20;
@@ -35,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Where nobody reads there is nobody to tell.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { SUCCESS });
+            return ExitCode::from(if error.use_stderr() { BAD_PLAN } else { SUCCESS });
         }
     };
     let code = match (arguments.command, arguments.run) {
@@ -48,14 +37,14 @@ fn main() -> ExitCode {
         }
         (None, None) => {
             complain("which config? allowed: vmm-kvm CONFIG, or vmm-kvm --help");
-            USAGE
+            BAD_PLAN
         }
     };
     ExitCode::from(code)
 }
 
 fn run_config(arguments: &Run) -> u8 {
-    let Some(loaded) = load(&arguments.config) else { return USAGE };
+    let Some(loaded) = load(&arguments.config) else { return BAD_PLAN };
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }
@@ -86,7 +75,7 @@ fn run_config(arguments: &Run) -> u8 {
 
 /// Prints the receipt, writes the files asked for; the exit code.
 fn report(outcome: &Outcome, reports: Reports) -> u8 {
-    let text = format!("core {}; {}", outcome.core, outcome.receipt);
+    let text = outcome.receipt.closing_lines(outcome.core);
     if outcome.is_output_read {
         print(&text);
     } else {
@@ -101,13 +90,7 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
-    match outcome.cut {
-        Some(Cut::Interrupted) => SIGNALLED + libc::SIGINT as u8,
-        Some(Cut::Signal(signal)) => SIGNALLED + signal as u8,
-        Some(Cut::TimedOut | Cut::OutputClosed) => VM_FAILED,
-        None if outcome.receipt.vms.iter().all(|vm| vm.is_success) && !has_failed => SUCCESS,
-        None => VM_FAILED,
-    }
+    exit_code(outcome.stop_request, outcome.receipt.is_success() && !has_failed)
 }
 
 /// The files that a run was asked to write, opened before it: a wrong path must not cost a run.
@@ -145,18 +128,18 @@ impl Reports {
 }
 
 fn check(config: &Path) -> u8 {
-    let Some(loaded) = load(config) else { return USAGE };
+    let Some(loaded) = load(config) else { return BAD_PLAN };
     print(&vmm_config::summary(&loaded));
     SUCCESS
 }
 
 fn compile(config: &Path, output: &Path) -> u8 {
-    let Some(loaded) = load(config) else { return USAGE };
+    let Some(loaded) = load(config) else { return BAD_PLAN };
     let words = vmm_common::seed::from_plan(&loaded.plan);
     let Some(bytes) = vmm_common::seed::encode(&words) else {
         let (has, max) = (words.len(), vmm_common::seed::MAX_CONFIG_VMS);
         complain(&format!("{}: {has} VMs; allowed in a config.bin: {max}", config.display()));
-        return USAGE;
+        return BAD_PLAN;
     };
     if let Err(error) = std::fs::write(output, bytes) {
         complain(&format!("cannot write {}: {error}", output.display()));

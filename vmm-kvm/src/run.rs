@@ -1,8 +1,8 @@
 //! A run from plan to receipt: VMs made, one pinned thread for each vCPU, one turn among them.
 
-use crate::console::{Keyboard, Output, RawTerminal};
+use crate::console::{Output, RawTerminal};
 use crate::events::HostEvents;
-use crate::host::{Cut, LinuxHost};
+use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu};
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
@@ -14,11 +14,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
-use vmm_common::cpuid::{self, CpuidFeatures};
-use vmm_common::machine::{Machine, Surroundings};
+use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::cpuid::CpuidResult;
+use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
+use vmm_common::stop::StopRequest;
+use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_config::Loaded;
 
@@ -57,7 +60,7 @@ pub struct Outcome {
     /// The accounts, made up.
     pub receipt: Receipt,
     /// Why it ended before its VMs did.
-    pub cut: Option<Cut>,
+    pub stop_request: Option<StopRequest>,
     /// The core it ran on.
     pub core: u64,
     /// Somebody still reads standard output.
@@ -76,6 +79,10 @@ struct World {
     trouble: Option<anyhow::Error>,
 }
 
+/// Output kept for a reader that does not read.
+const OUTPUT_BYTES: usize = 4 << 20;
+/// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
+const TYPED_AHEAD_BYTES: usize = 16 << 20;
 /// How long the last output waits for a reader that does not read.
 const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
@@ -92,22 +99,29 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let events =
         HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT], stdin)?;
     let clock = Clock::start();
+    let processor = kvm::supported_cpuid(&kvm)?;
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
     for vm in 0..plan.vms.len() {
         let name = &plan.vms[vm].name;
-        let made = make_vm(&kvm, loaded, vm, clock).with_context(|| format!("VM {name}"))?;
+        let made =
+            make_vm(&kvm, &processor, loaded, vm, clock).with_context(|| format!("VM {name}"))?;
         vcpus.push(made.0);
         machines.push((made.1, made.2));
     }
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(&names, options.console, options.log_dir.as_deref())?;
-    let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
-    let keyboard = Keyboard::new(names.len(), focus, is_terminal);
+    let settings = ConsoleSettings {
+        is_terminal: output.is_terminal(),
+        has_command_keys: is_terminal,
+        output_bytes: OUTPUT_BYTES,
+        typed_ahead_bytes: TYPED_AHEAD_BYTES,
+    };
+    let console = Console::new(plan, settings);
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let begin = clock.now();
     let system = System::new(plan, machines, options.trace_events, begin);
-    let host = LinuxHost::new(clock, output, keyboard, events, names.clone(), time_limit);
+    let host = LinuxHost::new(clock, console, output, events, time_limit);
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
     let taps = Taps::open(plan)?;
@@ -129,6 +143,7 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
 
 fn make_vm(
     kvm: &kvm_ioctls::Kvm,
+    processor: impl Fn(u32, u32) -> CpuidResult,
     loaded: &Loaded,
     vm: usize,
     clock: Clock,
@@ -142,25 +157,16 @@ fn make_vm(
         vcpu.check_can_hold_tsc()?;
     }
     let tsc = vcpu.tsc_clock()?;
-    let features = CpuidFeatures {
-        has_local_apic: plan.devices.has_local_apic,
+    let facts = HostFacts {
+        epoch_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        tsc_hz: tsc.hz,
         // KVM keeps writes to IA32_TSC_DEADLINE for a local APIC of its own, past the MSR filter,
         // and drops them where it has none (KVM_GET_SUPPORTED_CPUID never shows the feature).
         has_tsc_deadline: false,
-        tsc_hz: tsc.hz,
     };
-    let table = cpuid::table(features, kvm::supported_cpuid(kvm)?);
+    let (table, machine) = switch_on::prepare(plan, &image.boot, facts, processor);
     vcpu.set_cpuid(&table)?;
-    let epoch_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let surroundings = Surroundings {
-        now: clock.now(),
-        epoch_seconds,
-        tsc,
-        physical_address_bits: cpuid::physical_address_bits(&table),
-    };
-    let mut machine = Machine::new(plan, surroundings);
-    machine.set_base_memory_kib(image.boot.base_memory_kib);
-    Ok((vcpu, machine, ram))
+    Ok((vcpu, machine.switch_on(tsc, clock.now()), ram))
 }
 
 fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {
@@ -262,8 +268,8 @@ impl World {
             Ok(false) => {}
             Err(error) => self.give_up(error),
         }
-        if let Some(cut) = self.host.cut {
-            self.system.stop(cut.why(), &mut self.host);
+        if let Some(request) = self.host.stop_request {
+            self.system.stop(request.why(), &mut self.host);
         }
         self.system.next(&mut self.host)
     }
@@ -284,9 +290,8 @@ impl World {
 fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Outcome> {
     let World { mut system, mut host, taps, .. } = world;
     let end = host.clock.now();
-    system.ledger.close(end);
-    let unread = host.output.drain(LAST_OUTPUT_PATIENCE_MS);
-    let receipt = Receipt::new(&loaded.plan, &system, end.ns_since(begin));
+    let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
+    let receipt = Receipt::close(&loaded.plan, &mut system, begin, end);
     let mut troubles = taps.finish(&mut system);
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
@@ -294,16 +299,13 @@ fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Ou
     if unread > 0 {
         troubles.push(format!("{unread} bytes of output left out: nobody read them"));
     }
-    let names = loaded.plan.vms.iter().map(|vm| &vm.name);
-    for ((name, omitted), error) in names.zip(host.output.omitted()).zip(host.output.log_errors()) {
-        if omitted > 0 {
-            troubles.push(format!("{omitted} bytes of {name}'s output left out: nobody read them"));
-        }
+    troubles.extend(host.console.omissions());
+    for (vm, error) in loaded.plan.vms.iter().zip(host.output.log_errors()) {
         if let Some(error) = error {
-            troubles.push(format!("{name}'s log is not complete: {error}"));
+            troubles.push(format!("{}'s log is not complete: {error}", vm.name));
         }
     }
     let is_output_read = unread == 0 && !host.output.is_closed();
-    let cut = host.cut;
-    Ok(Outcome { system, receipt, cut, core, is_output_read, console_troubles: troubles })
+    let stop_request = host.stop_request;
+    Ok(Outcome { system, receipt, stop_request, core, is_output_read, console_troubles: troubles })
 }

@@ -6,9 +6,6 @@ use alloc::vec::Vec;
 
 /// Ctrl-A.
 const ESCAPE: u8 = 0x01;
-/// Typed ahead of the guests, bytes, unless the host has less to give. A host that can leave keys
-/// where they are does so beyond this: [`Keyboard::space`].
-const TYPED_AHEAD_BYTES: usize = 16 << 20;
 
 /// What Ctrl-A ? says.
 pub const HELP: &str = "\
@@ -47,18 +44,14 @@ pub enum Command {
 }
 
 impl Keyboard {
-    /// A keyboard for `vms` VMs, first given to VM `focus`.
-    pub fn new(vms: usize, focus: usize, has_escape: bool) -> Self {
+    /// A keyboard for `vms` VMs, first given to VM `focus`, that keeps `most` bytes for guests that
+    /// do not read yet. A host that can leave keys where they are does so beyond
+    /// [`Keyboard::space`].
+    pub fn new(vms: usize, focus: usize, has_escape: bool, most: usize) -> Self {
         let typed = (0..vms).map(|_| VecDeque::new()).collect();
         let has_ended = vec![false; vms];
-        let (waiting, most, dropped) = (0, TYPED_AHEAD_BYTES, 0);
+        let (waiting, dropped) = (0, 0);
         Self { typed, waiting, most, dropped, has_ended, focus, has_escape, is_escaped: false }
-    }
-
-    /// The same, with room for `bytes` typed ahead.
-    #[must_use]
-    pub fn with_room(self, bytes: usize) -> Self {
-        Self { most: bytes, ..self }
     }
 
     /// Keys that were typed when there was no more room, and are lost.
@@ -165,13 +158,15 @@ impl Keyboard {
 mod tests {
     use super::*;
 
+    const ROOM: usize = 64;
+
     fn taken(keyboard: &mut Keyboard, vm: usize) -> Vec<u8> {
         core::iter::from_fn(|| keyboard.take(vm)).collect()
     }
 
     #[test]
     fn keys_go_to_the_vm_that_has_the_keyboard_when_they_are_typed() {
-        let mut keyboard = Keyboard::new(2, 0, true);
+        let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"ab\x011cd\x01n"), [Command::Focus(1), Command::Focus(0)]);
         assert_eq!(taken(&mut keyboard, 0), b"ab");
         assert_eq!(taken(&mut keyboard, 1), b"cd");
@@ -179,21 +174,21 @@ mod tests {
 
     #[test]
     fn an_escape_split_between_two_reads_is_one_key() {
-        let mut keyboard = Keyboard::new(2, 0, true);
+        let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"\x01"), []);
         assert_eq!(keyboard.typed(b"x"), [Command::End]);
     }
 
     #[test]
     fn escape_twice_is_one_ctrl_a_for_the_guest() {
-        let mut keyboard = Keyboard::new(1, 0, true);
+        let mut keyboard = Keyboard::new(1, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"\x01\x01"), []);
         assert_eq!(taken(&mut keyboard, 0), b"\x01");
     }
 
     #[test]
     fn the_keyboard_of_a_vm_that_ended_goes_to_the_next_that_runs() {
-        let mut keyboard = Keyboard::new(3, 0, true);
+        let mut keyboard = Keyboard::new(3, 0, true, ROOM);
         assert_eq!(keyboard.ended(1), None);
         assert_eq!(keyboard.ended(0), Some(2));
         assert_eq!(keyboard.typed(b"\x01n"), [Command::Focus(2)]);
@@ -202,14 +197,14 @@ mod tests {
 
     #[test]
     fn a_vm_that_is_not_there_cannot_have_the_keyboard() {
-        let mut keyboard = Keyboard::new(2, 0, true);
+        let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"\x017"), [Command::Help]);
         assert_eq!(keyboard.focus(), 0);
     }
 
     #[test]
     fn keys_beyond_the_room_are_dropped_and_counted_but_ours_still_work() {
-        let mut keyboard = Keyboard::new(2, 0, true).with_room(3);
+        let mut keyboard = Keyboard::new(2, 0, true, 3);
         assert_eq!(keyboard.typed(b"abcde\x01x"), [Command::End]);
         assert_eq!((keyboard.space(), keyboard.dropped()), (0, 2));
         assert_eq!(taken(&mut keyboard, 0), b"abc");
@@ -218,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_vm_that_has_ended_takes_no_keys() {
-        let mut keyboard = Keyboard::new(2, 0, true);
+        let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.ended(1), None);
         assert_eq!(keyboard.typed(b"\x011abc"), [Command::Focus(1)]);
         assert!(!keyboard.has_keys());
@@ -226,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_pipe_has_no_keys_of_ours() {
-        let mut keyboard = Keyboard::new(2, 1, false);
+        let mut keyboard = Keyboard::new(2, 1, false, ROOM);
         assert_eq!(keyboard.typed(b"\x01x"), []);
         assert_eq!(taken(&mut keyboard, 1), b"\x01x");
     }

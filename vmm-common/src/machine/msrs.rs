@@ -3,26 +3,13 @@
 
 use super::Machine;
 use crate::Instant;
+use crate::architecture::msr::{
+    IA32_APIC_BASE, IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE, IA32_XSS,
+};
 
+pub use crate::grant::PASSED_MSRS;
 pub use devices::lapic::GeneralProtection;
 
-/// MSRs that are the guest's own processor state, which every backend switches with the guest: it
-/// may access them without leaving, but for writes to the time-stamp counter. Ranges, both ends
-/// included (SDM vol. 4, APM vol. 2 appendix A).
-pub const PASSED_MSRS: [(u32, u32); 6] = [
-    (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
-    (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
-    (0x277, 0x277),             // IA32_PAT
-    (0xc000_0080, 0xc000_0084), // IA32_EFER, _STAR, _LSTAR, _CSTAR, _FMASK
-    (0xc000_0100, 0xc000_0102), // IA32_FS_BASE, _GS_BASE, _KERNEL_GS_BASE
-    (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
-];
-
-const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-const IA32_APIC_BASE: u32 = 0x1b;
-const IA32_TSC_DEADLINE: u32 = 0x6e0;
-/// Always 0: CPUID offers no supervisory XSAVE component.
-const IA32_XSS: u32 = 0xda0;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
 
@@ -66,18 +53,19 @@ const FIXED_MSRS: [FixedMsr; 43] = {
     /// DE_CFG: LFENCE waits for all instructions before it.
     const LFENCE_SERIALIZE: u64 = 1 << 1;
     [
-        row(0x17, 0, Refused),   // IA32_PLATFORM_ID
-        row(0x2a, 0, Ignored),   // EBL_CR_POWERON
-        row(0x34, 0, Refused),   // SMI_COUNT: read by Linux's turbostat
-        row(0x3a, 1, Refused),   // IA32_FEATURE_CONTROL: locked, VMX off
-        row(0x79, 0, Ignored),   // IA32_BIOS_UPDT_TRIG
-        row(0x8b, 0, Ignored), // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it
-        row(0xce, 0, Refused), // MSR_PLATFORM_INFO: no CPUID faulting
-        row(0xfe, 0, Refused), // IA32_MTRRCAP: no variable ranges
-        row(0x179, 0, Refused), // IA32_MCG_CAP: no banks
+        row(0x17, 0, Refused), // IA32_PLATFORM_ID
+        row(0x2a, 0, Ignored), // EBL_CR_POWERON
+        row(0x34, 0, Refused), // SMI_COUNT: read by Linux's turbostat
+        row(0x3a, 1, Refused), // IA32_FEATURE_CONTROL: locked, VMX off
+        row(0x79, 0, Ignored), // IA32_BIOS_UPDT_TRIG
+        // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it.
+        row(0x8b, 0, Ignored),
+        row(0xce, 0, Refused),   // MSR_PLATFORM_INFO: no CPUID faulting
+        row(0xfe, 0, Refused),   // IA32_MTRRCAP: no variable ranges
+        row(0x179, 0, Refused),  // IA32_MCG_CAP: no banks
         row(0x17a, 0, OnlyZero), // IA32_MCG_STATUS
-        row(0x198, 0, Refused), // IA32_PERF_STATUS
-        row(0x199, 0, Ignored), // IA32_PERF_CTL
+        row(0x198, 0, Refused),  // IA32_PERF_STATUS
+        row(0x199, 0, Ignored),  // IA32_PERF_CTL
         row(0x1a0, 1, Kept(MISC_ENABLE)),
         row(0x1d9, 0, OnlyZero), // IA32_DEBUGCTL: no last branches, which no switch saves
         row(0x1db, 0, Refused),  // LASTBRANCHFROMIP
@@ -162,6 +150,7 @@ impl Machine {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
+            // CPUID offers no supervisory XSAVE component.
             (IA32_XSS, _) => 0,
             (_, _) => self.fixed_msrs.read(index)?,
         };

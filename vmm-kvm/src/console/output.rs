@@ -1,4 +1,4 @@
-//! What the guests print, on standard output, and each VM's raw output in its log.
+//! Standard output, where the console's lines go, and each VM's raw output in its log.
 
 use crate::sys::is_writable;
 use std::fs::File;
@@ -7,10 +7,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 use vmm_common::Instant;
-use vmm_common::console::Lines;
+use vmm_common::console::Console;
 
-/// Output kept for a reader that does not read.
-const BACKLOG_BYTES: usize = 4 << 20;
 /// Written at once without waiting: what a pipe takes as a whole when it is ready (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
 
@@ -18,7 +16,6 @@ const CHUNK_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Output {
     to: File,
-    lines: Lines,
     logs: Vec<Log>,
     /// Why nothing can be written any more.
     write_error: Option<io::Error>,
@@ -39,13 +36,17 @@ impl Output {
                 log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
             Ok(Log { file, error: None })
         };
-        let lines = Lines::new(names, to.is_terminal(), BACKLOG_BYTES);
         let logs = names.iter().map(log).collect::<io::Result<_>>()?;
-        Ok(Self { to, lines, logs, write_error: None })
+        Ok(Self { to, logs, write_error: None })
     }
 
-    /// Takes what VM `vm` printed.
-    pub fn push(&mut self, vm: usize, bytes: &[u8]) {
+    /// The output is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.to.is_terminal()
+    }
+
+    /// Logs what VM `vm` printed.
+    pub fn log(&mut self, vm: usize, bytes: &[u8]) {
         let log = &mut self.logs[vm];
         if let Some(file) = &mut log.file
             && let Err(error) = file.write_all(bytes)
@@ -53,44 +54,33 @@ impl Output {
             log.error = Some(error);
             log.file = None;
         }
-        self.lines.push(vm, bytes);
     }
 
-    /// Takes a line of Tandem's own.
-    pub fn say(&mut self, text: &str) {
-        self.lines.say(text);
-    }
-
-    /// Ends the unfinished line of a VM that is over.
-    pub fn finish(&mut self, vm: usize) {
-        self.lines.finish(vm);
-    }
-
-    /// Writes what the reader takes without waiting; see also [`Lines::show_prompt`].
-    pub fn flush(&mut self, focus: usize, now: Instant) {
-        self.lines.show_prompt(focus, now);
+    /// Writes what the reader takes without waiting; see also [`Console::show_prompt`].
+    pub fn flush(&mut self, console: &mut Console, now: Instant) {
+        console.show_prompt(now);
         let mut written = 0;
-        while written < self.lines.waiting().len() && is_writable(self.to.as_raw_fd(), 0) {
-            match self.write(written) {
+        while written < console.waiting().len() && is_writable(self.to.as_raw_fd(), 0) {
+            match self.write(&console.waiting()[written..]) {
                 0 => break,
                 more => written += more,
             }
         }
-        self.lines.taken(written);
+        console.written(written);
     }
 
     /// Writes all that is left. Gives up on a reader that takes nothing for `patience_ms`, and
     /// returns how many bytes that cost.
-    pub fn drain(&mut self, patience_ms: i32) -> usize {
-        self.lines.finish_all();
+    pub fn drain(&mut self, console: &mut Console, patience_ms: i32) -> usize {
+        console.finish();
         /// Between tries at a reader that is ready and takes nothing.
         const PAUSE_MS: i32 = 10;
         let (mut written, mut patience_ms) = (0, patience_ms);
-        while written < self.lines.waiting().len() && !self.is_closed() && patience_ms > 0 {
+        while written < console.waiting().len() && !self.is_closed() && patience_ms > 0 {
             if !is_writable(self.to.as_raw_fd(), patience_ms) {
                 break;
             }
-            match self.write(written) {
+            match self.write(&console.waiting()[written..]) {
                 0 => {
                     std::thread::sleep(Duration::from_millis(PAUSE_MS as u64));
                     patience_ms -= PAUSE_MS;
@@ -98,19 +88,9 @@ impl Output {
                 more => written += more,
             }
         }
-        let left = self.lines.waiting().len() - written;
-        self.lines.taken(written + left);
+        let left = console.waiting().len() - written;
+        console.written(written + left);
         left
-    }
-
-    /// When the unfinished line of VM `focus` should be shown, if it is not.
-    pub fn unfinished_due(&self, focus: usize) -> Option<Instant> {
-        self.lines.unfinished_due(focus)
-    }
-
-    /// Lines wait to be written.
-    pub fn has_lines(&self) -> bool {
-        !self.lines.waiting().is_empty()
     }
 
     /// Nobody reads any more.
@@ -123,21 +103,14 @@ impl Output {
         self.write_error.as_ref()
     }
 
-    /// What was left out of the output of each VM, bytes.
-    pub fn omitted(&self) -> impl Iterator<Item = u64> + '_ {
-        self.lines.omitted()
-    }
-
     /// Why each VM's log is not complete.
     pub fn log_errors(&self) -> impl Iterator<Item = Option<&io::Error>> {
         self.logs.iter().map(|log| log.error.as_ref())
     }
 
-    /// Writes the next piece of what waits; returns how much was taken.
-    fn write(&mut self, start: usize) -> usize {
-        let waiting = self.lines.waiting();
-        let end = waiting.len().min(start + CHUNK_BYTES);
-        match self.to.write(&waiting[start..end]) {
+    /// Writes a first piece of what waits; returns how much was taken.
+    fn write(&mut self, waiting: &[u8]) -> usize {
+        match self.to.write(&waiting[..waiting.len().min(CHUNK_BYTES)]) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

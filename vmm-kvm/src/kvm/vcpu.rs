@@ -12,6 +12,7 @@ use kvm_bindings as kvm;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
+use vmm_common::architecture::msr::IA32_TIME_STAMP_COUNTER;
 use vmm_common::cpuid::{CpuidEntry, CpuidResult};
 use vmm_common::registers::CpuState;
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
@@ -182,7 +183,7 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
-                if index == tsc::IA32_TIME_STAMP_COUNTER {
+                if index == IA32_TIME_STAMP_COUNTER {
                     // The loop hears of it, too; what KVM refuses here, it would have refused
                     // before.
                     let _ = tsc::write(&self.fd, value);
