@@ -124,8 +124,8 @@ impl Ledger {
         }
     }
 
-    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one update
-    /// for an exit. The core goes on working for `vm`.
+    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one
+    /// update for an exit. The core goes on working for `vm`.
     #[inline]
     pub fn guest_ran(&mut self, vm: usize, entered: Instant, left: Instant) -> &mut VmAccount {
         debug_assert_eq!(self.activity, Activity::Vmm(vm));

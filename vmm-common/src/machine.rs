@@ -10,6 +10,7 @@ use crate::Instant;
 use crate::plan::{VmPlan, ram_ranges};
 use crate::seam::TscReading;
 use clock::Clock;
+use com_ports::Serial;
 use devices::i8042::Keyboard;
 use devices::lapic::TscClock;
 use devices::power::Power;
@@ -18,16 +19,15 @@ use devices::time::MachineTime;
 use devices::uart::Port;
 use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
-use serial::Serial;
 use timers::Timers;
 
 mod clock;
+mod com_ports;
 mod interrupts;
 mod mmio;
 mod msrs;
 mod paravirtual;
 mod ports;
-mod serial;
 mod timers;
 
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 mod accounts;
 mod publish;
 mod serial;
+mod standing;
 
 pub use serial::Wire;
 
@@ -170,6 +171,20 @@ impl<M: GuestMemory> System<M> {
             }
         };
 
+        self.after_turn(vm, end, (begin, stopped, now), is_contended, backend, host);
+    }
+
+    /// Closes the accounts of a turn, and says what comes of its `end`.
+    #[inline]
+    fn after_turn<B: VcpuBackend, H: Host>(
+        &mut self,
+        vm: usize,
+        end: Step,
+        (begin, stopped, mut now): (Instant, Instant, Instant),
+        is_contended: bool,
+        backend: &mut B,
+        host: &mut H,
+    ) {
         match end {
             // What comes after the exit that ended it is the switch's.
             Step::Continue | Step::SliceOver => {}
@@ -180,7 +195,7 @@ impl<M: GuestMemory> System<M> {
         let is_stopped = end == Step::SliceOver && was_preempted;
         let over = if is_stopped { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
-        self.scheduler.ran(vcpu, ran_ns);
+        self.scheduler.ran(vm, ran_ns);
         match end {
             Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
             _ => self.ledger.end_stretch(),
@@ -189,11 +204,11 @@ impl<M: GuestMemory> System<M> {
         match end {
             Step::Continue | Step::SliceOver => self.ledger.waits(vm, over),
             Step::Yield => {
-                self.scheduler.yielded(vcpu);
+                self.scheduler.yielded(vm);
                 self.ledger.waits(vm, now);
             }
             Step::Halt(until) => {
-                self.scheduler.halted(vcpu, until);
+                self.scheduler.halted(vm, until);
                 self.ledger.vm_turns_to(vm, Standing::Halted, now);
             }
             Step::End(ending) => {
@@ -201,22 +216,6 @@ impl<M: GuestMemory> System<M> {
                 self.end_vm(vm, ending, dump, now, host);
             }
         }
-    }
-
-    /// Ends every VM that still runs, as the host wants the run to be over.
-    pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
-        let now = host.now();
-        for vm in 0..self.vms.len() {
-            if self.vms[vm].ending.is_none() {
-                self.end_vm(vm, Ending::Stopped { why }, None, now, host);
-            }
-        }
-    }
-
-    /// Whether all VMs have ended.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
     /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
@@ -330,48 +329,6 @@ impl<M: GuestMemory> System<M> {
             ExitReason::Fault(fault) => Ending::Fault(fault),
         };
         Step::End(ending)
-    }
-
-    #[inline(never)]
-    fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
-        machine.advance(now);
-        // Room that its last output has left since it was taken may be what it waits for.
-        machine.sample_serial_pins();
-        vcpu.is_halted = true;
-        vcpu.is_deaf = !is_interrupt_flag_set;
-        let stays_halted = vcpu.stays_halted(machine);
-        if stays_halted && vcpu.is_deaf && !machine.can_raise_nmi() {
-            Step::End(Ending::HaltedForGood)
-        } else if stays_halted {
-            Step::Halt(machine.deadline())
-        } else {
-            Step::Continue
-        }
-    }
-
-    fn end_vm<H: Host>(
-        &mut self,
-        vm: usize,
-        ending: Ending,
-        dump: Option<crate::registers::CpuState>,
-        now: Instant,
-        host: &mut H,
-    ) {
-        self.trace.record(now, vm, What::Ended);
-        self.scheduler.finished(vm);
-        self.ledger.vm_turns_to(vm, Standing::Ended, now);
-        self.unplug(vm, now, host);
-        host.vm_ended(vm, &ending, dump.as_ref());
-        self.vms[vm].ending = Some(ending);
-    }
-
-    /// `vm` may have something to do now.
-    fn wake(&mut self, vm: usize, now: Instant) {
-        self.scheduler.woken(vm);
-        if self.ledger.vms[vm].standing() == Standing::Halted {
-            self.ledger.vm_turns_to(vm, Standing::Waiting, now);
-        }
     }
 }
 
