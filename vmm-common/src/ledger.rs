@@ -111,6 +111,21 @@ impl Ledger {
         }
     }
 
+    /// The run begins now, and not when the accounts were opened: what starting it took since is no
+    /// VM's wait. For accounts that nothing was booked on yet.
+    pub fn restart(&mut self, now: Instant) {
+        (self.since, self.started, self.last_taken) = (now, now, (now, 0));
+        for account in &mut self.vms {
+            account.since = now;
+        }
+    }
+
+    /// When the run began.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// From `now` on the core does `next`.
     #[inline]
     pub fn core_turns_to(&mut self, next: Activity, now: Instant) {

@@ -8,7 +8,7 @@
 
 use crate::Instant;
 use crate::plan::{VmPlan, ram_ranges};
-use crate::seam::TscReading;
+use crate::seam::{BatchablePorts, TscReading};
 use clock::Clock;
 use com_ports::Serial;
 use devices::i8042::Keyboard;
@@ -286,10 +286,9 @@ impl Machine {
         self.serial.wire(n)
     }
 
-    /// One bit for each COM port whose transmitter may be written in batches: see
-    /// [`crate::seam::Entry::batchable_ports`].
+    /// The transmitters that may be written in batches.
     #[must_use]
-    pub fn batchable_ports(&self) -> u8 {
+    pub fn batchable_ports(&self) -> BatchablePorts {
         self.serial.batchable()
     }
 

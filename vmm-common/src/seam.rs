@@ -37,10 +37,8 @@ pub struct Entry {
     /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM
     /// vol. 3, 11.4.3).
     pub is_apic_enabled: bool,
-    /// One bit per COM port (bit 0 is COM1): its transmitter holding register may be written in
-    /// batches, as nothing the guest can see depends on the moment. 0 unless
-    /// [`VcpuBackend::CAN_BATCH`].
-    pub batchable_ports: u8,
+    /// Ports that may be written in batches. None unless [`VcpuBackend::CAN_BATCH`].
+    pub batchable_ports: BatchablePorts,
     /// By how much the guest's time-stamp counter is held back since the start, ns: it never falls.
     /// The backend moves the counter by what has been added since the entry before.
     pub tsc_held_ns: u64,
@@ -50,6 +48,28 @@ pub struct Entry {
     pub wants_tsc: bool,
     /// `enter` returns by this moment, whatever the guest does.
     pub deadline: Instant,
+}
+
+/// Ports whose 1-byte writes may be gathered and handed out later, in order, as nothing the guest
+/// can see depends on the moment: a bit for each of [`BatchablePorts::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchablePorts(pub u8);
+
+impl BatchablePorts {
+    /// Those that ever are.
+    pub const ALL: [u16; 4] = crate::machine::TRANSMITTERS;
+
+    /// Whether the port at this position in [`BatchablePorts::ALL`] is one.
+    #[must_use]
+    pub const fn contains(self, position: usize) -> bool {
+        self.0 & 1 << position != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// The answer to what a guest waits for.

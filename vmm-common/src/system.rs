@@ -43,6 +43,8 @@ pub struct System<M> {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
+    /// [`System::next`] has been asked.
+    has_begun: bool,
     /// When [`System::next`] chose who has the core.
     chosen_at: Instant,
     exit_cost: ExitCost,
@@ -95,6 +97,7 @@ impl<M: GuestMemory> System<M> {
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
+            has_begun: false,
             chosen_at: now,
             exit_cost: ExitCost::new(),
             taken_ns: 0,
@@ -105,6 +108,10 @@ impl<M: GuestMemory> System<M> {
     /// Who has the core now. Feeds what was typed to the guests first.
     pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
         let now = host.now();
+        if !self.has_begun {
+            self.has_begun = true;
+            self.ledger.restart(now);
+        }
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, 0, What::IdleEnds);
         }
@@ -235,7 +242,9 @@ impl<M: GuestMemory> System<M> {
         }
         let was_preempted = vcpu.was_preempted;
         let entry = vcpu.next_entry(machine);
-        entry.batchable_ports = if B::CAN_BATCH { machine.batchable_ports() } else { 0 };
+        if B::CAN_BATCH {
+            entry.batchable_ports = machine.batchable_ports();
+        }
         let entered = host.now();
         // A timer faster than an entry must not keep the guest from ever getting on.
         let soonest = entered.after_ns(if was_preempted { MIN_PROGRESS_NS } else { 0 });

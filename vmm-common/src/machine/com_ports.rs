@@ -2,6 +2,7 @@
 
 use super::interrupts::{Interrupts, Line};
 use crate::plan::{SERIAL_PORTS, SerialPlan};
+use crate::seam::BatchablePorts;
 use devices::uart::{Port, PortMode};
 
 /// A machine's serial ports.
@@ -54,15 +55,15 @@ impl Serial {
         self.wires[com]
     }
 
-    /// One bit for each port whose transmitter may be written in batches.
-    pub fn batchable(&self) -> u8 {
+    /// The transmitters that may be written in batches.
+    pub fn batchable(&self) -> BatchablePorts {
         let is_batchable = |port: &Option<Port>| {
             port.as_ref().is_some_and(|port| {
                 port.mode() != PortMode::Unconnected && !port.wants_every_write()
             })
         };
         let bit = |(com, port)| u8::from(is_batchable(port)) << com;
-        self.ports.iter().enumerate().map(bit).sum()
+        BatchablePorts(self.ports.iter().enumerate().map(bit).sum())
     }
 
     #[inline]
