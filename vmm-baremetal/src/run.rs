@@ -1,26 +1,20 @@
 //! A run from plan to receipt, on whichever vendor's processor this is.
 
-use crate::clock::Clock;
-use crate::frames::Frames;
-use crate::hardware::Hardware;
-use crate::host::BareHost;
-use crate::input::Input;
-use crate::ram::GuestRam;
-use crate::state::{Extensions, SwitchedState};
-use crate::svm::Svm;
-use crate::svm::vcpu::SvmVcpu;
-use crate::vcpu::Vcpu;
-use crate::vmx::Vmx;
-use crate::vmx::vcpu::VmxVcpu;
-use crate::{cpu, power};
+use crate::guest::vcpu::{Loaded, Vcpu};
+use crate::guest::vendor::Processor;
+use crate::host::clock::Clock;
+use crate::host::console::BareHost;
+use crate::host::power;
+use crate::start::input::Input;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use metal::frames::Frames;
+use metal::guest_ram::GuestRam;
 use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
-use vmm_common::cpuid::{CpuidResult, Permitted};
+use vmm_common::grant::Grant;
 use vmm_common::receipt::Receipt;
-use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::stop::exit_code;
 use vmm_common::switch_on::{self, HostFacts};
@@ -30,104 +24,9 @@ use vmm_common::vm::Ending;
 /// Events that the trace keeps, the last ones.
 const TRACE_EVENTS: usize = 256;
 
-/// A processor in VMX operation or with SVM enabled.
-pub trait Processor {
-    /// Its control block for a vCPU.
-    type Vcpu: Hardware;
-
-    /// What CPUID says of the processor, less what a guest of it cannot have.
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
-
-    /// A control block for vCPU `number` (from 0) of `count`, whose guest has this RAM and these
-    /// registers, and may set what is `permitted`.
-    ///
-    /// # Errors
-    /// Why there can be none, for people.
-    fn make(
-        &mut self,
-        frames: &mut Frames,
-        ram: GuestRam,
-        boot: &CpuState,
-        permitted: Permitted,
-        number: u16,
-        count: u16,
-    ) -> Result<Self::Vcpu, String>;
-
-    /// Makes vCPUs without a VPID or ASID of their own from now on.
-    fn untag(&mut self);
-
-    /// Leaves VMX operation, or disables SVM.
-    fn off(self);
-}
-
-impl Processor for Vmx {
-    type Vcpu = VmxVcpu;
-
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
-        self.cpuid(leaf, subleaf)
-    }
-
-    fn make(
-        &mut self,
-        frames: &mut Frames,
-        ram: GuestRam,
-        boot: &CpuState,
-        permitted: Permitted,
-        number: u16,
-        _count: u16,
-    ) -> Result<VmxVcpu, String> {
-        // VPID 0 is the host's.
-        VmxVcpu::new(self, frames, ram, boot, permitted, number + 1)
-            .map_err(|error| format!("{error}"))
-    }
-
-    fn untag(&mut self) {
-        self.untag();
-    }
-
-    fn off(self) {
-        self.disable();
-    }
-}
-
-impl Processor for Svm {
-    type Vcpu = SvmVcpu;
-
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
-        cpu::cpuid(leaf, subleaf)
-    }
-
-    fn make(
-        &mut self,
-        frames: &mut Frames,
-        ram: GuestRam,
-        boot: &CpuState,
-        permitted: Permitted,
-        number: u16,
-        count: u16,
-    ) -> Result<SvmVcpu, String> {
-        SvmVcpu::new(self, frames, ram, boot, permitted, number.into(), count.into())
-            .map_err(|_| no_frames())
-    }
-
-    fn untag(&mut self) {
-        self.untag();
-    }
-
-    fn off(mut self) {
-        self.disable();
-    }
-}
-
-fn no_frames() -> String {
-    String::from("the VMs' tables do not fit into the hypervisor's memory")
-}
-
 /// What the machine has for the run.
 #[derive(Debug)]
 pub struct Resources {
-    /// The hypervisor's own frames.
-    pub frames: Frames,
     /// Each VM's RAM.
     pub ram: Vec<GuestRam>,
     /// The clock.
@@ -149,15 +48,14 @@ pub struct Resources {
 pub fn run<P: Processor>(
     mut processor: P,
     input: &Input<'_>,
+    mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { mut frames, ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used } =
-        resources;
+    let Resources { ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used } = resources;
     if is_untagged {
         processor.untag();
     }
     let plan = &input.plan;
-    let extensions = Extensions::enable();
     let count = plan.vms.len() as u16;
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
@@ -167,34 +65,57 @@ pub fn run<P: Processor>(
         let facts = HostFacts { epoch_seconds, tsc_hz: clock.hz(), has_tsc_deadline: true };
         let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
         let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
-        let permitted = Permitted::by(&table);
-        let (registers, number) = (&boot.registers, vm as u16);
-        let hardware = processor.make(&mut frames, ram[vm], registers, permitted, number, count)?;
-        let state =
-            SwitchedState::new(extensions, permitted.xcr0, &mut frames).map_err(|_| no_frames())?;
-        let vcpu = Vcpu::new(hardware, state, registers.general, ram[vm], clock, table);
+        let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
+        let numbers = (vm as u16, count);
+        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant, numbers)?;
+        let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
         let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
+    let mut core = Core { processor, vcpus, has_it: None };
     let mut host = BareHost::new(clock, plan, is_terminal);
     let begin = clock.now();
     let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
-    share_core(&mut system, &mut vcpus, &mut host);
+    share_core(&mut system, &mut core, &mut host);
     let (frames, heap) = (frames.taken_bytes(), heap_used());
     power::debug_line(&format!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
-    Ok(finish(processor, input, system, host, begin))
+    Ok(finish(core.processor, input, system, host, begin))
 }
 
-/// The loop: who is next, switch, turn.
-fn share_core<H: Hardware>(
+/// The processor, its vCPUs, and which of them has it.
+struct Core<P: Processor> {
+    processor: P,
+    vcpus: Vec<Vcpu<P::Vcpu>>,
+    has_it: Option<usize>,
+}
+
+impl<P: Processor> Core<P> {
+    /// The vCPU, which has the processor from now on.
+    fn load(&mut self, vcpu: usize) -> Loaded<'_, P::Loaded<'_>> {
+        match self.has_it.replace(vcpu) {
+            Some(before) if before == vcpu => {}
+            Some(before) => {
+                let [vcpu, before] = self
+                    .vcpus
+                    .get_disjoint_mut([vcpu, before])
+                    .expect("they are two of the plan's");
+                vcpu.switch(&mut self.processor, Some(before));
+            }
+            None => self.vcpus[vcpu].switch(&mut self.processor, None),
+        }
+        self.vcpus[vcpu].loaded(&mut self.processor)
+    }
+}
+
+/// The loop: which VM is next, switch, turn.
+fn share_core<P: Processor>(
     system: &mut System<GuestRam>,
-    vcpus: &mut [Vcpu<H>],
+    core: &mut Core<P>,
     host: &mut BareHost,
 ) {
-    let mut loaded: Option<usize> = None;
     loop {
         host.between_turns();
         if let Some(request) = host.stop_request {
@@ -202,16 +123,10 @@ fn share_core<H: Hardware>(
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
-                if loaded != Some(vcpu) {
-                    if let Some(before) = loaded {
-                        vcpus[before].unload();
-                    }
-                    vcpus[vcpu].load();
-                    loaded = Some(vcpu);
-                }
-                system.turn(vcpu, until, &mut vcpus[vcpu], host);
+                let mut loaded = core.load(vcpu);
+                system.turn(vcpu, until, &mut loaded, host);
                 if system.vms[vcpu].ending.as_ref().is_some_and(Ending::deserves_dump) {
-                    host.console.say_dump(vcpu, &vcpus[vcpu].dump());
+                    host.console.say_dump(vcpu, &loaded.dump());
                 }
             }
             Next::Idle { until } => host.idle(until),

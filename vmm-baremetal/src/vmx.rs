@@ -1,144 +1,58 @@
-//! VMX: how Intel's processors switch to a guest and back (SDM vol. 3, part on VMX).
-//!
-//! One switch, step by step:
-//!
-//! 1. [`vcpu`] sets what this entry alone needs: the event to deliver, the timer, CR2.
-//! 2. [`entry`] loads the guest's x87, SSE and general registers, and enters: VMLAUNCH or VMRESUME.
-//! 3. The processor loads all else from the VMCS ([`vmcs`]), and the guest runs through [`ept`].
-//! 4. Something that [`controls`] intercept happens: the processor saves the guest in the VMCS,
-//!    loads the host from it, and goes on at the exit landing in [`entry`].
-//! 5. [`exits`] turns the reason into an event; [`vcpu`] settles what is the vendor's business.
+//! VMX: what an exit means ([`exits`]), what of it is VMX's own business ([`handling`], [`task`]), and
+//! what an entry brings ([`guest`]). The switch itself is [`metal::vmx`]'s.
 
-pub mod capabilities;
-pub mod control_registers;
-pub mod controls;
-pub mod entry;
-pub mod ept;
 pub mod exits;
+pub mod guest;
 mod handling;
-pub mod host;
-mod setup;
 mod task;
-pub mod vcpu;
-pub mod vmcs;
 
-use crate::cpu;
-use crate::frames::{Frame, Frames, OutOfFrames};
-use capabilities::{Capabilities, FEATURE_CONTROL, Firmware, Missing};
-use core::fmt;
+use crate::guest::vendor::Processor;
+use alloc::format;
+use alloc::string::String;
+use guest::{VmxGuest, VmxVcpu};
+use metal::frames::Frames;
+use metal::guest_ram::GuestRam;
+use metal::vmx::{ControlBlock, Vmx};
 use vmm_common::cpuid::CpuidResult;
+use vmm_common::grant::{Grant, Vendor};
+use vmm_common::registers::CpuState;
 
-const CR4_VMXE: u64 = 1 << 13;
+impl Processor for Vmx {
+    type Vcpu = VmxVcpu;
+    type Loaded<'a> = VmxGuest<'a>;
+    const VENDOR: Vendor = Vendor::Vmx;
 
-/// This processor, in VMX operation.
-#[derive(Debug)]
-pub struct Vmx {
-    capabilities: Capabilities,
-    handle_interrupt: fn(u8),
-    /// The processor's own, between VMXON and VMXOFF.
-    _region: Frame,
-}
-
-/// Why a processor or a vCPU cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The processor or its firmware lacks something.
-    Missing(Missing),
-    /// No memory for a structure.
-    OutOfFrames,
-    /// An instruction of VMX failed.
-    Instruction(vmcs::Failure),
-}
-
-impl Vmx {
-    /// Puts the processor into VMX operation. `handle_interrupt` is called with the vector of each
-    /// interrupt that ends a guest's run, and must end it at the interrupt controller.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] tells what the processor lacks.
-    pub fn enable(frames: &mut Frames, handle_interrupt: fn(u8)) -> Result<Self, Error> {
-        if !capabilities::has_vmx(cpu::cpuid(1, 0).ecx) {
-            return Err(Error::Missing(Missing::Vmx));
-        }
-        if let Firmware::Unlocked { value } = capabilities::firmware(cpu::read_msr)? {
-            // SAFETY: the register is not locked; this allows VMX and locks it.
-            unsafe { cpu::write_msr(FEATURE_CONTROL, value) };
-        }
-        let capabilities = Capabilities::read(cpu::read_msr);
-        capabilities.check()?;
-        let mut region = frames.take()?;
-        region.words_mut()[0] = capabilities.revision().into();
-        let cr0 = (cpu::cr0() | capabilities.cr0_fixed0) & capabilities.cr0_fixed1;
-        let cr4 = (cpu::cr4() | capabilities.cr4_fixed0 | CR4_VMXE) & capabilities.cr4_fixed1;
-        // SAFETY: adds NE, on which nothing here depends.
-        unsafe { cpu::set_cr0(cr0) };
-        // SAFETY: adds VMXE.
-        unsafe { cpu::set_cr4(cr4) };
-        // SAFETY: the region is the processor's from here on, as `Vmx` keeps it.
-        unsafe { vmcs::vmxon(region.address()) }.map_err(Error::Instruction)?;
-        Ok(Self { capabilities, handle_interrupt, _region: region })
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        self.cpuid(leaf, subleaf)
     }
 
-    /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the
-    /// controls that allow them are missing.
-    #[must_use]
-    pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
-        const RDPID: u32 = 1 << 22;
-        const INVPCID: u32 = 1 << 10;
-        const XSAVES: u32 = 1 << 3;
-        const RDTSCP: u32 = 1 << 27;
-        let mut result = cpu::cpuid(leaf, subleaf);
-        let lacks = |control: u32| self.capabilities.secondary >> 32 & u64::from(control) == 0;
-        match (leaf, subleaf) {
-            (7, 0) if lacks(controls::INVPCID) => result.ebx &= !INVPCID,
-            (0xd, 1) if lacks(controls::XSAVES) => result.eax &= !XSAVES,
-            (0x8000_0001, _) if lacks(controls::RDTSCP) => result.edx &= !RDTSCP,
-            _ => {}
-        }
-        if (leaf, subleaf) == (7, 0) && lacks(controls::RDTSCP) {
-            result.ecx &= !RDPID;
-        }
-        result
+    fn make(
+        &mut self,
+        frames: &mut Frames,
+        ram: GuestRam,
+        boot: &CpuState,
+        grant: &Grant,
+        (number, _): (u16, u16),
+    ) -> Result<VmxVcpu, String> {
+        ControlBlock::new(self, frames, &ram, boot, grant, number)
+            .map(|block| VmxVcpu::new(block, ram, boot))
+            .map_err(|error| format!("{error}"))
     }
 
-    /// vCPUs made from now on have no VPID.
-    pub const fn untag(&mut self) {
-        self.capabilities.secondary &= !((controls::VPID as u64) << 32);
+    fn untag(&mut self) {
+        self.untag();
     }
 
-    /// Leaves VMX operation; no vCPU can run after that.
-    pub fn disable(self) {
-        // SAFETY: `self` proves that the processor is in VMX operation, and ends with it.
-        unsafe { vmcs::vmxoff() };
-        // SAFETY: outside VMX operation the bit may be cleared.
-        unsafe { cpu::set_cr4(cpu::cr4() & !CR4_VMXE) };
+    fn switch(&mut self, vcpu: &mut VmxVcpu, before: Option<&mut VmxVcpu>) {
+        self.load(&mut vcpu.block, before.map(|before| &mut before.block));
     }
-}
 
-impl From<Missing> for Error {
-    fn from(missing: Missing) -> Self {
-        Self::Missing(missing)
+    #[inline]
+    fn loaded<'a>(&'a mut self, vcpu: &'a mut VmxVcpu) -> VmxGuest<'a> {
+        VmxGuest { vmcs: self.loaded(&mut vcpu.block), state: &mut vcpu.state }
     }
-}
 
-impl From<OutOfFrames> for Error {
-    fn from(_: OutOfFrames) -> Self {
-        Self::OutOfFrames
-    }
-}
-
-impl From<vmcs::Failure> for Error {
-    fn from(failure: vmcs::Failure) -> Self {
-        Self::Instruction(failure)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(missing) => missing.fmt(f),
-            Self::OutOfFrames => f.write_str("no memory left for VMX structures"),
-            Self::Instruction(failure) => failure.fmt(f),
-        }
+    fn off(self) {
+        self.disable();
     }
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-mod permitted;
+pub(crate) mod permitted;
 
 pub use permitted::Permitted;
 

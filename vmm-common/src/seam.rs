@@ -14,6 +14,8 @@
 
 use crate::Instant;
 use crate::registers::CpuState;
+use devices::lapic::TscClock;
+use devices::time::MachineTime;
 
 /// What goes into the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,6 +160,15 @@ pub struct TscReading {
     pub tsc: u64,
     /// When it had that value, by the host's clock.
     pub at: Instant,
+}
+
+impl TscReading {
+    /// How the counter follows a machine's time, which was `at` when it was read.
+    #[must_use]
+    pub const fn course(&self, at: MachineTime) -> TscClock {
+        let since_zero = TscClock { hz: self.hz, offset: 0 }.tsc_at(at);
+        TscClock { hz: self.hz, offset: self.tsc.wrapping_sub(since_zero) }
+    }
 }
 
 /// One virtual CPU as a target runs it.

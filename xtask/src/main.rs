@@ -51,6 +51,8 @@ enum Command {
     Run(bare::Run),
     /// Write the built-in guests as files into target/guests/, for loaders of all kinds
     Guests,
+    /// All that a guest may reach on bare metal, and why: what GRANT.md holds
+    Grant,
     /// Write a config as an ISO that a BIOS boots
     Image(bare::Image),
     /// Fetch Debian's kernel and make a small Linux of it, in target/linux/
@@ -65,6 +67,10 @@ fn main() -> ExitCode {
         Command::Nightly => code(develop::nightly()),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
+        Command::Grant => {
+            print!("{}", vmm_common::grant::page());
+            ExitCode::SUCCESS
+        }
         Command::Guests => code(develop::guests()),
         Command::Image(image) => ExitCode::from(bare::image(&image)),
         Command::Linux(linux) => code(linux_command::linux(&linux)),

@@ -1,8 +1,8 @@
 //! EFER as a guest sees it: in the VMCB SVME is always set, as VMRUN demands; the guest never sees
 //! it, and gets #GP for it as on a processor without SVM (APM vol. 2, 3.1.7).
 
-use crate::cpu::efer::{LMA, LME, SVME};
-use crate::cpu::register::CR0_PG;
+use metal::architecture::cr0::PG;
+use metal::architecture::efer::{LMA, LME, SVME};
 
 /// What the VMCB holds when the guest has `value`.
 #[must_use]
@@ -20,7 +20,7 @@ pub const fn from_vmcb(value: u64) -> u64 {
 #[must_use]
 pub const fn written(old: u64, new: u64, allowed: u64, cr0: u64) -> Option<u64> {
     let has_reserved = new & !(allowed | LMA) != 0;
-    let changes_mode = (old ^ new) & LME != 0 && cr0 & CR0_PG != 0;
+    let changes_mode = (old ^ new) & LME != 0 && cr0 & PG != 0;
     if has_reserved || changes_mode {
         return None;
     }

@@ -1,7 +1,8 @@
 //! Exit codes (APM vol. 2, appendix C) and what they mean.
 
-use super::vmcb::{Vmcb, event};
-use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
+use crate::guest::vendor::{Event, MemoryAccess, PortEvent, StringOperand};
+use metal::svm::Exit;
+use metal::svm::vmcb::event;
 use vmm_common::registers::{INSTRUCTION_BYTES, segment};
 use vmm_common::seam::Fault;
 
@@ -94,35 +95,22 @@ pub const fn name(code: u64) -> &'static str {
     }
 }
 
-/// The length of the instruction that exits with `code`, without prefixes; None if it is told
-/// otherwise or the exit is not an instruction's.
-#[must_use]
-pub const fn opcode_len(code: u64) -> Option<u64> {
-    match code {
-        code::HLT => Some(1),
-        code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
-        code::XSETBV | code::VMMCALL => Some(3),
-        code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => Some(3),
-        _ => None,
-    }
-}
-
 /// VMRUN was refused. QEMU tells it in the lower half of the code.
 #[must_use]
-pub const fn is_refused(vmcb: &Vmcb) -> bool {
-    vmcb.exit_code as u32 == code::INVALID as u32
+pub const fn is_refused(exit_code: u64) -> bool {
+    exit_code as u32 == code::INVALID as u32
 }
 
-/// The event that the last exit stands for; `instruction` fetches what the guest was left at.
-pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
-    match vmcb.exit_code {
+/// The event that an exit stands for; `instruction` fetches what the guest was left at.
+pub fn decode(exit: &Exit, instruction: impl FnOnce() -> Instruction) -> Event {
+    match exit.code {
         code::INTR | code::NMI | code::SMI | code::INIT => Event::HostInterrupt,
         code::VINTR => Event::Window,
         code::CPUID => Event::Cpuid,
         code::INVD | code::WBINVD => Event::Skip,
         code::HLT => Event::Halt,
-        code::IOIO => Event::Port(port(vmcb.exit_info1, instruction)),
-        code::MSR if vmcb.exit_info1 & 1 == 0 => Event::ReadMsr,
+        code::IOIO => Event::Port(port(exit.info1, instruction)),
+        code::MSR if exit.info1 & 1 == 0 => Event::ReadMsr,
         code::MSR => Event::WriteMsr,
         code::SHUTDOWN => Event::Shutdown,
         code::XSETBV => Event::SetXcr,
@@ -131,19 +119,19 @@ pub fn decode(vmcb: &Vmcb, instruction: impl FnOnce() -> Instruction) -> Event {
         code::VMRUN | code::VMLOAD | code::VMSAVE => Event::Undefined,
         code::STGI | code::CLGI | code::SKINIT => Event::Undefined,
         code::MONITOR | code::MWAIT | code::MWAIT_CONDITIONAL => Event::Undefined,
-        code::NPF => nested_page_fault(vmcb),
-        _ if is_refused(vmcb) => Event::Fault(Fault::EntryFailed { reason: vmcb.exit_code }),
+        code::NPF => nested_page_fault(exit),
+        refused if is_refused(refused) => Event::Fault(Fault::EntryFailed { reason: refused }),
         other => Event::Fault(Fault::Unexpected { exit: other as u32 }),
     }
 }
 
 /// EXITINFO1 as of an ordinary page fault, but that QEMU never sets bit 0, P.
-fn nested_page_fault(vmcb: &Vmcb) -> Event {
+fn nested_page_fault(exit: &Exit) -> Event {
     const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     const PAGE_TABLE: u64 = 1 << 33;
-    let (info, address) = (vmcb.exit_info1, vmcb.exit_info2);
-    if vmcb.exit_interrupt_info & event::VALID != 0 {
+    let (info, address) = (exit.info1, exit.info2);
+    if exit.interrupt_info & event::VALID != 0 {
         return Event::Fault(Fault::DeliveryOutsideRam { address });
     }
     let access = if info & PAGE_TABLE != 0 {

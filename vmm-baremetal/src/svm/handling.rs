@@ -1,26 +1,25 @@
 //! The exits that are SVM's own business: MSRs that the VMCB holds, CR0 and CR4, exceptions, and
 //! the end of a non-maskable interrupt's handler.
 
+use super::efer;
 use super::exits::{ControlRegisterWrite, code};
-use super::vcpu::{Iret, Nmi, SvmVcpu};
-use super::{efer, vmcb};
-use crate::control_registers::{self, Mode};
-use crate::cpu;
-use crate::cpu::register::{IA32_PAT, IA32_TSC, RFLAGS_TF};
-use crate::cpu::vector::{DB, GP};
-use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
-use core::arch::asm;
+use super::guest::{Iret, Nmi, SvmGuest};
+use crate::guest::control_registers::{self, Mode};
+use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
+use metal::architecture::msr::{IA32_EFER, IA32_PAT, IA32_TIME_STAMP_COUNTER};
+use metal::architecture::vector::{AC, DB, GP};
+use metal::architecture::{ACCESS_LONG, rflags};
+use metal::svm::Intercept;
+use metal::{General, cpu};
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 
-const AC: u8 = 17;
-
-impl SvmVcpu {
+impl SvmGuest<'_> {
     pub(super) fn read_msr(&mut self, general: &mut General) -> Event {
         let value = match general[general::RCX] as u32 {
-            cpu::efer::INDEX => self.get(Register::Efer),
-            IA32_PAT => self.vmcb().pat,
-            IA32_TSC => cpu::tsc().wrapping_add(self.vmcb().tsc_offset),
+            IA32_EFER => self.get(Register::Efer),
+            IA32_PAT => self.vmcb.state().pat,
+            IA32_TIME_STAMP_COUNTER => cpu::tsc().wrapping_add(self.vmcb.tsc_offset()),
             _ => return Event::ReadMsr,
         };
         general[general::RAX] = value & 0xffff_ffff;
@@ -32,7 +31,7 @@ impl SvmVcpu {
     pub(super) fn write_msr(&mut self, general: &General) -> Event {
         let value = general[general::RDX] << 32 | (general[general::RAX] & 0xffff_ffff);
         let is_written = match general[general::RCX] as u32 {
-            cpu::efer::INDEX => self.write_efer(value),
+            IA32_EFER => self.write_efer(value),
             IA32_PAT => self.write_pat(value),
             _ => return Event::WriteMsr,
         };
@@ -41,8 +40,8 @@ impl SvmVcpu {
 
     /// False: #GP.
     fn write_efer(&mut self, value: u64) -> bool {
-        let (old, cr0) = (self.get(Register::Efer), self.vmcb().cr0);
-        let new = efer::written(old, value, self.permitted.efer, cr0);
+        let (old, cr0) = (self.get(Register::Efer), self.vmcb.state().cr0);
+        let new = efer::written(old, value, self.state.permitted.efer, cr0);
         if let Some(new) = new {
             self.set(Register::Efer, new);
         }
@@ -54,7 +53,7 @@ impl SvmVcpu {
         let is_type = |byte: u8| matches!(byte, 0 | 1 | 4..=7);
         let is_valid = value.to_le_bytes().into_iter().all(is_type);
         if is_valid {
-            self.vmcb_mut().pat = value;
+            self.vmcb.state_mut().pat = value;
         }
         is_valid
     }
@@ -66,26 +65,26 @@ impl SvmVcpu {
             return Event::Fault(Fault::Unexpected { exit: exit_code as u32 });
         };
         let ControlRegisterWrite { general: index, is_status_word } = write;
-        let operand = if index == general::RSP { self.vmcb().rsp } else { general[index] };
+        let operand = if index == general::RSP { self.vmcb.state().rsp } else { general[index] };
         let value = if instruction.code_bits == 64 { operand } else { operand & 0xffff_ffff };
         let is_accepted = match exit_code {
             code::WRITE_CR4 => self.write_cr4(value),
             code::WRITE_CR8 => return self.write_cr8(value),
             _ if is_status_word => {
-                self.write_cr0(control_registers::status_word(self.vmcb().cr0, value as u16))
+                self.write_cr0(control_registers::status_word(self.vmcb.state().cr0, value as u16))
             }
             _ => self.write_cr0(value),
         };
         // The change of paging drops translations, which the processor would have done itself.
-        self.vmcb_mut().tlb_control = vmcb::FLUSH_TLB;
+        self.vmcb.flush();
         self.skip_or_refuse(is_accepted)
     }
 
     /// False: #GP.
     fn write_cr0(&mut self, value: u64) -> bool {
         // The bit alone: whether 64-bit code would begin is what is found out.
-        let is_code_64 = self.code_access() & ACCESS_LONG != 0;
-        let vmcb = self.vmcb_mut();
+        let is_code_64 = self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) != 0;
+        let vmcb = self.vmcb.state_mut();
         let mode = Mode { cr0: vmcb.cr0, cr4: vmcb.cr4, efer: vmcb.efer, is_code_64 };
         let loaded = control_registers::load_cr0(mode, value);
         if let Ok(loaded) = loaded {
@@ -97,8 +96,8 @@ impl SvmVcpu {
 
     /// False: #GP.
     fn write_cr4(&mut self, value: u64) -> bool {
-        let allowed = self.permitted.cr4;
-        let vmcb = self.vmcb_mut();
+        let allowed = self.state.permitted.cr4;
+        let vmcb = self.vmcb.state_mut();
         let is_accepted =
             control_registers::accepts_cr4(value, vmcb.cr4, vmcb.cr3, vmcb.efer, allowed);
         if is_accepted {
@@ -110,7 +109,7 @@ impl SvmVcpu {
     /// Exits while CR8 holds an interrupt back, which may be deliverable now.
     fn write_cr8(&mut self, value: u64) -> Event {
         let Ok(class @ 0..=15) = u8::try_from(value) else { return self.refuse() };
-        self.set_cr8(class);
+        self.vmcb.set_cr8(class);
         self.skip_instruction();
         Event::Window
     }
@@ -133,8 +132,7 @@ impl SvmVcpu {
     pub(super) fn exception(&mut self, exit_code: u64) -> Event {
         let vector = (exit_code - code::DB) as u8 + DB;
         if exit_code == code::MC {
-            // SAFETY: the handler reports and ends the hypervisor.
-            unsafe { asm!("int 18") };
+            self.vmcb.take_machine_check();
         }
         if self.has_pending_event() {
             // An exception while another was delivered: a double fault at least.
@@ -143,7 +141,7 @@ impl SvmVcpu {
         if vector == DB {
             // Delivery ends general detection, which an intercepted exception leaves on.
             const GENERAL_DETECT: u64 = 1 << 13;
-            self.vmcb_mut().dr7 &= !GENERAL_DETECT;
+            self.vmcb.state_mut().dr7 &= !GENERAL_DETECT;
         }
         let error = (vector == AC).then_some(0);
         self.inject(Inject::Exception { vector, error });
@@ -154,13 +152,13 @@ impl SvmVcpu {
     /// comes right behind it, before another instruction: the guest single-steps over it, as KVM
     /// has it do.
     pub(super) fn nmi_handler_ends(&mut self) -> Event {
-        let is_stepping = self.is_nmi_waiting && self.vmcb().rflags & RFLAGS_TF == 0;
-        let vmcb = self.vmcb();
+        let is_stepping = self.state.is_nmi_waiting && self.vmcb.state().rflags & rflags::TF == 0;
+        let vmcb = self.vmcb.state();
         let iret = Iret { rip: vmcb.rip, rsp: vmcb.rsp, dr6: vmcb.dr6, is_stepping };
-        self.nmi = Nmi::Returning(iret);
-        self.intercept_iret(false);
+        self.state.nmi = Nmi::Returning(iret);
+        self.vmcb.intercept(Intercept::Iret, false);
         if is_stepping {
-            self.vmcb_mut().rflags |= RFLAGS_TF;
+            self.vmcb.state_mut().rflags |= rflags::TF;
         }
         Event::Handled
     }
@@ -169,20 +167,21 @@ impl SvmVcpu {
     /// IRET leaves it to be carried out; one that it faulted in ends the blocking as well (APM vol.
     /// 2, 15.21.9: IRET).
     pub(super) fn follow_iret(&mut self, iret: Iret) -> bool {
-        let vmcb = self.vmcb_mut();
-        let is_step = iret.is_stepping && vmcb.exit_code == code::DB;
+        let is_debug = self.vmcb.exit().code == code::DB;
+        let vmcb = self.vmcb.state_mut();
+        let is_step = iret.is_stepping && is_debug;
         if is_step {
             vmcb.dr6 = iret.dr6;
         }
         let is_before = !is_step && (vmcb.rip, vmcb.rsp) == (iret.rip, iret.rsp);
         if is_before && iret.is_stepping {
-            vmcb.rflags &= !RFLAGS_TF;
+            vmcb.rflags &= !rflags::TF;
         }
         if is_before {
-            self.nmi = Nmi::Blocked;
-            self.intercept_iret(true);
+            self.state.nmi = Nmi::Blocked;
+            self.vmcb.intercept(Intercept::Iret, true);
         } else {
-            self.nmi = Nmi::Open;
+            self.state.nmi = Nmi::Open;
         }
         is_step
     }

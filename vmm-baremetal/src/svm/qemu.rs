@@ -9,14 +9,40 @@
 //! while QEMU counts instructions, it raises the interrupt again. A virtual interrupt (15.21.4)
 //! goes another way, and comes as soon: one is injected only if the guest can take it.
 
-use super::vcpu::SvmVcpu;
-use super::vmcb::{self, intercept3, virtual_interrupt};
-use crate::cpu::register::RFLAGS_IF;
-use crate::hardware::{Event, Hardware};
+use super::exits::code;
+use super::guest::SvmGuest;
+use crate::guest::vendor::Event;
+use metal::architecture::rflags;
+use metal::svm::Intercept;
 
-impl SvmVcpu {
+/// The length of the instruction that exits with `code`, without prefixes; None if it is told
+/// otherwise or the exit is not an instruction's.
+const fn opcode_len(code: u64) -> Option<u64> {
+    match code {
+        code::HLT => Some(1),
+        code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
+        code::XSETBV | code::VMMCALL => Some(3),
+        code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => Some(3),
+        _ => None,
+    }
+}
+
+impl SvmGuest<'_> {
     pub(super) const fn is_on_qemu(&self) -> bool {
-        !self.capabilities.has_next_rip
+        !self.vmcb.has_next_rip()
+    }
+
+    /// Where the instruction ends that the guest was left at. QEMU tells it only of IN and OUT.
+    pub(super) fn next_rip(&self) -> u64 {
+        let (exit, rip) = (self.vmcb.exit(), self.vmcb.state().rip);
+        if exit.code == code::IOIO {
+            return exit.info2;
+        }
+        match (self.vmcb.next_rip(), opcode_len(exit.code)) {
+            (Some(next_rip), _) => next_rip,
+            (None, Some(opcode)) => rip.wrapping_add(self.instruction().prefixes().len + opcode),
+            (None, None) => rip,
+        }
     }
 
     /// Carries out what lies in the shadow of STI: HLT, as a wake-up that came before it would be
@@ -25,35 +51,30 @@ impl SvmVcpu {
         const CLI: u8 = 0xfa;
         const HLT: u8 = 0xf4;
         // In any other ring they may not be allowed, and no wake-up depends on them.
-        if !self.is_on_qemu() || !self.is_shadowed() || self.vmcb().cpl != 0 {
+        if !self.is_on_qemu() || !self.vmcb.is_shadowed() || self.vmcb.state().cpl != 0 {
             return None;
         }
         let instruction = self.instruction();
         let opcode = instruction.bytes[..instruction.len].first().copied()?;
         if opcode == CLI || opcode == HLT {
-            self.advance_to(self.vmcb().rip.wrapping_add(1));
+            self.advance_to(self.vmcb.state().rip.wrapping_add(1));
         }
         if opcode == CLI {
-            self.vmcb_mut().rflags &= !RFLAGS_IF;
+            self.vmcb.state_mut().rflags &= !rflags::IF;
         }
         (opcode == HLT).then_some(Event::Halt)
     }
 
     /// Makes the interrupt a virtual one, which the next entry delivers.
     pub(super) fn raise_virtual(&mut self, vector: u8) {
-        let vmcb = self.vmcb_mut();
-        let kept = vmcb.virtual_interrupt & (virtual_interrupt::TPR | virtual_interrupt::MASKING);
-        vmcb.virtual_interrupt = kept
-            | virtual_interrupt::REQUEST
-            | u64::from(vector) << virtual_interrupt::VECTOR_SHIFT;
-        vmcb.intercept3 &= !intercept3::VINTR;
+        self.state.has_window = false;
+        self.vmcb.request_virtual_interrupt(Some(vector));
+        self.vmcb.intercept(Intercept::VirtualInterrupt, false);
     }
 
     /// A virtual interrupt that is to be delivered waits; one that asks for a window is
     /// intercepted.
     pub(super) fn has_virtual(&self) -> bool {
-        let vmcb: &vmcb::Vmcb = self.vmcb();
-        vmcb.virtual_interrupt & virtual_interrupt::IRQ != 0
-            && vmcb.intercept3 & intercept3::VINTR == 0
+        self.vmcb.has_virtual_interrupt() && !self.state.has_window
     }
 }

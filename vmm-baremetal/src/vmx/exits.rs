@@ -1,13 +1,11 @@
 //! Why the processor left a guest: exit reasons and their qualifications (SDM vol. 3, appendix C
 //! and 28.2), and what each means here.
 
-use super::vmcs::Field;
-use crate::hardware::{Event, MemoryAccess, PortEvent, StringOperand};
+use crate::guest::vendor::{Event, MemoryAccess, PortEvent, StringOperand};
+use metal::vmx::field::Field;
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
 use vmm_common::x86::task::{Cause, TaskSwitch};
-
-const ENTRY_FAILED: u64 = 1 << 31;
 
 /// Basic exit reasons.
 #[allow(missing_docs)]
@@ -157,12 +155,12 @@ pub enum ControlAccess {
     LoadStatusWord { value: u16 },
 }
 
-/// What the exit that `field` tells about asks for.
-pub fn decode(field: impl Fn(Field) -> u64, has_string_information: bool) -> Decision {
-    let exit_reason = field(Field::ExitReason);
-    if exit_reason & ENTRY_FAILED != 0 {
-        return Decision::Event(Event::Fault(Fault::EntryFailed { reason: exit_reason }));
-    }
+/// What an exit asks for that has this reason, and of which `field` says more.
+pub fn decode(
+    exit_reason: u64,
+    field: impl Fn(Field) -> u64,
+    has_string_information: bool,
+) -> Decision {
     let basic = exit_reason as u16;
     let unexpected = Event::Fault(Fault::Unexpected { exit: basic.into() });
     let event = match basic {
@@ -288,7 +286,7 @@ mod tests {
         let field = |wanted| {
             fields.iter().find(|(field, _)| *field == wanted).map_or(0, |(_, value)| *value)
         };
-        assert_eq!(decode(field, true), expected, "{fields:?}");
+        assert_eq!(decode(field(Field::ExitReason), field, true), expected, "{fields:?}");
     }
 
     fn event(reason: u64, expected: Event) {
@@ -325,8 +323,6 @@ mod tests {
         for exit in [29, 49, 62, 500] {
             event(exit, Event::Fault(Fault::Unexpected { exit: exit as u32 }));
         }
-        let reason = 1 << 31 | 33;
-        event(reason, Event::Fault(Fault::EntryFailed { reason }));
     }
 
     #[test]

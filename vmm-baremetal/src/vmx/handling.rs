@@ -1,18 +1,16 @@
 //! The exits that are VMX's own business: control registers, exceptions, and events whose delivery
-//! an exit cut short.
+//! a VM exit interrupted.
 
-use super::controls::VPID;
 use super::exits::{self, ControlAccess};
-use super::vcpu::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, SINGLE_STEP, VmxVcpu, put};
-use super::vmcs::{self, Field, read};
-use crate::control_registers::{self, Mode};
-use crate::cpu;
-use crate::cpu::register::RFLAGS_TF;
-use crate::cpu::vector::{DB, GP, MC};
-use crate::hardware::{ACCESS_LONG, Event, General, Hardware, Inject, Register};
-use core::arch::asm;
+use super::guest::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
+use crate::guest::control_registers::{self, Mode};
+use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
+use metal::General;
+use metal::architecture::vector::{DB, GP, MC};
+use metal::architecture::{ACCESS_LONG, cr0, efer, rflags};
+use metal::vmx::field::Field;
 use vmm_common::memory::GuestMemory as _;
-use vmm_common::registers::{general, segment};
+use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 
 /// Interruption information (SDM vol. 3, table 25-17).
@@ -31,76 +29,83 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// An event that no instruction of software raises.
+    pub const fn of(information: u32, error: u32) -> Self {
+        Self { information, error, instruction_length: 0 }
+    }
+
     /// From the information field of an exit, whose bit 12 means something else in an entry.
-    pub fn new(information: u32, error: u32) -> Self {
+    fn again(information: u32, error: u32, instruction_length: u32) -> Self {
         const RESERVED: u32 = 0x7fff_f000;
         // Only events of software use the length.
         let is_software = matches!((information & TYPE) >> 8, 4..=6);
-        let instruction_length =
-            if is_software { read(Field::InstructionLength) as u32 } else { 0 };
+        let instruction_length = if is_software { instruction_length } else { 0 };
         Self { information: information & !RESERVED, error, instruction_length }
     }
 }
 
-impl VmxVcpu {
-    /// An event whose delivery the exit cut short is delivered again (SDM vol. 3, 28.2.4).
-    pub(super) fn keep_cut_event(&mut self) {
-        let vectoring = read(Field::IdtVectoring) as u32;
+impl VmxGuest<'_> {
+    fn read(&self, field: Field) -> u32 {
+        self.vmcs.read(field) as u32
+    }
+
+    /// An event whose delivery the exit interrupted is delivered again (SDM vol. 3, 28.2.4).
+    pub(super) fn keep_interrupted_event(&mut self) {
+        let vectoring = self.read(Field::IdtVectoring);
         if vectoring & VALID == 0 {
             return;
         }
         if vectoring & TYPE == TYPE_NMI {
             self.unblock(BLOCKED_BY_NMI);
         }
-        let error = read(Field::IdtVectoringErrorCode) as u32;
-        self.pending = Some(Pending::new(vectoring, error));
+        let error = self.read(Field::IdtVectoringErrorCode);
+        let length = self.read(Field::InstructionLength);
+        self.state.pending = Some(Pending::again(vectoring, error, length));
     }
 
     /// A non-maskable interrupt or machine check goes through the host's IDT, all else back to the
     /// guest.
     pub(super) fn exception(&mut self) -> Event {
-        let information = read(Field::ExitInterruption) as u32;
+        let information = self.read(Field::ExitInterruption);
         let vector = information as u8;
         if information & TYPE == TYPE_NMI {
-            // SAFETY: the handler returns, and its IRET ends the blocking of further ones.
-            unsafe { asm!("int 2") };
+            self.vmcs.take_nmi();
             return Event::HostInterrupt;
         }
         if vector == MC {
-            // SAFETY: the handler reports and ends the hypervisor.
-            unsafe { asm!("int 18") };
+            self.vmcs.take_machine_check();
         }
-        if self.pending.is_some() {
+        if self.state.pending.is_some() {
             // An exception while another was delivered: a double fault at least.
             return Event::Shutdown;
         }
         if vector == DB {
-            let causes = read(Field::Qualification) & 0x600f;
-            // SAFETY: the guest's own; it says why its debug exception is raised.
-            unsafe { cpu::set_dr6((cpu::dr6() & !0xf) | causes) };
+            self.vmcs.set_debug_causes(self.vmcs.read(Field::Qualification));
             // An entry demands the single step of a shadowed instruction, which the intercepted
             // exception has left out (SDM vol. 3, 27.3.1.5).
-            let is_shadowed = self.interruptibility & BLOCKED_BY_STI_OR_MOV_SS != 0;
-            if is_shadowed && self.rflags & RFLAGS_TF != 0 {
-                put(Field::GuestPendingDebug, read(Field::GuestPendingDebug) | SINGLE_STEP);
+            let is_shadowed = self.state.interruptibility & BLOCKED_BY_STI_OR_MOV_SS != 0;
+            if is_shadowed && self.state.rflags & rflags::TF != 0 {
+                self.step();
             }
             // Delivery ends general detection, which an intercepted exception leaves on.
             const GENERAL_DETECT: u64 = 1 << 13;
-            put(Field::GuestDr7, read(Field::GuestDr7) & !GENERAL_DETECT);
+            self.set(Register::Dr7, self.get(Register::Dr7) & !GENERAL_DETECT);
         }
-        self.pending = Some(Pending::new(information, read(Field::ExitErrorCode) as u32));
+        let (error, length) =
+            (self.read(Field::ExitErrorCode), self.read(Field::InstructionLength));
+        self.state.pending = Some(Pending::again(information, error, length));
         Event::Handled
     }
 
     pub(super) fn control_register(&mut self, access: ControlAccess, general: &General) -> Event {
-        let cr0 = self.get(Register::Cr0);
+        let old = self.get(Register::Cr0);
         match access {
             ControlAccess::Load { control: 0, general: from } => {
                 self.load_cr0(self.operand(general, from))
             }
-            ControlAccess::ClearTaskSwitched => self.load_cr0(cr0 & !control_registers::CR0_TS),
+            ControlAccess::ClearTaskSwitched => self.load_cr0(old & !cr0::TS),
             ControlAccess::LoadStatusWord { value } => {
-                self.load_cr0(control_registers::status_word(cr0, value))
+                self.load_cr0(control_registers::status_word(old, value))
             }
             // All bits that leave the guest are bits it cannot have.
             ControlAccess::Load { control: 4, .. } => self.refuse(),
@@ -116,37 +121,40 @@ impl VmxVcpu {
             cr0: self.get(Register::Cr0),
             cr4: self.get(Register::Cr4),
             efer: self.get(Register::Efer),
-            is_code_64: self.segment(segment::CS).access & ACCESS_LONG != 0,
+            is_code_64: self.is_code_64(),
         };
         let Ok(loaded) = control_registers::load_cr0(mode, value) else { return self.refuse() };
         if control_registers::has_pdptes(loaded) && !control_registers::has_pdptes(mode) {
             let table = self.get(Register::Cr3) & 0xffff_ffe0;
-            let fields =
-                [Field::GuestPdpte0, Field::GuestPdpte1, Field::GuestPdpte2, Field::GuestPdpte3];
-            for (field, index) in fields.into_iter().zip(0..) {
-                let Some(entry) = self.ram.word(table + 8 * index) else { return self.refuse() };
-                put(field, entry);
+            for index in 0..4 {
+                let entry = self.state.ram.word(table + 8 * u64::from(index));
+                let Some(entry) = entry else { return self.refuse() };
+                self.set(Register::Pdpte(index), entry);
             }
         }
         self.set(Register::Cr0, loaded.cr0);
         self.set(Register::Efer, loaded.efer);
         // The change of paging drops translations, which the processor would have done itself.
-        if self.controls.secondary & VPID != 0 {
-            vmcs::invvpid(read(Field::Vpid)).expect("it was possible when the vCPU was made");
-        }
+        self.vmcs.drop_translations();
         self.skip_instruction();
         Event::Handled
     }
 
     pub(super) fn refuse(&mut self) -> Event {
+        // A fault, whose handler finds the flag set (SDM vol. 3, 18.3.1.1).
+        self.set(Register::Rflags, self.state.rflags | rflags::RF);
         self.inject(Inject::Exception { vector: GP, error: Some(0) });
         Event::Handled
     }
 
+    /// The bit alone: whether 64-bit code would begin is what is found out.
+    fn is_code_64(&self) -> bool {
+        self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) != 0
+    }
+
     fn operand(&self, general: &General, index: usize) -> u64 {
-        let value = if index == general::RSP { read(Field::GuestRsp) } else { general[index] };
-        let is_64 = self.segment(segment::CS).access & ACCESS_LONG != 0
-            && read(Field::GuestEfer) & cpu::efer::LMA != 0;
+        let value = if index == general::RSP { self.get(Register::Rsp) } else { general[index] };
+        let is_64 = self.is_code_64() && self.get(Register::Efer) & efer::LMA != 0;
         if is_64 { value } else { value & 0xffff_ffff }
     }
 }

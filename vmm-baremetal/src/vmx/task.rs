@@ -1,22 +1,21 @@
 //! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software
 //! does all of it, the delivery of an event through a task gate included.
 
+use super::guest::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
 use super::handling::TYPE_NMI;
-use super::vcpu::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxVcpu, put};
-use super::vmcs::{Field, read};
-use crate::hardware::Event;
+use crate::guest::vendor::Event;
+use metal::vmx::field::Field;
 use vmm_common::x86::task::{Cause, TaskSwitch};
 
-impl VmxVcpu {
+impl VmxGuest<'_> {
     /// What the processor would have settled of events by the time the new task runs.
     pub(super) fn task_switch(&mut self, switch: TaskSwitch) -> Event {
         const TYPE: u32 = 7 << 8;
-        let is_gate = switch.cause == Cause::Gate && self.pending.take().is_some();
-        let is_nmi = is_gate && read(Field::IdtVectoring) as u32 & TYPE == TYPE_NMI;
+        let is_gate = switch.cause == Cause::Gate && self.state.pending.take().is_some();
+        let is_nmi = is_gate && self.vmcs.read(Field::IdtVectoring) as u32 & TYPE == TYPE_NMI;
         self.unblock(BLOCKED_BY_STI_OR_MOV_SS);
         if is_nmi {
-            self.interruptibility |= BLOCKED_BY_NMI;
-            put(Field::GuestInterruptibility, self.interruptibility);
+            self.set_interruptibility(self.state.interruptibility | BLOCKED_BY_NMI);
         } else if switch.cause == Cause::Return {
             self.unblock(BLOCKED_BY_NMI);
         }

@@ -16,29 +16,40 @@ pub struct Permitted {
 
 /// VME to OSXMMEXCPT. Every processor with long mode has them, and kernels set them unasked, as KVM
 /// allows where CPUID hides VME or MCE.
-const CR4_ALWAYS: u64 = 0x7ff;
+pub(crate) const CR4_ALWAYS: u64 = 0x7ff;
 
-/// A bit of CR4, and the CPUID bit that announces it: leaf, register, bit.
-const CR4_FEATURES: [(u64, Feature); 7] = [
-    (1 << 11, (7, Register::Ecx, 2)),  // UMIP
-    (1 << 16, (7, Register::Ebx, 0)),  // FSGSBASE
-    (1 << 17, (1, Register::Ecx, 17)), // PCIDE
-    (1 << 18, (1, Register::Ecx, 26)), // OSXSAVE
-    (1 << 20, (7, Register::Ebx, 7)),  // SMEP
-    (1 << 21, (7, Register::Ebx, 20)), // SMAP
-    (1 << 22, (7, Register::Ecx, 3)),  // PKE
+/// A bit of a control register, and the CPUID bit that announces it.
+pub(crate) struct Announced {
+    pub(crate) name: &'static str,
+    pub(crate) bit: u32,
+    pub(crate) feature: Feature,
+}
+
+const fn row(name: &'static str, bit: u32, feature: Feature) -> Announced {
+    Announced { name, bit, feature }
+}
+
+pub(crate) const CR4_FEATURES: [Announced; 7] = [
+    row("UMIP", 11, (7, Register::Ecx, 2)),
+    row("FSGSBASE", 16, (7, Register::Ebx, 0)),
+    row("PCIDE", 17, (1, Register::Ecx, 17)),
+    row("OSXSAVE", 18, (1, Register::Ecx, 26)),
+    row("SMEP", 20, (7, Register::Ebx, 7)),
+    row("SMAP", 21, (7, Register::Ebx, 20)),
+    row("PKE", 22, (7, Register::Ecx, 3)),
 ];
 
-const EFER_FEATURES: [(u64, Feature); 3] = [
-    (1 << 0, (0x8000_0001, Register::Edx, 11)),  // SCE
-    (1 << 8, (0x8000_0001, Register::Edx, 29)),  // LME
-    (1 << 11, (0x8000_0001, Register::Edx, 20)), // NXE
+pub(crate) const EFER_FEATURES: [Announced; 3] = [
+    row("SCE", 0, (0x8000_0001, Register::Edx, 11)),
+    row("LME", 8, (0x8000_0001, Register::Edx, 29)),
+    row("NXE", 11, (0x8000_0001, Register::Edx, 20)),
 ];
 
-type Feature = (u32, Register, u32);
+/// Leaf, register, bit.
+pub(crate) type Feature = (u32, Register, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Register {
+pub(crate) enum Register {
     Ebx,
     Ecx,
     Edx,
@@ -57,8 +68,8 @@ impl Permitted {
             };
             word >> bit & 1 != 0
         };
-        let sum = |features: &[(u64, Feature)]| {
-            features.iter().filter(|(_, feature)| is_shown(*feature)).map(|(bit, _)| bit).sum()
+        let sum = |rows: &[Announced]| {
+            rows.iter().filter(|row| is_shown(row.feature)).map(|row| 1 << row.bit).sum()
         };
         let cr4: u64 = sum(&CR4_FEATURES);
         Self {

@@ -7,19 +7,8 @@ use crate::architecture::msr::{
     IA32_APIC_BASE, IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE, IA32_XSS,
 };
 
+pub use crate::grant::PASSED_MSRS;
 pub use devices::lapic::GeneralProtection;
-
-/// MSRs that are the guest's own processor state, which every backend switches with the guest: it
-/// may access them without leaving, but for writes to the time-stamp counter. Ranges, both ends
-/// included (SDM vol. 4, APM vol. 2 appendix A).
-pub const PASSED_MSRS: [(u32, u32); 6] = [
-    (0x10, 0x10),               // IA32_TIME_STAMP_COUNTER
-    (0x174, 0x176),             // IA32_SYSENTER_CS, _ESP, _EIP
-    (0x277, 0x277),             // IA32_PAT
-    (0xc000_0080, 0xc000_0084), // IA32_EFER, _STAR, _LSTAR, _CSTAR, _FMASK
-    (0xc000_0100, 0xc000_0102), // IA32_FS_BASE, _GS_BASE, _KERNEL_GS_BASE
-    (0xc000_0103, 0xc000_0103), // IA32_TSC_AUX
-];
 
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
@@ -153,11 +142,11 @@ impl Machine {
     /// # Errors
     /// [`GeneralProtection`] if there is no such register.
     pub fn msr_read(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
-        let now = self.own(now);
-        if let Some(value) = self.paravirtual.read(index) {
+        if let Some(value) = self.clock.read(index) {
             return Ok(value);
         }
-        let value = match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        let value = match (index, self.interrupts.local_apic()) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
@@ -179,14 +168,13 @@ impl Machine {
         value: u64,
         now: Instant,
     ) -> Result<(), GeneralProtection> {
-        let now = self.own(now);
-        if let Some(done) = self.paravirtual.write(index, value) {
+        if let Some(done) = self.clock.write(index, value) {
             return done;
         }
-        self.catch_up(now);
-        match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        match (index, self.interrupts.local_apic()) {
             // The backend has moved the counter.
-            (IA32_TIME_STAMP_COUNTER, _) => self.tsc_moved(),
+            (IA32_TIME_STAMP_COUNTER, _) => self.clock.tsc_moved(),
             (IA32_APIC_BASE, Some(_)) if value >> self.physical_address_bits != 0 => {
                 return Err(GeneralProtection);
             }

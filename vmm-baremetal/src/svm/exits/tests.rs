@@ -1,5 +1,5 @@
 use super::*;
-use crate::hardware::MemoryAccess;
+use crate::guest::vendor::MemoryAccess;
 
 fn instruction(code_bits: u8, start: &[u8]) -> Instruction {
     let mut bytes = [0x90; INSTRUCTION_BYTES];
@@ -7,21 +7,16 @@ fn instruction(code_bits: u8, start: &[u8]) -> Instruction {
     Instruction { bytes, len: INSTRUCTION_BYTES, code_bits }
 }
 
+fn io(info1: u64) -> Exit {
+    Exit { code: 0x7b, info1, ..Exit::default() }
+}
+
 fn none() -> Instruction {
     panic!("no need for the instruction")
 }
 
 fn exit(code: u64, info1: u64, info2: u64) -> Event {
-    decode(&vmcb(code, info1, info2, 0), none)
-}
-
-fn vmcb(exit_code: u64, exit_info1: u64, exit_info2: u64, exit_interrupt_info: u64) -> Vmcb {
-    let mut vmcb = Vmcb::zeroed();
-    vmcb.exit_code = exit_code;
-    vmcb.exit_info1 = exit_info1;
-    vmcb.exit_info2 = exit_info2;
-    vmcb.exit_interrupt_info = exit_interrupt_info;
-    vmcb
+    decode(&Exit { code, info1, info2, interrupt_info: 0 }, none)
 }
 
 #[test]
@@ -36,7 +31,7 @@ fn plain_in_of_a_byte_and_out_of_four() {
 fn rep_outs_takes_its_segment_from_the_prefix() {
     let rep_fs_outsb = instruction(32, &[0xf3, 0x64, 0x6e]);
     // STR, REP, SZ8, A32; no segment, as without decode assists.
-    let event = decode(&vmcb(0x7b, 0x03f8_011c, 0, 0), || rep_fs_outsb);
+    let event = decode(&io(0x03f8_011c), || rep_fs_outsb);
     let operand = StringOperand { segment: segment::FS, address_bits: 32, is_repeated: true };
     let expected = PortEvent { port: 0x3f8, size: 1, is_in: false, string: Some(operand) };
     assert_eq!(event, Event::Port(expected));
@@ -45,7 +40,7 @@ fn rep_outs_takes_its_segment_from_the_prefix() {
 #[test]
 fn ins_goes_to_es_whatever_the_prefix() {
     let fs_insw = instruction(16, &[0x64, 0x6d]);
-    let Event::Port(event) = decode(&vmcb(0x7b, 0x01f0_00a5, 0, 0), || fs_insw) else {
+    let Event::Port(event) = decode(&io(0x01f0_00a5), || fs_insw) else {
         panic!("an IN");
     };
     let operand = StringOperand { segment: segment::ES, address_bits: 16, is_repeated: false };
@@ -119,7 +114,9 @@ fn nested_page_fault_is_an_access_to_no_ram() {
 #[test]
 fn nested_page_fault_of_a_delivery_stops_the_vm_in_words() {
     let stopped = Event::Fault(Fault::DeliveryOutsideRam { address: 0xfee0_0000 });
-    assert_eq!(decode(&vmcb(0x400, 0x1_0000_0006, 0xfee0_0000, 0x8000_0030), none), stopped);
+    let exit =
+        Exit { code: 0x400, info1: 0x1_0000_0006, info2: 0xfee0_0000, interrupt_info: 0x8000_0030 };
+    assert_eq!(decode(&exit, none), stopped);
 }
 
 #[test]

@@ -1,0 +1,44 @@
+//! What of the bare-metal target needs privilege or `unsafe`: the processor, physical memory, and
+//! what confines a guest. Its interface is safe: no call from outside lets a guest reach what a
+//! [`Grant`](vmm_common::grant::Grant) does not name, or Rust memory that is not its caller's.
+//!
+//! ```text
+//! loader --> Memory { Free, Frames } --> GuestRam ----.
+//!                                                     v
+//! Grant ---------> maps, masks, tables --> vmx::Vmcs | svm::Vmcb --load--> Loaded --enter-->
+//! ```
+//!
+//! Memory comes from the loader's map alone, and a control block from a grant alone. A control
+//! block is touched through a `Loaded`, which borrows the processor: there is one at a time, and
+//! it is that of the vCPU whose state the processor has.
+#![cfg_attr(not(test), no_std)]
+// Only the start in a program that boots uses all of it.
+#![cfg_attr(not(feature = "bare"), allow(dead_code))]
+
+extern crate alloc;
+
+/// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP
+/// is not used (and on SVM that of RAX neither): the control block has them; an entry keeps slot 0
+/// true all the same.
+pub type General = [u64; 16];
+
+pub mod architecture;
+pub mod carve;
+pub mod cpu;
+mod descriptors;
+pub mod extended_state;
+pub mod frames;
+pub mod guest_ram;
+#[cfg(feature = "bare")]
+pub mod heap;
+pub mod interrupts;
+pub mod loader;
+pub mod local_apic;
+pub mod paging;
+pub mod port;
+pub mod second_level;
+pub mod svm;
+pub mod vmx;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! From the loader to [`Memory`]: what is ours, what is free, and the hypervisor's own page tables.
+
+#[cfg(feature = "bare")]
+mod entry;
+pub mod multiboot;
+#[cfg(feature = "bare")]
+mod start;
+
+use crate::carve::Free;
+use crate::frames::Frames;
+use multiboot::{Information, Range};
+
+/// What the loader has left, as the entry found it: there is one, from the entry.
+#[derive(Debug)]
+pub struct Loader {
+    magic: u32,
+    information: u32,
+}
+
+/// The memory that the hypervisor wants for itself, and memory to keep as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// For the heap.
+    pub heap_bytes: u64,
+    /// For frames, besides those of its own page tables.
+    pub frame_bytes: u64,
+    /// Where a plan may lie, if the loader brought no module.
+    pub plan: Range,
+}
+
+/// Physical memory, divided.
+#[derive(Debug)]
+pub struct Memory {
+    /// What nothing uses yet.
+    pub free: Free,
+    /// The hypervisor's own frames.
+    pub frames: Frames,
+    /// The loader's module.
+    pub module: Option<&'static [u8]>,
+    /// The memory of [`Needs::plan`], where there is no module, and memory beyond it.
+    pub plan: Option<&'static [u8]>,
+    /// What the loader said, for its command line.
+    pub information: Information,
+}
+
+/// Why the hypervisor has no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The loader is no multiboot 1 loader.
+    NotMultiboot,
+    /// For the heap.
+    Heap,
+    /// For frames.
+    Frames,
+    /// For our own page tables.
+    PageTables,
+}
+
+impl Refused {
+    /// For people. There may be no heap yet.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotMultiboot => "not started by a multiboot 1 loader",
+            Self::Heap => "less than 8 MiB of memory below 4 GiB is free",
+            Self::Frames => "no memory below 4 GiB for page tables",
+            Self::PageTables => "no memory for page tables",
+        }
+    }
+}

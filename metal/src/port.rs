@@ -1,0 +1,86 @@
+//! I/O ports: those of the host that the hypervisor itself talks to, and no others.
+
+use core::arch::asm;
+
+/// A port of a device that neither writes memory nor is a guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port(u16);
+
+/// First and last port of each such device.
+const OWN: [(u16, u16); 11] = [
+    (0x20, 0x21),     // 8259, first
+    (0x42, 0x43),     // 8254, channel 2 and control
+    (0x61, 0x61),     // gate of channel 2
+    (0x70, 0x71),     // MC146818
+    (0xa0, 0xa1),     // 8259, second
+    (0xe9, 0xe9),     // debug console of Bochs and QEMU
+    (0xf4, 0xf4),     // isa-debug-exit of QEMU
+    (0x3f8, 0x3ff),   // COM1
+    (0x604, 0x604),   // PM1a control of QEMU's q35
+    (0x8900, 0x8900), // shutdown port of Bochs
+    (0xb004, 0xb004), // PM1a control of QEMU's pc
+];
+
+impl Port {
+    /// The port with this number.
+    ///
+    /// # Panics
+    /// It is none of the hypervisor's.
+    #[must_use]
+    #[inline]
+    pub const fn new(number: u16) -> Self {
+        let mut index = 0;
+        while index < OWN.len() {
+            let (first, last) = OWN[index];
+            if first <= number && number <= last {
+                return Self(number);
+            }
+            index += 1;
+        }
+        panic!("not a port of the hypervisor's")
+    }
+
+    /// IN of a byte.
+    #[must_use]
+    #[inline]
+    pub fn read(self) -> u8 {
+        let value: u8;
+        // SAFETY: no device of these writes memory.
+        unsafe {
+            asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags));
+        };
+        value
+    }
+
+    /// OUT of a byte.
+    #[inline]
+    pub fn write(self, value: u8) {
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags));
+        };
+    }
+
+    /// OUT of a word.
+    #[inline]
+    pub fn write_word(self, value: u16) {
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags));
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Port;
+
+    #[test]
+    fn ports_of_others_cannot_be_named() {
+        assert_eq!(Port::new(0x3f8), Port(0x3f8));
+        // PCI's configuration, by which a device could be made to write memory.
+        for port in [0x3f7, 0xcf8, 0xcfc, 0x600] {
+            assert!(std::panic::catch_unwind(|| Port::new(port)).is_err(), "{port:#x}");
+        }
+    }
+}

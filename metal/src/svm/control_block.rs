@@ -1,0 +1,420 @@
+//! A vCPU's VMCB and what it refers to, made from a grant; and the one that has the processor.
+
+use super::controls;
+use super::vmcb::{self, State, Vmcb, intercept3, virtual_interrupt};
+use super::{Svm, entry, npt};
+use crate::architecture::{efer, reset};
+use crate::extended_state::ExtendedState;
+use crate::frames::{Frame, Frames, OutOfFrames};
+use crate::guest_ram::GuestRam;
+use crate::second_level::{Format, Tables};
+use crate::{General, cpu, interrupts};
+use core::arch::asm;
+use vmm_common::grant::{Grant, Vendor};
+use vmm_common::registers::{CpuState, TableRegister, general, segment};
+
+/// A vCPU's VMCB, its tables and maps.
+#[derive(Debug)]
+pub struct ControlBlock {
+    vmcb: Frame,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the VMCB refers to them"))]
+    tables: Tables,
+    host_vmcb: u64,
+    has_next_rip: bool,
+    /// Another VM runs with the same ASID.
+    is_asid_shared: bool,
+    extended: ExtendedState,
+}
+
+/// The control block of the vCPU that has the processor. It borrows the processor, so that no other
+/// can have it meanwhile.
+#[derive(Debug)]
+pub struct Loaded<'a> {
+    block: &'a mut ControlBlock,
+    _svm: &'a mut Svm,
+}
+
+/// How an entry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// The guest ran, and was left, or VMRUN refused it, as the exit says.
+    Exit,
+    /// The deadline had passed before it could be entered.
+    Late,
+}
+
+/// What the last exit says of itself (APM vol. 2, 15.6).
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    pub code: u64,
+    pub info1: u64,
+    pub info2: u64,
+    pub interrupt_info: u64,
+}
+
+/// What is intercepted at times, beside what always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intercept {
+    /// IRET.
+    Iret,
+    /// The moment at which a virtual interrupt would be delivered.
+    VirtualInterrupt,
+    /// MOV to CR8.
+    WriteCr8,
+}
+
+impl ControlBlock {
+    /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides:
+    /// vCPU `number`, from 0, of `count`. Its ASID is its own while the processor has enough of
+    /// them; where VMs share them, each switch flushes.
+    ///
+    /// # Errors
+    /// [`OutOfFrames`] if its structures do not fit.
+    ///
+    /// # Panics
+    /// The grant is of other RAM, or for another vendor's processor.
+    pub fn new(
+        svm: &mut Svm,
+        frames: &mut Frames,
+        ram: &GuestRam,
+        boot: &CpuState,
+        grant: &Grant,
+        (number, count): (u16, u16),
+    ) -> Result<Self, OutOfFrames> {
+        assert_eq!(grant.vendor(), Vendor::Svm);
+        assert_eq!(grant.reach().ram, ram.granted());
+        let capabilities = svm.capabilities;
+        let (asid, is_asid_shared) = capabilities.asid_of(number.into(), count.into());
+        let mut vmcb = frames.take()?;
+        let tables =
+            Tables::new(frames, ram, Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT })?;
+        let host_vmcb = svm.host_vmcb.address();
+        let maps = svm.maps(frames, grant.reach())?;
+        let Vmcb { control, state } = Vmcb::of_mut(&mut vmcb);
+        control.intercept_control_registers = controls::INTERCEPT_CONTROL_REGISTERS;
+        control.intercept_exceptions = controls::INTERCEPT_EXCEPTIONS;
+        control.intercept3 = controls::INTERCEPT3;
+        control.intercept4 = controls::INTERCEPT4;
+        control.iopm_base = maps.ports.address();
+        control.msrpm_base = maps.msrs.address();
+        control.asid = asid;
+        control.tlb_control = vmcb::FLUSH_TLB;
+        control.virtual_interrupt = virtual_interrupt::MASKING;
+        control.nested_paging = vmcb::NESTED_PAGING;
+        control.nested_cr3 = tables.root();
+        set_registers(state, boot);
+        Ok(Self {
+            vmcb,
+            tables,
+            host_vmcb,
+            has_next_rip: capabilities.has_next_rip,
+            is_asid_shared,
+            extended: ExtendedState::new(svm.extensions, grant, frames)?,
+        })
+    }
+}
+
+#[cfg(test)]
+impl ControlBlock {
+    /// What it lets its guest reach, read from the VMCB and all that it refers to.
+    pub fn reach(&self, svm: &Svm) -> vmm_common::grant::Reach {
+        let Vmcb { control, state } = Vmcb::of(&self.vmcb);
+        assert_eq!(control.nested_cr3, self.tables.root());
+        assert_eq!((control.nested_paging, control.asid != 0), (vmcb::NESTED_PAGING, true));
+        assert_eq!(control.virtual_interrupt, virtual_interrupt::MASKING);
+        assert_eq!(state.efer & efer::SVME, efer::SVME);
+        // #DB, #AC, #MC; all words of instructions and events.
+        assert_eq!(control.intercept_exceptions, 0x6_0002);
+        assert_eq!((control.intercept3, control.intercept4), (0x9d4c_802f, 0x7e7f));
+        let writes_cr4 = control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR4 != 0;
+        let selects_cr0 = control.intercept3 & intercept3::CR0_SEL_WRITE != 0;
+        let maps = svm.maps_at(control.iopm_base, control.msrpm_base);
+        let [msr_reads, msr_writes] = controls::read_msr_map(maps.1);
+        vmm_common::grant::Reach {
+            ram: self.tables.granted(),
+            ports: controls::read_port_map(maps.0),
+            msr_reads,
+            msr_writes,
+            cr0: if selects_cr0 { controls::SELECTIVE_CR0 } else { u64::MAX },
+            cr4: if writes_cr4 { 0 } else { u64::MAX },
+        }
+    }
+}
+
+impl Svm {
+    /// Gives the processor to a vCPU, after `before`, which had it, or as the first.
+    ///
+    /// # Panics
+    /// `before` is not the vCPU that had it.
+    pub fn load<'a>(
+        &'a mut self,
+        block: &'a mut ControlBlock,
+        mut before: Option<&mut ControlBlock>,
+    ) -> Loaded<'a> {
+        let had_it = before.as_ref().map_or(0, |before| before.vmcb.address());
+        assert_eq!(had_it, self.resident, "no state may be left behind");
+        let leaves = before.as_mut().map(|before| &mut before.extended.switched);
+        block.extended.switched.load(leaves);
+        // AMD's FXRSTOR leaves the last x87 instruction's addresses alone: they must not be another
+        // VM's.
+        // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.
+        unsafe { asm!("fninit", options(nomem, nostack, preserves_flags)) };
+        self.resident = block.vmcb.address();
+        let mut loaded = self.loaded(block);
+        let cr2 = loaded.state().cr2();
+        loaded.set_cr2(cr2);
+        if loaded.block.is_asid_shared {
+            loaded.flush();
+        }
+        loaded
+    }
+
+    /// The vCPU that has the processor.
+    ///
+    /// # Panics
+    /// Another has it.
+    #[inline]
+    pub fn loaded<'a>(&'a mut self, block: &'a mut ControlBlock) -> Loaded<'a> {
+        let address = block.vmcb.address();
+        assert_eq!(address, self.resident, "the state of another vCPU is in the processor");
+        Loaded { block, _svm: self }
+    }
+}
+
+impl Loaded<'_> {
+    fn vmcb(&self) -> &Vmcb {
+        Vmcb::of(&self.block.vmcb)
+    }
+
+    fn vmcb_mut(&mut self) -> &mut Vmcb {
+        Vmcb::of_mut(&mut self.block.vmcb)
+    }
+
+    /// The guest's registers.
+    #[must_use]
+    #[inline]
+    pub fn state(&self) -> &State {
+        &self.vmcb().state
+    }
+
+    /// The guest's registers, to change.
+    #[inline]
+    pub fn state_mut(&mut self) -> &mut State {
+        &mut self.vmcb_mut().state
+    }
+
+    /// What the last exit says.
+    #[must_use]
+    #[inline]
+    pub fn exit(&self) -> Exit {
+        let control = &self.vmcb().control;
+        Exit {
+            code: control.exit_code,
+            info1: control.exit_info1,
+            info2: control.exit_info2,
+            interrupt_info: control.exit_interrupt_info,
+        }
+    }
+
+    /// Where the next instruction is, if exits tell it.
+    #[must_use]
+    #[inline]
+    pub fn next_rip(&self) -> Option<u64> {
+        self.block.has_next_rip.then(|| self.vmcb().control.next_rip)
+    }
+
+    /// Exits tell where the next instruction is, as on all processors that have nested paging.
+    #[must_use]
+    pub const fn has_next_rip(&self) -> bool {
+        self.block.has_next_rip
+    }
+
+    /// EVENTINJ.
+    #[must_use]
+    #[inline]
+    pub fn event_injection(&self) -> u64 {
+        self.vmcb().control.event_injection
+    }
+
+    /// Delivers this event at the next entry.
+    #[inline]
+    pub fn inject(&mut self, event: u64) {
+        self.vmcb_mut().control.event_injection = event;
+    }
+
+    /// An STI or MOV SS shadows interrupts.
+    #[must_use]
+    #[inline]
+    pub fn is_shadowed(&self) -> bool {
+        self.vmcb().control.interrupt_shadow & vmcb::SHADOW != 0
+    }
+
+    /// Ends the shadow.
+    #[inline]
+    pub fn end_shadow(&mut self) {
+        self.vmcb_mut().control.interrupt_shadow &= !vmcb::SHADOW;
+    }
+
+    /// Whether it is intercepted.
+    #[must_use]
+    #[inline]
+    pub fn intercepts(&self, intercept: Intercept) -> bool {
+        let control = &self.vmcb().control;
+        match intercept {
+            Intercept::Iret => control.intercept3 & intercept3::IRET != 0,
+            Intercept::VirtualInterrupt => control.intercept3 & intercept3::VINTR != 0,
+            Intercept::WriteCr8 => {
+                control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR8 != 0
+            }
+        }
+    }
+
+    /// Intercepts it, or no longer.
+    #[inline]
+    pub fn intercept(&mut self, intercept: Intercept, is_wanted: bool) {
+        let control = &mut self.vmcb_mut().control;
+        let (word, bit) = match intercept {
+            Intercept::Iret => (&mut control.intercept3, intercept3::IRET),
+            Intercept::VirtualInterrupt => (&mut control.intercept3, intercept3::VINTR),
+            Intercept::WriteCr8 => {
+                (&mut control.intercept_control_registers, vmcb::INTERCEPT_WRITE_CR8)
+            }
+        };
+        *word = if is_wanted { *word | bit } else { *word & !bit };
+    }
+
+    /// A virtual interrupt with this vector outranks everything at the next entry; none if None.
+    #[inline]
+    pub fn request_virtual_interrupt(&mut self, vector: Option<u8>) {
+        let control = &mut self.vmcb_mut().control;
+        let kept =
+            control.virtual_interrupt & (virtual_interrupt::TPR | virtual_interrupt::MASKING);
+        let request = vector.map_or(0, |vector| {
+            virtual_interrupt::REQUEST | u64::from(vector) << virtual_interrupt::VECTOR_SHIFT
+        });
+        control.virtual_interrupt = kept | request;
+    }
+
+    /// One has not been delivered yet.
+    #[must_use]
+    #[inline]
+    pub fn has_virtual_interrupt(&self) -> bool {
+        self.vmcb().control.virtual_interrupt & virtual_interrupt::IRQ != 0
+    }
+
+    /// Task priority, CR8\[3:0\].
+    #[must_use]
+    #[inline]
+    pub fn cr8(&self) -> u8 {
+        (self.vmcb().control.virtual_interrupt & virtual_interrupt::TPR) as u8
+    }
+
+    /// Sets the task priority.
+    #[inline]
+    pub fn set_cr8(&mut self, cr8: u8) {
+        let control = &mut self.vmcb_mut().control;
+        let others = control.virtual_interrupt & !virtual_interrupt::TPR;
+        control.virtual_interrupt = others | (u64::from(cr8) & virtual_interrupt::TPR);
+    }
+
+    /// What is added to the host's TSC to give the guest's.
+    pub fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb_mut().control.tsc_offset = offset;
+    }
+
+    /// The same, as it is set.
+    #[must_use]
+    pub fn tsc_offset(&self) -> u64 {
+        self.vmcb().control.tsc_offset
+    }
+
+    /// Drops the cached translations, as a change of paging does.
+    pub fn flush(&mut self) {
+        self.vmcb_mut().control.tlb_control = vmcb::FLUSH_TLB;
+    }
+
+    /// Sets CR2. VMRUN loads it, but for Bochs's, which leaves what is there.
+    pub fn set_cr2(&mut self, value: u64) {
+        self.state_mut().set_cr2(value);
+        // SAFETY: the hypervisor's own page faults end it; nothing else reads the register.
+        unsafe { cpu::set_cr2(value) };
+    }
+
+    /// What of the vCPU's state the control block does not hold.
+    #[must_use]
+    pub const fn extended(&self) -> &ExtendedState {
+        &self.block.extended
+    }
+
+    /// The same, to change.
+    pub const fn extended_mut(&mut self) -> &mut ExtendedState {
+        &mut self.block.extended
+    }
+
+    /// The host's report gets the machine check that the last exit was for.
+    pub fn take_machine_check(&mut self) -> ! {
+        interrupts::take_machine_check()
+    }
+
+    /// Virtual interrupt and shadow; ASID and nested CR3: for a dump.
+    #[must_use]
+    pub fn dumped(&self) -> [u64; 4] {
+        let control = &self.vmcb().control;
+        [
+            control.virtual_interrupt,
+            control.interrupt_shadow,
+            control.asid.into(),
+            control.nested_cr3,
+        ]
+    }
+
+    /// Runs the guest until something happens, at the latest at the host TSC value `deadline`.
+    #[inline]
+    pub fn enter(&mut self, general: &mut General, deadline: u64) -> Run {
+        if cpu::tsc() >= deadline {
+            return Run::Late;
+        }
+        interrupts::arm_timer(deadline);
+        self.state_mut().rax = general[general::RAX];
+        let block = &mut *self.block;
+        let vmcb = block.vmcb.address();
+        // SAFETY: SVM is enabled, and the block's VMCB, whose intercepts, maps and nested tables
+        // keep the guest to its RAM and registers; interrupts are off wherever vCPUs run.
+        unsafe {
+            entry::enter(general, vmcb, block.host_vmcb, &raw mut block.extended.fx);
+        };
+        let vmcb = self.vmcb_mut();
+        general[general::RAX] = vmcb.state.rax;
+        vmcb.control.tlb_control = 0;
+        Run::Exit
+    }
+}
+
+/// The registers that the VMCB holds.
+fn set_registers(state: &mut State, boot: &CpuState) {
+    const SS_DPL: u32 = 5;
+    for (index, segment) in boot.segments.iter().enumerate() {
+        *state.segment_mut(index) = (*segment).into();
+    }
+    let table = |from: &TableRegister| vmcb::VmcbSegment {
+        base: from.base,
+        limit: from.limit.into(),
+        ..vmcb::VmcbSegment::default()
+    };
+    state.gdtr = table(&boot.gdtr);
+    state.idtr = table(&boot.idtr);
+    state.cpl = (boot.segments[segment::SS].access >> SS_DPL & 3) as u8;
+    state.efer = boot.efer | efer::SVME;
+    state.cr0 = boot.cr0;
+    state.set_cr2(boot.cr2);
+    state.cr3 = boot.cr3;
+    state.cr4 = boot.cr4;
+    state.dr6 = reset::DR6;
+    state.dr7 = reset::DR7;
+    state.rflags = boot.rflags;
+    state.rip = boot.rip;
+    state.rsp = boot.general[general::RSP];
+    state.rax = boot.general[general::RAX];
+    state.pat = reset::PAT;
+}

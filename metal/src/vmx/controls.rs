@@ -1,0 +1,178 @@
+//! The control fields of a VMCS, and the bitmaps of ports and MSRs that they point to: what a guest
+//! may do without leaving. Everything is denied that is not granted here.
+
+use super::capabilities::{Capabilities, Missing};
+use vmm_common::grant::Reach;
+
+/// Primary control: leave as soon as an interrupt can be delivered.
+pub const INTERRUPT_WINDOW: u32 = 1 << 2;
+/// Primary control: leave as soon as a non-maskable interrupt can be delivered.
+pub const NMI_WINDOW: u32 = 1 << 22;
+/// Entry control: the guest is in IA-32e mode.
+pub const IA32E_GUEST: u32 = 1 << 9;
+/// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each
+/// exit drops them.
+pub const VPID: u32 = 1 << 5;
+/// Secondary control: RDTSCP and RDPID do not raise #UD.
+pub const RDTSCP: u32 = 1 << 3;
+/// Secondary control: INVPCID does not raise #UD.
+pub const INVPCID: u32 = 1 << 12;
+/// Secondary control: XSAVES does not raise #UD, and the XSS-exiting bitmap exists.
+pub const XSAVES: u32 = 1 << 20;
+
+/// A control: its bit, and its name in the manual.
+type Control = (u32, &'static str);
+
+const PIN: [Control; 4] = [
+    (1 << 0, "external-interrupt exiting"),
+    (1 << 3, "NMI exiting"),
+    (1 << 5, "virtual NMIs"),
+    (1 << 6, "activate VMX-preemption timer"),
+];
+
+/// Wanted from the start, but for the two windows.
+const PRIMARY: [Control; 9] = [
+    (1 << 3, "use TSC offsetting"),
+    (1 << 7, "HLT exiting"),
+    (1 << 10, "MWAIT exiting"),
+    (1 << 11, "RDPMC exiting"),
+    (1 << 21, "use TPR shadow"),
+    (1 << 25, "use I/O bitmaps"),
+    (1 << 28, "use MSR bitmaps"),
+    (1 << 29, "MONITOR exiting"),
+    (1 << 31, "activate secondary controls"),
+];
+const WINDOWS: [Control; 2] =
+    [(INTERRUPT_WINDOW, "interrupt-window exiting"), (NMI_WINDOW, "NMI-window exiting")];
+
+const SECONDARY: [Control; 3] =
+    [(1 << 1, "enable EPT"), (1 << 6, "WBINVD exiting"), (1 << 7, "unrestricted guest")];
+/// VPID; and the instructions that raise #UD without their controls, which CPUID then hides.
+const SECONDARY_OPTIONAL: u32 = VPID | RDTSCP | INVPCID | XSAVES;
+
+const EXIT: [Control; 8] = [
+    (1 << 2, "save debug controls"),
+    (1 << 9, "host address-space size"),
+    (1 << 15, "acknowledge interrupt on exit"),
+    (1 << 18, "save IA32_PAT"),
+    (1 << 19, "load IA32_PAT"),
+    (1 << 20, "save IA32_EFER"),
+    (1 << 21, "load IA32_EFER"),
+    (1 << 22, "save VMX-preemption timer value"),
+];
+
+const ENTRY: [Control; 3] =
+    [(1 << 2, "load debug controls"), (1 << 14, "load IA32_PAT"), (1 << 15, "load IA32_EFER")];
+const ENTRY_MODE: [Control; 1] = [(IA32E_GUEST, "IA-32e mode guest")];
+
+/// The control fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controls {
+    /// Pin-based.
+    pub pin: u32,
+    /// Primary processor-based, without windows.
+    pub primary: u32,
+    /// Secondary processor-based.
+    pub secondary: u32,
+    /// VM-exit.
+    pub exit: u32,
+    /// VM-entry, without [`IA32E_GUEST`].
+    pub entry: u32,
+}
+
+impl Controls {
+    /// The fields for a processor with these capabilities.
+    ///
+    /// # Errors
+    /// [`Missing::Control`] names the first that is needed and cannot be set.
+    pub fn new(capabilities: &Capabilities) -> Result<Self, Missing> {
+        let Capabilities { pin, primary, secondary, exit, entry, .. } = *capabilities;
+        needed(primary, &WINDOWS)?;
+        needed(entry, &ENTRY_MODE)?;
+        Ok(Self {
+            pin: needed(pin, &PIN)? | pin as u32,
+            primary: needed(primary, &PRIMARY)? | primary as u32,
+            secondary: needed(secondary, &SECONDARY)?
+                | (SECONDARY_OPTIONAL & (secondary >> 32) as u32)
+                | secondary as u32,
+            exit: needed(exit, &EXIT)? | exit as u32,
+            entry: needed(entry, &ENTRY)? | entry as u32,
+        })
+    }
+}
+
+/// All of `controls`, if the capability MSR allows them.
+fn needed(capability: u64, controls: &[Control]) -> Result<u32, Missing> {
+    let may_be_1 = (capability >> 32) as u32;
+    controls.iter().try_fold(0, |bits, &(bit, name)| match may_be_1 & bit {
+        0 => Err(Missing::Control { name }),
+        _ => Ok(bits | bit),
+    })
+}
+
+/// Words in the two I/O bitmaps, one bit a port, and in the MSR bitmap behind them: four parts,
+/// reads low, reads high (from 0xc0000000), writes low, writes high, one bit an MSR. 1 leaves the
+/// guest (SDM vol. 3, 25.6.4, 25.6.9).
+pub const IO_WORDS: usize = 1024;
+const PART_WORDS: usize = 128;
+const PART_MSRS: u32 = 0x2000;
+const HIGH: u32 = 0xc000_0000;
+
+/// Denies everything but what the guest reaches.
+pub fn fill_bitmaps(words: &mut [u64], reach: &Reach) {
+    words.fill(u64::MAX);
+    let (io, msr) = words.split_at_mut(IO_WORDS);
+    for port in &reach.ports {
+        io[usize::from(*port) / 64] &= !(1 << (port % 64));
+    }
+    for (first_part, indices) in [(0, &reach.msr_reads), (2, &reach.msr_writes)] {
+        for &index in indices {
+            let part = first_part + usize::from(index >= HIGH);
+            let word = part * PART_WORDS + (index % PART_MSRS) as usize / 64;
+            msr[word] &= !(1 << (index % 64));
+        }
+    }
+}
+
+/// Ports, MSRs that are read, and MSRs that are written, which the bitmaps let pass.
+#[cfg(test)]
+pub fn read_bitmaps(words: &[u64]) -> (Vec<u16>, Vec<u32>, Vec<u32>) {
+    let (io, msr) = words.split_at(IO_WORDS);
+    let is_open = |words: &[u64], bit: u32| words[bit as usize / 64] >> (bit % 64) & 1 == 0;
+    let ports = (0..=u16::MAX).filter(|port| is_open(io, u32::from(*port))).collect();
+    let part = |number: usize, base: u32| {
+        let words = &msr[number * PART_WORDS..][..PART_WORDS];
+        (0..PART_MSRS).filter(move |bit| is_open(words, *bit)).map(move |bit| base + bit)
+    };
+    let msrs = |first: usize| part(first, 0).chain(part(first + 1, HIGH)).collect();
+    (ports, msrs(0), msrs(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::capabilities::tests::skylake;
+    use super::*;
+
+    #[test]
+    fn a_skylake_gets_what_is_wanted_and_what_is_forced() {
+        let controls = Controls::new(&Capabilities::read(skylake)).expect("has all");
+        assert_eq!(controls.pin, 0x7f);
+        assert_eq!(controls.primary, 0xb221_0c88 | 0x0401_e172);
+        assert_eq!(controls.primary & (INTERRUPT_WINDOW | NMI_WINDOW), 0);
+        assert_eq!(controls.secondary, 0x10_10ea);
+        assert_eq!(controls.exit, 0x7c_8204 | 0x3_6dff);
+        assert_eq!(controls.entry, 0xd1ff);
+    }
+
+    #[test]
+    fn a_newer_processor_forces_less() {
+        let newer = Capabilities {
+            primary: 0xfff9_fffe_0400_6172,
+            secondary: 0x0053_cfff_0000_0000 & !(1 << (32 + 20)),
+            ..Capabilities::read(skylake)
+        };
+        let controls = Controls::new(&newer).expect("has all");
+        assert_eq!(controls.primary & (1 << 15 | 1 << 16 | 1 << 9 | 1 << 23), 0);
+        assert_eq!(controls.secondary & XSAVES, 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! Why an instruction of VMX failed (SDM vol. 3, 31.4).
+
+use core::fmt;
+
+/// An instruction of VMX that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no current VMCS to tell why.
+    Invalid,
+    /// VM-instruction error (SDM vol. 3, 31.4).
+    Numbered(u32),
+}
+
+/// Names of VM-instruction errors, by number.
+const ERRORS: [&str; 29] = [
+    "no error",
+    "VMCALL in VMX root operation",
+    "VMCLEAR with invalid address",
+    "VMCLEAR with VMXON pointer",
+    "VMLAUNCH with a VMCS that is not clear",
+    "VMRESUME with a VMCS that was not launched",
+    "VMRESUME after VMXOFF",
+    "VM entry with invalid control fields",
+    "VM entry with invalid host-state fields",
+    "VMPTRLD with invalid address",
+    "VMPTRLD with VMXON pointer",
+    "VMPTRLD with a wrong revision",
+    "VMREAD or VMWRITE of a field that does not exist",
+    "VMWRITE to a read-only field",
+    "unassigned error 14",
+    "VMXON in VMX root operation",
+    "VM entry with an invalid executive-VMCS pointer",
+    "VM entry with an executive VMCS that was not launched",
+    "VM entry with an executive-VMCS pointer that is not the VMXON pointer",
+    "VMCALL with a VMCS that is not clear",
+    "VMCALL with invalid VM-exit controls",
+    "unassigned error 21",
+    "VMCALL with a wrong MSEG revision",
+    "VMXOFF under dual-monitor treatment",
+    "VMCALL with invalid SMM-monitor features",
+    "VM entry with invalid control fields in the executive VMCS",
+    "VM entry with events blocked by MOV SS",
+    "unassigned error 27",
+    "invalid operand to INVEPT or INVVPID",
+];
+
+/// The name of a VM-instruction error.
+#[must_use]
+pub fn error_name(number: u32) -> &'static str {
+    ERRORS.get(number as usize).unwrap_or(&"unassigned error")
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid => f.write_str("a VMX instruction failed without a current VMCS"),
+            Self::Numbered(number) => write!(f, "VMX: {} ({number})", error_name(*number)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_their_manuals_numbers() {
+        assert_eq!(error_name(7), "VM entry with invalid control fields");
+        assert_eq!(error_name(26), "VM entry with events blocked by MOV SS");
+        assert_eq!(error_name(28), "invalid operand to INVEPT or INVVPID");
+        assert_eq!(error_name(99), "unassigned error");
+    }
+}

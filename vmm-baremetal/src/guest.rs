@@ -1,0 +1,6 @@
+//! A vCPU: what both vendors share of it.
+
+pub mod control_registers;
+mod instruction;
+pub mod vcpu;
+pub mod vendor;

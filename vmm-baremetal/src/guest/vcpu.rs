@@ -1,0 +1,446 @@
+//! One vCPU on bare metal: between the shared loop's seam and a vendor's control block.
+//!
+//! An [`Event`] is decoded into an exit here, once for both vendors; what the guest waits for is
+//! remembered as [`Awaiting`] and filled in when the next entry brings the reply.
+
+use super::instruction::{Carried, PagingLimits};
+use super::vendor::{
+    Event, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits, fetch,
+};
+use crate::host::clock::Clock;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use devices::lapic::TscClock;
+use metal::architecture::msr::IA32_TIME_STAMP_COUNTER;
+use metal::architecture::vector::{DB, GP, UD};
+use metal::architecture::{cr4, rflags};
+use metal::guest_ram::GuestRam;
+use metal::{General, cpu};
+use vmm_common::cpuid::{self, CpuidEntry};
+use vmm_common::registers::{CpuState, TableRegister, general};
+use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, TscReading, VcpuBackend};
+use vmm_common::x86::Writes;
+
+/// A vCPU: the vendor's part, and what is common to both.
+#[derive(Debug)]
+pub struct Vcpu<V> {
+    vendors: V,
+    common: Common,
+}
+
+/// What of a vCPU the vendors do not know.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub general: General,
+    pub ram: GuestRam,
+    clock: Clock,
+    pub awaiting: Awaiting,
+    /// The instruction that [`Awaiting::Instruction`] is about.
+    pub carried: Carried,
+    /// For devices, by the instruction before the guest's RIP.
+    pub writes: Writes,
+    /// What the next entry brings, as far as it is known. Its TSC offset is the guest's.
+    pub resume: Resume,
+    /// [`Entry::tsc_held_ns`] as of the last entry.
+    tsc_held_ns: u64,
+    /// How the guest was left; RFLAGS as it was changed since.
+    pub left: Left,
+    cpuid: Vec<CpuidEntry>,
+    is_apic_enabled: bool,
+}
+
+/// A vCPU whose state the processor has.
+#[derive(Debug)]
+pub struct Loaded<'a, G> {
+    pub(super) guest: G,
+    pub(super) common: &'a mut Common,
+}
+
+/// What the guest waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaiting {
+    Nothing,
+    In { size: u8 },
+    Load,
+    Instruction,
+    ReadMsr,
+    WriteMsr,
+}
+
+impl<V> Vcpu<V> {
+    /// A vCPU with these parts, and what CPUID answers; the guest's TSC is 0 now.
+    pub fn new(
+        vendors: V,
+        boot: &CpuState,
+        ram: GuestRam,
+        clock: Clock,
+        cpuid: Vec<CpuidEntry>,
+    ) -> Self {
+        let tsc_offset = cpu::tsc().wrapping_neg();
+        let resume = Resume {
+            advance: None,
+            inject: None,
+            has_nmi: false,
+            wants_window: false,
+            cr8: 0,
+            tpr_threshold: 0,
+            tsc_offset,
+            deadline: 0,
+        };
+        let left = Left {
+            event: Event::Handled,
+            rflags: boot.rflags | rflags::ALWAYS,
+            is_shadowed: false,
+            has_event: false,
+            cr8: 0,
+        };
+        let common = Common {
+            general: boot.general,
+            ram,
+            clock,
+            awaiting: Awaiting::Nothing,
+            carried: Carried::none(PagingLimits::of_processor()),
+            writes: Writes::default(),
+            resume,
+            tsc_held_ns: 0,
+            left,
+            cpuid,
+            is_apic_enabled: true,
+        };
+        Self { vendors, common }
+    }
+
+    /// How the guest's time-stamp counter follows the clock.
+    #[must_use]
+    pub fn guest_tsc(&self) -> TscClock {
+        let Common { clock, resume, .. } = &self.common;
+        TscClock { hz: clock.hz(), offset: clock.start().wrapping_add(resume.tsc_offset) }
+    }
+
+    /// Gives the processor to this vCPU, after `before`, which has it, if one has.
+    pub fn switch<P: Processor<Vcpu = V>>(&mut self, processor: &mut P, before: Option<&mut Self>) {
+        processor.switch(&mut self.vendors, before.map(|before| &mut before.vendors));
+    }
+
+    /// This vCPU, which has the processor.
+    pub fn loaded<'a, P: Processor<Vcpu = V>>(
+        &'a mut self,
+        processor: &'a mut P,
+    ) -> Loaded<'a, P::Loaded<'a>> {
+        Loaded { guest: processor.loaded(&mut self.vendors), common: &mut self.common }
+    }
+}
+
+impl Common {
+    /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
+    fn hold_tsc(&mut self, held_ns: u64) {
+        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        let ticks = u128::from(added_ns) * u128::from(self.clock.hz()) / 1_000_000_000;
+        self.resume.tsc_offset = self.resume.tsc_offset.wrapping_sub(ticks as u64);
+    }
+
+    fn read_tsc(&self) -> TscReading {
+        let Self { clock, resume, .. } = self;
+        let tsc = cpu::tsc();
+        let at = clock.instant_of(tsc);
+        TscReading { hz: clock.hz(), tsc: tsc.wrapping_add(resume.tsc_offset), at }
+    }
+}
+
+impl<G: LoadedVcpu> Loaded<'_, G> {
+    /// What the registers do not tell about how it stopped: the control block's fields, and the
+    /// width of the code that the dump of the registers shows.
+    pub fn dump(&self) -> String {
+        let mut dump = format!("code segment: {} bits\n", code_bits(&self.guest));
+        self.guest.write_dump(&mut dump).expect("a string takes everything");
+        dump
+    }
+
+    /// What the event means for the loop; None if it was dealt with here.
+    fn decode(&mut self, event: Event) -> Option<ExitReason> {
+        match event {
+            Event::Port(port) => self.port(port),
+            Event::Cpuid => {
+                self.cpuid();
+                None
+            }
+            Event::ReadMsr => {
+                self.common.awaiting = Awaiting::ReadMsr;
+                Some(ExitReason::MsrRead { index: self.low(general::RCX) })
+            }
+            Event::WriteMsr => self.write_msr(),
+            Event::Halt => {
+                self.skip_instruction();
+                Some(ExitReason::Halt)
+            }
+            Event::Hypercall => {
+                self.hypercall();
+                None
+            }
+            Event::SetXcr => self.set_xcr(),
+            Event::Skip => {
+                self.skip_instruction();
+                None
+            }
+            Event::Handled | Event::HostInterrupt => None,
+            Event::Undefined => self.raise(UD, None),
+            Event::Memory { address, access } => self.memory(address, access),
+            Event::TaskSwitch(switch) => self.task_switch(&switch),
+            Event::Window => Some(ExitReason::InterruptWindow),
+            Event::Deadline => Some(ExitReason::Preempted),
+            Event::Shutdown => Some(ExitReason::Shutdown),
+            Event::Fault(fault) => Some(ExitReason::Fault(fault)),
+        }
+    }
+
+    fn low(&self, register: usize) -> u32 {
+        self.common.general[register] as u32
+    }
+
+    /// The guest's instruction raises an exception. A fault sets RFLAGS.RF, as its handler finds it
+    /// (SDM vol. 3, 18.3.1.1).
+    pub(super) fn raise(&mut self, vector: u8, error: Option<u32>) -> Option<ExitReason> {
+        if vector != DB {
+            self.set_rflags(self.common.left.rflags | rflags::RF);
+        }
+        self.common.resume.inject = Some(Inject::Exception { vector, error });
+        None
+    }
+
+    pub(super) fn set_rflags(&mut self, value: u64) {
+        self.common.left.rflags = value;
+        self.guest.set(Register::Rflags, value);
+    }
+
+    /// The next entry goes on behind the instruction that the guest was left at.
+    fn skip_instruction(&mut self) {
+        self.advance_to(self.guest.get(Register::NextRip));
+    }
+
+    /// The next entry goes on at `rip`, as behind an instruction.
+    pub(super) fn advance_to(&mut self, rip: u64) {
+        self.common.resume.advance = Some(rip);
+        if self.common.left.rflags & rflags::RF != 0 {
+            self.set_rflags(self.common.left.rflags & !rflags::RF);
+        }
+    }
+
+    fn port(&mut self, event: PortEvent) -> Option<ExitReason> {
+        let PortEvent { port, size, is_in, string } = event;
+        if let Some(operand) = string {
+            return self.port_string(event, operand);
+        }
+        self.skip_instruction();
+        if is_in {
+            self.common.awaiting = Awaiting::In { size };
+            return Some(ExitReason::PortIn { port, size });
+        }
+        let value = self.low(general::RAX) & mask(size) as u32;
+        Some(ExitReason::PortOut { port, size, value })
+    }
+
+    /// From the table, and the bits that follow the guest's registers (SDM vol. 2, CPUID).
+    fn cpuid(&mut self) {
+        const OSXSAVE: u32 = 1 << 27;
+        const APIC: u32 = 1 << 9;
+        let (leaf, subleaf) = (self.low(general::RAX), self.low(general::RCX));
+        let mut result = cpuid::lookup(&self.common.cpuid, leaf, subleaf);
+        if leaf == 1 && self.guest.get(Register::Cr4) & cr4::OSXSAVE != 0 {
+            result.ecx |= OSXSAVE;
+        }
+        if leaf == 1 && !self.common.is_apic_enabled {
+            result.edx &= !APIC;
+        }
+        if leaf == 0xd && subleaf < 2 {
+            result.ebx = cpuid::xsave_bytes(
+                &self.common.cpuid,
+                subleaf,
+                self.guest.extended().switched.xcr0(),
+            );
+        }
+        self.common.general[general::RAX] = result.eax.into();
+        self.common.general[general::RBX] = result.ebx.into();
+        self.common.general[general::RCX] = result.ecx.into();
+        self.common.general[general::RDX] = result.edx.into();
+        self.skip_instruction();
+    }
+
+    /// Answers as KVM, whose interface CPUID shows (Linux
+    /// Documentation/virt/kvm/x86/hypercalls.rst): none of the features that come with a hypercall
+    /// is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
+    fn hypercall(&mut self) {
+        const VAPIC_POLL_IRQ: u64 = 1;
+        const EPERM: i64 = 1;
+        const ENOSYS: i64 = 1000;
+        let width = if code_bits(&self.guest) == 64 { u64::MAX } else { 0xffff_ffff };
+        let is_ring_0 = self.guest.get(Register::Cpl) == 0;
+        let result = match self.common.general[general::RAX] & width {
+            _ if !is_ring_0 => -EPERM,
+            VAPIC_POLL_IRQ => 0,
+            _ => -ENOSYS,
+        };
+        self.common.general[general::RAX] = result.cast_unsigned() & width;
+        self.skip_instruction();
+    }
+
+    fn write_msr(&mut self) -> Option<ExitReason> {
+        let value = u64::from(self.low(general::RDX)) << 32 | u64::from(self.low(general::RAX));
+        let index = self.low(general::RCX);
+        if index == IA32_TIME_STAMP_COUNTER {
+            self.common.resume.tsc_offset = value.wrapping_sub(cpu::tsc());
+        }
+        self.common.awaiting = Awaiting::WriteMsr;
+        Some(ExitReason::MsrWrite { index, value })
+    }
+
+    fn set_xcr(&mut self) -> Option<ExitReason> {
+        let value = u64::from(self.low(general::RDX)) << 32 | u64::from(self.low(general::RAX));
+        let is_ring_0 = self.guest.get(Register::Cpl) == 0;
+        if is_ring_0
+            && self.low(general::RCX) == 0
+            && self.guest.extended_mut().switched.set_xcr0(value)
+        {
+            self.skip_instruction();
+            return None;
+        }
+        self.raise(GP, Some(0))
+    }
+
+    /// Gives the guest what it waits for.
+    fn answer(&mut self, reply: Reply) {
+        let awaiting = core::mem::replace(&mut self.common.awaiting, Awaiting::Nothing);
+        let value = match reply {
+            Reply::Value(value) => value,
+            Reply::None | Reply::GeneralProtection => 0,
+        };
+        match awaiting {
+            Awaiting::Nothing | Awaiting::Instruction => {}
+            Awaiting::In { size } => {
+                let rax = &mut self.common.general[general::RAX];
+                // A 32-bit result clears the upper half.
+                let kept = if size == 4 { 0 } else { *rax & !mask(size) };
+                *rax = kept | (value & mask(size));
+            }
+            Awaiting::Load => self.complete_plain(value),
+            Awaiting::ReadMsr | Awaiting::WriteMsr => self.answer_msr(awaiting, reply, value),
+        }
+    }
+
+    fn answer_msr(&mut self, awaiting: Awaiting, reply: Reply, value: u64) {
+        if reply == Reply::GeneralProtection {
+            self.raise(GP, Some(0));
+            return;
+        }
+        if awaiting == Awaiting::ReadMsr {
+            self.common.general[general::RAX] = value & 0xffff_ffff;
+            self.common.general[general::RDX] = value >> 32;
+        }
+        self.skip_instruction();
+    }
+
+    fn exit(&self, reason: ExitReason) -> Exit {
+        // An entry that delivers an exception, or goes on with an instruction, delivers nothing
+        // else.
+        let is_open = match self.common.awaiting {
+            Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load => true,
+            Awaiting::Instruction | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
+        };
+        let Common { left, resume, .. } = &*self.common;
+        // Behind an instruction no shadow is left; a single step's #DB comes first.
+        let is_blocked = left.has_event
+            || resume.inject.is_some()
+            || match resume.advance {
+                None => left.is_shadowed,
+                Some(_) => left.rflags & rflags::TF != 0,
+            };
+        Exit {
+            reason,
+            is_interrupt_flag_set: left.rflags & rflags::IF != 0,
+            is_interruptible: is_open && left.rflags & rflags::IF != 0 && !is_blocked,
+            cr8: left.cr8,
+            left_guest: true,
+            overhead_ns: 0,
+            has_more: !self.common.writes.is_empty(),
+            tsc: None,
+        }
+    }
+}
+
+impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
+    fn enter(&mut self, entry: &Entry) -> Exit {
+        if entry.tsc_held_ns != self.common.tsc_held_ns {
+            self.common.hold_tsc(entry.tsc_held_ns);
+        }
+        if entry.wants_tsc {
+            return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
+        }
+        let further = match self.common.awaiting {
+            Awaiting::Instruction => self.go_on_with(entry.reply),
+            _ if !self.common.writes.is_empty() => self.next_write(),
+            _ => {
+                self.answer(entry.reply);
+                None
+            }
+        };
+        self.common.is_apic_enabled = entry.is_apic_enabled;
+        let resume = &mut self.common.resume;
+        match entry.inject {
+            Some(Injection::Interrupt(vector)) => resume.inject = Some(Inject::Interrupt(vector)),
+            Some(Injection::Nmi) => resume.has_nmi = true,
+            None => {}
+        }
+        resume.cr8 = entry.cr8;
+        resume.tpr_threshold = entry.tpr_threshold;
+        resume.wants_window = entry.wants_window;
+        if let Some(reason) = further {
+            return Exit { left_guest: false, ..self.exit(reason) };
+        }
+        resume.deadline = self.common.clock.tsc_of(entry.deadline);
+        loop {
+            let Common { general, resume, left, .. } = &mut *self.common;
+            *left = self.guest.resume(general, resume);
+            (resume.advance, resume.inject, resume.has_nmi) = (None, None, false);
+            resume.cr8 = left.cr8;
+            let event = left.event;
+            if let Some(reason) = self.decode(event) {
+                return self.exit(reason);
+            }
+        }
+    }
+
+    fn registers(&mut self) -> CpuState {
+        let get = |register| self.guest.get(register);
+        let table = |base, limit| TableRegister { base: get(base), limit: get(limit) as u16 };
+        let rip = self.common.resume.advance.unwrap_or_else(|| get(Register::Rip));
+        let mut state = CpuState {
+            general: self.common.general,
+            rip,
+            rflags: get(Register::Rflags),
+            cr0: get(Register::Cr0),
+            cr2: get(Register::Cr2),
+            cr3: get(Register::Cr3),
+            cr4: get(Register::Cr4),
+            efer: get(Register::Efer),
+            gdtr: table(Register::GdtrBase, Register::GdtrLimit),
+            idtr: table(Register::IdtrBase, Register::IdtrLimit),
+            ..CpuState::default()
+        };
+        state.general[general::RSP] = get(Register::Rsp);
+        for (index, segment) in state.segments.iter_mut().enumerate() {
+            *segment = self.guest.segment(index);
+        }
+        let fetched = fetch(&self.guest, rip, &self.common.ram, &mut state.instruction);
+        state.instruction_len = fetched.len as u8;
+        state
+    }
+}
+
+const fn mask(size: u8) -> u64 {
+    match size {
+        1 => 0xff,
+        2 => 0xffff,
+        4 => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}

@@ -1,0 +1,146 @@
+//! The bare machine as the loop's host: clock, serial console, keyboard.
+
+use super::clock::Clock;
+use super::power;
+use super::serial::Serial;
+use metal::{cpu, interrupts};
+use vmm_common::Instant;
+use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::plan::Plan;
+use vmm_common::registers::CpuState;
+use vmm_common::seam::Host;
+use vmm_common::stop::StopRequest;
+use vmm_common::vm::Ending;
+
+/// How often keys are looked for, while guests run and while nobody can.
+const LOOK_NS: u64 = 2_000_000;
+/// Output kept for a port that is slower than the guests.
+const OUTPUT_BYTES: usize = 1 << 20;
+/// Keys that the port can have received since the last look, at 115200 baud and with its FIFO.
+const KEYS_AT_A_LOOK: usize = 64;
+/// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would
+/// not be seen.
+const TYPED_AHEAD_BYTES: usize = 64 << 10;
+/// Bytes that an empty transmitter takes: its FIFO.
+const FIFO_BYTES: usize = 16;
+
+/// The machine.
+#[derive(Debug)]
+pub struct BareHost {
+    /// The clock that all times are of.
+    pub clock: Clock,
+    /// Lines and keyboard.
+    pub console: Console,
+    /// Why the run should end now.
+    pub stop_request: Option<StopRequest>,
+    serial: Serial,
+    next_look: Instant,
+}
+
+impl BareHost {
+    /// A host for the VMs of `plan`.
+    #[must_use]
+    pub fn new(clock: Clock, plan: &Plan, is_terminal: bool) -> Self {
+        let settings = ConsoleSettings {
+            is_terminal,
+            has_command_keys: true,
+            output_bytes: OUTPUT_BYTES,
+            typed_ahead_bytes: TYPED_AHEAD_BYTES,
+        };
+        Self {
+            clock,
+            console: Console::new(plan, settings),
+            stop_request: None,
+            serial: Serial::again(),
+            next_look: Instant::ZERO,
+        }
+    }
+
+    /// Between turns: looks at keys, if that is due, and lets the port have output.
+    pub fn between_turns(&mut self) {
+        let now = self.clock.now();
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now.after_ns(LOOK_NS);
+        for _ in 0..KEYS_AT_A_LOOK {
+            let Some(key) = self.serial.receive() else { break };
+            if self.console.typed(&[key]) {
+                self.stop_request = Some(StopRequest::Interrupted);
+            }
+        }
+        self.console.show_prompt(now);
+        self.send();
+    }
+
+    /// Nobody can run before `until`: sleeps until then, but looks at keys now and then.
+    pub fn idle(&mut self, until: Instant) {
+        self.between_turns();
+        self.send();
+        let until = until.min(self.next_look);
+        if self.clock.now() < until {
+            interrupts::arm_timer(self.clock.tsc_of(until));
+            cpu::wait_for_interrupt();
+        }
+    }
+
+    /// Prints all that is left, and then `text`.
+    pub fn finish(&mut self, text: &str) {
+        self.console.finish();
+        self.console.say(text);
+        for byte in self.console.waiting() {
+            self.serial.send(*byte);
+        }
+        self.console.written(self.console.waiting().len());
+        self.serial.drain();
+    }
+
+    /// Lets the port have what it takes without waiting.
+    fn send(&mut self) {
+        let mut sent = 0;
+        for bytes in self.console.waiting().chunks(FIFO_BYTES) {
+            if !self.serial.can_send() {
+                break;
+            }
+            for byte in bytes {
+                self.serial.put(*byte);
+            }
+            sent += bytes.len();
+        }
+        self.console.written(sent);
+    }
+}
+
+impl Host for BareHost {
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn console_output(&mut self, vm: usize, bytes: &[u8]) {
+        self.console.print(vm, bytes);
+    }
+
+    fn has_console_input(&mut self) -> bool {
+        self.console.has_keys()
+    }
+
+    fn console_input(&mut self, vm: usize) -> Option<u8> {
+        self.console.take_key(vm)
+    }
+
+    fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+        self.console.vm_ended(vm, ending, dump);
+        self.send();
+    }
+}
+
+/// Says why nothing can run, and ends with `code`.
+pub fn refuse(why: &str, code: u8) -> ! {
+    use core::fmt::Write;
+    let mut serial = Serial::again();
+    for line in why.lines() {
+        // A port that is not there takes everything.
+        let _ = writeln!(serial, "tandem: {line}");
+    }
+    power::off(code)
+}

@@ -1,0 +1,54 @@
+//! The report of an exception in the hypervisor, which is our own bug and ends it.
+
+use super::power;
+use super::serial::Serial;
+use core::fmt::Write;
+use metal::cpu::control_registers;
+use metal::interrupts::Exception;
+
+const NAMES: [&str; 22] = [
+    "#DE divide error",
+    "#DB debug",
+    "NMI",
+    "#BP breakpoint",
+    "#OF overflow",
+    "#BR bound range",
+    "#UD invalid opcode",
+    "#NM no device",
+    "#DF double fault",
+    "coprocessor segment",
+    "#TS invalid TSS",
+    "#NP segment not present",
+    "#SS stack fault",
+    "#GP general protection",
+    "#PF page fault",
+    "reserved",
+    "#MF x87",
+    "#AC alignment",
+    "#MC machine check",
+    "#XM SIMD",
+    "#VE virtualization",
+    "#CP control protection",
+];
+
+/// Prints the registers, and ends.
+pub fn report(exception: &Exception) -> ! {
+    const ORDER: [&str; 15] = [
+        "r15", "r14", "r13", "r12", "r11", "r10", "r9 ", "r8 ", "rdi", "rsi", "rbp", "rbx", "rdx",
+        "rcx", "rax",
+    ];
+    let mut serial = Serial::again();
+    let name = NAMES.get(exception.vector as usize).unwrap_or(&"reserved");
+    let Exception { error, rip, cs, rflags, rsp, ss, .. } = exception;
+    // A port that is not there takes everything; nothing else could be told.
+    let _ =
+        write!(serial, "\ntandem: exception in the hypervisor: {name}, error code {error:#x}\n");
+    let _ = writeln!(serial, "  rip {rip:016x}  cs {cs:04x}  rflags {rflags:08x}");
+    let _ = writeln!(serial, "  rsp {rsp:016x}  ss {ss:04x}");
+    for (index, (name, value)) in ORDER.iter().zip(&exception.general).enumerate() {
+        let _ = write!(serial, "  {name} {value:016x}{}", if index % 3 == 2 { "\n" } else { "" });
+    }
+    let [cr0, cr2, cr3, cr4] = control_registers();
+    let _ = writeln!(serial, "  cr0 {cr0:08x}  cr2 {cr2:016x}  cr3 {cr3:016x}  cr4 {cr4:08x}");
+    power::off(power::MACHINE_REFUSED)
+}

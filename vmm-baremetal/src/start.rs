@@ -1,0 +1,3 @@
+//! From the loader to the first turn.
+
+pub mod input;
