@@ -161,6 +161,8 @@ pub struct Resume {
     pub inject: Option<Inject>,
     /// A non-maskable interrupt has come, and is delivered once nothing blocks it.
     pub has_nmi: bool,
+    /// What follows, but for the deadline, is as it was at the entry before.
+    pub is_again: bool,
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     pub wants_window: bool,
     /// Task priority, CR8\[3:0\].
@@ -179,6 +181,13 @@ pub struct Resume {
 pub struct Left {
     /// Why.
     pub event: Event,
+    /// What it can take.
+    pub flags: Flags,
+}
+
+/// What a guest that was left can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
     /// RFLAGS.
     pub rflags: u64,
     /// An STI or MOV SS shadows the instruction that it was left at.
