@@ -207,16 +207,17 @@ pub fn preemption(core: u64) -> Result<Line> {
                 timer.arm(slice_end, clock);
             }
             loop {
+                use crate::bare::Access;
                 match vm.run(crate::bare::line_status_idle)? {
-                    crate::bare::Access::Signal => {
+                    Access::Signal => {
                         break;
                     }
-                    crate::bare::Access::Off => {
+                    Access::Off => {
                         timer.disarm(Instant::ZERO);
                         return spin_loops(&String::from_utf8_lossy(&text)).map(|all| all[0]);
                     }
-                    crate::bare::Access::Out(0x3f8, byte) => text.push(byte),
-                    _ => {}
+                    Access::Out(0x3f8, byte) => text.push(byte),
+                    Access::Out(..) | Access::In(_) | Access::Halt | Access::Other => {}
                 }
             }
         }

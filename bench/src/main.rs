@@ -103,8 +103,8 @@ fn markdown(table: &[Line]) -> Result<String> {
     let processor = processor.map_or("?", |name| name.trim_matches([' ', '\t', ':']));
     writeln!(
         page,
-        "Made by `cargo xtask bench` on {}, commit {}, on {processor}, Linux {}. Ours and the floor \
-         are measured in turn in one run on one core; compare ratios, not absolutes.\n",
+        "Made by `cargo xtask bench` on {}, commit {}, on {processor}, Linux {}. Ours and the \
+        floor are measured in turn in one run on one core; compare ratios, not absolutes.\n",
         said("date", &["-u", "+%Y-%m-%d"]),
         said("git", &["rev-parse", "--short=10", "HEAD"]),
         said("uname", &["-r"]),

@@ -7,16 +7,16 @@
 //!
 //! Three bounds keep this from doing harm:
 //! - The backlog holds a second's worth. What comes due beyond that is dropped and counted.
-//! - A tick that no handler takes for a second of the guest's own time has no listener: one stays
+//! - A tick that no handler takes for a second of the guest's run time has no listener: one stays
 //!   pending, as it would in the controller, and the rest are forgotten, as no guest counts them.
 //! - A guest that takes ticks for a second of its own time and never catches up spends all its time
 //!   on them. It is relieved for as long: the backlog is dropped and counted, and the next ticks
-//!   are made at most once in two periods of the guest's own time, so that its other work goes on.
+//!   are made at most once in two periods of the guest's run time, so that its other work goes on.
 //!
 //! QEMU's `-rtc driftfix=slew` and KVM's PIT (`KVM_PIT_REINJECT`) redeliver in the same way, one
 //! tick as the one before is acknowledged, without the second and third bound.
 
-use crate::time::Instant;
+use crate::time::RunTime;
 
 /// What a timer has for its owner since it was last asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,10 +33,10 @@ pub struct Ticks {
 const MAX_BACKLOG_NS: u64 = 1_000_000_000;
 /// The longest backlog, in ticks: a second at the clock's highest rate.
 const MAX_BACKLOG_TICKS: u64 = 8192;
-/// After so much of the guest's own time without catching up, ns, the backlog is given up.
+/// After so much of the guest's run time without catching up, ns, the backlog is given up.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// Ticks owed by one source. Times are the guest's own: they stand while it does not have the core.
+/// Ticks owed by one source. Times are the guest's run time, which stands while it does not have the core.
 #[derive(Clone, Debug)]
 pub struct Backlog {
     owed: u64,
@@ -45,12 +45,12 @@ pub struct Backlog {
     excess: u64,
     dropped: u64,
     /// When the backlog was last empty.
-    behind_since: Instant,
+    behind_since: RunTime,
     /// A tick has been made since then.
     is_taken: bool,
     has_listener: bool,
-    relief_ends: Option<Instant>,
-    last_made: Instant,
+    relief_ends: Option<RunTime>,
+    last_made: RunTime,
 }
 
 impl Default for Backlog {
@@ -68,32 +68,32 @@ impl Backlog {
             period_ns: 0,
             excess: 0,
             dropped: 0,
-            behind_since: Instant::ZERO,
+            behind_since: RunTime::ZERO,
             is_taken: false,
             has_listener: true,
             relief_ends: None,
-            last_made: Instant::ZERO,
+            last_made: RunTime::ZERO,
         }
     }
 
     /// Takes what a timer has.
-    pub fn add(&mut self, ticks: Ticks, own_time: Instant) {
+    pub fn add(&mut self, ticks: Ticks, run_time: RunTime) {
         if ticks.is_reprogrammed {
             self.clear();
         }
-        self.relief_ends = self.relief_ends.filter(|&end| end > own_time);
+        self.relief_ends = self.relief_ends.filter(|&end| end > run_time);
         if ticks.count > 0 {
             self.period_ns = ticks.period_ns;
             if self.owed == 0 {
-                self.behind_since = own_time;
+                self.behind_since = run_time;
                 self.is_taken = false;
             }
             let owed = self.owed.saturating_add(ticks.count);
             self.owed = owed.min(self.cap());
             self.excess = self.excess.saturating_add(owed - self.owed);
         }
-        if self.owed > 0 && own_time.ns_since(self.behind_since) >= PATIENCE_NS {
-            self.give_up(own_time);
+        if self.owed > 0 && run_time.ns_since(self.behind_since) >= PATIENCE_NS {
+            self.give_up(run_time);
         }
     }
 
@@ -105,18 +105,18 @@ impl Backlog {
 
     /// Whether a tick is to be made as soon as the line is free.
     #[must_use]
-    pub const fn is_due(&self, own_time: Instant) -> bool {
+    pub const fn is_due(&self, run_time: RunTime) -> bool {
         let spacing_ns = self.period_ns.saturating_mul(2);
-        let is_spaced = own_time.ns_since(self.last_made) >= spacing_ns;
+        let is_spaced = run_time.ns_since(self.last_made) >= spacing_ns;
         self.owed > 0 && (self.relief_ends.is_none() || is_spaced)
     }
 
     /// One tick has been made.
-    pub fn made(&mut self, own_time: Instant) {
+    pub fn made(&mut self, run_time: RunTime) {
         self.owed = self.owed.saturating_sub(1);
         self.is_taken = true;
         self.has_listener = true;
-        self.last_made = own_time;
+        self.last_made = run_time;
         self.dropped = self.dropped.saturating_add(core::mem::take(&mut self.excess));
     }
 
@@ -140,12 +140,12 @@ impl Backlog {
         }
     }
 
-    fn give_up(&mut self, own_time: Instant) {
+    fn give_up(&mut self, run_time: RunTime) {
         if self.is_taken {
             let lost = self.owed.saturating_add(core::mem::take(&mut self.excess));
             self.dropped = self.dropped.saturating_add(lost);
             self.owed = 0;
-            self.relief_ends = Some(own_time.after_ns(own_time.ns_since(self.behind_since)));
+            self.relief_ends = Some(run_time.after_ns(run_time.ns_since(self.behind_since)));
         } else {
             self.has_listener = false;
             self.owed = 1;
@@ -162,8 +162,8 @@ mod tests {
     /// 250 Hz.
     const PERIOD_NS: u64 = 4 * MS;
 
-    fn ms(ms: u64) -> Instant {
-        Instant::from_ns(ms * MS)
+    fn ms(ms: u64) -> RunTime {
+        RunTime::from_ns(ms * MS)
     }
 
     fn ticks(count: u64) -> Ticks {
@@ -171,10 +171,10 @@ mod tests {
     }
 
     /// Makes ticks until none is due.
-    fn drain(backlog: &mut Backlog, own_time: Instant) -> u64 {
+    fn drain(backlog: &mut Backlog, run_time: RunTime) -> u64 {
         let mut made = 0;
-        while backlog.is_due(own_time) {
-            backlog.made(own_time);
+        while backlog.is_due(run_time) {
+            backlog.made(run_time);
             made += 1;
         }
         made
@@ -236,9 +236,9 @@ mod tests {
         while own_ns < 60_000 * MS {
             let count = 2 * own_ns / PERIOD_NS - due;
             due += count;
-            backlog.add(ticks(count), Instant::from_ns(own_ns));
-            if backlog.is_due(Instant::from_ns(own_ns)) {
-                backlog.made(Instant::from_ns(own_ns));
+            backlog.add(ticks(count), RunTime::from_ns(own_ns));
+            if backlog.is_due(RunTime::from_ns(own_ns)) {
+                backlog.made(RunTime::from_ns(own_ns));
                 made += 1;
                 own_ns += 3 * MS;
             } else {

@@ -12,7 +12,7 @@ mod comparator;
 mod tests;
 
 use crate::backlog::Ticks;
-use crate::time::Instant;
+use crate::time::MachineTime;
 use comparator::Comparator;
 
 /// Number of comparators.
@@ -49,7 +49,7 @@ pub struct Hpet {
     configuration: u64,
     /// The main counter at `origin`; it runs from there while enabled.
     base_count: u64,
-    origin: Instant,
+    origin: MachineTime,
     /// Ticks since `origin` that the comparators have seen.
     seen_ticks: u64,
     comparators: [Comparator; TIMERS],
@@ -68,7 +68,7 @@ impl Hpet {
         Self {
             configuration: 0,
             base_count: 0,
-            origin: Instant::ZERO,
+            origin: MachineTime::ZERO,
             seen_ticks: 0,
             comparators: [Comparator::new(), Comparator::new(), Comparator::new()],
         }
@@ -78,7 +78,7 @@ impl Hpet {
     ///
     /// The specification allows aligned 4- and 8-byte reads; smaller ones give the bytes they
     /// name. A read that is misaligned or of a register that does not exist gives 0.
-    pub fn read(&mut self, offset: u64, size: u8, now: Instant) -> u64 {
+    pub fn read(&mut self, offset: u64, size: u8, now: MachineTime) -> u64 {
         self.advance(now);
         match access_mask(offset, size) {
             Some(mask) => (self.read_register(offset & !7) & mask) >> byte_shift(offset),
@@ -87,7 +87,7 @@ impl Hpet {
     }
 
     /// Writes `size` bytes (4 or 8) at `offset`, at `now`; other writes are ignored.
-    pub fn write(&mut self, offset: u64, size: u8, value: u64, now: Instant) {
+    pub fn write(&mut self, offset: u64, size: u8, value: u64, now: MachineTime) {
         self.advance(now);
         if let Some(mask) = access_mask(offset, size).filter(|_| size >= 4) {
             self.write_register(offset & !7, (value << byte_shift(offset)) & mask, mask, now);
@@ -131,7 +131,7 @@ impl Hpet {
     }
 
     /// Brings the comparators to `now` in one step, whatever their periods.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: MachineTime) {
         if self.is_enabled() {
             let count = self.count();
             let ticks = (now.ns_since(self.origin) / TICK_NS).max(self.seen_ticks);
@@ -145,7 +145,7 @@ impl Hpet {
     /// When the next timer interrupts if the guest changes nothing. After `advance(now)` this is
     /// later than `now`.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<MachineTime> {
         if !self.is_enabled() {
             return None;
         }
@@ -153,7 +153,7 @@ impl Hpet {
         let ticks = self.comparators.iter().filter_map(|timer| timer.ticks_to_interrupt(count));
         let total = u128::from(self.seen_ticks) + ticks.min()?;
         let ns = u128::from(self.origin.as_ns()) + total * u128::from(TICK_NS);
-        Some(u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns))
+        Some(u64::try_from(ns).map_or(MachineTime::FAR_FUTURE, MachineTime::from_ns))
     }
 
     const fn is_enabled(&self) -> bool {
@@ -182,7 +182,7 @@ impl Hpet {
     }
 
     /// Writes the bits of `mask`; `value` has no others.
-    fn write_register(&mut self, offset: u64, value: u64, mask: u64, now: Instant) {
+    fn write_register(&mut self, offset: u64, value: u64, mask: u64, now: MachineTime) {
         match offset {
             CONFIGURATION => self.configure(value, mask, now),
             INTERRUPT_STATUS => {
@@ -201,7 +201,7 @@ impl Hpet {
     }
 
     /// The general configuration register; stopping the counter keeps its value.
-    fn configure(&mut self, value: u64, mask: u64, now: Instant) {
+    fn configure(&mut self, value: u64, mask: u64, now: MachineTime) {
         let was_enabled = self.is_enabled();
         let written = (self.configuration & !mask) | value;
         self.configuration = written & (ENABLE | LEGACY_REPLACEMENT);
@@ -210,7 +210,7 @@ impl Hpet {
         }
     }
 
-    fn set_count(&mut self, count: u64, now: Instant) {
+    fn set_count(&mut self, count: u64, now: MachineTime) {
         self.base_count = count;
         self.seen_ticks = 0;
         self.origin = now;

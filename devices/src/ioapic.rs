@@ -7,6 +7,8 @@
 //!
 //! Source: Intel 82093AA datasheet (order 290566); ICH9 datasheet 13.5 for the EOI register.
 
+use crate::message::{DeliveryMode, Message};
+
 #[cfg(test)]
 mod tests;
 
@@ -34,56 +36,6 @@ const ENTRY_MASKED: u64 = 1 << 16;
 const ENTRY_READ_ONLY: u64 = ENTRY_DELIVERY_STATUS | ENTRY_REMOTE_IRR;
 /// Vector, delivery mode, destination mode, polarity, trigger, mask, destination.
 const ENTRY_WRITABLE: u64 = 0xFF00_0000_0001_AFFF;
-
-/// What an interrupt message asks of the CPU (82093AA, redirection table bits 10-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryMode {
-    /// Deliver the vector to every destination.
-    Fixed,
-    /// Deliver the vector to the destination of lowest priority.
-    LowestPriority,
-    /// System management interrupt.
-    Smi,
-    /// Non-maskable interrupt; the vector is ignored.
-    Nmi,
-    /// INIT; the vector is ignored.
-    Init,
-    /// The vector comes from the 8259A pair.
-    ExtInt,
-}
-
-impl DeliveryMode {
-    /// The mode a 3-bit field names; `None` for the encodings without an I/O APIC meaning (3, 6).
-    #[must_use]
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        match bits {
-            0b000 => Some(Self::Fixed),
-            0b001 => Some(Self::LowestPriority),
-            0b010 => Some(Self::Smi),
-            0b100 => Some(Self::Nmi),
-            0b101 => Some(Self::Init),
-            0b111 => Some(Self::ExtInt),
-            _ => None,
-        }
-    }
-}
-
-/// One interrupt message on its way to the local APICs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The pin that asked.
-    pub pin: u8,
-    /// Interrupt vector. Not checked: a local APIC records an illegal one (below 16) as an error.
-    pub vector: u8,
-    /// APIC ID or logical destination, 8 bits.
-    pub destination: u32,
-    /// `destination` is a set of logical IDs.
-    pub is_logical: bool,
-    /// What to deliver.
-    pub delivery_mode: DeliveryMode,
-    /// The pin is level-triggered: its EOI must come back to [`IoApic::end_of_interrupt`].
-    pub is_level: bool,
-}
 
 /// An I/O APIC with 24 pins.
 #[derive(Clone, Debug)]
@@ -156,13 +108,13 @@ impl IoApic {
         (entry & ENTRY_MASKED == 0).then_some(entry as u8)
     }
 
-    /// The message that is due at the lowest pin from `first` on. The owner asks again from the pin
+    /// The lowest pin from `first` on at which a message is due, and that message. The owner asks again from the pin
     /// behind it until `None`, after every access and every line change.
     ///
     /// An edge is sent once. A level is due until a local APIC has taken the message
     /// ([`Self::accepted`]): where none did, as none had that destination or was enabled, the next
     /// round sends it again.
-    pub fn next_message(&mut self, first: u8) -> Option<Message> {
+    pub fn next_message(&mut self, first: u8) -> Option<(u8, Message)> {
         let asking = self.edges | self.lines;
         for pin in (usize::from(first)..PINS).filter(|&pin| asking & (1 << pin) != 0) {
             let entry = self.entries[pin];
@@ -174,24 +126,24 @@ impl IoApic {
             };
             if is_due {
                 self.edges &= !(1 << pin);
-                return Some(Message {
-                    pin: pin as u8,
+                let message = Message {
                     vector: entry as u8,
                     destination: (entry >> 56) as u32,
                     is_logical: entry & ENTRY_LOGICAL != 0,
                     delivery_mode,
                     is_level,
-                });
+                };
+                return Some((pin as u8, message));
             }
         }
         None
     }
 
-    /// A local APIC has taken the message: for a level-triggered one sets remote IRR, which holds
-    /// the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
+    /// A local APIC has taken the message of `pin`: for a level-triggered one sets remote IRR, which
+    /// holds the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
     /// `ioapic_service` does the same).
-    pub fn accepted(&mut self, message: &Message) {
-        if let Some(entry) = self.entries.get_mut(usize::from(message.pin))
+    pub fn accepted(&mut self, pin: u8, message: &Message) {
+        if let Some(entry) = self.entries.get_mut(usize::from(pin))
             && message.is_level
         {
             *entry |= ENTRY_REMOTE_IRR;

@@ -27,7 +27,7 @@ pub use timer::{TIMER_HZ, TscClock};
 pub use x2apic::GeneralProtection;
 
 use crate::backlog::Ticks;
-use crate::time::Instant;
+use crate::time::MachineTime;
 use register::{Lvt, LvtTable};
 use timer::Timer;
 use vectors::Vectors;
@@ -210,7 +210,7 @@ impl LocalApic {
     /// periodic mode becomes a tick for the owner to take.
     ///
     /// However long the step and however short the period, this is one step.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: MachineTime) {
         if self.timer.advance(now) && !self.is_timer_masked() {
             self.request_timer_tick();
         }
@@ -243,7 +243,7 @@ impl LocalApic {
     /// When the timer next requests an interrupt; `None` while stopped or masked. After
     /// `advance(now)` this is later than `now`.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<MachineTime> {
         self.timer.expiry().filter(|_| !self.is_timer_masked())
     }
 

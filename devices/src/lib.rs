@@ -8,6 +8,7 @@ pub mod i8042;
 pub mod ioapic;
 pub mod lapic;
 pub mod link;
+pub mod message;
 pub mod pic;
 pub mod pit;
 pub mod power;

@@ -18,7 +18,7 @@ mod counter;
 mod tests;
 
 use crate::backlog::Ticks;
-use crate::time::Instant;
+use crate::time::MachineTime;
 use channel::Channel;
 
 /// Frequency of the counters' clock in Hz.
@@ -63,7 +63,7 @@ impl Pit {
     /// Firmware would leave channel 0 running at 18.2 Hz. Here nothing runs, so that a guest which
     /// never touches the timer never wakes the core; one that does programs it first.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: MachineTime) -> Self {
         let tick = tick_at(now);
         Self {
             channels: [
@@ -79,7 +79,7 @@ impl Pit {
 
     /// Reads port 0x40 to 0x43 or 0x61 at `now`; the control word (0x43) cannot be read and, like
     /// any other port, reads all ones.
-    pub fn read(&mut self, port: u16, now: Instant) -> u8 {
+    pub fn read(&mut self, port: u16, now: MachineTime) -> u8 {
         self.advance(now);
         match port {
             CHANNEL_0..=CHANNEL_2 => self.channels[usize::from(port - CHANNEL_0)].read(),
@@ -94,7 +94,7 @@ impl Pit {
     }
 
     /// Writes port 0x40 to 0x43 or 0x61 at `now`; a write to any other port is ignored.
-    pub fn write(&mut self, port: u16, value: u8, now: Instant) {
+    pub fn write(&mut self, port: u16, value: u8, now: MachineTime) {
         self.advance(now);
         let was_high = self.channels[0].output();
         if is_channel_0_programmed(port, value) {
@@ -117,7 +117,7 @@ impl Pit {
     ///
     /// Not fit for driving IRQ0: see [`Self::take_ticks`].
     #[must_use]
-    pub fn output(&self, channel: usize, now: Instant) -> bool {
+    pub fn output(&self, channel: usize, now: MachineTime) -> bool {
         self.channels.get(channel).is_some_and(|channel| {
             let mut then = channel.clone();
             then.advance(tick_at(now));
@@ -126,7 +126,7 @@ impl Pit {
     }
 
     /// Brings all channels to `now` in one step, whatever their periods.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: MachineTime) {
         let tick = tick_at(now);
         self.irq0_edges = self.irq0_edges.saturating_add(self.channels[0].advance(tick));
         self.channels[1].advance(tick);
@@ -136,7 +136,7 @@ impl Pit {
     /// The rising edges of IRQ0 up to `now` since the last call.
     ///
     /// The owner pulses IRQ0 (low, then high) once for each: an interrupt controller holds one.
-    pub fn take_ticks(&mut self, now: Instant) -> Ticks {
+    pub fn take_ticks(&mut self, now: MachineTime) -> Ticks {
         self.advance(now);
         let count = core::mem::take(&mut self.irq0_edges);
         // Two divisions of 128 bits, which most accesses can do without.
@@ -151,7 +151,7 @@ impl Pit {
     /// The next rising edge of IRQ0 if the guest changes nothing. After `advance(now)` this is
     /// later than `now`; `None` if channel 0 stands still or has done what it was told.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<MachineTime> {
         self.channels[0].next_rising_edge().map(instant_of)
     }
 
@@ -183,12 +183,12 @@ const fn is_channel_0_programmed(port: u16, value: u8) -> bool {
 }
 
 /// The number of the clock tick at or before `now`.
-fn tick_at(now: Instant) -> u64 {
+fn tick_at(now: MachineTime) -> u64 {
     (u128::from(now.as_ns()) * u128::from(CLOCK_HZ) / NS_PER_SECOND) as u64
 }
 
 /// The first nanosecond of clock tick `tick`.
-fn instant_of(tick: u64) -> Instant {
+fn instant_of(tick: u64) -> MachineTime {
     let ns = (u128::from(tick) * NS_PER_SECOND).div_ceil(u128::from(CLOCK_HZ));
-    u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns)
+    u64::try_from(ns).map_or(MachineTime::FAR_FUTURE, MachineTime::from_ns)
 }

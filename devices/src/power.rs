@@ -5,7 +5,7 @@
 //! 13.7.5 (reset control register), as the PIIX3 has it, too; the exit port is the `isa-debug-exit`
 //! convention of kernel test suites.
 
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 /// PM1a events: status, then enable, 16 bits each. Nothing ever happens.
 pub const PM1A_EVENT: u16 = 0x600;
@@ -69,7 +69,7 @@ impl Power {
     /// A read of `size` bytes (1, 2 or 4): PM1a control says ACPI mode and no sleep state chosen,
     /// the timer counts; the exit port reads all ones.
     #[must_use]
-    pub fn read(&self, port: u16, size: u8, now: Instant) -> u32 {
+    pub fn read(&self, port: u16, size: u8, now: MachineTime) -> u32 {
         let (register, first) = match port {
             PM1A_EVENT..PM1A_CONTROL_Q35 => (u32::from(self.events_enabled) << 16, PM1A_EVENT),
             PM1A_CONTROL_Q35..PM_TIMER => (SCI_ENABLE, PM1A_CONTROL_Q35),
@@ -115,7 +115,7 @@ fn sets_sleep_enable(port: u16, size: u8, value: u32) -> bool {
 }
 
 /// The PM timer at `now` (ACPI 6.5, 4.8.3.3).
-fn timer(now: Instant) -> u32 {
+fn timer(now: MachineTime) -> u32 {
     (u128::from(now.as_ns()) * u128::from(PM_TIMER_HZ) / 1_000_000_000) as u32
 }
 
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn reset_control_resets_as_bit_2_rises_and_keeps_what_kind() {
-        let now = Instant::ZERO;
+        let now = MachineTime::ZERO;
         for value in [0x04, 0x06, 0x0E, 0xFF] {
             assert_eq!(Power::new().write(0xCF9, 1, value), Some(Ending::Reset), "{value:#x}");
         }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn registers_read_as_acpi_mode_without_events_and_the_others_all_ones() {
         let mut power = Power::new();
-        let now = Instant::from_ns(2_000_000_000);
+        let now = MachineTime::from_ns(2_000_000_000);
         assert_eq!(power.write(0x602, 2, 0x0101), None);
         let reads = [(0x600, 2, 0), (0x600, 4, 0x0101_0000), (0x602, 2, 0x0101), (0x603, 1, 1)];
         for (port, size, value) in reads {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_timer_counts_at_its_rate() {
-        let now = Instant::from_ns(2_000_000_000);
+        let now = MachineTime::from_ns(2_000_000_000);
         assert_eq!(Power::new().read(0x608, 4, now), 7_159_090);
         assert_eq!(Power::new().read(0x609, 1, now), 7_159_090 >> 8 & 0xFF);
     }

@@ -17,7 +17,7 @@ mod tests;
 pub use registers::CENTURY;
 
 use crate::backlog::Ticks;
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 const INDEX: u16 = 0x70;
 const DATA: u16 = 0x71;
@@ -97,7 +97,7 @@ pub struct Rtc {
 }
 
 impl Rtc {
-    /// A clock that shows Unix time `epoch_seconds` at [`Instant::ZERO`] (at most the end of year
+    /// A clock that shows Unix time `epoch_seconds` at [`MachineTime::ZERO`] (at most the end of year
     /// 9999), in BCD and 24-hour mode, in a machine with so much `memory`.
     #[must_use]
     pub fn new(epoch_seconds: u64, memory: MemorySizes) -> Self {
@@ -118,7 +118,7 @@ impl Rtc {
     }
 
     /// Reads port 0x71 at `now`; port 0x70 is write-only and, like any other port, reads all ones.
-    pub fn read(&mut self, port: u16, now: Instant) -> u8 {
+    pub fn read(&mut self, port: u16, now: MachineTime) -> u8 {
         self.advance(now);
         match port {
             DATA => self.read_register(self.index),
@@ -127,7 +127,7 @@ impl Rtc {
     }
 
     /// Writes port 0x70 or 0x71 at `now`; a write to any other port is ignored.
-    pub fn write(&mut self, port: u16, value: u8, now: Instant) {
+    pub fn write(&mut self, port: u16, value: u8, now: MachineTime) {
         self.advance(now);
         match port {
             INDEX => self.index = value & INDEX_MASK,
@@ -144,7 +144,7 @@ impl Rtc {
 
     /// Brings the flags to `now` in one step. Periods whose interrupt is enabled are counted until
     /// the owner takes them: on the chip those that pass before register C is read share one flag.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: MachineTime) {
         let before = self.seen_ns;
         let after = self.divider_ns(now).max(before);
         self.seen_ns = after;
@@ -167,7 +167,7 @@ impl Rtc {
     /// When the pin next rises if the guest changes nothing; `None` if no source is enabled, or the
     /// pin is high already and waits for the guest. After `advance(now)` this is later than `now`.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<MachineTime> {
         if self.pin() || !self.is_divider_running() {
             return None;
         }
@@ -182,7 +182,7 @@ impl Rtc {
             if runs && self.b & ALARM != 0 { self.next_alarm_ns(self.seen_ns) } else { None };
         let divider_ns = [periodic, update, alarm].into_iter().flatten().min()?;
         let ns = divider_ns - u128::from(self.divider_offset_ns);
-        Some(u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns))
+        Some(u64::try_from(ns).map_or(MachineTime::FAR_FUTURE, MachineTime::from_ns))
     }
 
     /// The periods with their interrupt enabled since the last call: the owner calls
@@ -223,7 +223,7 @@ impl Rtc {
     }
 
     /// Time since the divider's origin.
-    const fn divider_ns(&self, now: Instant) -> u64 {
+    const fn divider_ns(&self, now: MachineTime) -> u64 {
         now.as_ns().saturating_add(self.divider_offset_ns)
     }
 

@@ -63,10 +63,6 @@ pub struct Uart {
     modem_inputs: ModemInputs,
     modem_status: ModemStatus,
     is_gated_by_out2: bool,
-    polled_status: u8,
-    idle_polls: u32,
-    /// How many idle polls this guest makes before it goes on by itself: the most seen.
-    polls_in_passing: u32,
 }
 
 impl Uart {
@@ -88,9 +84,6 @@ impl Uart {
             modem_inputs: ModemInputs::DOWN,
             modem_status: ModemStatus::at_reset(ModemInputs::DOWN),
             is_gated_by_out2: false,
-            polled_status: 0,
-            idle_polls: 0,
-            polls_in_passing: 0,
         }
     }
 
@@ -112,11 +105,7 @@ impl Uart {
 
     /// The guest reads the register at `offset` (only the low three bits count).
     pub fn read(&mut self, offset: u8) -> u8 {
-        let offset = offset & 7;
-        if offset != LINE_STATUS {
-            self.end_polls();
-        }
-        match offset {
+        match offset & 7 {
             DATA if self.is_divisor_latch_open() => self.divisor.to_le_bytes()[0],
             INTERRUPT_ENABLE if self.is_divisor_latch_open() => self.divisor.to_le_bytes()[1],
             DATA => self.line.take_received().unwrap_or(0),
@@ -133,7 +122,6 @@ impl Uart {
     /// The guest writes `value` to the register at `offset` (only the low three bits count).
     /// Writes to the status registers, meant for factory tests, do nothing.
     pub fn write(&mut self, offset: u8, value: u8) {
-        self.end_polls();
         match offset & 7 {
             DATA if self.is_divisor_latch_open() => {
                 self.program_divisor(u16::from_le_bytes([value, self.divisor.to_le_bytes()[1]]));
@@ -165,32 +153,6 @@ impl Uart {
     pub const fn wants_every_write(&self) -> bool {
         self.is_looped_back() || self.is_divisor_latch_open()
     }
-
-    /// How many LSR reads in a row, with no other access between them, found the same status with
-    /// nothing received or no room to send: the guest is spinning. An arriving byte, a transmitter
-    /// that empties and any other access start again from 0. Saturates.
-    #[must_use]
-    pub const fn idle_polls(&self) -> u32 {
-        self.idle_polls
-    }
-
-    /// The guest polls in vain, and not only in passing: it has read LSR at least twice, and more
-    /// often than it is used to before it does something else. (A driver that looks for a key and
-    /// then for room before each character it sends does not spin.)
-    #[must_use]
-    pub const fn is_spinning(&self) -> bool {
-        self.idle_polls >= 2 && self.idle_polls > self.polls_in_passing
-    }
-
-    /// The guest goes on by itself.
-    const fn end_polls(&mut self) {
-        /// Whoever polls more often than this waits for something.
-        const MOST_IN_PASSING: u32 = 8;
-        if self.idle_polls <= MOST_IN_PASSING && self.idle_polls > self.polls_in_passing {
-            self.polls_in_passing = self.idle_polls;
-        }
-        self.idle_polls = 0;
-    }
 }
 
 /// The registers that do more than store.
@@ -214,20 +176,7 @@ impl Uart {
         }
         self.line.has_overrun = false;
         self.line.break_is_told();
-        self.count_poll(status);
         status
-    }
-
-    const fn count_poll(&mut self, status: u8) {
-        const BUSY: u8 = lsr::DATA_READY | lsr::TRANSMITTER_HOLDING_EMPTY;
-        if status & BUSY == BUSY {
-            self.idle_polls = 0;
-        } else if status == self.polled_status {
-            self.idle_polls = self.idle_polls.saturating_add(1);
-        } else {
-            self.idle_polls = 1;
-        }
-        self.polled_status = status;
     }
 
     fn write_transmitter_holding(&mut self, byte: u8) {

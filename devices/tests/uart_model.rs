@@ -73,7 +73,6 @@ fn compare(uart: &Uart, model: &Model) {
     let room = model.capacity().saturating_sub(model.line.received.len());
     assert_eq!(uart.pin(), model.identification() & 1 == 0, "pin");
     assert_eq!(uart.rx_space(), if is_looped_back { 0 } else { room }, "room");
-    assert_eq!(uart.idle_polls(), model.idle_polls(), "idle polls");
     assert_eq!(uart.divisor(), u16::from_le_bytes(model.latch), "divisor");
     let outputs = uart.modem_outputs();
     let lines = [outputs.dtr, outputs.rts, outputs.out1, outputs.out2];

@@ -333,12 +333,10 @@ fn nimbos_polls_with_trigger_fourteen_and_gets_each_key() {
         console.check(&[In(LSR, 0x20, 0x20), Out(DATA, character)]);
     }
     assert_eq!(console.output, b">> ");
-    for polls in 1..=500 {
+    for _ in 1..=500 {
         console.check(&[In(LSR, ALL, 0x60)]);
-        assert_eq!(console.port.idle_polls(), polls);
     }
     console.key(b'u');
-    assert_eq!(console.port.idle_polls(), 0);
     console.check(&[In(LSR, ALL, 0x61), In(DATA, ALL, b'u'), In(LSR, ALL, 0x60)]);
     console.check_pin(false);
 }

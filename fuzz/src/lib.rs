@@ -10,7 +10,8 @@
 //! ```text
 //! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --bin seeds -- target/fuzz
 //! RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-//!     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+//!     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+//!     -Cllvm-args=-sanitizer-coverage-pc-table \
 //!     -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address --cfg fuzzing" \
 //! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --target x86_64-unknown-linux-gnu \
 //!     --bin multiboot -- -max_total_time=10 -max_len=16384 -artifact_prefix=target/fuzz/ \

@@ -168,7 +168,8 @@ refuse_processor:
     hlt
     jmp 5b
 refusal:
-    .asciz \"nimble: missing: 1 GiB pages (CPUID 80000001, EDX bit 26), which the boot tables use\\n\"
+    .ascii \"nimble: missing: 1 GiB pages (CPUID 80000001, EDX bit 26), \"
+    .asciz \"which the boot tables use\\n\"
     .code64
     .section .text, \"ax\"
     ",

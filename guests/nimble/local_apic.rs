@@ -57,7 +57,8 @@ fn wait_for_delivery() {
     const COMMAND: u64 = 0xFEE0_0300;
     // SAFETY: the page is mapped, and a read of this register is harmless.
     unsafe {
-        asm!("2: test dword ptr [{}], 0x1000", "jnz 2b", in(reg) COMMAND, options(nostack, readonly));
+        asm!("2: test dword ptr [{}], 0x1000", "jnz 2b",
+            in(reg) COMMAND, options(nostack, readonly));
     }
 }
 

@@ -1,12 +1,12 @@
 //! The address space after the boot tables: pages of 4 KiB only, none both writable and executable.
 //!
-//! | virtual                               | physical   |                                            |
-//! |---------------------------------------|------------|--------------------------------------------|
-//! | 0 to 16 MiB                           | same       | ring 0, global                             |
-//! | [`USER_CODE`]                         | `.ring3`   | ring 3                                     |
-//! | [`USER_HEAP`]                         | taken anew | ring 3, mapped when touched                |
-//! | up to [`USER_STACK_END`]              | taken anew | ring 3                                     |
-//! | 0xFEC0_0000, 0xFED0_0000, 0xFEE0_0000 | same       | IOAPIC, HPET, local APIC; ring 0, uncached |
+//! | virtual                               | physical   |                                      |
+//! |---------------------------------------|------------|--------------------------------------|
+//! | 0 to 16 MiB                           | same       | ring 0, global                       |
+//! | [`USER_CODE`]                         | `.ring3`   | ring 3                               |
+//! | [`USER_HEAP`]                         | taken anew | ring 3, mapped when touched          |
+//! | up to [`USER_STACK_END`]              | taken anew | ring 3                               |
+//! | 0xFEC0_0000, 0xFED0_0000, 0xFEE0_0000 | same       | IOAPIC, HPET, APIC; ring 0, uncached |
 
 use crate::common::global::Global;
 use crate::entry::{CR0, CR4, HIGH_ALIAS};

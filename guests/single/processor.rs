@@ -48,7 +48,8 @@ extern "C" fn guest_main() -> ! {
         let result = check();
         is_right &= result.is_ok();
         let mut line = console::Line::new();
-        line.text("processor: ").text(word).text(": ").text(result.err().unwrap_or("right")).print();
+        let result = result.err().unwrap_or("right");
+        line.text("processor: ").text(word).text(": ").text(result).print();
     }
     power::off(if is_right { 0 } else { STATUS_WRONG })
 }
@@ -73,7 +74,8 @@ fn faults() -> Result<(), &'static str> {
         (31, 0),
     ];
     for (bit, _) in hidden.into_iter().filter(|(_, shown)| shown & 1 == 0) {
-        expect(write_cr4(read_cr4() | 1 << bit), "CR4 takes a bit that CPUID hides, or #GP lacks RF")?;
+        let why = "CR4 takes a bit that CPUID hides, or #GP lacks RF";
+        expect(write_cr4(read_cr4() | 1 << bit), why)?;
     }
     expect(write_cr4(read_cr4() & !(1 << 5)), "CR4.PAE can be cleared in long mode")?;
     expect(read_msr(0x4000_5000).is_none(), "a register that is not there can be read")
@@ -134,8 +136,8 @@ fn read_msr(register: u32) -> Option<u64> {
     let (low, high): (u32, u32);
     // SAFETY: changes no memory; a refused read is skipped.
     unsafe {
-        asm!("lea {skip}, [rip + 2f]", "mov [trap_resume], {skip}", "rdmsr", "2:", skip = out(reg) _,
-            in("ecx") register, out("eax") low, out("edx") high);
+        asm!("lea {skip}, [rip + 2f]", "mov [trap_resume], {skip}", "rdmsr", "2:",
+            skip = out(reg) _, in("ecx") register, out("eax") low, out("edx") high);
     }
     trap::take().is_none().then_some(u64::from(high) << 32 | u64::from(low))
 }
@@ -145,8 +147,8 @@ fn write_msr(register: u32, value: u64) -> bool {
     let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: none of the registers here changes where memory is; a refused write is skipped.
     unsafe {
-        asm!("lea {skip}, [rip + 2f]", "mov [trap_resume], {skip}", "wrmsr", "2:", skip = out(reg) _,
-            in("ecx") register, in("eax") low, in("edx") high);
+        asm!("lea {skip}, [rip + 2f]", "mov [trap_resume], {skip}", "wrmsr", "2:",
+            skip = out(reg) _, in("ecx") register, in("eax") low, in("edx") high);
     }
     trap::take().is_none()
 }

@@ -1,6 +1,11 @@
 //! What holds for the tree as a whole. The tests proper are in `tests/`: [`Tree`] is the source
 //! files as they are read from there.
 
+mod code_lines;
+pub mod syntax;
+
+pub use code_lines::code_lines;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +28,11 @@ pub struct SourceFile {
 /// Folders that hold nothing written by hand.
 const SKIPPED: [&str; 3] = ["target", ".git", "node_modules"];
 
+/// What the names of the files end in that are read.
+const READ: [&str; 4] = [".rs", ".md", ".toml", ".yml"];
+
 impl Tree {
-    /// Reads every Rust and Markdown file of the repository.
+    /// Reads every file of the repository that is Rust, a document or a setting.
     ///
     /// # Panics
     /// If the tree cannot be read: a test that sees nothing must not pass.
@@ -43,6 +51,11 @@ impl Tree {
         self.files.iter().filter(|file| file.path.ends_with(".rs"))
     }
 
+    /// Every file that was read.
+    pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
+        self.files.iter()
+    }
+
     /// The text of the file at `path`.
     ///
     /// # Panics
@@ -51,6 +64,12 @@ impl Tree {
     pub fn text(&self, path: &str) -> &str {
         let file = self.files.iter().find(|file| file.path == path);
         &file.unwrap_or_else(|| panic!("{path} is missing")).text
+    }
+
+    /// The repository's root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether something lies at `path`.
@@ -82,8 +101,10 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) {
             if !SKIPPED.contains(&name.as_str()) && !name.starts_with("target") {
                 collect(root, &path, files);
             }
-        } else if name.ends_with(".rs") || name.ends_with(".md") {
-            let text = fs::read_to_string(&path).expect("a source file is text");
+        } else if READ.iter().any(|end| name.ends_with(end)) {
+            // Some configs are no text, on purpose.
+            let bytes = fs::read(&path).expect("a file of the repository can be read");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             let path = path.strip_prefix(root).expect("it was found there");
             files.push(SourceFile { path: path.to_string_lossy().replace('\\', "/"), text });
         }

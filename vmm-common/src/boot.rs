@@ -7,6 +7,7 @@
 //!                            bios_data, acpi: what firmware leaves ---'
 //! ```
 
+use crate::architecture::cr0;
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, Segment, TableRegister, general, segment};
 use alloc::format;
@@ -229,8 +230,8 @@ fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
 fn reset_registers() -> CpuState {
     /// RFLAGS: bit 1 always reads 1.
     const RFLAGS_FIXED: u64 = 1 << 1;
-    /// CR0: cache disabled and not write-through, extension type.
-    const CR0_RESET: u64 = 0x6000_0010;
+    /// Cache disabled and not write-through, extension type.
+    const CR0_RESET: u64 = cr0::CD | cr0::NW | cr0::ET;
     /// Read/write data, accessed, present.
     const DATA: u32 = 0x93;
     /// Execute/read code, accessed, present.
@@ -266,13 +267,12 @@ fn add_stack(layout: &mut Layout) -> Result<u64, BootError> {
 
 /// Flat 32-bit protected mode, no paging, interrupts off, as most protocols want it.
 fn protected_mode_registers(entry: u32, stack: u64, (code, data): (u16, u16)) -> CpuState {
-    const CR0_PE: u64 = 1;
     /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE: u32 = 0xc09b;
     /// 32-bit read/write data, accessed, present, 4 KiB granularity.
     const DATA: u32 = 0xc093;
     let mut registers = reset_registers();
-    registers.cr0 = 0x10 | CR0_PE;
+    registers.cr0 = cr0::ET | cr0::PE;
     registers.rip = entry.into();
     registers.general[general::RSP] = stack;
     for (index, register) in registers.segments[..segment::LDTR].iter_mut().enumerate() {

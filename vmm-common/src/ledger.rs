@@ -123,6 +123,18 @@ impl Ledger {
         }
     }
 
+    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one update
+    /// for an exit. The core goes on working for `vm`.
+    #[inline]
+    pub fn guest_ran(&mut self, vm: usize, entered: Instant, left: Instant) -> &mut VmAccount {
+        debug_assert_eq!(self.activity, Activity::Vmm(vm));
+        let account = &mut self.vms[vm];
+        account.vmm_ns += entered.ns_since(self.since);
+        account.guest_ns += left.ns_since(entered);
+        self.since = left;
+        account
+    }
+
     /// The host has taken `ns` since the last look, between turns: of the switching since then, and
     /// beyond that of the idle time, which ended late.
     pub fn taken_from_no_vm(&mut self, ns: u64, now: Instant) {

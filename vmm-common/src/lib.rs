@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+pub mod architecture;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
@@ -24,6 +25,7 @@ pub mod machine;
 pub mod memory;
 pub mod pack;
 pub mod plan;
+pub mod polling;
 pub mod receipt;
 pub mod registers;
 pub mod scheduler;
@@ -33,6 +35,7 @@ pub mod stop;
 pub mod switch_on;
 pub mod system;
 pub mod trace;
+pub mod units;
 pub mod vm;
 pub mod x86;
 

@@ -1,34 +1,39 @@
-//! A machine: a VM's hardware less its processor. Three maps (ports, MMIO, MSRs), the wiring of the
-//! interrupt lines, and time. What is not in a map is not there: ports read all ones, memory too,
-//! MSRs raise #GP.
+//! A machine: a VM's hardware less its processor, in parts that own their state: [`Interrupts`],
+//! [`Timers`], [`Serial`], [`Clock`], and the small devices. Over them lie three maps: ports, MMIO,
+//! MSRs. What is not in a map is not there: ports read all ones, memory too, MSRs raise #GP.
 //!
-//! Lines are levels, sampled after every access (`Machine::sample_pins`); nobody calls back.
+//! The loop hands in the host's time. [`Machine::catch_up`] brings the devices to it and gives it
+//! as their own, the only one that they take. Lines are levels, sampled after every access;
+//! nothing calls back.
 
 use crate::Instant;
-use crate::plan::{ClockPolicy, SERIAL_PORTS, SerialPlan, VmPlan, ram_ranges};
-use devices::hpet::Hpet;
+use crate::plan::{VmPlan, ram_ranges};
+use crate::seam::TscReading;
+use clock::Clock;
 use devices::i8042::Keyboard;
-use devices::ioapic::IoApic;
-use devices::lapic::{LocalApic, TscClock};
-use devices::pic::PicPair;
-use devices::pit::Pit;
+use devices::lapic::TscClock;
 use devices::power::Power;
-use devices::rtc::{MemorySizes, Rtc};
-use devices::uart::{Port, PortMode};
+use devices::rtc::MemorySizes;
+use devices::time::MachineTime;
+use devices::uart::Port;
+use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
-use paravirtual::Paravirtual;
-use ticks::LateTicks;
+use serial::Serial;
+use timers::Timers;
 
+mod clock;
 mod interrupts;
 mod mmio;
 mod msrs;
 mod paravirtual;
 mod ports;
-mod ticks;
+mod serial;
+mod timers;
 
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
 pub use paravirtual::MemoryWrite;
+pub use ports::{PortWrite, SerialAccess, TRANSMITTERS};
 
 /// What a machine is told about the place where it runs.
 #[derive(Clone, Debug)]
@@ -46,35 +51,15 @@ pub struct Surroundings {
 /// A VM's hardware less its processor.
 #[derive(Debug)]
 pub struct Machine {
-    pic: PicPair,
-    pit: Pit,
-    rtc: Rtc,
+    interrupts: Interrupts,
+    timers: Timers,
+    serial: Serial,
     keyboard: Keyboard,
     power: Power,
-    serial: [Option<Port>; SERIAL_PORTS],
-    /// Which of the system's wires each port is an end of.
-    wires: [Option<usize>; SERIAL_PORTS],
-    /// The levels of IRQ4 and IRQ3 as the interrupt controllers have them.
-    serial_levels: [bool; 2],
-    io_apic: Option<IoApic>,
-    hpet: Option<Hpet>,
-    /// The I/O APIC pin and IRQ that each HPET timer drove last.
-    hpet_routes: [Option<(u8, Option<u8>)>; devices::hpet::TIMERS],
-    local_apic: Option<LocalApic>,
-    late_ticks: LateTicks,
-    /// CR8 where there is no local APIC.
-    idle_cr8: u8,
-    paravirtual: Paravirtual,
+    clock: Clock,
     fixed_msrs: FixedMsrs,
     physical_address_bits: u8,
-    /// The guest's time-stamp counter may have left the course that the machine knows.
-    is_tsc_moved: bool,
-    policy: ClockPolicy,
-    /// How long the machine's time has stood, ns: it is that much behind the host's.
-    stood_ns: u64,
-    /// How long the guest did not have the core though the machine's time went on, ns.
-    not_run_ns: u64,
-    /// When a timer next does something, as of the last access, in the machine's time.
+    /// When a timer next does something, as of the last access.
     deadline: Instant,
 }
 
@@ -83,28 +68,18 @@ impl Machine {
     #[must_use]
     pub fn new(plan: &VmPlan, surroundings: Surroundings) -> Self {
         let Surroundings { now, epoch_seconds, tsc, physical_address_bits } = surroundings;
+        // Nothing has stood yet.
+        let on = MachineTime::from_ns(now.as_ns());
+        let memory = memory_sizes(plan.memory_bytes);
         let mut machine = Self {
-            pic: PicPair::new(),
-            pit: Pit::new(now),
-            rtc: Rtc::new(epoch_seconds, memory_sizes(plan.memory_bytes)),
+            interrupts: Interrupts::new(plan.devices, tsc),
+            timers: Timers::new(epoch_seconds, memory, plan.devices.has_hpet, on),
+            serial: Serial::new(plan.serial),
             keyboard: Keyboard::new(),
             power: Power::new(),
-            serial: plan.serial.map(serial_port),
-            wires: plan.serial.map(SerialPlan::link),
-            serial_levels: [false; 2],
-            io_apic: plan.devices.has_io_apic.then(|| IoApic::new(0)),
-            hpet: plan.devices.has_hpet.then(Hpet::new),
-            local_apic: plan.devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
-            hpet_routes: [None; devices::hpet::TIMERS],
-            late_ticks: LateTicks::default(),
-            idle_cr8: 0,
+            clock: Clock::new(plan.clock, epoch_seconds, tsc, on),
             fixed_msrs: FixedMsrs::new(),
             physical_address_bits,
-            paravirtual: Paravirtual::new(epoch_seconds, tsc, now),
-            is_tsc_moved: false,
-            policy: plan.clock,
-            stood_ns: 0,
-            not_run_ns: 0,
             deadline: Instant::ZERO,
         };
         machine.advance(now);
@@ -113,136 +88,221 @@ impl Machine {
 
     /// Where conventional memory ends, KiB, as [`crate::boot::Boot`] says.
     pub fn set_base_memory_kib(&mut self, kib: u16) {
-        self.rtc.set_base_memory_kib(kib);
+        self.timers.rtc().set_base_memory_kib(kib);
+    }
+}
+
+/// Time.
+impl Machine {
+    /// Brings every device to `now`.
+    #[inline]
+    pub fn advance(&mut self, now: Instant) {
+        if now >= self.deadline {
+            self.catch_up(now);
+        }
+    }
+
+    /// The same, and `now` by the machine's clock. Also before a guest's access: what has come due
+    /// is delivered before the guest can program the timer anew.
+    fn catch_up(&mut self, now: Instant) -> MachineTime {
+        let own = self.clock.machine_time(now);
+        if now >= self.deadline {
+            self.timers.advance(own, &mut self.interrupts);
+            self.after_access(own);
+        }
+        own
+    }
+
+    /// When a device next does something by itself; [`Instant::FAR_FUTURE`] if none will.
+    #[must_use]
+    #[inline]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Records that the guest has waited for the core for `ns` in all, and that the host took it
     /// for `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under
     /// `Own` the machine's clock and the guest's time-stamp counter are held back by the wait.
     pub fn record_wait(&mut self, ns: u64, taken_ns: u64) {
-        match self.policy {
-            ClockPolicy::Wall => {
-                self.not_run_ns = ns + taken_ns;
-                self.paravirtual.set_stolen(ns + taken_ns);
-            }
-            ClockPolicy::Own => {
-                self.not_run_ns = taken_ns;
-                self.stood_ns = ns;
-            }
+        if self.clock.record_wait(ns, taken_ns) {
+            self.find_deadline();
         }
     }
 
     /// By how much the guest's time-stamp counter is held back in all:
     /// [`crate::seam::Entry::tsc_held_ns`].
     #[must_use]
+    #[inline]
     pub const fn tsc_held_ns(&self) -> u64 {
-        self.stood_ns
+        self.clock.stood_ns()
     }
 
-    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it,
-    /// and the guest may write it.
+    /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it.
     pub const fn tsc_moved(&mut self) {
-        self.is_tsc_moved = true;
+        self.clock.tsc_moved();
+    }
+
+    /// Whether there is something for the guest's RAM: [`Machine::wants_tsc`], then
+    /// [`Machine::next_memory_write`].
+    #[must_use]
+    #[inline]
+    pub const fn has_news(&self) -> bool {
+        self.clock.has_news()
     }
 
     /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the
     /// next [`Machine::next_memory_write`].
     #[must_use]
     pub const fn wants_tsc(&self) -> bool {
-        self.is_tsc_moved || self.paravirtual.is_clock_stale()
+        self.clock.wants_tsc()
+    }
+
+    /// Takes a reading of the guest's time-stamp counter: the local APIC's deadline and the guest's
+    /// clock page follow it from now on.
+    pub fn set_tsc(&mut self, reading: TscReading) {
+        let tsc = self.clock.set_tsc(reading);
+        if let Some(local_apic) = self.interrupts.local_apic() {
+            local_apic.set_tsc_clock(tsc);
+            self.find_deadline();
+        }
     }
 
     /// What is to be written next into the guest's RAM before it goes on.
     pub fn next_memory_write(&mut self) -> Option<MemoryWrite> {
-        self.paravirtual.next_write()
+        self.clock.next_memory_write()
     }
 
-    /// The machine's time, by which its devices go.
-    const fn own(&self, now: Instant) -> Instant {
-        Instant::from_ns(now.as_ns().saturating_sub(self.stood_ns))
+    /// Ticks of periodic timers that were dropped, as the guest was too far behind.
+    #[must_use]
+    pub fn dropped_ticks(&self) -> u64 {
+        self.timers.dropped_ticks()
     }
 
-    /// Brings every device to `now`.
-    pub fn advance(&mut self, now: Instant) {
-        self.catch_up(self.own(now));
-    }
-
-    /// The same by the machine's time. Also before a guest's access: what has come due is delivered
-    /// before the guest can program the timer anew.
-    fn catch_up(&mut self, now: Instant) {
-        if now < self.deadline {
-            return;
-        }
-        self.pit.advance(now);
-        self.rtc.advance(now);
-        if let Some(hpet) = &mut self.hpet {
-            hpet.advance(now);
-        }
-        if let Some(local_apic) = &mut self.local_apic {
-            local_apic.advance(now);
-        }
-        self.sample_pins(now);
+    /// Follows up an access to any device but a serial port.
+    fn after_access(&mut self, now: MachineTime) {
+        let Self { interrupts, timers, serial, .. } = self;
+        interrupts.set_line(Line::KEYBOARD, self.keyboard.pin());
+        serial.sample(0, interrupts);
+        timers.sample(now, self.clock.run_time(now), interrupts);
+        interrupts.carry_messages();
         self.find_deadline();
     }
 
-    /// When a device next does something by itself; [`Instant::FAR_FUTURE`] if none will.
+    fn find_deadline(&mut self) {
+        self.deadline = self.clock.host_time(self.timers.deadline(&self.interrupts));
+    }
+}
+
+/// The processor's side.
+impl Machine {
+    /// Whether the next entry may differ from the one before in more than its reply, as of
+    /// [`Machine::take_attention`].
     #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.deadline.after_ns(self.stood_ns)
+    #[inline]
+    pub const fn has_attention(&self) -> bool {
+        self.interrupts.has_attention()
     }
 
-    /// The serial port COM`n + 1`, if the machine has it.
+    /// The entry is put together now.
+    #[inline]
+    pub const fn take_attention(&mut self) {
+        self.interrupts.take_attention();
+    }
+
+    /// Whether the processor should be interrupted.
+    #[must_use]
+    pub fn has_interrupt(&self) -> bool {
+        self.interrupts.has_interrupt()
+    }
+
+    /// The interrupt the processor takes now; None if it vanished meanwhile.
+    pub fn acknowledge(&mut self) -> Option<u8> {
+        let vector = self.interrupts.acknowledge();
+        self.timers.deliver_late(&mut self.interrupts);
+        vector
+    }
+
+    /// Whether a non-maskable interrupt waits.
+    #[must_use]
+    pub fn has_nmi(&self) -> bool {
+        self.interrupts.has_nmi()
+    }
+
+    /// Takes the non-maskable interrupt that waits, if one does.
+    pub fn take_nmi(&mut self) -> bool {
+        self.interrupts.take_nmi()
+    }
+
+    /// Whether a non-maskable interrupt may come by itself: the I/O APIC alone sends them to a
+    /// processor that executes nothing.
+    #[must_use]
+    pub fn can_raise_nmi(&self) -> bool {
+        self.interrupts.can_raise_nmi()
+    }
+
+    /// Task priority, CR8\[3:0\]. Without a local APIC it is a register that does nothing.
+    #[must_use]
+    pub fn cr8(&self) -> u8 {
+        self.interrupts.cr8()
+    }
+
+    /// The guest's CR8 is now this.
+    #[inline]
+    pub fn set_cr8(&mut self, cr8: u8) {
+        self.interrupts.set_cr8(cr8);
+    }
+
+    /// The priority class of a request that CR8 alone holds back, 0 if there is none: the processor
+    /// takes it once CR8 is below.
+    #[must_use]
+    pub fn tpr_threshold(&self) -> u8 {
+        self.interrupts.tpr_threshold()
+    }
+
+    /// Whether there is a local APIC that IA32_APIC_BASE enables.
+    #[must_use]
+    pub fn is_apic_enabled(&self) -> bool {
+        self.interrupts.is_apic_enabled()
+    }
+}
+
+/// Serial ports.
+impl Machine {
+    /// The serial port COM`n + 1`, if the machine has it, for what it is plugged into.
+    #[inline]
     pub fn serial_mut(&mut self, n: usize) -> Option<&mut Port> {
-        self.serial[n].as_mut()
+        self.serial.far_side(n)
     }
 
     /// The serial port COM`n + 1`, if the machine has it.
     #[must_use]
     pub fn serial(&self, n: usize) -> Option<&Port> {
-        self.serial[n].as_ref()
+        self.serial.port(n)
     }
 
     /// Which of the system's wires COM`n + 1` is an end of.
     #[must_use]
     pub fn wire_of(&self, n: usize) -> Option<usize> {
-        self.wires[n]
+        self.serial.wire(n)
     }
 
     /// One bit for each COM port whose transmitter may be written in batches: see
     /// [`crate::seam::Entry::batchable_ports`].
     #[must_use]
     pub fn batchable_ports(&self) -> u8 {
-        let is_batchable = |port: &Option<Port>| {
-            port.as_ref().is_some_and(|port| {
-                port.mode() != PortMode::Unconnected && !port.wants_every_write()
-            })
-        };
-        let bit = |(n, port)| u8::from(is_batchable(port)) << n;
-        self.serial.iter().enumerate().map(bit).sum()
+        self.serial.batchable()
     }
 
-    fn find_deadline(&mut self) {
-        let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
-        let local_apic = self.local_apic.as_ref().and_then(LocalApic::deadline);
-        let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet, local_apic];
-        self.deadline = deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE);
+    /// Carries the pins of ports whose far side has moved.
+    #[inline]
+    pub fn sample_serial_pins(&mut self) {
+        self.serial.sample(0, &mut self.interrupts);
     }
 }
 
 fn memory_sizes(bytes: u64) -> MemorySizes {
     let [low, high] = ram_ranges(bytes);
     MemorySizes { below_4_gib: low.end, above_4_gib: high.end - high.start }
-}
-
-fn serial_port(plan: SerialPlan) -> Option<Port> {
-    let mode = match plan {
-        SerialPlan::Absent => return None,
-        SerialPlan::Unconnected => PortMode::Unconnected,
-        SerialPlan::Console => PortMode::Console,
-        SerialPlan::Link(_) => PortMode::Link,
-        SerialPlan::Switched(_) => PortMode::Switched,
-    };
-    Some(Port::new(mode))
 }
 
 #[cfg(test)]

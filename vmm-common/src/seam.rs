@@ -14,6 +14,8 @@
 
 use crate::Instant;
 use crate::registers::CpuState;
+use devices::lapic::TscClock;
+use devices::time::MachineTime;
 
 /// What goes into the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +162,15 @@ pub struct TscReading {
     pub at: Instant,
 }
 
+impl TscReading {
+    /// How the counter follows a machine's time, which was `at` when it was read.
+    #[must_use]
+    pub const fn course(&self, at: MachineTime) -> TscClock {
+        let since_zero = TscClock { hz: self.hz, offset: 0 }.tsc_at(at);
+        TscClock { hz: self.hz, offset: self.tsc.wrapping_sub(since_zero) }
+    }
+}
+
 /// One virtual CPU as a target runs it.
 pub trait VcpuBackend {
     /// It can batch port writes: [`Entry::batchable_ports`] is worth finding out.
@@ -268,8 +279,8 @@ impl core::fmt::Display for Fault {
             Self::DeliveryOutsideRam { address } => {
                 write!(
                     f,
-                    "an event was delivered by way of {address:#x}, where no RAM is (IDT, GDT, TSS, \
-                     stack or a page table)"
+                    "an event was delivered by way of {address:#x}, where no RAM is (IDT, GDT, \
+                    TSS, stack or a page table)"
                 )
             }
             Self::EntryFailed { reason } => {

@@ -12,23 +12,21 @@
 
 use crate::Instant;
 use crate::ledger::{Activity, Ledger, Standing};
-use crate::machine::Machine;
+use crate::machine::{Machine, PortWrite};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
+use crate::polling::ExitCost;
 use crate::receipt::Receipt;
 use crate::scheduler::{Next, Scheduler};
-use crate::seam::{Exit, ExitReason, Host, Reply, VcpuBackend};
+use crate::seam::{Exit, ExitReason, Host, Injection, Reply, VcpuBackend};
 use crate::trace::{Trace, What};
 use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
 mod accounts;
-mod cost;
 mod publish;
 mod serial;
 
-use cost::ExitCost;
-use serial::PortAccess;
 pub use serial::Wire;
 
 /// Everything that runs on one core.
@@ -107,7 +105,7 @@ impl<M: GuestMemory> System<M> {
     pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
         let now = host.now();
         if matches!(self.ledger.activity(), Activity::Idle) {
-            self.record(now, 0, What::IdleEnds);
+            self.trace.record(now, 0, What::IdleEnds);
         }
         self.ledger.core_turns_to(Activity::Switching, now);
         self.feed_consoles(now, host);
@@ -125,7 +123,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let next = self.scheduler.next(now);
         if let Next::Idle { .. } = next {
-            self.record(now, 0, What::IdleBegins);
+            self.trace.record(now, 0, What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
         next
@@ -149,7 +147,7 @@ impl<M: GuestMemory> System<M> {
         // remainder would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
         let until = until.min(self.scheduler.next_replenishment());
-        self.record(begin, vm, What::TurnBegins);
+        self.trace.record(begin, vm, What::TurnBegins);
         self.ledger.vm_turns_to(vm, Standing::Running, begin);
         self.ledger.core_turns_to(Activity::Vmm(vm), begin);
         self.ledger.vms[vm].turns += 1;
@@ -185,7 +183,7 @@ impl<M: GuestMemory> System<M> {
             Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
             _ => self.ledger.end_stretch(),
         }
-        self.record(now, vm, What::TurnEnds);
+        self.trace.record(now, vm, What::TurnEnds);
         match end {
             Step::Continue | Step::SliceOver => {
                 self.ledger.vm_turns_to(vm, Standing::Waiting, over);
@@ -233,38 +231,42 @@ impl<M: GuestMemory> System<M> {
     ) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(*now);
-        if vcpu.stays_halted(machine) {
+        if vcpu.is_halted && vcpu.stays_halted(machine) {
             return Step::Halt(machine.deadline());
         }
-        let mut entry = vcpu.next_entry(machine);
+        let was_preempted = vcpu.was_preempted;
+        let entry = vcpu.next_entry(machine);
         entry.batchable_ports = if B::CAN_BATCH { machine.batchable_ports() } else { 0 };
         let entered = host.now();
         // A timer faster than an entry must not keep the guest from ever getting on.
-        let soonest = entered.after_ns(if vcpu.was_preempted { MIN_PROGRESS_NS } else { 0 });
+        let soonest = entered.after_ns(if was_preempted { MIN_PROGRESS_NS } else { 0 });
         entry.deadline = until.min(machine.deadline().max(soonest));
-        self.note_injection(vm, &entry, *now);
+        if let Some(Injection::Interrupt(vector)) = entry.inject {
+            self.ledger.vms[vm].interrupts += 1;
+            self.trace.record(*now, vm, What::Interrupt(vector));
+        }
 
-        self.ledger.core_turns_to(Activity::Guest(vm), entered);
-        let exit = backend.enter(&entry);
+        let exit = backend.enter(entry);
         *now = host.now();
-        let is_preempted = exit.reason == ExitReason::Preempted;
         let guest_ns = now.ns_since(entered).saturating_sub(exit.overhead_ns);
         *stopped = entered.after_ns(guest_ns);
-        self.ledger.core_turns_to(Activity::Vmm(vm), *stopped);
-        self.note_exit(vm, &exit, *now);
-
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        let account = self.ledger.guest_ran(vm, entered, *stopped);
+        match exit.left_guest {
+            true => account.exits[exit.reason.kind()] += 1,
+            false => account.batched += 1,
+        }
+        self.trace.record(*now, vm, What::Exit(exit.reason));
         vcpu.is_interruptible = exit.is_interruptible;
         vcpu.has_more = exit.has_more;
-        vcpu.was_preempted = is_preempted;
-        vcpu.since_poll_ns = vcpu.since_poll_ns.saturating_add(guest_ns);
+        vcpu.was_preempted = exit.reason == ExitReason::Preempted;
+        vcpu.polling.ran(guest_ns);
         machine.set_cr8(exit.cr8);
         let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
         if exit.left_guest && is_port {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
-        if matches!(exit.reason, ExitReason::MsrWrite { .. }) {
+        if self.vms[vm].machine.has_news() {
             self.publish_time(vm, backend);
         }
         step
@@ -279,18 +281,29 @@ impl<M: GuestMemory> System<M> {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {
             ExitReason::PortIn { port, size } => {
-                vcpu.reply = Reply::Value(machine.port_read(port, size, now).into());
-                let access = PortAccess { port, size, is_read: true };
-                return self.after_port_access(vm, access, now, host);
+                let (value, serial) = machine.port_read(port, size, now);
+                vcpu.reply = Reply::Value(value.into());
+                return match serial {
+                    Some(access) => {
+                        self.after_serial_access(vm, access, Some(value as u8), now, host)
+                    }
+                    None => Step::Continue,
+                };
             }
             ExitReason::PortOut { port, size, value } => {
-                let access = PortAccess { port, size, is_read: false };
                 match machine.port_write(port, size, value, now) {
-                    None => return self.after_port_access(vm, access, now, host),
-                    Some(devices::power::Ending::PowerOff { status }) => {
+                    PortWrite::Done => return Step::Continue,
+                    PortWrite::Serial(access) if access.can_move() => {
+                        return self.after_serial_access(vm, access, None, now, host);
+                    }
+                    PortWrite::Serial(access) => {
+                        vcpu.polling.goes_on(access.com);
+                        return Step::Continue;
+                    }
+                    PortWrite::Ends(devices::power::Ending::PowerOff { status }) => {
                         Ending::PowerOff { status }
                     }
-                    Some(devices::power::Ending::Reset) => Ending::Reset,
+                    PortWrite::Ends(devices::power::Ending::Reset) => Ending::Reset,
                 }
             }
             ExitReason::MmioRead { address, size } => {
@@ -344,7 +357,7 @@ impl<M: GuestMemory> System<M> {
         now: Instant,
         host: &mut H,
     ) {
-        self.record(now, vm, What::Ended);
+        self.trace.record(now, vm, What::Ended);
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);

@@ -41,6 +41,8 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub struct Trace {
     ring: Box<[Event]>,
+    /// Where the next event goes.
+    next: usize,
     written: u64,
 }
 
@@ -49,14 +51,15 @@ impl Trace {
     #[must_use]
     pub fn new(events: usize) -> Self {
         let blank = Event { at: Instant::ZERO, vm: 0, vcpu: 0, what: What::IdleEnds };
-        Self { ring: vec![blank; events].into_boxed_slice(), written: 0 }
+        Self { ring: vec![blank; events].into_boxed_slice(), next: 0, written: 0 }
     }
 
-    /// Records an event over the oldest.
-    pub fn record(&mut self, event: Event) {
-        let len = self.ring.len() as u64;
-        if len > 0 {
-            self.ring[(self.written % len) as usize] = event;
+    /// Records an event of a VM's first vCPU over the oldest.
+    #[inline]
+    pub fn record(&mut self, at: Instant, vm: usize, what: What) {
+        if let Some(slot) = self.ring.get_mut(self.next) {
+            *slot = Event { at, vm: vm as u16, vcpu: 0, what };
+            self.next = if self.next + 1 < self.ring.len() { self.next + 1 } else { 0 };
             self.written += 1;
         }
     }

@@ -3,7 +3,8 @@
 use crate::Instant;
 use crate::machine::Machine;
 use crate::plan::{Outcome, Outcomes};
-use crate::seam::{Entry, Fault, Reply};
+use crate::polling::Polling;
+use crate::seam::{Entry, Fault, Injection, Reply};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -41,10 +42,12 @@ pub struct Vcpu {
     pub is_halted: bool,
     /// Interrupts were disabled at that HLT: a non-maskable one alone ends it.
     pub is_deaf: bool,
-    /// Polls in a row that found nothing, close together.
-    pub idle_polls: u32,
-    /// Guest time since the last poll, ns.
-    pub since_poll_ns: u64,
+    /// What it does with serial ports.
+    pub polling: Polling,
+    /// The last entry, from which the next one follows.
+    entry: Entry,
+    /// An event waits that the guest could not take, or `entry` brought one.
+    has_event: bool,
     /// The last exit was a preemption: the next entry must get somewhere.
     pub was_preempted: bool,
 }
@@ -105,8 +108,9 @@ impl<M> Vm<M> {
             has_nmi: false,
             is_halted: false,
             is_deaf: false,
-            idle_polls: 0,
-            since_poll_ns: 0,
+            polling: Polling::default(),
+            entry: Entry::default(),
+            has_event: false,
             was_preempted: false,
         });
         id
@@ -152,10 +156,21 @@ impl Vcpu {
 
     /// The next entry, less its deadline and batchable ports: the pending reply, and the most
     /// urgent event the guest can take now.
-    pub fn next_entry(&mut self, machine: &mut Machine) -> Entry {
-        use crate::seam::Injection;
-        self.has_nmi |= machine.take_nmi();
+    #[inline]
+    pub fn next_entry(&mut self, machine: &mut Machine) -> &mut Entry {
+        if self.has_event || machine.has_attention() {
+            self.gather(machine);
+        }
         self.is_halted = false;
+        self.entry.reply = core::mem::take(&mut self.reply);
+        self.entry.tsc_held_ns = machine.tsc_held_ns();
+        &mut self.entry
+    }
+
+    /// What the interrupt controllers have for the processor.
+    fn gather(&mut self, machine: &mut Machine) {
+        machine.take_attention();
+        self.has_nmi |= machine.take_nmi();
         let has_interrupt = machine.has_interrupt();
         let inject = if self.has_nmi && !self.has_more {
             self.has_nmi = false;
@@ -170,18 +185,12 @@ impl Vcpu {
             None => has_interrupt,
             Some(_) => machine.has_interrupt(),
         };
-        Entry {
-            reply: core::mem::take(&mut self.reply),
-            inject,
-            wants_window,
-            cr8: machine.cr8(),
-            tpr_threshold: machine.tpr_threshold(),
-            is_apic_enabled: machine.is_apic_enabled(),
-            batchable_ports: 0,
-            tsc_held_ns: machine.tsc_held_ns(),
-            wants_tsc: false,
-            deadline: Instant::FAR_FUTURE,
-        }
+        self.has_event = inject.is_some() || wants_window || self.has_nmi;
+        self.entry.inject = inject;
+        self.entry.wants_window = wants_window;
+        self.entry.cr8 = machine.cr8();
+        self.entry.tpr_threshold = machine.tpr_threshold();
+        self.entry.is_apic_enabled = machine.is_apic_enabled();
     }
 }
 

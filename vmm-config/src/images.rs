@@ -3,7 +3,7 @@
 use crate::draft::Draft;
 use crate::fault::{Collector, shown};
 use crate::record::{Record, Site};
-use crate::value::{nearest, size};
+use crate::value::nearest;
 use crate::{Environment, LoadedImage};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use vmm_common::boot::{self, Images, Part};
 use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource};
+use vmm_common::units::Bytes;
 
 /// The images of the plan's VMs, in its order; those that cannot be had are told and left out.
 pub(crate) fn load(
@@ -132,7 +133,7 @@ fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, Strin
             let _ = file.take(BEGIN_BYTES).read_to_end(&mut begin);
         }
         let what = boot::described(&begin).map(|what| format!(" ({what})")).unwrap_or_default();
-        let (bytes, memory) = (size(bytes), size(memory_bytes));
+        let (bytes, memory) = (Bytes(bytes), Bytes(memory_bytes));
         format!("it has {bytes}, the memory {memory}; allowed: an image that fits{what}")
     };
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;

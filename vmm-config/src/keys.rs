@@ -107,8 +107,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "What runs: a built-in guest's name, or a path (with a / or a . in it) relative to this \
         file. Default: os"),
     optional("boot", Kind::Choice(&["auto", "multiboot", "linux", "pvh", "raw", "flat"]),
-        "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF file; \
-        PVH; or raw (once named flat), as it is, at 0x200000 behind a BIOS stub at 0x8000. Default: auto, \
+        "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF \
+        file; PVH; or raw (once named flat), as it is, at 0x200000 behind a BIOS stub at 0x8000. \
+        Default: auto, \
         which is what the image says it is, and raw if it has no signature that is known"),
     optional("bios", PATH,
         "A BIOS stub of one's own for boot: raw, a path relative to this file"),
@@ -119,7 +120,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("cmdline", CMDLINE,
         "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
     optional("memory", MEMORY,
-        "RAM, in bytes or with KiB, MiB or GiB; what is more than 3584MiB goes on at 4GiB. Default: 16MiB"),
+        "RAM, in bytes or with KiB, MiB or GiB; what is more than 3584MiB goes on at 4GiB. \
+        Default: 16MiB"),
     optional("vcpus", VCPUS,
         "Virtual CPUs. Default: 1"),
     optional("weight", Kind::Integer { min: 1, max: MAX_WEIGHT as u64 },
@@ -134,11 +136,11 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
     optional("on_halt", OUTCOME,
-        "What it counts as when the guest halts for good, with interrupts off, which has no status. \
-        Default: failure, as kernels halt after a panic, too"),
+        "What it counts as when the guest halts for good, with interrupts off, which has no \
+        status. Default: failure, as kernels halt after a panic, too"),
     optional("on_reset", OUTCOME,
-        "What it counts as when the guest asks for a reset, which has no status. Default: failure, as \
-        kernels reset after a panic, too"),
+        "What it counts as when the guest asks for a reset, which has no status. Default: failure, \
+        as kernels reset after a panic, too"),
     optional("com1", PORT, "Serial port at 0x3f8, IRQ 4. Default: console"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
     optional("com3", PORT, "Serial port at 0x3e8, IRQ 4. Default: absent"),

@@ -35,6 +35,7 @@ use std::io::Read;
 use std::path::Path;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::plan::{Limits, Plan};
+use vmm_common::units::Bytes;
 
 /// Bytes of a config file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -146,7 +147,7 @@ const SPELLINGS: &str = "a mapping with the key vms, or with vm_count, vm0, vm1,
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let too_large = |more: &str, bytes: u64| {
-        let allowed = value::size(MAX_FILE_BYTES);
+        let allowed = Bytes(MAX_FILE_BYTES);
         format!("the file has {more}{bytes} bytes; allowed: up to {allowed}")
     };
     let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
@@ -170,7 +171,7 @@ fn decode(bytes: &[u8]) -> Result<&str, String> {
         format!("byte {at} is {byte:#04x}, so the file is no text; allowed: YAML in UTF-8")
     };
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        let (bytes, allowed) = (bytes.len(), value::size(MAX_FILE_BYTES));
+        let (bytes, allowed) = (bytes.len(), Bytes(MAX_FILE_BYTES));
         return Err(format!("the file has {bytes} bytes; allowed: up to {allowed}"));
     }
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {

@@ -157,10 +157,7 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
     let typed = match &key.kind {
         Kind::Integer { max, .. } => integer(node).filter(|v| fits(*v, *max)).map(Typed::Integer),
         Kind::Flag => integer(node).filter(|value| *value <= 1).map(Typed::Integer),
-        Kind::Boolean => match node.value {
-            Value::Boolean(value) => Some(Typed::Boolean(value)),
-            _ => None,
-        },
+        Kind::Boolean => boolean(node).map(Typed::Boolean),
         Kind::Size { .. } => scalar(&node.value).and_then(parse_size).map(Typed::Integer),
         Kind::Duration => scalar(&node.value).and_then(parse_duration_ns).map(Typed::Integer),
         Kind::Text { max_bytes } => scalar(&node.value)
@@ -175,12 +172,12 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
         }
         Kind::Mapping(_) => None,
         Kind::Port { .. } => return port(key, node, at, faults),
-        Kind::List { of, min, max } => match &node.value {
-            Value::List(items) => {
+        Kind::List { of, min, max } => {
+            if let Value::List(items) = &node.value {
                 return list_of(key.name, node.at, items, (of, *min, *max), faults);
             }
-            _ => None,
-        },
+            None
+        }
     };
     if typed.is_none() {
         faults.add(at, wrong_value(key, &node.value));
@@ -235,6 +232,10 @@ fn port(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> Option<
 /// with a value that one of them can hold.
 fn fits(value: u64, max: u64) -> bool {
     value <= max.max(u32::MAX.into())
+}
+
+fn boolean(node: &Node) -> Option<bool> {
+    if let Value::Boolean(value) = node.value { Some(value) } else { None }
 }
 
 fn integer(node: &Node) -> Option<u64> {

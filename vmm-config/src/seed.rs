@@ -12,9 +12,8 @@ use vmm_common::seed::{SeedVm, to_plan};
 
 /// Whether a file with these entries is spelled so.
 pub(crate) fn is_spelled(entries: &[(Node, Node)]) -> bool {
-    entries.iter().any(|(key, _)| match &key.value {
-        Value::Text(key) => key == "vm_count" || seed_vm_number(key).is_some(),
-        _ => false,
+    entries.iter().any(|(key, _)| {
+        matches!(&key.value, Value::Text(key) if key == "vm_count" || seed_vm_number(key).is_some())
     })
 }
 
@@ -23,11 +22,11 @@ pub(crate) fn read(at: Position, entries: &[(Node, Node)], faults: &mut Collecto
     let mut others = Vec::new();
     let mut machines: BTreeMap<u64, (&Node, &Node)> = BTreeMap::new();
     for (key, node) in entries {
-        let number = match &key.value {
-            Value::Text(name) => seed_vm_number(name),
-            _ => None,
+        let Value::Text(name) = &key.value else {
+            others.push((key, node));
+            continue;
         };
-        let Some(number) = number else {
+        let Some(number) = seed_vm_number(name) else {
             others.push((key, node));
             continue;
         };

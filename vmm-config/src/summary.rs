@@ -1,6 +1,5 @@
 //! What a config would run, for people.
 
-use crate::value::size;
 use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
@@ -8,6 +7,7 @@ use vmm_common::plan::{
     BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SerialPlan,
     Share, VmPlan,
 };
+use vmm_common::units::{Bytes, Percent, RoundedTime};
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
@@ -25,10 +25,10 @@ pub fn summary(loaded: &Loaded) -> String {
 fn write(plan: &Plan, kinds: &[BootKind], out: &mut String) -> fmt::Result {
     let core =
         plan.core.map_or_else(|| String::from("the first core allowed"), |n| format!("core {n}"));
-    let (count, slice) = (plan.vms.len(), Time(plan.slice_ns));
+    let (count, slice) = (plan.vms.len(), RoundedTime(plan.slice_ns));
     let plural = if count == 1 { "VM" } else { "VMs" };
     let memory: u64 = plan.vms.iter().map(|vm| vm.memory_bytes).sum();
-    writeln!(out, "{count} {plural} with {} on {core}, slice {slice}", size(memory))?;
+    writeln!(out, "{count} {plural} with {} on {core}, slice {slice}", Bytes(memory))?;
     for (index, (vm, kind)) in plan.vms.iter().zip(kinds).enumerate() {
         write_vm(plan, index, vm, *kind, out)?;
     }
@@ -46,11 +46,11 @@ fn write_vm(
     out: &mut String,
 ) -> fmt::Result {
     let VmPlan { name, id, cmdline, .. } = vm;
-    let (percent, tenths) = tenths_of_percent(plan.entitled_ppm(index));
-    let blackout = Time(plan.worst_blackout_ns(index));
+    let share = Percent(plan.entitled_ppm(index));
+    let blackout = RoundedTime(plan.worst_blackout_ns(index));
     writeln!(out, "\n{name} (id {id})")?;
     let keyboard = if vm.has_keyboard { ", starts with the keyboard" } else { "" };
-    writeln!(out, "  memory   {}{keyboard}", size(vm.memory_bytes))?;
+    writeln!(out, "  memory   {}{keyboard}", Bytes(vm.memory_bytes))?;
     writeln!(out, "  kernel   {}", kernel(vm, kind))?;
     if !cmdline.is_empty() {
         writeln!(out, "  cmdline  {}", cmdline.escape_debug())?;
@@ -64,10 +64,10 @@ fn write_vm(
     let how = match vm.share {
         Share::Weight(weight) => format!("weight {weight}"),
         Share::Budget { run_ns, period_ns } => {
-            format!("{} every {}", Time(run_ns), Time(period_ns))
+            format!("{} every {}", RoundedTime(run_ns), RoundedTime(period_ns))
         }
     };
-    writeln!(out, "  share    {percent}.{tenths} % ({how}), worst blackout {blackout}")?;
+    writeln!(out, "  share    {share:.1} ({how}), worst blackout {blackout}")?;
     let Outcomes { on_halt, on_reset } = vm.outcomes;
     for (ending, outcome) in [("a halt for good", on_halt), ("a reset", on_reset)] {
         if outcome == Outcome::Success {
@@ -153,32 +153,6 @@ fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> f
     let tap = link.tap.as_ref().map(|tap| format!(", tapped to {}", tap.escape_debug()));
     let ends = ends.join(" <-> ");
     writeln!(out, "\nlink {}: {ends}, {rate}, {loss}{}", link.name, tap.unwrap_or_default())
-}
-
-/// Parts of a million as percent and tenths, rounded.
-const fn tenths_of_percent(ppm: u64) -> (u64, u64) {
-    let tenths = (ppm + 500) / 1000;
-    (tenths / 10, tenths % 10)
-}
-
-/// Nanoseconds in the unit that fits, to a tenth.
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit_ns, unit) = match self.0 {
-            0..1_000 => (1, "ns"),
-            1_000..1_000_000 => (1_000, "us"),
-            1_000_000..1_000_000_000 => (1_000_000, "ms"),
-            _ => (1_000_000_000, "s"),
-        };
-        let tenths = (u128::from(self.0) * 10 + unit_ns / 2) / unit_ns;
-        match (tenths / 10, tenths % 10) {
-            (0, 0) => write!(f, "none"),
-            (whole, 0) => write!(f, "{whole}{unit}"),
-            (whole, tenth) => write!(f, "{whole}.{tenth}{unit}"),
-        }
-    }
 }
 
 #[cfg(test)]

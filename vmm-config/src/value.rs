@@ -54,16 +54,6 @@ pub fn parse_duration_ns(text: &str) -> Option<u64> {
     (scaled_ns % scale == 0).then(|| u64::try_from(scaled_ns / scale).ok())?
 }
 
-/// A number of bytes as people write it.
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        bytes if bytes >= 1 << 30 && bytes.is_multiple_of(1 << 30) => format!("{}GiB", bytes >> 30),
-        bytes if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
-        bytes if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
-        bytes => format!("{bytes} bytes"),
-    }
-}
-
 /// The candidate that `word` was most likely meant to be, if it is close to one.
 pub(crate) fn nearest<'a>(
     word: &str,
@@ -135,7 +125,6 @@ mod tests {
         for text in ["16MB", "16M", "MiB", "1.5GiB", "17179869184GiB", "16mib"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
-        assert_eq!([size(1 << 30), size(8192), size(5)], ["1GiB", "8KiB", "5 bytes"]);
     }
 
     #[test]

@@ -3,19 +3,19 @@
 use crate::keys::{Key, Keys, Kind};
 use crate::node::{Position, Value};
 use crate::record::scalar;
-use crate::value::{nearest, size};
+use crate::value::nearest;
 use vmm_common::plan::MAX_NAME_CHARS;
+use vmm_common::units::Bytes;
 
 /// A value that cannot stand behind the key.
 pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
-    let is = match value {
-        Value::Nothing => String::from("has no value"),
-        _ => format!("is {}", value.shown()),
+    let is = if matches!(value, Value::Nothing) {
+        String::from("has no value")
+    } else {
+        format!("is {}", value.shown())
     };
-    let words = match &key.kind {
-        Kind::Choice(words) | Kind::Port { words, .. } => *words,
-        _ => &[],
-    };
+    let words =
+        if let Kind::Choice(words) | Kind::Port { words, .. } = &key.kind { *words } else { &[] };
     let meant = scalar(value).and_then(|text| nearest(text, words.iter().copied()));
     let meant = meant.map(|word| format!("did you mean {word}? ")).unwrap_or_default();
     format!("{} {is}; {meant}allowed: {}", key.name, key.kind.allowed())
@@ -49,7 +49,7 @@ impl Kind {
             Self::Flag => String::from("0 or 1"),
             Self::Boolean => String::from("true or false"),
             Self::Size { step, max } => {
-                let (step, max) = (size(*step), size(*max));
+                let (step, max) = (Bytes(*step), Bytes(*max));
                 format!("{step} to {max} in steps of {step}, as 16MiB or 0x100_0000")
             }
             Self::Duration => String::from("a number with ns, us, ms, s or m behind it, as 5ms"),

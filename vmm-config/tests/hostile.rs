@@ -74,73 +74,18 @@ fn random_bytes_end_in_a_fault() {
     }
 }
 
+/// What YAML and our configs are made of.
+#[rustfmt::skip]
+const WORDS: &[&str] = &[
+    "vms", "vm_count", "vm0", "vm63", "links", "slice", "core", "com1", "budget", "kernel", "name",
+    "link", "switched", ": ", ":", "\n", "\n  ", "\n    ", "- ", "{", "}", "[", "]", ", ", "&a ",
+    "*a", "<<: *a", "? ", "|\n", ">\n", "\"", "'", "# ", "---\n", "...\n", "!!int ", "!x ", "%YAML",
+    "\t", "\r", "0", "1", "0x100_0000", "-1", "1e9", ".nan", "true", "null", "~", "5ms", "16MiB",
+    "os", "./x", "é", "\u{feff}", "\u{85}", "\u{2028}", "@", "`", "console", "none", "\\", "\u{7f}",
+];
+
 #[test]
 fn random_words_of_yaml_end_in_an_answer() {
-    const WORDS: &[&str] = &[
-        "vms",
-        "vm_count",
-        "vm0",
-        "vm63",
-        "links",
-        "slice",
-        "core",
-        "com1",
-        "budget",
-        "kernel",
-        "name",
-        "link",
-        "switched",
-        ": ",
-        ":",
-        "\n",
-        "\n  ",
-        "\n    ",
-        "- ",
-        "{",
-        "}",
-        "[",
-        "]",
-        ", ",
-        "&a ",
-        "*a",
-        "<<: *a",
-        "? ",
-        "|\n",
-        ">\n",
-        "\"",
-        "'",
-        "# ",
-        "---\n",
-        "...\n",
-        "!!int ",
-        "!x ",
-        "%YAML",
-        "\t",
-        "\r",
-        "0",
-        "1",
-        "0x100_0000",
-        "-1",
-        "1e9",
-        ".nan",
-        "true",
-        "null",
-        "~",
-        "5ms",
-        "16MiB",
-        "os",
-        "./x",
-        "é",
-        "\u{feff}",
-        "\u{85}",
-        "\u{2028}",
-        "@",
-        "`",
-        "console",
-        "none",
-        "\\",
-        "\u{7f}",
-    ];
     let mut random = Random::new();
     for _ in 0..20_000 {
         let words = random.below(60);

@@ -120,7 +120,8 @@ fn every_key_arrives() {
         "slice: 2500us\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    kernel: flat_hello\n    \
          boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    vcpus: 1\n    weight: 3\n    \
          devices: {io_apic: false, hpet: false, local_apic: false}\n    keyboard: false\n    \
-         on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    com3: none\n    com4: {link: b, baud: 9600}\n  \
+         on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    \
+         com3: none\n    com4: {link: b, baud: 9600}\n  \
          - budget: {run: 0.5ms, every: 10ms}\n    keyboard: true\n    com1: {link: a}\n    \
          com2: {link: b}\nlinks:\n  - {name: a, lossy: true, tap: a.log}\n  - name: b\n",
     );
@@ -166,8 +167,8 @@ fn check_names_the_protocol_and_a_run_says_what_it_guessed() {
     let text = summary(&loaded);
     assert!(kernels.iter().all(|kernel| text.contains(kernel)), "{text}");
     assert_eq!(text.matches("flat_hello (built in), raw\n").count(), 2, "{text}");
-    let note = "VM vm1: flat_hello (built in) has no signature that is known and runs as raw code at \
-                0x200000; boot: raw says that it is meant";
+    let note = "VM vm1: flat_hello (built in) has no signature that is known and runs as raw code \
+                at 0x200000; boot: raw says that it is meant";
     assert_eq!(notes(&loaded), [note]);
 }
 
@@ -230,7 +231,7 @@ fn a_byte_order_mark_and_dos_line_ends_do_not_matter() {
 #[test]
 fn the_summary_names_every_vm_and_link() {
     let text = summary(&config("two"));
-    for part in ["left (id 0)", "right (id 1)", "link wire: left.com1 <-> right.com1", "50.0 %"] {
+    for part in ["left (id 0)", "right (id 1)", "link wire: left.com1 <-> right.com1", "50.0%"] {
         assert!(text.contains(part), "{text}");
     }
 }

@@ -11,6 +11,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use std::path::Path;
 use std::sync::Arc;
+use vmm_common::architecture::msr::IA32_TIME_STAMP_COUNTER;
 use vmm_common::machine::PASSED_MSRS;
 
 mod batch;
@@ -92,7 +93,7 @@ fn deny_msrs(vm: &VmFd) -> Result<()> {
     let allow_all = [0xff_u8];
     let flags = |first| match first {
         // A write moves the guest's clock page, too.
-        tsc::IA32_TIME_STAMP_COUNTER => MsrFilterRangeFlags::READ,
+        IA32_TIME_STAMP_COUNTER => MsrFilterRangeFlags::READ,
         _ => MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
     };
     let range = |(first, last): (u32, u32)| MsrFilterRange {

@@ -8,6 +8,7 @@ pub mod console;
 pub mod events;
 pub mod host;
 pub mod kvm;
+mod parking;
 pub mod run;
 pub mod sys;
 pub mod tap;

@@ -6,7 +6,7 @@
 mod clock;
 mod cores;
 mod files;
-mod memory;
+mod host_memory;
 mod timer;
 
 pub use clock::{Clock, process_cpu_ns};
@@ -14,5 +14,5 @@ pub use cores::{allowed_cores, pin_to};
 pub use files::{
     is_writable, set_terminal_settings, signal_file, stdin, stdout, terminal_settings,
 };
-pub use memory::{available_memory, forget_start_up};
+pub use host_memory::{available_memory, forget_start_up};
 pub use timer::ThreadTimer;

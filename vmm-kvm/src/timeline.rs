@@ -30,7 +30,10 @@ fn track_name(track: usize, name: &str) -> Value {
 fn event(event: &Event) -> Value {
     let at_us = event.at.as_ns() as f64 / 1000.0;
     let (vm, vcpu) = (usize::from(event.vm), event.vcpu);
-    let phase = |phase: &str, track: usize, name: &str| json!({"ph": phase, "pid": 1, "tid": track, "ts": at_us, "name": name});
+    let phase = |phase: &str, track: usize, name: &str| {
+        json!({"ph": phase, "pid": 1, "tid": track, "ts": at_us,
+               "name": name})
+    };
     let instant = |name: &str, arguments: Value| {
         json!({"ph": "i", "s": "t", "pid": 1, "tid": vm, "ts": at_us, "name": name,
                "args": {"vcpu": vcpu, "what": arguments}})

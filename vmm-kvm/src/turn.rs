@@ -4,9 +4,9 @@
 //! A lock alone would let whoever is fastest go first. Here the shared state also says whose turn
 //! it is, only that thread is woken, and all others stay parked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use super::parking::{self, AtomicUsize, Mutex, MutexGuard, OnceLock, Thread};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Nobody's turn any more: everybody leaves.
 const OVER: usize = usize::MAX;
@@ -37,15 +37,18 @@ impl<T> Turn<T> {
 
     /// Waits for the turn of thread `me`; None once it is over.
     pub fn wait(&self, me: usize) -> Option<Held<'_, T>> {
-        self.threads[me].get_or_init(thread::current);
-        loop {
-            match self.holder.load(Ordering::Acquire) {
-                OVER => return None,
-                holder if holder == me => break,
-                _ => {}
+        self.threads[me].get_or_init(parking::current);
+        // Read-modify-writes of one variable have one order. Either this one comes first, and then
+        // the hand-over sees the line above and wakes this thread; or the hand-over comes first,
+        // and is seen here. With a load in its place both could miss the other (store buffering).
+        let mut holder = self.holder.fetch_or(0, Ordering::AcqRel);
+        while holder != me {
+            if holder == OVER {
+                return None;
             }
             // A hand-over between the look and here leaves a token, so that this returns at once.
-            thread::park();
+            parking::park();
+            holder = self.holder.load(Ordering::Acquire);
         }
         // A holder that panicked leaves the state as nobody should go on with it.
         let state = self.state.lock().ok()?;
@@ -59,7 +62,7 @@ impl<T> Turn<T> {
 
     /// Ends all turns, whoever has one: for a thread that gives up.
     pub fn abandon(&self) {
-        self.holder.store(OVER, Ordering::Release);
+        self.holder.swap(OVER, Ordering::AcqRel);
         for thread in self.threads.iter().filter_map(OnceLock::get) {
             thread.unpark();
         }
@@ -72,7 +75,7 @@ impl<T> Held<'_, T> {
         let Self { turn, me, state } = self;
         drop(state);
         // Fails if all turns were ended meanwhile, and then stays so.
-        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         let handed = turn.holder.compare_exchange(me, next, success, failure);
         // A thread that has not waited yet will look at the holder before it parks.
         if let (Ok(_), Some(thread)) = (handed, turn.threads[next].get()) {
@@ -99,50 +102,5 @@ impl<T> std::ops::Deref for Held<'_, T> {
 impl<T> std::ops::DerefMut for Held<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.state
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_get_the_turn_in_the_order_they_are_named() {
-        const ROUNDS: usize = 200;
-        const THREADS: usize = 3;
-        let turn = Turn::new(Vec::new(), THREADS);
-        thread::scope(|scope| {
-            for me in 0..THREADS {
-                let turn = &turn;
-                scope.spawn(move || {
-                    while let Some(mut held) = turn.wait(me) {
-                        held.push(me);
-                        if held.len() == ROUNDS {
-                            held.end();
-                        } else {
-                            held.hand_to((me + 1) % THREADS);
-                        }
-                    }
-                });
-            }
-        });
-        let order = turn.into_inner();
-        assert!(order.iter().enumerate().all(|(at, me)| at % THREADS == *me), "{order:?}");
-        assert_eq!(order.len(), ROUNDS);
-    }
-
-    #[test]
-    fn abandoned_turns_let_everybody_go() {
-        let turn = Turn::new((), 3);
-        thread::scope(|scope| {
-            let turn = &turn;
-            let others = [1, 2].map(|me| scope.spawn(move || turn.wait(me).is_none()));
-            let held = turn.wait(0).expect("it begins here");
-            turn.abandon();
-            held.hand_to(1);
-            for other in others {
-                assert!(other.join().expect("it leaves quietly"), "nobody got a turn");
-            }
-        });
     }
 }

@@ -129,9 +129,10 @@ fn put<T>(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<T>) -> Resul
 
 fn by_hand(folder: &Path) -> String {
     format!(
-        "Debian's kernel cannot be fetched. By hand: into {} put `vmlinuz`, a kernel for x86-64 with \
-         serial console and initramfs; `busybox`, linked statically; in `modules/`, `kvm-amd.ko` of \
-         that kernel and what it needs; and an empty file `stamp`",
+        "Debian's kernel cannot be fetched. By hand: into {} put `vmlinuz`, a kernel for x86-64 \
+        with \
+         serial console and initramfs; `busybox`, linked statically; in `modules/`, `kvm-amd.ko` \
+         of that kernel and what it needs; and an empty file `stamp`",
         folder.display()
     )
 }

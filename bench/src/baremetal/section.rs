@@ -13,12 +13,12 @@ run gives the same ones. What caches and TLBs cost is not among them. Exits and 
 differences of two runs' whole time, and not what the hypervisor books on itself.
 
 - *Exit*: `exit_storm` with 1,000 and with 5,000 rounds, alone and within one slice. What a round
-  takes, less the guest's own instructions, the exiting one among them: 3 where it writes, 4 where it
-  asks CPUID (leaf 1). Linux 6.1's KVM, for comparison, by RDTSC around 20,000 exits: 983 (VMX, in
-  Bochs) and 2541 (SVM, in QEMU) for CPUID, 3053 and 3277 for an OUT to user space and back, before any
-  device is asked.
-- *Switch*: VMs that count to 200,000 in ring 3, once in slices of 1 s, which none of them uses up, and
-  once of 1 ms. What the second run takes longer, over the switches it has more: being left, the
+  takes, less the guest's own instructions, the exiting one among them: 3 where it writes, 4 where
+  it asks CPUID (leaf 1). Linux 6.1's KVM, for comparison, by RDTSC around 20,000 exits: 983 (VMX,
+  in Bochs) and 2541 (SVM, in QEMU) for CPUID, 3053 and 3277 for an OUT to user space and back,
+  before any device is asked.
+- *Switch*: VMs that count to 200,000 in ring 3, once in slices of 1 s, which none of them uses up,
+  and once of 1 ms. What the second run takes longer, over the switches it has more: being left, the
   scheduler, registers and FPU state of both VMs, the entry.
 - *Share errors and blackouts*: VMs that spin for 2 s, slices of 5 ms, by the receipt.
 - *Memory*: frames and heap in use at the end of a run, of 64 VMs with 4 MiB each and of one.
@@ -27,9 +27,10 @@ differences of two runs' whole time, and not what the hypervisor books on itself
 
 /// What is written above the table of operations.
 const ABOUT_OPERATIONS: &str = "\
-What an operation takes in all, beside Linux 6.1's KVM with a bare loop in user space, in the same emulator:
-instructions of the guest, the hypervisor and, there, the kernel and the loop. `exit_storm` with 1,000 and with
-3,000 rounds; KVM's by a kernel test suite's `vmexit`. Each counts its own loop, two instructions and more.
+What an operation takes in all, beside Linux 6.1's KVM with a bare loop in user space, in the same
+emulator: instructions of the guest, the hypervisor and, there, the kernel and the loop.
+`exit_storm` with 1,000 and with 3,000 rounds; KVM's by a kernel test suite's `vmexit`. Each counts
+its own loop, two instructions and more.
 ";
 
 /// The section.

@@ -1,7 +1,7 @@
 //! One behaviour of the HPET a test. A tick is 100 ns.
 
 use super::Hpet;
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 const ENABLE: u64 = 1;
 const LEGACY: u64 = 2;
@@ -11,8 +11,8 @@ const PERIODIC: u64 = 1 << 3;
 const VALUE_SET: u64 = 1 << 6;
 const MODE_32: u64 = 1 << 8;
 
-fn at(tick: u64) -> Instant {
-    Instant::from_ns(tick * 100)
+fn at(tick: u64) -> MachineTime {
+    MachineTime::from_ns(tick * 100)
 }
 
 fn route(pin: u64) -> u64 {

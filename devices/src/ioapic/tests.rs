@@ -28,8 +28,8 @@ fn with_entry(pin: u32, low: u32) -> IoApic {
 
 /// The next message, which a local APIC accepts.
 fn taken(apic: &mut IoApic) -> Option<Message> {
-    let message = apic.next_message(0)?;
-    apic.accepted(&message);
+    let (pin, message) = apic.next_message(0)?;
+    apic.accepted(pin, &message);
     Some(message)
 }
 
@@ -53,7 +53,6 @@ fn an_edge_sends_one_message_with_the_entry_s_fields() {
     apic.set_line(4, true);
     apic.set_line(4, true);
     let expected = Message {
-        pin: 4,
         vector: 0x34,
         destination: 0xAB,
         is_logical: true,
@@ -156,8 +155,8 @@ fn a_level_that_is_not_accepted_is_due_again_and_remote_irr_stays_clear() {
         assert_eq!(apic.next_message(11), None, "each pin once a round");
         assert_eq!(read(&mut apic, 0x24) & REMOTE_IRR, 0);
     }
-    let message = apic.next_message(0).expect("it is still due");
-    apic.accepted(&message);
+    let (pin, message) = apic.next_message(0).expect("it is still due");
+    apic.accepted(pin, &message);
     assert_eq!(read(&mut apic, 0x24) & REMOTE_IRR, REMOTE_IRR);
     assert_eq!(apic.next_message(0), None);
 }

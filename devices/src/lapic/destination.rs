@@ -1,7 +1,7 @@
 //! Whom an interrupt message names (SDM, "Determining IPI Destination").
 
 use super::LocalApic;
-use crate::ioapic::{DeliveryMode, Message};
+use crate::message::{DeliveryMode, Message};
 
 /// Interrupt command register: the destination is a set of logical IDs.
 const LOGICAL: u32 = 1 << 11;

@@ -6,7 +6,7 @@ use super::timer::Mode;
 use super::{
     DESTINATION_FORMAT_ONES, LocalApic, SPURIOUS_ENABLED, class, command::COMMAND_WRITABLE,
 };
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 pub(super) const ID: u32 = 0x02;
 pub(super) const VERSION: u32 = 0x03;
@@ -83,7 +83,7 @@ impl LvtTable {
 
 impl LocalApic {
     /// Reads register `number`; `None` if it cannot be read or does not exist.
-    pub(super) fn read_register(&mut self, number: u32, now: Instant) -> Option<u32> {
+    pub(super) fn read_register(&mut self, number: u32, now: MachineTime) -> Option<u32> {
         self.advance(now);
         Some(match number {
             ID if self.is_x2apic() => self.id,
@@ -113,7 +113,7 @@ impl LocalApic {
 
     /// Writes register `number`; `false` if it cannot be written or does not exist.
     /// Bits that cannot be written are dropped.
-    pub(super) fn write_register(&mut self, number: u32, value: u32, now: Instant) -> bool {
+    pub(super) fn write_register(&mut self, number: u32, value: u32, now: MachineTime) -> bool {
         self.advance(now);
         match number {
             TASK_PRIORITY => self.task_priority = value as u8,

@@ -3,9 +3,9 @@
 mod processor;
 
 use super::{GeneralProtection, LocalApic, TscClock};
-use crate::time::Instant;
+use crate::time::MachineTime;
 
-const NOW: Instant = Instant::ZERO;
+const NOW: MachineTime = MachineTime::ZERO;
 /// 2.5 ticks a nanosecond, from 1,000.
 const TSC: TscClock = TscClock { hz: 2_500_000_000, offset: 1000 };
 
@@ -29,8 +29,8 @@ const CURRENT_COUNT: u64 = 0x390;
 const DIVIDE: u64 = 0x3E0;
 const DIVIDE_BY_1: u32 = 0b1011;
 
-fn ns(ns: u64) -> Instant {
-    Instant::from_ns(ns)
+fn ns(ns: u64) -> MachineTime {
+    MachineTime::from_ns(ns)
 }
 
 fn enabled() -> LocalApic {
@@ -212,7 +212,7 @@ fn an_initial_count_of_1_expires_and_one_of_0_stops() {
     assert_eq!(apic.deadline(), Some(ns(8)));
     apic.mmio_write(INITIAL_COUNT, 0, ns(7));
     assert_eq!(apic.deadline(), None);
-    apic.advance(Instant::FAR_FUTURE);
+    apic.advance(MachineTime::FAR_FUTURE);
     assert!(!apic.has_interrupt());
 }
 
@@ -239,7 +239,7 @@ fn a_periodic_timer_catches_up_in_one_step_and_no_tick_is_lost() {
 }
 
 /// Takes interrupts and ends them until none is left, requesting periodic ticks as an owner does.
-fn ticks_taken(apic: &mut LocalApic, now: Instant) -> u64 {
+fn ticks_taken(apic: &mut LocalApic, now: MachineTime) -> u64 {
     let mut owed = apic.take_timer_ticks().count;
     let mut ticks = 0;
     loop {
@@ -330,7 +330,7 @@ fn tsc_conversions_do_not_overflow() {
         for offset in [0, 1, u64::MAX / 2, u64::MAX] {
             let tsc = TscClock { hz, offset };
             for value in [0, 1, u64::MAX / 2, u64::MAX] {
-                let _ = tsc.tsc_at(Instant::from_ns(value));
+                let _ = tsc.tsc_at(MachineTime::from_ns(value));
                 let _ = tsc.instant_of(value);
             }
         }

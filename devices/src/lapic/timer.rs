@@ -5,7 +5,7 @@
 //! in the middle of a count.
 
 use crate::backlog::Ticks;
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 /// Frequency of the timer's input clock, before the divider.
 pub const TIMER_HZ: u64 = NS_PER_SECOND;
@@ -19,7 +19,7 @@ const _: () = assert!(TIMER_HZ == NS_PER_SECOND);
 pub struct TscClock {
     /// Ticks a second; 0 for a counter that stands still.
     pub hz: u64,
-    /// Value at [`Instant::ZERO`], in two's complement: a counter that a guest set back to 0 late
+    /// Value at [`MachineTime::ZERO`], in two's complement: a counter that a guest set back to 0 late
     /// in the run has a negative one.
     pub offset: u64,
 }
@@ -27,24 +27,24 @@ pub struct TscClock {
 impl TscClock {
     /// The counter's value at `now`, modulo 2^64.
     #[must_use]
-    pub const fn tsc_at(&self, now: Instant) -> u64 {
+    pub const fn tsc_at(&self, now: MachineTime) -> u64 {
         let ticks = now.as_ns() as u128 * self.hz as u128 / NS_PER_SECOND as u128;
         self.offset.wrapping_add(ticks as u64)
     }
 
-    /// The first moment at which the counter has reached `tsc`: [`Instant::ZERO`] if it is past,
-    /// [`Instant::FAR_FUTURE`] if it is out of reach.
+    /// The first moment at which the counter has reached `tsc`: [`MachineTime::ZERO`] if it is past,
+    /// [`MachineTime::FAR_FUTURE`] if it is out of reach.
     #[must_use]
-    pub fn instant_of(&self, tsc: u64) -> Instant {
+    pub fn instant_of(&self, tsc: u64) -> MachineTime {
         let ticks = i128::from(tsc) - i128::from(self.offset.cast_signed());
-        let Ok(ticks) = u128::try_from(ticks) else { return Instant::ZERO };
+        let Ok(ticks) = u128::try_from(ticks) else { return MachineTime::ZERO };
         match self.hz {
-            0 if ticks == 0 => Instant::ZERO,
-            0 => Instant::FAR_FUTURE,
+            0 if ticks == 0 => MachineTime::ZERO,
+            0 => MachineTime::FAR_FUTURE,
             hz => {
                 // At most 2^65 * 10^9, far from 2^128.
                 let ns = (ticks * u128::from(NS_PER_SECOND)).div_ceil(u128::from(hz));
-                u64::try_from(ns).map_or(Instant::FAR_FUTURE, Instant::from_ns)
+                u64::try_from(ns).map_or(MachineTime::FAR_FUTURE, MachineTime::from_ns)
             }
         }
     }
@@ -68,7 +68,7 @@ pub(super) struct Timer {
     divide: u32,
     /// IA32_TSC_DEADLINE; 0 is disarmed.
     tsc_deadline: u64,
-    expiry: Option<Instant>,
+    expiry: Option<MachineTime>,
     /// Expiries of the periodic mode that the owner has not taken.
     periods: u64,
     /// The guest has programmed the timer since then.
@@ -97,7 +97,7 @@ impl Timer {
 
     /// Brings the timer to `now`; true if it expired for good. Expiries of the periodic mode are
     /// counted until the owner takes them.
-    pub(super) fn advance(&mut self, now: Instant) -> bool {
+    pub(super) fn advance(&mut self, now: MachineTime) -> bool {
         let Some(expiry) = self.expiry.filter(|&expiry| expiry <= now) else { return false };
         match self.mode {
             Mode::OneShot => {
@@ -119,7 +119,7 @@ impl Timer {
         }
     }
 
-    pub(super) const fn expiry(&self) -> Option<Instant> {
+    pub(super) const fn expiry(&self) -> Option<MachineTime> {
         self.expiry
     }
 
@@ -156,7 +156,7 @@ impl Timer {
     }
 
     /// Starts counting down from `count`; 0 stops. Ignored in TSC-deadline mode.
-    pub(super) fn set_initial_count(&mut self, count: u32, now: Instant) {
+    pub(super) fn set_initial_count(&mut self, count: u32, now: MachineTime) {
         if self.mode != Mode::TscDeadline {
             self.initial_count = count;
             self.reprogrammed();
@@ -165,7 +165,7 @@ impl Timer {
     }
 
     /// The current count at `now`, to which the timer has been advanced; 0 in TSC-deadline mode.
-    pub(super) fn current_count(&self, now: Instant) -> u32 {
+    pub(super) fn current_count(&self, now: MachineTime) -> u32 {
         match (self.mode, self.expiry) {
             (Mode::OneShot | Mode::Periodic, Some(expiry)) => {
                 expiry.ns_since(now).div_ceil(self.divisor()) as u32
@@ -179,7 +179,7 @@ impl Timer {
     }
 
     /// Changes the divider; a running count keeps its value and goes on at the new rate.
-    pub(super) fn set_divide(&mut self, value: u32, now: Instant) {
+    pub(super) fn set_divide(&mut self, value: u32, now: MachineTime) {
         let count = u64::from(self.current_count(now));
         self.divide = value & 0b1011;
         if count != 0 {

@@ -9,7 +9,7 @@ use super::{
     BASE_BOOTSTRAP, BASE_ENABLED, BASE_X2APIC, DESTINATION_FORMAT_FLAT, LocalApic, SPURIOUS_RESET,
     Vectors,
 };
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 /// MSR of register number 0.
 const FIRST_MSR: u32 = 0x800;
@@ -69,7 +69,7 @@ impl LocalApic {
     /// # Errors
     /// [`GeneralProtection`] outside x2APIC mode, and for registers that do not exist in it or can
     /// only be written.
-    pub fn msr_read(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
+    pub fn msr_read(&mut self, index: u32, now: MachineTime) -> Result<u64, GeneralProtection> {
         let number = self.x2apic_number(index)?;
         match number {
             register::ARBITRATION_PRIORITY | register::REMOTE_READ => Err(GeneralProtection),
@@ -89,7 +89,7 @@ impl LocalApic {
         &mut self,
         index: u32,
         value: u64,
-        now: Instant,
+        now: MachineTime,
     ) -> Result<(), GeneralProtection> {
         let number = self.x2apic_number(index)?;
         if value & !writable_bits(number)? != 0 {
@@ -112,14 +112,14 @@ impl LocalApic {
     }
 
     /// IA32_TSC_DEADLINE (MSR 0x6E0): the armed TSC value, 0 if none or in another timer mode.
-    pub fn tsc_deadline(&mut self, now: Instant) -> u64 {
+    pub fn tsc_deadline(&mut self, now: MachineTime) -> u64 {
         self.advance(now);
         self.timer.tsc_deadline()
     }
 
     /// Writes IA32_TSC_DEADLINE: arms the timer for that TSC value, which may be past already, or
     /// disarms it with 0. Ignored unless the timer is in TSC-deadline mode.
-    pub fn set_tsc_deadline(&mut self, tsc: u64, now: Instant) {
+    pub fn set_tsc_deadline(&mut self, tsc: u64, now: MachineTime) {
         self.advance(now);
         self.timer.set_tsc_deadline(tsc);
         self.advance(now);

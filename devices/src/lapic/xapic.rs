@@ -1,7 +1,7 @@
 //! The MMIO page: 32-bit registers at multiples of 16 (SDM, "Local APIC Register Address Map").
 
 use super::{ERROR_ILLEGAL_REGISTER, LocalApic, register};
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 /// Offsets above the last register are empty, not illegal.
 const REGISTER_FILE_BYTES: u64 = 0x400;
@@ -11,7 +11,7 @@ impl LocalApic {
     ///
     /// Unaligned offsets read 0. A register that does not exist reads 0 and sets the illegal
     /// register bit of ESR. Outside xAPIC mode the page is not there: all ones.
-    pub fn mmio_read(&mut self, offset: u64, now: Instant) -> u32 {
+    pub fn mmio_read(&mut self, offset: u64, now: MachineTime) -> u32 {
         if !self.has_mmio_page() {
             return u32::MAX;
         }
@@ -25,7 +25,7 @@ impl LocalApic {
     }
 
     /// Writes the 32-bit register at `offset`; what [`Self::mmio_read`] would not find is ignored.
-    pub fn mmio_write(&mut self, offset: u64, value: u32, now: Instant) {
+    pub fn mmio_write(&mut self, offset: u64, value: u32, now: MachineTime) {
         if !self.has_mmio_page() {
             return;
         }

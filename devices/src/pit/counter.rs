@@ -207,7 +207,8 @@ impl Counter {
         match self.mode {
             Mode::RateGenerator => Some(self.since + count - self.elapsed % count),
             Mode::SquareWave => Some(self.since + self.to_half_end(count)),
-            _ => None,
+            Mode::InterruptOnTerminalCount | Mode::OneShot => None,
+            Mode::SoftwareStrobe | Mode::HardwareStrobe => None,
         }
     }
 

@@ -1,13 +1,13 @@
 //! The waveforms of the 8254 datasheet's mode diagrams, and the ways to read and write counts.
 
 use super::Pit;
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 const HZ: u64 = 1_193_182;
 
 /// The middle of clock tick `tick`.
-fn at(tick: u64) -> Instant {
-    Instant::from_ns((2 * tick + 1) * 500_000_000 / HZ)
+fn at(tick: u64) -> MachineTime {
+    MachineTime::from_ns((2 * tick + 1) * 500_000_000 / HZ)
 }
 
 /// A PIT whose `channel` got `control` and `count` (low byte first) in tick 0.
@@ -176,8 +176,8 @@ fn port_61_gates_channel_2_and_shows_it() {
     pit.write(0x61, 0xFD, at(500));
     assert_eq!(pit.read(0x61, at(599)) & 0x2F, 0x0D);
     assert_eq!(pit.read(0x61, at(601)) & 0x2F, 0x2D);
-    let first = pit.read(0x61, Instant::from_ns(1_000_000)) & 0x10;
-    assert_ne!(pit.read(0x61, Instant::from_ns(1_015_085)) & 0x10, first, "refresh toggles");
+    let first = pit.read(0x61, MachineTime::from_ns(1_000_000)) & 0x10;
+    assert_ne!(pit.read(0x61, MachineTime::from_ns(1_015_085)) & 0x10, first, "refresh toggles");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_control_word_that_raises_the_output_is_an_edge() {
 fn nothing_runs_until_it_is_programmed() {
     let mut pit = Pit::new(at(0));
     assert_eq!(pit.deadline(), None);
-    assert_eq!(pit.take_ticks(Instant::FAR_FUTURE).count, 0);
-    assert!(pit.output(0, Instant::FAR_FUTURE));
+    assert_eq!(pit.take_ticks(MachineTime::FAR_FUTURE).count, 0);
+    assert!(pit.output(0, MachineTime::FAR_FUTURE));
     assert!(!pit.output(3, at(0)));
 }

@@ -6,7 +6,7 @@ use super::{
     D_VALID, FIRST_UPDATE_NS, MemorySizes, NS_PER_SECOND, PERIODIC, REGISTER_A, REGISTER_B,
     REGISTER_C, REGISTER_D, Rtc, UPDATE, UPDATE_WARNING_NS, alarm,
 };
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 const SECOND: u8 = 0x00;
 const SECOND_ALARM: u8 = 0x01;
@@ -87,7 +87,7 @@ impl Rtc {
         }
     }
 
-    pub(super) fn write_register(&mut self, index: u8, value: u8, now: Instant) {
+    pub(super) fn write_register(&mut self, index: u8, value: u8, now: MachineTime) {
         match index {
             SECOND | MINUTE | HOUR | WEEKDAY | DAY | MONTH | YEAR | CENTURY => {
                 self.write_time(index, value);
@@ -142,7 +142,7 @@ impl Rtc {
     }
 
     /// Register A. Holding the divider stops the clock; releasing it starts a new second.
-    fn write_a(&mut self, value: u8, now: Instant) {
+    fn write_a(&mut self, value: u8, now: MachineTime) {
         let time = self.shown();
         let was_running = self.is_divider_running();
         if value != self.a {

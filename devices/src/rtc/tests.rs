@@ -1,29 +1,29 @@
 //! One behaviour of the clock a test.
 
 use super::{MemorySizes, Rtc, alarm, calendar::DateTime};
-use crate::time::Instant;
+use crate::time::MachineTime;
 
 /// 2024-02-29 23:59:58 UTC, a Thursday.
 const LEAP_DAY_END: u64 = 1_709_251_198;
 const MIB: u64 = 1 << 20;
 const NO_MEMORY: MemorySizes = MemorySizes { below_4_gib: 0, above_4_gib: 0 };
 
-fn ms(ms: u64) -> Instant {
-    Instant::from_ns(ms * 1_000_000)
+fn ms(ms: u64) -> MachineTime {
+    MachineTime::from_ns(ms * 1_000_000)
 }
 
-fn read(rtc: &mut Rtc, index: u8, now: Instant) -> u8 {
+fn read(rtc: &mut Rtc, index: u8, now: MachineTime) -> u8 {
     rtc.write(0x70, index, now);
     rtc.read(0x71, now)
 }
 
-fn write(rtc: &mut Rtc, index: u8, value: u8, now: Instant) {
+fn write(rtc: &mut Rtc, index: u8, value: u8, now: MachineTime) {
     rtc.write(0x70, index, now);
     rtc.write(0x71, value, now);
 }
 
 /// Century, year, month, day, weekday, hour, minute, second.
-fn shown(rtc: &mut Rtc, now: Instant) -> [u8; 8] {
+fn shown(rtc: &mut Rtc, now: MachineTime) -> [u8; 8] {
     [0x32, 9, 8, 7, 6, 4, 2, 0].map(|index| read(rtc, index, now))
 }
 
@@ -75,7 +75,7 @@ fn the_weekday_is_the_guest_s_own_count() {
 #[test]
 fn update_in_progress_warns_before_the_second_ends() {
     let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
-    let before = |ns: u64| Instant::from_ns(1_000_000_000 - ns);
+    let before = |ns: u64| MachineTime::from_ns(1_000_000_000 - ns);
     assert_eq!(read(&mut rtc, 0x0A, before(244_001)), 0x26);
     assert_eq!(read(&mut rtc, 0x0A, before(244_000)), 0xA6);
     assert_eq!(read(&mut rtc, 0x0A, before(1)), 0xA6);
@@ -136,7 +136,7 @@ fn the_periodic_interrupt_has_the_rate_of_register_a() {
         let mut rtc = Rtc::new(LEAP_DAY_END, NO_MEMORY);
         write(&mut rtc, 0x0A, 0x20 | rate, ms(0));
         write(&mut rtc, 0x0B, 0x42, ms(0));
-        assert_eq!(rtc.deadline(), Some(Instant::from_ns(period_ns)), "rate {rate}");
+        assert_eq!(rtc.deadline(), Some(MachineTime::from_ns(period_ns)), "rate {rate}");
     }
 }
 

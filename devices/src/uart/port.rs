@@ -100,18 +100,6 @@ impl Port {
         self.uart.pin()
     }
 
-    /// Whether the guest polls in vain: see [`Uart::is_spinning`].
-    #[must_use]
-    pub const fn is_spinning(&self) -> bool {
-        self.uart.is_spinning()
-    }
-
-    /// How long the guest has been spinning on LSR: see [`Uart::idle_polls`].
-    #[must_use]
-    pub const fn idle_polls(&self) -> u32 {
-        self.uart.idle_polls()
-    }
-
     /// Whether writes may not be gathered: see [`Uart::wants_every_write`].
     #[must_use]
     pub const fn wants_every_write(&self) -> bool {

@@ -270,37 +270,6 @@ fn only_writes_with_visible_effects_are_wanted_at_once() {
 }
 
 #[test]
-fn spinning_on_an_empty_receiver_is_counted_until_something_happens() {
-    let mut uart = uart(&[(FCR, 1)]);
-    for polls in 1..=1000 {
-        uart.read(LSR);
-        assert_eq!(uart.idle_polls(), polls);
-    }
-    feed(&mut uart, b"z");
-    assert_eq!(uart.idle_polls(), 0);
-    uart.read(LSR);
-    assert_eq!(uart.idle_polls(), 0);
-    uart.read(DATA);
-    uart.read(LSR);
-    assert_eq!(uart.idle_polls(), 1);
-    uart.read(SCR);
-    assert_eq!(uart.idle_polls(), 0);
-}
-
-#[test]
-fn spinning_on_a_full_transmitter_is_counted_until_it_empties() {
-    let mut uart = uart(&[(FCR, 1), (DATA, 1), (DATA, 2)]);
-    feed(&mut uart, b"unread");
-    uart.read(LSR);
-    uart.read(LSR);
-    assert_eq!(uart.idle_polls(), 2);
-    uart.transmit();
-    assert_eq!(uart.idle_polls(), 2);
-    uart.transmit();
-    assert_eq!(uart.idle_polls(), 0);
-}
-
-#[test]
 fn clone_is_a_snapshot_that_goes_on_alike() {
     let mut uart = uart(&[(FCR, 0xc1), (IER, 0x0f), (DATA, 3)]);
     feed(&mut uart, b"abc");

@@ -23,14 +23,12 @@ impl Uart {
         if self.is_looped_back() {
             return Err(byte);
         }
-        self.idle_polls = 0;
         self.line.receive(self.fifo_depth(), byte)
     }
 
     /// A BREAK arrives on the wire: LSR.BI, with a zero byte. In loopback nothing does.
     pub(super) fn receive_break(&mut self) {
         if !self.is_looped_back() {
-            self.idle_polls = 0;
             self.line.receive_break(self.fifo_depth());
         }
     }
@@ -50,7 +48,6 @@ impl Uart {
         let byte = self.line.tx.pop()?;
         if self.line.tx.is_empty() {
             self.is_thre_latched = true;
-            self.idle_polls = 0;
         }
         Some(byte)
     }
@@ -85,7 +82,6 @@ impl Uart {
     pub fn swap_line(&mut self, parked: &mut Line) {
         core::mem::swap(&mut self.line, parked);
         self.is_thre_latched = self.line.tx.is_empty();
-        self.idle_polls = 0;
     }
 
     /// Drives the modem lines into the UART. Changes set the delta bits of MSR and may interrupt;

@@ -2,7 +2,7 @@
 
 use crate::seed::for_each_seed;
 use devices::hpet::Hpet;
-use devices::time::Instant;
+use devices::time::MachineTime;
 
 const INTERRUPT: u64 = 1 << 2;
 const PERIODIC: u64 = 1 << 3;
@@ -14,7 +14,7 @@ const ROUTE_20: u64 = 20 << 9;
 fn hpet_pulses_as_often_in_any_steps_as_at_every_deadline() {
     for_each_seed(3000, |random| {
         let mut stepped = Hpet::new();
-        let start = Instant::from_ns(random.below(1 << 40));
+        let start = MachineTime::from_ns(random.below(1 << 40));
         let shift = random.below(20);
         let base = random.any();
         stepped.write(0xF0, 8, base, start);
@@ -34,7 +34,7 @@ fn hpet_pulses_as_often_in_any_steps_as_at_every_deadline() {
 
         let mut exact = [0; 3];
         while let Some(deadline) = stepped.deadline().filter(|&deadline| deadline <= end) {
-            stepped.advance(Instant::from_ns(deadline.as_ns() - 1));
+            stepped.advance(MachineTime::from_ns(deadline.as_ns() - 1));
             assert_eq!(
                 stepped.take_ticks().map(|ticks| ticks.count),
                 [0; 3],
@@ -70,7 +70,7 @@ fn hpet_pulses_as_often_in_any_steps_as_at_every_deadline() {
 fn hpet_survives_any_access() {
     for_each_seed(4000, |random| {
         let mut hpet = Hpet::new();
-        let mut now = Instant::ZERO;
+        let mut now = MachineTime::ZERO;
         for _ in 0..200 {
             now = random.later(now);
             let offset = random.pick(&[0x10, 0x20, 0xF0, random.below(0x180) & !3, random.any()]);
@@ -82,7 +82,7 @@ fn hpet_survives_any_access() {
                 }
                 _ => {
                     hpet.advance(now);
-                    let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
+                    let is_later = |deadline| deadline > now || now == MachineTime::FAR_FUTURE;
                     assert!(hpet.deadline().is_none_or(is_later));
                     let _ = hpet.line(random.below(5) as usize);
                     hpet.take_ticks();

@@ -77,12 +77,12 @@ fn io_apic_sends_what_the_model_sends() {
                 pins.iter_mut().filter_map(|pin| pin.send(is_accepted)).collect();
             let mut sent = Vec::new();
             let mut first = 0;
-            while let Some(message) = apic.next_message(first) {
+            while let Some((pin, message)) = apic.next_message(first) {
                 if is_accepted {
-                    apic.accepted(&message);
+                    apic.accepted(pin, &message);
                 }
                 sent.push(message.vector);
-                first = message.pin + 1;
+                first = pin + 1;
             }
             assert_eq!(sent, expected);
         }
@@ -102,8 +102,8 @@ fn io_apic_survives_any_access() {
                 }
                 2 => apic.set_line(random.any() as u8, random.flip()),
                 _ => {
-                    if let Some(message) = apic.next_message(random.next() as u8) {
-                        apic.accepted(&message);
+                    if let Some((pin, message)) = apic.next_message(random.next() as u8) {
+                        apic.accepted(pin, &message);
                     }
                     apic.end_of_interrupt(random.next() as u8);
                 }

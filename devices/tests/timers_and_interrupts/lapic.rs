@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::seed::{Random, for_each_seed};
 use devices::lapic::{LocalApic, TscClock};
-use devices::time::Instant;
+use devices::time::MachineTime;
 
-const NOW: Instant = Instant::ZERO;
+const NOW: MachineTime = MachineTime::ZERO;
 const TPR: u64 = 0x80;
 const PPR: u64 = 0xA0;
 const EOI: u64 = 0xB0;
@@ -88,7 +88,7 @@ fn local_apic_delivers_what_the_model_delivers() {
 }
 
 /// Advances, takes the timer's interrupt if it came, and ends it; 1 if it came.
-fn take_tick(apic: &mut LocalApic, owed: &mut u64, now: Instant) -> u64 {
+fn take_tick(apic: &mut LocalApic, owed: &mut u64, now: MachineTime) -> u64 {
     apic.advance(now);
     *owed += apic.take_timer_ticks().count;
     if *owed > 0 && apic.is_timer_free() {
@@ -117,7 +117,7 @@ fn lapic_timer_expires_as_often_in_any_steps_as_at_every_deadline() {
         stepped.mmio_write(INITIAL_COUNT, count as u32, NOW);
         let mut strolled = stepped.clone();
         let period_ns = count * divisor;
-        let end = Instant::from_ns(random.below(period_ns * 100));
+        let end = MachineTime::from_ns(random.below(period_ns * 100));
 
         let mut exact = 0;
         while let Some(deadline) = stepped.deadline().filter(|&deadline| deadline <= end) {
@@ -155,7 +155,7 @@ fn tsc_deadline_fires_at_the_first_nanosecond_that_reaches_it() {
         let target = tsc.offset + 1 + random.below(1 << 45);
         apic.set_tsc_deadline(target, NOW);
         let deadline = apic.deadline().expect("armed");
-        let just_before = Instant::from_ns(deadline.as_ns() - 1);
+        let just_before = MachineTime::from_ns(deadline.as_ns() - 1);
         assert!(tsc.tsc_at(just_before) < target && tsc.tsc_at(deadline) >= target);
         assert_eq!(take_tick(&mut apic, &mut 0, just_before), 0);
         assert_eq!(take_tick(&mut apic, &mut 0, deadline), 1);
@@ -195,7 +195,7 @@ fn local_apic_survives_any_access() {
                 }
                 _ => {
                     apic.advance(now);
-                    let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
+                    let is_later = |deadline| deadline > now || now == MachineTime::FAR_FUTURE;
                     assert!(apic.deadline().is_none_or(is_later));
                     assert_eq!(apic.has_interrupt(), apic.acknowledge().is_some());
                     apic.take_eoi();

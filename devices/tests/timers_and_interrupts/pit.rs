@@ -2,17 +2,17 @@
 
 use crate::seed::{Random, for_each_seed};
 use devices::pit::Pit;
-use devices::time::Instant;
+use devices::time::MachineTime;
 
 const HZ: u64 = 1_193_182;
 
 /// The middle of clock tick `tick`.
-fn at(tick: u64) -> Instant {
-    Instant::from_ns((2 * tick + 1) * 500_000_000 / HZ)
+fn at(tick: u64) -> MachineTime {
+    MachineTime::from_ns((2 * tick + 1) * 500_000_000 / HZ)
 }
 
 /// A random control word or count for channel 0, with counts small enough to see many periods.
-fn touch(pit: &mut Pit, random: &Random, now: Instant) {
+fn touch(pit: &mut Pit, random: &Random, now: MachineTime) {
     match random.below(4) {
         0 => {
             let control = 0x30 | (random.below(6) as u8) << 1;
@@ -53,7 +53,7 @@ fn pit_edges_and_deadlines_are_those_of_the_output_seen_every_clock() {
             for &rise in &rises {
                 let deadline = stepped.deadline().expect("an edge is to come");
                 assert!(at(rise - 1) < deadline && deadline <= at(rise), "deadline of {rise}");
-                let just_before = Instant::from_ns(deadline.as_ns() - 1);
+                let just_before = MachineTime::from_ns(deadline.as_ns() - 1);
                 assert_eq!(stepped.take_ticks(just_before).count, 0);
                 assert_eq!(stepped.take_ticks(deadline).count, 1);
             }
@@ -91,8 +91,8 @@ fn pit_count_in_mode_2_is_what_is_left_of_the_period() {
 #[test]
 fn pit_survives_any_access() {
     for_each_seed(4000, |random| {
-        let mut pit = Pit::new(Instant::ZERO);
-        let mut now = Instant::ZERO;
+        let mut pit = Pit::new(MachineTime::ZERO);
+        let mut now = MachineTime::ZERO;
         for _ in 0..200 {
             now = random.later(now);
             let port = random.pick(&[0x40, 0x41, 0x42, 0x43, 0x43, 0x61, random.next() as u16]);
@@ -103,7 +103,7 @@ fn pit_survives_any_access() {
                 }
                 _ => {
                     pit.take_ticks(now);
-                    let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
+                    let is_later = |deadline| deadline > now || now == MachineTime::FAR_FUTURE;
                     assert!(pit.deadline().is_none_or(is_later));
                     let _ = pit.output(random.below(4) as usize, now);
                 }

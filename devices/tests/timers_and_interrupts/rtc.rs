@@ -2,21 +2,21 @@
 
 use crate::seed::{Random, for_each_seed};
 use devices::rtc::{MemorySizes, Rtc};
-use devices::time::Instant;
+use devices::time::MachineTime;
 
-fn read(rtc: &mut Rtc, index: u8, now: Instant) -> u8 {
+fn read(rtc: &mut Rtc, index: u8, now: MachineTime) -> u8 {
     rtc.write(0x70, index, now);
     rtc.read(0x71, now)
 }
 
-fn write(rtc: &mut Rtc, index: u8, value: u8, now: Instant) {
+fn write(rtc: &mut Rtc, index: u8, value: u8, now: MachineTime) {
     rtc.write(0x70, index, now);
     rtc.write(0x71, value, now);
 }
 
 /// A clock with random sources enabled, an alarm that comes within the hour, and a start that is
 /// not on a second.
-fn any_clock(random: &Random, now: Instant) -> Rtc {
+fn any_clock(random: &Random, now: MachineTime) -> Rtc {
     let mut rtc = Rtc::new(random.below(1 << 33), MemorySizes::default());
     write(&mut rtc, 0x0A, 0x20 | random.below(16) as u8, now);
     if random.flip() {
@@ -33,7 +33,7 @@ fn any_clock(random: &Random, now: Instant) -> Rtc {
 }
 
 /// Brings the clock to `now` and shows a period if one is owed, as an owner does.
-fn advance(rtc: &mut Rtc, owed: &mut u64, now: Instant) {
+fn advance(rtc: &mut Rtc, owed: &mut u64, now: MachineTime) {
     rtc.advance(now);
     *owed += rtc.take_ticks().count;
     if *owed > 0 && rtc.is_period_read() {
@@ -45,13 +45,13 @@ fn advance(rtc: &mut Rtc, owed: &mut u64, now: Instant) {
 #[test]
 fn rtc_pin_rises_at_its_deadline_and_not_before() {
     for_each_seed(3000, |random| {
-        let mut now = Instant::from_ns(random.below(1 << 40));
+        let mut now = MachineTime::from_ns(random.below(1 << 40));
         let mut rtc = any_clock(random, now);
         for _ in 0..20 {
             let Some(deadline) = rtc.deadline() else { break };
             assert!(deadline > now && !rtc.pin());
             let mut late = rtc.clone();
-            advance(&mut rtc, &mut 0, Instant::from_ns(deadline.as_ns() - 1));
+            advance(&mut rtc, &mut 0, MachineTime::from_ns(deadline.as_ns() - 1));
             assert!(!rtc.pin(), "before the deadline");
             assert_eq!(rtc.deadline(), Some(deadline));
             advance(&mut rtc, &mut 0, deadline);
@@ -70,9 +70,9 @@ fn no_period_is_lost_however_late_register_c_is_read() {
     for_each_seed(1000, |random| {
         let mut rtc = Rtc::new(0, MemorySizes { below_4_gib: 1 << 24, above_4_gib: 0 });
         // 1,024 Hz, its interrupt enabled from divider time 0 on.
-        write(&mut rtc, 0x0A, 0x26, Instant::ZERO);
-        write(&mut rtc, 0x0B, 0x42, Instant::ZERO);
-        let (mut now, mut periods, mut owed) = (Instant::ZERO, 0, 0);
+        write(&mut rtc, 0x0A, 0x26, MachineTime::ZERO);
+        write(&mut rtc, 0x0B, 0x42, MachineTime::ZERO);
+        let (mut now, mut periods, mut owed) = (MachineTime::ZERO, 0, 0);
         for _ in 0..50 {
             now = now.after_ns(random.below(20_000_000));
             advance(&mut rtc, &mut owed, now);
@@ -89,9 +89,9 @@ fn no_period_is_lost_however_late_register_c_is_read() {
 #[test]
 fn a_new_rate_drops_the_periods_of_the_old_one() {
     let mut rtc = Rtc::new(0, MemorySizes { below_4_gib: 1 << 24, above_4_gib: 0 });
-    write(&mut rtc, 0x0A, 0x26, Instant::ZERO);
-    write(&mut rtc, 0x0B, 0x42, Instant::ZERO);
-    let second = Instant::from_ns(1_000_000_000);
+    write(&mut rtc, 0x0A, 0x26, MachineTime::ZERO);
+    write(&mut rtc, 0x0B, 0x42, MachineTime::ZERO);
+    let second = MachineTime::from_ns(1_000_000_000);
     write(&mut rtc, 0x0A, 0x2F, second);
     let ticks = rtc.take_ticks();
     assert_eq!((ticks.count, ticks.period_ns, ticks.is_reprogrammed), (0, 0, true));
@@ -100,7 +100,7 @@ fn a_new_rate_drops_the_periods_of_the_old_one() {
 #[test]
 fn rtc_shows_the_same_time_and_flags_in_any_steps() {
     for_each_seed(3000, |random| {
-        let mut now = Instant::from_ns(random.below(1 << 40));
+        let mut now = MachineTime::from_ns(random.below(1 << 40));
         let mut strolled = any_clock(random, now);
         let mut leapt = strolled.clone();
         for _ in 0..random.below(30) {
@@ -120,7 +120,7 @@ fn rtc_survives_any_access() {
             random.any(),
             MemorySizes { below_4_gib: random.any(), above_4_gib: random.any() },
         );
-        let mut now = Instant::ZERO;
+        let mut now = MachineTime::ZERO;
         for _ in 0..200 {
             now = random.later(now);
             let index = random.pick(&[random.below(0x0E) as u8, 0x32, random.next() as u8]);
@@ -132,7 +132,7 @@ fn rtc_survives_any_access() {
                 }
                 _ => {
                     rtc.advance(now);
-                    let is_later = |deadline| deadline > now || now == Instant::FAR_FUTURE;
+                    let is_later = |deadline| deadline > now || now == MachineTime::FAR_FUTURE;
                     assert!(rtc.deadline().is_none_or(is_later));
                 }
             }

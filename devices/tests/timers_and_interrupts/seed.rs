@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use devices::time::Instant;
+use devices::time::MachineTime;
 
 /// A stream of random numbers (splitmix64).
 pub struct Random(Cell<u64>);
@@ -36,7 +36,7 @@ impl Random {
     }
 
     /// A later moment: anything from at once to the end of time.
-    pub fn later(&self, now: Instant) -> Instant {
+    pub fn later(&self, now: MachineTime) -> MachineTime {
         let size = self.pick(&[0, 10, 20, 30, 40, 64]);
         let step = if size == 0 { 0 } else { self.next() >> (64 - size) };
         now.after_ns(step)

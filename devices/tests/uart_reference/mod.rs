@@ -1,20 +1,12 @@
 //! A second 16550A, written from the PC16550D datasheet in another manner.
 //!
 //! The UART under test computes LSR, IIR and its pin when they are read. This one keeps the
-//! interrupt conditions and MSR as stored state that each event updates, as silicon does, and
-//! counts idle polls from a log of what happened.
+//! interrupt conditions and MSR as stored state that each event updates, as silicon does.
 
 use std::collections::{BTreeSet, VecDeque};
 
 /// Interrupt conditions in the order of Table IV, as the codes IIR shows.
 const ORDER: [(u8, u8); 5] = [(0x06, 0x04), (0x04, 0x01), (0x0c, 0x01), (0x02, 0x02), (0x00, 0x08)];
-
-/// What happened, for the poll counter.
-#[derive(Clone, Copy, PartialEq)]
-enum Event {
-    Poll(u8),
-    Other,
-}
 
 /// The half of the model that is exchanged with a parked one.
 #[derive(Default)]
@@ -36,7 +28,6 @@ pub struct Model {
     pub pins: u8,
     /// Codes of the conditions that hold, enabled or not.
     conditions: BTreeSet<u8>,
-    log: Vec<Event>,
     pub overruns: u64,
 }
 
@@ -53,7 +44,6 @@ impl Model {
             fcr: 0,
             pins: 0,
             conditions: BTreeSet::new(),
-            log: Vec::new(),
             overruns: 0,
         }
     }
@@ -122,9 +112,6 @@ impl Model {
     }
 
     pub fn read(&mut self, offset: u8) -> u8 {
-        if offset != 5 {
-            self.log.push(Event::Other);
-        }
         match (offset, self.lcr & 0x80 != 0) {
             (0 | 1, true) => self.latch[usize::from(offset)],
             (0, false) => {
@@ -148,7 +135,6 @@ impl Model {
                 value |= u8::from(self.line.overrun) << 1;
                 self.line.overrun = false;
                 self.receiver_changed();
-                self.log.push(Event::Poll(value));
                 value
             }
             (6, _) => {
@@ -162,7 +148,6 @@ impl Model {
     }
 
     pub fn write(&mut self, offset: u8, value: u8) {
-        self.log.push(Event::Other);
         match (offset, self.lcr & 0x80 != 0) {
             (0 | 1, true) => self.latch[usize::from(offset)] = value,
             (0, false) => self.write_data(value),
@@ -217,7 +202,6 @@ impl Model {
         let byte = self.line.unsent.pop_front();
         if byte.is_some() && self.line.unsent.is_empty() {
             self.conditions.insert(0x02);
-            self.log.push(Event::Other);
         }
         byte
     }
@@ -226,25 +210,12 @@ impl Model {
         if self.mcr & 0x10 != 0 {
             return false;
         }
-        self.log.push(Event::Other);
         self.take_in(byte)
     }
 
     pub fn swap(&mut self, parked: &mut ModelLine) {
-        self.log.push(Event::Other);
         std::mem::swap(&mut self.line, parked);
         self.condition(0x02, self.line.unsent.is_empty());
         self.receiver_changed();
-    }
-
-    /// Equal polls at the end of the log that found something to wait for.
-    pub fn idle_polls(&self) -> u32 {
-        let last = *self.log.last().unwrap_or(&Event::Other);
-        match last {
-            Event::Poll(status) if status & 0x21 != 0x21 => {
-                self.log.iter().rev().take_while(|&&event| event == last).count() as u32
-            }
-            Event::Poll(_) | Event::Other => 0,
-        }
     }
 }

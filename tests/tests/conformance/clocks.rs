@@ -30,7 +30,8 @@ fn a_clock_that_stands_lets_its_guest_have_all_the_time_it_counts() {
     }
 }
 
-/// Over KVM, too: of an emulated processor's time the switches take much, but not from the guests.
+/// Over KVM, too. Getting into a guest and out of it takes a tenth of an emulated processor's time:
+/// the switches pay it, while the guest's clock goes on.
 #[test]
 fn a_clock_that_stands_does_so_over_linuxs_kvm() {
     let core_ns = |policy: &str| {
@@ -40,7 +41,7 @@ fn a_clock_that_stands_does_so_over_linuxs_kvm() {
     // Of the time that two clocks count together, a guest has half at most.
     let [wall, own] = [core_ns("wall"), core_ns("own")];
     assert!(wall.iter().all(|ns| *ns < SPIN_NS * 7 / 10), "wall: {wall:?}");
-    assert!(own.iter().all(|ns| *ns > SPIN_NS * 9 / 10), "own: {own:?}");
+    assert!(own.iter().all(|ns| *ns > SPIN_NS * 8 / 10), "own: {own:?}");
 }
 
 /// Beside a guest that takes all the time it gets, so that turns end and pages are written anew.

@@ -32,7 +32,8 @@ const GUESTS: &[(&str, Control)] = &[
     ("exit_storm", Same("1000")),
     ("storm_forever", Differs("it never ends")),
     ("hlt_loop", Same("100")),
-    ("modules", Differs("QEMU puts the file's path before the command line, and has another name for itself")),
+    ("modules", Differs("QEMU puts the file's path before the command line, and has another name \
+        for itself")),
     ("ticks", Same("100")),
     ("kvm_clock", Differs("a machine without a hypervisor has no paravirtual clock")),
     ("faults", Differs("QEMU's processor raises no #GP for an MSR that is not there")),
@@ -51,10 +52,13 @@ const GUESTS: &[(&str, Control)] = &[
     ("bad_msrs", Differs("QEMU's processor raises no #GP for an MSR that is not there")),
     ("bad_memory", Differs("a q35 has devices at addresses that are absent here")),
     ("large_memory", Differs("firmware takes another part of the memory for itself")),
-    ("bad_instructions", Differs("QEMU's processor takes bits of CR4 and EFER that its CPUID hides")),
-    ("page_faults", Differs("QEMU tells an AND's fault as a load's, and crashes by tables in a hole while it counts")),
+    ("bad_instructions", Differs("QEMU's processor takes bits of CR4 and EFER that its CPUID \
+        hides")),
+    ("page_faults", Differs("QEMU tells an AND's fault as a load's, and crashes by tables in a \
+        hole while it counts")),
     ("tasks", Same("")),
-    ("device_stream", Differs("QEMU's HPET takes no bytes, and memory that is absent reads 0; Linux's KVM is the witness")),
+    ("device_stream", Differs("QEMU's HPET takes no bytes, and memory that is absent reads 0; \
+        Linux's KVM is the witness")),
     ("state_stream", Same("1 1000 common ports strings")),
     ("processor", Same("msrs step cr8 nmi")),
     ("world", Same("")),

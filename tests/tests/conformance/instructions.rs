@@ -10,7 +10,8 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn run(target: Target, seed: u64) -> Vec<String> {
     let text = format!(
-        "vms:\n  - {{name: guest, kernel: device_stream, cmdline: \"{seed} {STEPS}\", memory: 8MiB}}\n"
+        "vms:\n  - {{name: guest, kernel: device_stream, cmdline: \"{seed} {STEPS}\", memory: \
+        8MiB}}\n"
     );
     let scratch = Scratch::new().expect("a folder for temporary files");
     let config = scratch.write("stream.yml", text.as_bytes()).expect("a file in it");

@@ -49,8 +49,9 @@ fn a_budget_s_periods_are_all_met_where_no_host_takes_the_core() {
     }
 }
 
-/// Getting into a guest and out of it is charged to none: else the one whose turns are shorter would
-/// pay more of it. A host that takes the core may spoil a run, so one of five has to be right.
+/// Getting into a guest and out of it is charged to none: else the one whose turns are shorter
+/// would pay more of it. A host that takes the core may spoil a run, so one of five has to be
+/// right.
 #[test]
 fn shares_of_work_over_kvm_are_those_of_the_weights() {
     for (slice, bound_ppm) in [("5ms", 3_000), ("1ms", 5_000)] {

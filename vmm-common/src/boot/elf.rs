@@ -109,7 +109,8 @@ impl<'a> Elf<'a> {
             let name = signature::machine_name(machine).map(|name| format!(" ({name})"));
             let name = name.unwrap_or_default();
             return bad(format!(
-                "e_machine is {machine}{name}; allowed: {MACHINE_386} (386) or {MACHINE_X86_64} (x86-64)"
+                "e_machine is {machine}{name}; allowed: {MACHINE_386} (386) or {MACHINE_X86_64} \
+                (x86-64)"
             ));
         }
         Ok(Self {
@@ -225,8 +226,8 @@ impl<'a> Elf<'a> {
         let end = offset.checked_add(file_bytes).filter(|end| *end <= len as u64);
         if end.is_none() {
             return bad(format!(
-                "segment {index}: p_offset {offset:#x} and p_filesz {file_bytes:#x} lead beyond the \
-                file; allowed: up to {len:#x}"
+                "segment {index}: p_offset {offset:#x} and p_filesz {file_bytes:#x} lead beyond \
+                the file; allowed: up to {len:#x}"
             ));
         }
         Ok(&self.image[offset as usize..][..file_bytes as usize])
@@ -248,8 +249,8 @@ fn program_headers(image: &[u8], class: &Class) -> Result<Vec<Segment>, BootErro
     let table = usize::try_from(at).ok().and_then(|at| image.get(at..at.checked_add(bytes)?));
     let Some(table) = table else {
         return bad(format!(
-            "e_phoff is {at:#x}, and {count} program headers there lead beyond the file; allowed: up \
-            to {len:#x}"
+            "e_phoff is {at:#x}, and {count} program headers there lead beyond the file; allowed: \
+            up to {len:#x}"
         ));
     };
     let segment = |(index, header): (usize, &[u8])| {

@@ -162,7 +162,8 @@ impl Layout {
         if let Some(other) = self.taken.iter().find(|t| t.begin < end && begin < t.end) {
             let Taken { begin, end, what: other } = *other;
             let why = format!(
-                "{other} at {begin:#x} to {end:#x} is in the way of {what}; allowed: an image elsewhere"
+                "{other} at {begin:#x} to {end:#x} is in the way of {what}; allowed: an image \
+                elsewhere"
             );
             return Err(BootError { part, why });
         }
@@ -180,7 +181,8 @@ impl Layout {
             let end = end.unwrap_or(u64::MAX);
             let why = match what {
                 What::Added(_) | What::Firmware(_) => format!(
-                    "no room for {what} at {begin:#x}, memory ends at {ram:#x}; allowed: more memory"
+                    "no room for {what} at {begin:#x}, memory ends at {ram:#x}; allowed: more \
+                    memory"
                 ),
                 What::Image(_) | What::Segment(_) => format!(
                     "{what} ends at {end:#x}, memory at {ram:#x}; allowed: an image that fits"

@@ -105,16 +105,16 @@ pub(super) fn near_miss(image: &[u8]) -> Option<String> {
     let is_whole = |offset: &usize| has_magic(offset) && sum(*offset, 3) == Some(0);
     if let Some(offset) = (0..searched).find(is_whole) {
         return Some(format!(
-            "it has a multiboot header at {offset:#x}, where no loader looks: in the first 8KiB, at a \
-            multiple of 4"
+            "it has a multiboot header at {offset:#x}, where no loader looks: in the first 8KiB, \
+            at a multiple of 4"
         ));
     }
     let offset = (0..searched.min(SEARCH_BYTES)).step_by(4).find(has_magic)?;
     let (flags, checksum) = (word(offset, 1)?, word(offset, 2)?);
     let right = 0_u32.wrapping_sub(HEADER_MAGIC).wrapping_sub(flags);
     Some(format!(
-        "it has a multiboot header at {offset:#x} whose checksum is wrong, {checksum:#x} where flags \
-        of {flags:#x} need {right:#x}"
+        "it has a multiboot header at {offset:#x} whose checksum is wrong, {checksum:#x} where \
+        flags of {flags:#x} need {right:#x}"
     ))
 }
 
@@ -180,7 +180,8 @@ fn put_by_addresses(header: &Header, image: &[u8], layout: &mut Layout) -> Resul
     let bad = |why| Err(BootError::kernel(why));
     if !header.is_whole {
         return bad(format!(
-            "the address fields of the header at {:#x} are cut off; needed: 32 bytes in the first 8KiB",
+            "the address fields of the header at {:#x} are cut off; needed: 32 bytes in the first \
+            8KiB",
             header.offset
         ));
     }
@@ -226,7 +227,8 @@ fn put_by_addresses(header: &Header, image: &[u8], layout: &mut Layout) -> Resul
 fn put_elf(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
     if !elf::is_elf(image) {
         return Err(BootError::kernel(
-            "flags has no address fields (bit 16), and the image is no ELF file; allowed: one of them",
+            "flags has no address fields (bit 16), and the image is no ELF file; allowed: one of \
+            them",
         ));
     }
     let elf = Elf::read(image)?;

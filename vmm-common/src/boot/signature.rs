@@ -25,7 +25,8 @@ const SIGNATURES: [Signature; 37] = [
     Signature(0x38, b"ARM\x64", "a Linux kernel for arm64 (an Image)"),
     Signature(0x38, b"RSC\x05", "a Linux kernel for RISC-V (an Image)"),
     Signature(0x24, &[0x18, 0x28, 0x6f, 0x01], "a Linux kernel for ARM (a zImage)"),
-    Signature(0, &[0x27, 0x05, 0x19, 0x56], "a U-Boot image (uImage): the kernel in it is another file"),
+    Signature(0, &[0x27, 0x05, 0x19, 0x56], "a U-Boot image (uImage): the kernel in it is another \
+        file"),
     Signature(0, &[0xd0, 0x0d, 0xfe, 0xed], "a device tree, or a U-Boot image in one (FIT)"),
     Signature(0, b"ANDROID!", "an Android boot image: the kernel in it is another file"),
     // Programs of other systems.
@@ -45,14 +46,17 @@ const SIGNATURES: [Signature; 37] = [
     Signature(0, &[0xed, 0xab, 0xee, 0xdb], "an RPM package"),
     Signature(0, b"hsqs", "a squashfs file system"),
     Signature(0x8001, b"CD001", "an ISO 9660 image of a CD: the kernel in it is another file"),
-    Signature(0x200, b"EFI PART", "an image of a disk with a GPT: the kernel in it is another file"),
-    Signature(0x438, &[0x53, 0xef], "an ext2, ext3 or ext4 file system: the kernel in it is another file"),
+    Signature(0x200, b"EFI PART", "an image of a disk with a GPT: the kernel in it is another \
+        file"),
+    Signature(0x438, &[0x53, 0xef], "an ext2, ext3 or ext4 file system: the kernel in it is \
+        another file"),
     Signature(0, b"QFI\xfb", "a QCOW disk image"),
     Signature(0, b"KDMV", "a VMDK disk image"),
     Signature(0, b"conectix", "a VHD disk image"),
     Signature(0x28, b"_FVH", "a UEFI firmware volume"),
     // A BIOS starts these.
-    Signature(0x1fe, &[0x55, 0xaa], "a boot sector, or a disk that begins with one, which a BIOS starts"),
+    Signature(0x1fe, &[0x55, 0xaa], "a boot sector, or a disk that begins with one, which a BIOS \
+        starts"),
     Signature(0, &[0x55, 0xaa], "an option ROM, which a BIOS starts"),
 ];
 

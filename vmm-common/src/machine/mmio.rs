@@ -20,16 +20,16 @@ impl Machine {
     /// A load of 1, 2, 4 or 8 bytes.
     pub fn mmio_read(&mut self, address: u64, size: Size, now: Instant) -> u64 {
         const NOBODY: u64 = u64::MAX;
-        let now = self.own(now);
-        self.catch_up(now);
+        let now = self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
         let value = match page {
             _ if self.is_local_apic(page) => {
-                self.local_apic.as_mut().map_or(NOBODY, |d| d.mmio_read(offset, now).into())
+                let local_apic = self.interrupts.local_apic();
+                local_apic.map_or(NOBODY, |d| d.mmio_read(offset, now).into())
             }
-            IO_APIC_BASE => self.io_apic.as_mut().map_or(NOBODY, |d| d.read(offset).into()),
-            HPET_BASE => self.hpet.as_mut().map_or(NOBODY, |d| d.read(offset, size, now)),
+            IO_APIC_BASE => self.interrupts.io_apic().map_or(NOBODY, |d| d.read(offset).into()),
+            HPET_BASE => self.timers.hpet().map_or(NOBODY, |d| d.read(offset, size, now)),
             _ => return NOBODY,
         };
         self.after_access(now);
@@ -38,23 +38,22 @@ impl Machine {
 
     /// A store of 1, 2, 4 or 8 bytes.
     pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
-        let now = self.own(now);
-        self.catch_up(now);
+        let now = self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
         match page {
             _ if self.is_local_apic(page) => {
-                if let Some(local_apic) = &mut self.local_apic {
+                if let Some(local_apic) = self.interrupts.local_apic() {
                     local_apic.mmio_write(offset, value as u32, now);
                 }
             }
             IO_APIC_BASE => {
-                if let Some(io_apic) = &mut self.io_apic {
+                if let Some(io_apic) = self.interrupts.io_apic() {
                     io_apic.write(offset, value as u32);
                 }
             }
             HPET_BASE => {
-                if let Some(hpet) = &mut self.hpet {
+                if let Some(hpet) = self.timers.hpet() {
                     hpet.write(offset, size, value, now);
                 }
             }
@@ -65,6 +64,6 @@ impl Machine {
 
     /// Whether the local APIC's registers lie at `page`.
     fn is_local_apic(&self, page: u64) -> bool {
-        self.local_apic.as_ref().is_some_and(|local_apic| local_apic.page() == page)
+        self.interrupts.local_apic_state().is_some_and(|local_apic| local_apic.page() == page)
     }
 }

@@ -3,15 +3,13 @@
 
 use super::Machine;
 use crate::Instant;
+use crate::architecture::msr::{
+    IA32_APIC_BASE, IA32_TIME_STAMP_COUNTER, IA32_TSC_DEADLINE, IA32_XSS,
+};
 
 pub use crate::grant::PASSED_MSRS;
 pub use devices::lapic::GeneralProtection;
 
-const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
-const IA32_APIC_BASE: u32 = 0x1b;
-const IA32_TSC_DEADLINE: u32 = 0x6e0;
-/// Always 0: CPUID offers no supervisory XSAVE component.
-const IA32_XSS: u32 = 0xda0;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
 
@@ -55,18 +53,19 @@ const FIXED_MSRS: [FixedMsr; 43] = {
     /// DE_CFG: LFENCE waits for all instructions before it.
     const LFENCE_SERIALIZE: u64 = 1 << 1;
     [
-        row(0x17, 0, Refused),   // IA32_PLATFORM_ID
-        row(0x2a, 0, Ignored),   // EBL_CR_POWERON
-        row(0x34, 0, Refused),   // SMI_COUNT: read by Linux's turbostat
-        row(0x3a, 1, Refused),   // IA32_FEATURE_CONTROL: locked, VMX off
-        row(0x79, 0, Ignored),   // IA32_BIOS_UPDT_TRIG
-        row(0x8b, 0, Ignored), // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it
-        row(0xce, 0, Refused), // MSR_PLATFORM_INFO: no CPUID faulting
-        row(0xfe, 0, Refused), // IA32_MTRRCAP: no variable ranges
-        row(0x179, 0, Refused), // IA32_MCG_CAP: no banks
+        row(0x17, 0, Refused), // IA32_PLATFORM_ID
+        row(0x2a, 0, Ignored), // EBL_CR_POWERON
+        row(0x34, 0, Refused), // SMI_COUNT: read by Linux's turbostat
+        row(0x3a, 1, Refused), // IA32_FEATURE_CONTROL: locked, VMX off
+        row(0x79, 0, Ignored), // IA32_BIOS_UPDT_TRIG
+        // IA32_BIOS_SIGN_ID: no microcode update; written before CPUID reads it.
+        row(0x8b, 0, Ignored),
+        row(0xce, 0, Refused),   // MSR_PLATFORM_INFO: no CPUID faulting
+        row(0xfe, 0, Refused),   // IA32_MTRRCAP: no variable ranges
+        row(0x179, 0, Refused),  // IA32_MCG_CAP: no banks
         row(0x17a, 0, OnlyZero), // IA32_MCG_STATUS
-        row(0x198, 0, Refused), // IA32_PERF_STATUS
-        row(0x199, 0, Ignored), // IA32_PERF_CTL
+        row(0x198, 0, Refused),  // IA32_PERF_STATUS
+        row(0x199, 0, Ignored),  // IA32_PERF_CTL
         row(0x1a0, 1, Kept(MISC_ENABLE)),
         row(0x1d9, 0, OnlyZero), // IA32_DEBUGCTL: no last branches, which no switch saves
         row(0x1db, 0, Refused),  // LASTBRANCHFROMIP
@@ -143,14 +142,15 @@ impl Machine {
     /// # Errors
     /// [`GeneralProtection`] if there is no such register.
     pub fn msr_read(&mut self, index: u32, now: Instant) -> Result<u64, GeneralProtection> {
-        let now = self.own(now);
-        if let Some(value) = self.paravirtual.read(index) {
+        if let Some(value) = self.clock.read(index) {
             return Ok(value);
         }
-        let value = match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        let value = match (index, self.interrupts.local_apic()) {
             (IA32_APIC_BASE, Some(local_apic)) => local_apic.base(),
             (IA32_TSC_DEADLINE, Some(local_apic)) => local_apic.tsc_deadline(now),
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
+            // CPUID offers no supervisory XSAVE component.
             (IA32_XSS, _) => 0,
             (_, _) => self.fixed_msrs.read(index)?,
         };
@@ -168,14 +168,13 @@ impl Machine {
         value: u64,
         now: Instant,
     ) -> Result<(), GeneralProtection> {
-        let now = self.own(now);
-        if let Some(done) = self.paravirtual.write(index, value) {
+        if let Some(done) = self.clock.write(index, value) {
             return done;
         }
-        self.catch_up(now);
-        match (index, &mut self.local_apic) {
+        let now = self.catch_up(now);
+        match (index, self.interrupts.local_apic()) {
             // The backend has moved the counter.
-            (IA32_TIME_STAMP_COUNTER, _) => self.tsc_moved(),
+            (IA32_TIME_STAMP_COUNTER, _) => self.clock.tsc_moved(),
             (IA32_APIC_BASE, Some(_)) if value >> self.physical_address_bits != 0 => {
                 return Err(GeneralProtection);
             }

@@ -5,8 +5,8 @@
 //! The guest says by an MSR where in its RAM it wants a structure kept. The machine has no RAM:
 //! [`Paravirtual::next_write`] is what has to be written, and the loop hands it to the backend.
 
-use crate::Instant;
 use devices::lapic::{GeneralProtection, TscClock};
+use devices::time::MachineTime;
 
 /// MSR_KVM_WALL_CLOCK_NEW: the time of day when the clock was 0, written once.
 const WALL_CLOCK: u32 = 0x4b56_4d00;
@@ -84,7 +84,7 @@ impl Structure {
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
     tsc: u64,
-    at: Instant,
+    at: MachineTime,
     hz: u64,
 }
 
@@ -102,8 +102,8 @@ pub(super) struct Paravirtual {
 }
 
 impl Paravirtual {
-    /// `epoch_seconds` is Unix time at [`Instant::ZERO`].
-    pub(super) const fn new(epoch_seconds: u64, tsc: TscClock, now: Instant) -> Self {
+    /// `epoch_seconds` is Unix time at [`MachineTime::ZERO`].
+    pub(super) const fn new(epoch_seconds: u64, tsc: TscClock, now: MachineTime) -> Self {
         const NOWHERE: Structure = Structure { register: 0, version: 0, is_stale: false };
         Self {
             epoch_seconds,
@@ -150,7 +150,7 @@ impl Paravirtual {
     }
 
     /// The time-stamp counter had this value at that moment of the machine's time.
-    pub(super) const fn set_tsc(&mut self, tsc: u64, at: Instant, hz: u64) {
+    pub(super) const fn set_tsc(&mut self, tsc: u64, at: MachineTime, hz: u64) {
         self.stamp = Stamp { tsc, at, hz };
         self.clock.is_stale = self.clock.is_enabled();
     }
@@ -158,6 +158,11 @@ impl Paravirtual {
     /// The clock is to be written, by a reading of the counter of just now.
     pub(super) const fn is_clock_stale(&self) -> bool {
         self.clock.is_stale
+    }
+
+    /// Whether something is to be written.
+    pub(super) const fn has_news(&self) -> bool {
+        self.clock.is_stale || self.steal.is_stale || self.wall_clock.is_some()
     }
 
     /// What is to be written next into the guest's RAM, before it goes on.
@@ -229,20 +234,24 @@ mod tests {
     }
 
     fn paravirtual(epoch_seconds: u64) -> Paravirtual {
-        Paravirtual::new(epoch_seconds, TscClock { hz: NS_PER_SECOND, offset: 0 }, Instant::ZERO)
+        Paravirtual::new(
+            epoch_seconds,
+            TscClock { hz: NS_PER_SECOND, offset: 0 },
+            MachineTime::ZERO,
+        )
     }
 
     #[test]
     fn the_clock_tells_the_time_at_any_rate() {
         for hz in [31_250_000, 999_999_999, 1_000_000_001, 2_445_432_000, 4_999_999_937] {
             let tsc = TscClock { hz, offset: 12_345 };
-            let mut paravirtual = Paravirtual::new(0, tsc, Instant::ZERO);
+            let mut paravirtual = Paravirtual::new(0, tsc, MachineTime::ZERO);
             assert_eq!(paravirtual.write(SYSTEM_TIME, 0x1001), Some(Ok(())));
-            let now = Instant::from_ns(5_000_000);
+            let now = MachineTime::from_ns(5_000_000);
             paravirtual.set_tsc(tsc.tsc_at(now), now, hz);
             let write = paravirtual.next_write().expect("stale");
             assert_eq!((write.address, write.bytes().len()), (0x1000, 32));
-            let later = Instant::from_ns(3_605_000_000_000);
+            let later = MachineTime::from_ns(3_605_000_000_000);
             let error_ns = guest_ns(&write, tsc.tsc_at(later)).abs_diff(later.as_ns());
             assert!(error_ns < 4_000, "{error_ns} ns in an hour at {hz} Hz");
             assert_eq!(paravirtual.next_write(), None);
@@ -255,12 +264,12 @@ mod tests {
         assert_eq!(paravirtual.write(SYSTEM_TIME, 0x1001), Some(Ok(())));
         assert!(paravirtual.is_clock_stale());
         // The counter is slower than its nominal rate.
-        paravirtual.set_tsc(999_000_000, Instant::from_ns(1_000_000_000), NS_PER_SECOND);
+        paravirtual.set_tsc(999_000_000, MachineTime::from_ns(1_000_000_000), NS_PER_SECOND);
         let write = paravirtual.next_write().expect("stale");
         assert_eq!((word(write.bytes(), 8), word(write.bytes(), 16)), (999_000_000, 1_000_000_000));
         assert!(!paravirtual.is_clock_stale());
         // The guest has set its counter back.
-        paravirtual.set_tsc(7, Instant::from_ns(1_500_000_000), NS_PER_SECOND);
+        paravirtual.set_tsc(7, MachineTime::from_ns(1_500_000_000), NS_PER_SECOND);
         let write = paravirtual.next_write().expect("stale");
         assert_eq!((word(write.bytes(), 8), word(write.bytes(), 16)), (7, 1_500_000_000));
     }

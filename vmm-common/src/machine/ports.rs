@@ -5,6 +5,7 @@ use super::Machine;
 use crate::Instant;
 use crate::seam::Size;
 use devices::power::{Ending, RESET_CONTROL};
+use devices::time::MachineTime;
 
 /// Who owns a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +36,35 @@ impl Owner {
             _ => Self::Nobody,
         }
     }
+
+    /// The serial port and register of one, without a look at the rest of the map: almost every
+    /// exit is for one.
+    #[inline]
+    const fn serial(port: u16) -> Option<(usize, u8)> {
+        /// What the four ports' addresses have in common, and the bits in which they differ.
+        const COMMON: u16 = 0x2e8;
+        const DIFFERENT: u16 = 0x110;
+        if port & !DIFFERENT & !7 != COMMON {
+            return None;
+        }
+        // COM1 and COM2 have bit 4, COM1 and COM3 bit 8.
+        let com = match (port & 0x10 != 0, port & 0x100 != 0) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, true) => 2,
+            (false, false) => 3,
+        };
+        Some((com, (port & 7) as u8))
+    }
 }
+
+/// Where the transmitter of each COM port is written, COM1 first.
+pub const TRANSMITTERS: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
 
 /// What an access may have changed besides its register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum FollowUp {
     Nothing,
-    /// The levels of the serial ports' pins.
-    SerialPins,
     /// Whether the 8259 pair's lines take a late tick.
     LateTicks,
     /// Pins and deadlines of any device.
@@ -52,108 +74,137 @@ enum FollowUp {
 impl Owner {
     const fn follow_up(self) -> FollowUp {
         match self {
-            Self::Nobody | Self::Power => FollowUp::Nothing,
-            Self::Serial(..) => FollowUp::SerialPins,
+            Self::Nobody | Self::Power | Self::Serial(..) => FollowUp::Nothing,
             Self::Pic => FollowUp::LateTicks,
             Self::Pit | Self::Keyboard | Self::Rtc => FollowUp::Everything,
         }
     }
 }
 
-impl Machine {
-    /// The serial port (0 for COM1) that an access of `size` bytes at `port` reaches.
+/// The part that a serial port had in an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialAccess {
+    /// 0 for COM1.
+    pub com: usize,
+    /// Its register; None: the access was wider than one.
+    pub register: Option<u8>,
+}
+
+/// What an OUT had for a consequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortWrite {
+    /// None outside the machine.
+    Done,
+    /// A serial port was written.
+    Serial(SerialAccess),
+    /// The VM's end.
+    Ends(Ending),
+}
+
+impl SerialAccess {
+    /// Whether a write there may move bytes or modem lines: the registers above MCR are for
+    /// reading, or do nothing.
+    #[inline]
     #[must_use]
-    pub fn com_of(port: u16, size: Size) -> Option<usize> {
-        /// COM4's first port and COM1's last one.
-        const COM_PORTS: core::ops::RangeInclusive<u16> = 0x2e8..=0x3ff;
-        let last = port.saturating_add(u16::from(size.max(1)) - 1);
-        if last < *COM_PORTS.start() || port > *COM_PORTS.end() {
-            return None;
+    pub const fn can_move(self) -> bool {
+        const MODEM_CONTROL: u8 = 4;
+        match self.register {
+            Some(register) => register <= MODEM_CONTROL,
+            None => true,
         }
-        let com = |port: u16| match Owner::of(port) {
-            Owner::Serial(com, _) => Some(com),
-            Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
-            Owner::Nobody => None,
-        };
-        (port..=last).find_map(com)
     }
+}
 
+impl Machine {
     /// IN of 1, 2 or 4 bytes. Devices are 8 bits wide: a wider access is one of the next ports too.
-    pub fn port_read(&mut self, port: u16, size: Size, now: Instant) -> u32 {
-        let now = self.own(now);
-        match Owner::of(port) {
-            Owner::Power => return self.power.read(port, size, now),
-            // The way of most exits.
-            Owner::Serial(n, offset) if size == 1 => {
-                let value = self.serial[n].as_mut().map_or(0xff, |serial| serial.read(offset));
-                self.sample_serial_pins();
-                return value.into();
-            }
-            Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
-            Owner::Nobody => {}
-        }
-        self.catch_up(now);
-        let (mut value, mut follow_up) = (0, FollowUp::Nothing);
-        for n in 0..size.min(4) {
-            let port = port.wrapping_add(n.into());
-            let owner = Owner::of(port);
-            follow_up = follow_up.max(owner.follow_up());
-            value |= u32::from(self.port_read_byte(owner, port, now)) << (8 * n);
-        }
-        self.follow_up(follow_up, now);
-        value
-    }
-
-    /// OUT of 1, 2 or 4 bytes; the VM's end, if this was it.
-    pub fn port_write(
+    #[inline]
+    pub fn port_read(
         &mut self,
         port: u16,
         size: Size,
-        value: u32,
         now: Instant,
-    ) -> Option<Ending> {
-        let now = self.own(now);
-        match Owner::of(port) {
-            Owner::Power => return self.power.write(port, size, value),
-            // The way of most exits.
-            Owner::Serial(n, offset) if size == 1 => {
-                if let Some(serial) = &mut self.serial[n] {
-                    serial.write(offset, value as u8);
-                }
-                self.sample_serial_pins();
-                return None;
+    ) -> (u32, Option<SerialAccess>) {
+        match Owner::serial(port) {
+            // Fast path: almost every exit is a one-byte UART access.
+            Some((com, register)) if size == 1 => {
+                let value = self.serial.read(com, register, &mut self.interrupts);
+                (value.into(), Some(SerialAccess { com, register: Some(register) }))
             }
-            Owner::Serial(..) | Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc => {}
-            Owner::Nobody => {}
+            _ => self.port_read_slow(port, size, now),
         }
-        self.catch_up(now);
-        let mut follow_up = FollowUp::Nothing;
+    }
+
+    fn port_read_slow(
+        &mut self,
+        port: u16,
+        size: Size,
+        now: Instant,
+    ) -> (u32, Option<SerialAccess>) {
+        let now = self.catch_up(now);
+        if Owner::of(port) == Owner::Power {
+            return (self.power.read(port, size, now), None);
+        }
+        let (mut value, mut follow_up, mut serial) = (0, FollowUp::Nothing, None);
         for n in 0..size.min(4) {
             let port = port.wrapping_add(n.into());
             let owner = Owner::of(port);
             follow_up = follow_up.max(owner.follow_up());
+            serial = serial.or(wide_access(owner));
+            value |= u32::from(self.port_read_byte(owner, port, now)) << (8 * n);
+        }
+        self.follow_up(follow_up, now);
+        (value, serial)
+    }
+
+    /// OUT of 1, 2 or 4 bytes.
+    #[inline]
+    pub fn port_write(&mut self, port: u16, size: Size, value: u32, now: Instant) -> PortWrite {
+        match Owner::serial(port) {
+            Some((com, register)) if size == 1 => {
+                self.serial.write(com, register, value as u8, &mut self.interrupts);
+                let access = SerialAccess { com, register: Some(register) };
+                PortWrite::Serial(access)
+            }
+            _ => self.port_write_slow(port, size, value, now),
+        }
+    }
+
+    fn port_write_slow(&mut self, port: u16, size: Size, value: u32, now: Instant) -> PortWrite {
+        if Owner::of(port) == Owner::Power {
+            return self.power.write(port, size, value).map_or(PortWrite::Done, PortWrite::Ends);
+        }
+        let now = self.catch_up(now);
+        let (mut follow_up, mut serial) = (FollowUp::Nothing, None);
+        for n in 0..size.min(4) {
+            let port = port.wrapping_add(n.into());
+            let owner = Owner::of(port);
+            follow_up = follow_up.max(owner.follow_up());
+            serial = serial.or(wide_access(owner));
             self.port_write_byte(owner, port, (value >> (8 * n)) as u8, now);
         }
         self.follow_up(follow_up, now);
-        self.keyboard.is_reset_requested().then_some(Ending::Reset)
+        match serial {
+            _ if self.keyboard.is_reset_requested() => PortWrite::Ends(Ending::Reset),
+            Some(access) => PortWrite::Serial(access),
+            None => PortWrite::Done,
+        }
     }
 
-    fn follow_up(&mut self, follow_up: FollowUp, now: Instant) {
+    fn follow_up(&mut self, follow_up: FollowUp, now: MachineTime) {
         match follow_up {
             FollowUp::Nothing => {}
-            FollowUp::SerialPins => self.sample_serial_pins(),
-            FollowUp::LateTicks => self.deliver_late_ticks(),
+            FollowUp::LateTicks => self.timers.deliver_late(&mut self.interrupts),
             FollowUp::Everything => self.after_access(now),
         }
     }
 
-    fn port_read_byte(&mut self, owner: Owner, port: u16, now: Instant) -> u8 {
+    fn port_read_byte(&mut self, owner: Owner, port: u16, now: MachineTime) -> u8 {
         match owner {
-            Owner::Pic => self.pic.read(port),
-            Owner::Pit => self.pit.read(port, now),
+            Owner::Pic => self.interrupts.pic().read(port),
+            Owner::Pit => self.timers.pit().read(port, now),
             Owner::Keyboard => self.keyboard.read(port),
-            Owner::Rtc => self.rtc.read(port, now),
-            Owner::Serial(n, offset) => self.serial[n].as_mut().map_or(0xff, |p| p.read(offset)),
+            Owner::Rtc => self.timers.rtc().read(port, now),
+            Owner::Serial(com, register) => self.serial.read(com, register, &mut self.interrupts),
             // A wide access that reaches it is one to PCI's configuration address, which is absent.
             Owner::Power if port == RESET_CONTROL => 0xff,
             Owner::Power => self.power.read(port, 1, now) as u8,
@@ -161,19 +212,48 @@ impl Machine {
         }
     }
 
-    fn port_write_byte(&mut self, owner: Owner, port: u16, value: u8, now: Instant) {
+    fn port_write_byte(&mut self, owner: Owner, port: u16, value: u8, now: MachineTime) {
         match owner {
-            Owner::Pic => self.pic.write(port, value),
-            Owner::Pit => self.pit.write(port, value, now),
+            Owner::Pic => self.interrupts.pic().write(port, value),
+            Owner::Pit => self.timers.pit().write(port, value, now),
             Owner::Keyboard => self.keyboard.write(port, value),
-            Owner::Rtc => self.rtc.write(port, value, now),
-            Owner::Serial(n, offset) => {
-                if let Some(serial) = &mut self.serial[n] {
-                    serial.write(offset, value);
-                }
+            Owner::Rtc => self.timers.rtc().write(port, value, now),
+            Owner::Serial(com, register) => {
+                self.serial.write(com, register, value, &mut self.interrupts);
             }
             // Reached by the upper bytes of a wide access only: no power register begins there.
             Owner::Power | Owner::Nobody => {}
+        }
+    }
+}
+
+fn wide_access(owner: Owner) -> Option<SerialAccess> {
+    match owner {
+        Owner::Serial(com, _) => Some(SerialAccess { com, register: None }),
+        Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
+        Owner::Nobody => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_way_to_a_serial_port_is_the_maps() {
+        for port in 0..=u16::MAX {
+            let by_map = match Owner::of(port) {
+                Owner::Serial(com, register) => Some((com, register)),
+                _ => None,
+            };
+            assert_eq!(Owner::serial(port), by_map, "{port:#x}");
+        }
+    }
+
+    #[test]
+    fn the_transmitters_are_the_maps_first_registers() {
+        for (com, port) in TRANSMITTERS.into_iter().enumerate() {
+            assert_eq!(Owner::of(port), Owner::Serial(com, 0));
         }
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::plan::{BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Outcomes, Share};
+use crate::plan::{
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Outcomes, SerialPlan, Share,
+};
 use alloc::string::String;
 use devices::power::Ending;
 
@@ -34,6 +36,21 @@ fn machine_with(devices: DeviceSet) -> Machine {
     Machine::new(&plan(devices), surroundings)
 }
 
+impl Machine {
+    /// OUT; the VM's end, if this was it.
+    pub(super) fn out(&mut self, port: u16, size: u8, value: u32, now: Instant) -> Option<Ending> {
+        match self.port_write(port, size, value, now) {
+            PortWrite::Ends(ending) => Some(ending),
+            PortWrite::Done | PortWrite::Serial(_) => None,
+        }
+    }
+
+    /// IN.
+    pub(super) fn input(&mut self, port: u16, size: u8, now: Instant) -> u32 {
+        self.port_read(port, size, now).0
+    }
+}
+
 pub(super) fn full() -> Machine {
     machine_with(DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true })
 }
@@ -57,16 +74,16 @@ pub(super) fn unmask(machine: &mut Machine, irq: u8) {
         (0xa1, 0xff),
     ];
     for (port, value) in writes {
-        assert_eq!(machine.port_write(port, 1, u32::from(value as u8), Instant::ZERO), None);
+        assert_eq!(machine.out(port, 1, u32::from(value as u8), Instant::ZERO), None);
     }
 }
 
 #[test]
 fn what_nobody_owns_reads_all_ones() {
     let mut machine = bare();
-    assert_eq!(machine.port_read(0x1234, 1, Instant::ZERO), 0xff);
-    assert_eq!(machine.port_read(0xcf8, 4, Instant::ZERO), 0xffff_ffff);
-    assert_eq!(machine.port_read(0x2f8, 1, Instant::ZERO), 0xff, "COM2 is absent");
+    assert_eq!(machine.input(0x1234, 1, Instant::ZERO), 0xff);
+    assert_eq!(machine.input(0xcf8, 4, Instant::ZERO), 0xffff_ffff);
+    assert_eq!(machine.input(0x2f8, 1, Instant::ZERO), 0xff, "COM2 is absent");
     assert_eq!(machine.mmio_read(0xfec0_0000, 4, Instant::ZERO), u64::MAX, "I/O APIC is absent");
     assert_eq!(machine.mmio_read(0xd000_0000, 8, Instant::ZERO), u64::MAX);
     assert!(machine.msr_read(0x1b, Instant::ZERO).is_err(), "no local APIC");
@@ -78,7 +95,7 @@ fn the_pit_interrupts_through_the_8259_with_and_without_a_local_apic() {
     for mut machine in [bare(), full()] {
         unmask(&mut machine, 0);
         for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0x00)] {
-            assert_eq!(machine.port_write(port, 1, value, Instant::ZERO), None);
+            assert_eq!(machine.out(port, 1, value, Instant::ZERO), None);
         }
         assert!(!machine.has_interrupt());
         let due = machine.deadline();
@@ -101,7 +118,7 @@ fn the_pit_goes_on_through_the_io_apic_though_the_8259_it_left_unmasked_waits() 
     machine.mmio_write(0xfec0_0000, 4, 0x14, start);
     machine.mmio_write(0xfec0_0010, 4, 0x44, start);
     for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0x00)] {
-        assert_eq!(machine.port_write(port, 1, value, start), None);
+        assert_eq!(machine.out(port, 1, value, start), None);
     }
     for _ in 0..5 {
         let due = machine.deadline();
@@ -131,7 +148,7 @@ fn a_byte_typed_interrupts_through_the_io_apic() {
     machine.mmio_write(0xfee0_00f0, 4, 0x1ff, Instant::ZERO);
     machine.mmio_write(0xfec0_0000, 4, 0x18, Instant::ZERO);
     machine.mmio_write(0xfec0_0010, 4, 0x44, Instant::ZERO);
-    assert_eq!(machine.port_write(0x3f9, 1, 1, Instant::ZERO), None);
+    assert_eq!(machine.out(0x3f9, 1, 1, Instant::ZERO), None);
     machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
     machine.sample_serial_pins();
     assert_eq!(machine.acknowledge(), Some(0x44));
@@ -163,7 +180,7 @@ fn a_level_that_no_local_apic_accepts_comes_once_one_does() {
         for &(address, value) in entry.as_flattened().iter().chain(before) {
             machine.mmio_write(address, 4, value, now);
         }
-        assert_eq!(machine.port_write(0x3f9, 1, 1, now), None);
+        assert_eq!(machine.out(0x3f9, 1, 1, now), None);
         machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
         machine.sample_serial_pins();
         assert_eq!(machine.acknowledge(), None);
@@ -185,7 +202,7 @@ fn a_level_waits_for_the_local_apic_to_be_enabled_by_its_base() {
     machine.mmio_write(0xfec0_0000, 4, 0x18, now);
     machine.mmio_write(0xfec0_0010, 4, 0x8044, now);
     assert_eq!(machine.msr_write(0x1b, 0xfee0_0100, now), Ok(()));
-    assert_eq!(machine.port_write(0x3f9, 1, 1, now), None);
+    assert_eq!(machine.out(0x3f9, 1, 1, now), None);
     machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
     machine.sample_serial_pins();
     assert_eq!(machine.msr_write(0x1b, 0xfee0_0900, now), Ok(()));
@@ -197,20 +214,20 @@ fn a_level_waits_for_the_local_apic_to_be_enabled_by_its_base() {
 #[test]
 fn power_and_reset_end_the_machine() {
     let mut machine = full();
-    let off = machine.port_write(0x604, 2, 0x2000, Instant::ZERO);
+    let off = machine.out(0x604, 2, 0x2000, Instant::ZERO);
     assert_eq!(off, Some(Ending::PowerOff { status: 0 }));
-    let failed = machine.port_write(0xf4, 4, 3, Instant::ZERO);
+    let failed = machine.out(0xf4, 4, 3, Instant::ZERO);
     assert_eq!(failed, Some(Ending::PowerOff { status: 3 }));
-    assert_eq!(machine.port_write(0x64, 1, 0xfe, Instant::ZERO), Some(Ending::Reset));
+    assert_eq!(machine.out(0x64, 1, 0xfe, Instant::ZERO), Some(Ending::Reset));
 }
 
 #[test]
 fn wide_accesses_reach_the_neighbouring_registers() {
     let mut machine = full();
     // LCR's DLAB, then both halves of the divisor latch at once.
-    assert_eq!(machine.port_write(0x3fb, 1, 0x80, Instant::ZERO), None);
-    assert_eq!(machine.port_write(0x3f8, 2, 0x0102, Instant::ZERO), None);
-    assert_eq!(machine.port_read(0x3f8, 2, Instant::ZERO), 0x0102);
+    assert_eq!(machine.out(0x3fb, 1, 0x80, Instant::ZERO), None);
+    assert_eq!(machine.out(0x3f8, 2, 0x0102, Instant::ZERO), None);
+    assert_eq!(machine.input(0x3f8, 2, Instant::ZERO), 0x0102);
 }
 
 #[test]
@@ -239,7 +256,7 @@ fn a_non_maskable_interrupt_may_come_while_the_io_apic_has_a_pin_for_one() {
 
 #[test]
 fn reset_and_power_ports_do_what_a_pcs_do() {
-    let write = |port, size, value| full().port_write(port, size, value, Instant::ZERO);
+    let write = |port, size, value| full().out(port, size, value, Instant::ZERO);
     let off = Some(Ending::PowerOff { status: 0 });
     for (port, size, value) in [(0x604, 2, 0x2000), (0x605, 1, 0x20), (0xb005, 1, 0x20)] {
         assert_eq!(write(port, size, value), off, "{port:#x}");
@@ -251,8 +268,8 @@ fn reset_and_power_ports_do_what_a_pcs_do() {
         assert_eq!(write(port, size, value), None, "{port:#x}");
     }
     let mut machine = full();
-    assert_eq!(machine.port_read(0xcf8, 4, Instant::ZERO), u32::MAX, "no PCI");
-    assert_eq!(machine.port_read(0xcf9, 1, Instant::ZERO), 0);
+    assert_eq!(machine.input(0xcf8, 4, Instant::ZERO), u32::MAX, "no PCI");
+    assert_eq!(machine.input(0xcf9, 1, Instant::ZERO), 0);
 }
 
 #[test]
@@ -278,9 +295,83 @@ fn the_local_apics_base_lies_within_the_physical_address_width() {
 fn an_absent_port_reads_all_ones_in_every_width() {
     let mut machine = full();
     for (size, value) in [(1, 0xff), (2, 0xffff), (4, 0xffff_ffff)] {
-        assert_eq!(machine.port_read(0x1230, size, Instant::ZERO), value);
+        assert_eq!(machine.input(0x1230, size, Instant::ZERO), value);
     }
     // Both ELCR registers, and two absent ports.
-    assert_eq!(machine.port_write(0x4d0, 4, 0x1234_0e08, Instant::ZERO), None);
-    assert_eq!(machine.port_read(0x4d0, 4, Instant::ZERO), 0xffff_0e08);
+    assert_eq!(machine.out(0x4d0, 4, 0x1234_0e08, Instant::ZERO), None);
+    assert_eq!(machine.input(0x4d0, 4, Instant::ZERO), 0xffff_0e08);
+}
+
+#[test]
+fn any_device_may_send_a_message() {
+    use devices::message::Message;
+    let mut machine = full();
+    machine.mmio_write(0xfee0_00f0, 4, 0x1ff, Instant::ZERO);
+    machine.take_attention();
+    let message = Message::from_msi(0xfee0_0000, 0x44).expect("a message");
+    machine.interrupts.send(&message);
+    assert!(machine.has_attention());
+    assert_eq!(machine.acknowledge(), Some(0x44));
+    let other = Message::from_msi(0xfee0_3000, 0x45).expect("a message");
+    machine.interrupts.send(&other);
+    assert_eq!(machine.acknowledge(), None, "another APIC's");
+    bare().interrupts.send(&message);
+}
+
+/// What the guest does with registers that interrupt nothing leaves the processor alone; what may
+/// interrupt it does not.
+#[test]
+fn attention_is_raised_by_pins_priorities_and_time() {
+    let now = Instant::ZERO;
+    let mut machine = full();
+    machine.take_attention();
+    let quiet = |machine: &mut Machine| !machine.has_attention();
+    assert_eq!(machine.out(0x3ff, 1, 0x55, now), None);
+    assert_eq!(machine.input(0x3fd, 1, now), 0x60);
+    assert_eq!(machine.input(0x1234, 1, now), 0xff);
+    machine.set_cr8(0);
+    machine.sample_serial_pins();
+    machine.advance(now);
+    assert!(quiet(&mut machine));
+    // THRE, enabled.
+    assert_eq!(machine.out(0x3f9, 1, 2, now), None);
+    assert!(!quiet(&mut machine), "a pin");
+    machine.take_attention();
+    machine.set_cr8(3);
+    assert!(!quiet(&mut machine), "the task priority");
+    machine.take_attention();
+    for (port, value) in [(0x43, 0x34), (0x40, 0xff), (0x40, 0x00)] {
+        assert_eq!(machine.out(port, 1, value, now), None);
+    }
+    machine.take_attention();
+    machine.advance(machine.deadline());
+    assert!(!quiet(&mut machine), "a timer");
+    machine.take_attention();
+    machine.mmio_write(0xfee0_00b0, 4, 0, now);
+    assert!(!quiet(&mut machine), "the end of an interrupt");
+}
+
+#[test]
+fn two_ports_share_a_line_and_hold_it_together() {
+    let mut plan = plan(DeviceSet { has_io_apic: false, has_hpet: false, has_local_apic: false });
+    plan.serial =
+        [SerialPlan::Console, SerialPlan::Absent, SerialPlan::Console, SerialPlan::Absent];
+    let surroundings =
+        Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc: TSC, physical_address_bits: 40 };
+    let mut machine = Machine::new(&plan, surroundings);
+    unmask(&mut machine, 4);
+    let now = Instant::ZERO;
+    for port in [0x3f9, 0x3e9] {
+        assert_eq!(machine.out(port, 1, 2, now), None);
+    }
+    assert_eq!(machine.acknowledge(), Some(0x24));
+    machine.out(0x20, 1, 0x20, now);
+    // COM1 falls; COM3 still holds the line, so that no edge comes, until it has fallen, too.
+    assert_eq!(machine.out(0x3f9, 1, 0, now), None);
+    assert_eq!(machine.out(0x3f9, 1, 2, now), None);
+    assert!(!machine.has_interrupt());
+    assert_eq!(machine.out(0x3f9, 1, 0, now), None);
+    assert_eq!(machine.out(0x3e9, 1, 0, now), None);
+    assert_eq!(machine.out(0x3e9, 1, 2, now), None);
+    assert_eq!(machine.acknowledge(), Some(0x24));
 }

@@ -4,6 +4,7 @@
 //! file adds line and column.
 
 use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
+use crate::units::{Bytes, ExactTime};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -116,8 +117,8 @@ fn check_core(plan: &Plan, limits: &Limits, problems: &mut Problems) {
         problems.add(Field::Core, format!("core is {core}; allowed on this host: {allowed}"));
     }
     if plan.slice_ns < limits.min_slice_ns || plan.slice_ns > MAX_SLICE_NS {
-        let slice = Nanoseconds(plan.slice_ns);
-        let (min, max) = (Nanoseconds(limits.min_slice_ns), Nanoseconds(MAX_SLICE_NS));
+        let slice = ExactTime(plan.slice_ns);
+        let (min, max) = (ExactTime(limits.min_slice_ns), ExactTime(MAX_SLICE_NS));
         problems.add(Field::Slice, format!("slice is {slice}; allowed: {min} to {max}"));
     }
     if plan.vms.is_empty() || plan.vms.len() > MAX_VMS {
@@ -274,36 +275,6 @@ fn check_links(plan: &Plan, problems: &mut Problems) {
                 Field::LinkBaud(index),
                 format!("baud is {baud}; allowed: {BASE_BAUD} divided by a whole number, as 9600"),
             );
-        }
-    }
-}
-
-/// Nanoseconds, printed in the unit that fits.
-struct Nanoseconds(u64);
-
-impl core::fmt::Display for Nanoseconds {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            0 => write!(f, "0"),
-            ns if ns.is_multiple_of(1_000_000_000) => write!(f, "{}s", ns / 1_000_000_000),
-            ns if ns.is_multiple_of(1_000_000) => write!(f, "{}ms", ns / 1_000_000),
-            ns if ns.is_multiple_of(1_000) => write!(f, "{}us", ns / 1_000),
-            ns => write!(f, "{ns}ns"),
-        }
-    }
-}
-
-/// A number of bytes, printed in the unit that fits.
-struct Bytes(u64);
-
-impl core::fmt::Display for Bytes {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            0 => write!(f, "0"),
-            bytes if bytes.is_multiple_of(1 << 30) => write!(f, "{}GiB", bytes >> 30),
-            bytes if bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
-            bytes if bytes.is_multiple_of(1 << 10) => write!(f, "{}KiB", bytes >> 10),
-            bytes => write!(f, "{bytes} bytes"),
         }
     }
 }

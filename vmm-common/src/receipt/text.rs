@@ -1,6 +1,7 @@
 //! The receipt for people, in lines of 80 columns as far as names allow.
 
 use super::{BudgetReceipt, EndReceipt, Receipt, VmReceipt};
+use crate::units::{MeasuredTime, Percent};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,10 +11,10 @@ const COLUMNS: usize = 80;
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |ns: u64| Ppm(ppm_of(ns, self.wall_ns));
+        let percent = |ns: u64| Percent(ppm_of(ns, self.wall_ns));
         let core_ns = |vm: &VmReceipt| vm.guest_ns.saturating_add(vm.vmm_ns);
         let vms_ns = self.vms.iter().map(core_ns).fold(0, u64::saturating_add);
-        let (wall, slice) = (Time(self.wall_ns), Time(self.slice_ns));
+        let (wall, slice) = (MeasuredTime(self.wall_ns), MeasuredTime(self.slice_ns));
         writeln!(f, "receipt: {wall} on one core, slices of {slice}")?;
         writeln!(
             f,
@@ -47,8 +48,8 @@ impl Receipt {
             Some(error) => writeln!(
                 f,
                 "shares: measured on {} in which every VM had work; largest error {}",
-                Time(self.contended_ns),
-                Ppm(error)
+                MeasuredTime(self.contended_ns),
+                Percent(error)
             ),
             None if self.vms.iter().all(|vm| vm.wanted_ns == 0) => {
                 writeln!(f, "shares: not measured, no VM had anything to run")
@@ -68,19 +69,22 @@ impl Receipt {
             "vm"
         )?;
         for vm in &self.vms {
-            let received = vm.received_ppm.map_or_else(|| "-".to_string(), |p| Ppm(p).to_string());
+            let received =
+                vm.received_ppm.map_or_else(|| "-".to_string(), |p| Percent(p).to_string());
             // What others leave, and not a share of its own, is what a budget goes without.
-            let due =
-                vm.budget.as_ref().map_or_else(|| Time(vm.due_ns).to_string(), |_| "-".into());
+            let due = vm
+                .budget
+                .as_ref()
+                .map_or_else(|| MeasuredTime(vm.due_ns).to_string(), |_| "-".into());
             writeln!(
                 f,
                 "  {:width$} {:>8} {received:>8} {:>8} {due:>8} {:>8} {:>8} {:>8} {:>6}",
                 vm.name,
-                Ppm(vm.entitled_ppm).to_string(),
-                Time(vm.wanted_ns).to_string(),
-                Time(vm.guest_ns.saturating_add(vm.vmm_ns)).to_string(),
-                Time(vm.longest_blackout_ns).to_string(),
-                Time(vm.promised_blackout_ns).to_string(),
+                Percent(vm.entitled_ppm).to_string(),
+                MeasuredTime(vm.wanted_ns).to_string(),
+                MeasuredTime(vm.guest_ns.saturating_add(vm.vmm_ns)).to_string(),
+                MeasuredTime(vm.longest_blackout_ns).to_string(),
+                MeasuredTime(vm.promised_blackout_ns).to_string(),
                 vm.turns,
             )?;
         }
@@ -107,10 +111,10 @@ impl Receipt {
 fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let name = &vm.name;
     let times = [
-        format!("guest {}", Time(vm.guest_ns)),
-        format!("vmm {}", Time(vm.vmm_ns)),
-        format!("waited {}", Time(vm.waiting_ns)),
-        format!("halted {}", Time(vm.halted_ns)),
+        format!("guest {}", MeasuredTime(vm.guest_ns)),
+        format!("vmm {}", MeasuredTime(vm.vmm_ns)),
+        format!("waited {}", MeasuredTime(vm.waiting_ns)),
+        format!("halted {}", MeasuredTime(vm.halted_ns)),
     ];
     fmt_list(&format!("{name}: {}; ", vm.ending), &times, ", ", f)?;
     if let Some(budget) = &vm.budget {
@@ -130,26 +134,27 @@ fn fmt_budget(budget: &BudgetReceipt) -> Vec<String> {
     let BudgetReceipt { run_ns, period_ns, met_periods, missed_periods, .. } = *budget;
     let wanted = met_periods.saturating_add(missed_periods);
     let mut parts = alloc::vec![
-        format!("{} in every {}", Time(run_ns), Time(period_ns)),
+        format!("{} in every {}", MeasuredTime(run_ns), MeasuredTime(period_ns)),
         format!("wanted in {wanted} periods"),
         format!("got in {met_periods}"),
         format!("missed in {missed_periods}"),
     ];
     if missed_periods > 0 {
-        parts.push(format!("short by {} at worst", Time(budget.worst_shortfall_ns)));
+        parts.push(format!("short by {} at worst", MeasuredTime(budget.worst_shortfall_ns)));
     }
-    parts.push(format!("worst response {}", Time(budget.worst_response_ns)));
+    parts.push(format!("worst response {}", MeasuredTime(budget.worst_response_ns)));
     parts
 }
 
 /// A blackout that was longer than promised, and whose doing that was.
 fn fmt_blackout(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let promised = Time(vm.promised_blackout_ns);
+    let promised = MeasuredTime(vm.promised_blackout_ns);
     if vm.longest_own_blackout_ns > vm.promised_blackout_ns {
-        let own = Time(vm.longest_own_blackout_ns);
+        let own = MeasuredTime(vm.longest_own_blackout_ns);
         writeln!(f, "  blackout: {own} without the host's part, where {promised} was promised")
     } else if vm.longest_blackout_ns > vm.promised_blackout_ns {
-        let (longest, taken) = (Time(vm.longest_blackout_ns), Time(vm.longest_blackout_taken_ns));
+        let (longest, taken) =
+            (MeasuredTime(vm.longest_blackout_ns), MeasuredTime(vm.longest_blackout_taken_ns));
         writeln!(f, "  blackout: {taken} of the {longest} taken by the host; promise kept")
     } else {
         Ok(())
@@ -183,32 +188,6 @@ fn fmt_list(
 fn ppm_of(part: u64, whole: u64) -> u64 {
     let ppm = u128::from(part) * 1_000_000 / u128::from(whole.max(1));
     u64::try_from(ppm).unwrap_or(u64::MAX)
-}
-
-/// Parts of a million, printed as per cent.
-struct Ppm(u64);
-
-impl fmt::Display for Ppm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = self.0.saturating_add(50) / 100;
-        write!(f, "{}.{:02}%", hundredths / 100, hundredths % 100)
-    }
-}
-
-/// Nanoseconds, printed with three or four digits and the unit that fits.
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ns @ 0..1_000 => write!(f, "{ns}ns"),
-            ns @ 1_000..1_000_000 => write!(f, "{}.{}us", ns / 1_000, ns / 100 % 10),
-            ns @ 1_000_000..1_000_000_000 => {
-                write!(f, "{}.{:02}ms", ns / 1_000_000, ns / 10_000 % 100)
-            }
-            ns => write!(f, "{}.{:03}s", ns / 1_000_000_000, ns / 1_000_000 % 1_000),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! What the loop books: turns, the host's part of them, exits, the trace.
+//! What the loop books: turns, and the host's part of them.
 
 use super::System;
 use crate::Instant;
 use crate::ledger::Activity;
 use crate::memory::GuestMemory;
-use crate::seam::{Entry, Exit, Host};
-use crate::trace::{Event, What};
+use crate::seam::Host;
 
 impl<M: GuestMemory> System<M> {
     /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
@@ -37,26 +36,5 @@ impl<M: GuestMemory> System<M> {
         let before_ns = self.taken_ns;
         self.taken_ns = host.taken_ns(now).max(before_ns);
         self.taken_ns - before_ns
-    }
-
-    pub(super) fn note_injection(&mut self, vm: usize, entry: &Entry, now: Instant) {
-        if let Some(crate::seam::Injection::Interrupt(vector)) = entry.inject {
-            self.ledger.vms[vm].interrupts += 1;
-            self.record(now, vm, What::Interrupt(vector));
-        }
-    }
-
-    pub(super) fn note_exit(&mut self, vm: usize, exit: &Exit, now: Instant) {
-        self.record(now, vm, What::Exit(exit.reason));
-        let account = &mut self.ledger.vms[vm];
-        if exit.left_guest {
-            account.exits[exit.reason.kind()] += 1;
-        } else {
-            account.batched += 1;
-        }
-    }
-
-    pub(super) fn record(&mut self, at: Instant, vm: usize, what: What) {
-        self.trace.record(Event { at, vm: vm as u16, vcpu: 0, what });
     }
 }

@@ -1,26 +1,18 @@
-//! What an access to a serial port sets in motion: bytes over links, console lines, and giving up
-//! the core while a guest only polls.
+//! What an access to a serial port sets in motion: bytes over links and consoles, and what
+//! [`crate::polling`] makes of it.
 
 use super::{Step, System};
 use crate::Instant;
-use crate::machine::Machine;
+use crate::machine::SerialAccess;
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, SERIAL_PORTS};
-use crate::seam::{Host, Size};
+use crate::polling::{self, Access, Verdict};
+use crate::seam::Host;
 use crate::vm::Vm;
 use alloc::vec::Vec;
 use devices::link::{Link, LinkSettings, Ports};
 use devices::uart::Port;
 
-/// After this many it is put to sleep, so that an idle prompt does not burn the core.
-const DOZE_POLLS: u32 = 1024;
-/// How long such a sleep lasts unless a byte ends it. Not longer: a guest may count its polls.
-const DOZE_NS: u64 = 500_000;
-/// Polls further apart than this many typical exits are no spinning: the guest does
-/// something in between.
-const SPIN_GAP_EXITS: u64 = 8;
-/// Such a something makes up for this many polls.
-const WORK_WORTH_POLLS: u32 = 8;
 /// Records a tap keeps until the host fetches them.
 const TAP_RECORDS: usize = 1 << 16;
 
@@ -53,14 +45,6 @@ impl Wire {
     }
 }
 
-/// An access that a guest made to a port.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PortAccess {
-    pub port: u16,
-    pub size: Size,
-    pub is_read: bool,
-}
-
 /// The ports of a wire's ends, wherever they are.
 struct Ends<'a, M> {
     vms: &'a mut [Vm<M>],
@@ -76,83 +60,57 @@ impl<M> Ports for Ends<'_, M> {
 }
 
 impl<M: GuestMemory> System<M> {
-    /// Follows up an access to a port, if it is one of a serial port's.
-    pub(super) fn after_port_access<H: Host>(
+    /// Follows up an access to a serial port; `read` is what was read there.
+    pub(super) fn after_serial_access<H: Host>(
         &mut self,
         vm: usize,
-        access: PortAccess,
+        access: SerialAccess,
+        read: Option<u8>,
         now: Instant,
         host: &mut H,
     ) -> Step {
-        /// The registers above this one, MCR, are for reading; a write there moves nothing.
-        const LAST_WRITABLE: u16 = 4;
-        let PortAccess { port, size, is_read } = access;
-        if !is_read && size == 1 && port & 7 > LAST_WRITABLE {
-            return Step::Continue;
-        }
-        let Some(com) = Machine::com_of(port, size) else { return Step::Continue };
-        let Some(serial) = self.vms[vm].machine.serial_mut(com) else { return Step::Continue };
+        let SerialAccess { com, register } = access;
+        let Some(serial) = self.vms[vm].machine.serial(com) else { return Step::Continue };
         let (has_link, has_console) = (serial.has_link(), serial.has_console());
-        let was_poll = serial.idle_polls() > 0;
-        if has_link {
-            self.pump_wire_of(vm, com, now);
-        }
+        let mut has_found = has_link && self.pump_wire_of(vm, com, now);
         if has_console {
             self.drain_console(vm, com, host);
             // Reading makes room and shows that the guest listens; writing does neither.
-            if is_read {
-                self.feed_console(vm, com, now, host);
-            }
+            has_found |= read.is_some() && self.feed_console(vm, com, now, host);
         }
-        self.weigh_polls(vm, com, was_poll, now)
-    }
-
-    /// Whether a guest that polls the line should go on.
-    fn weigh_polls(&mut self, vm: usize, com: usize, was_poll: bool, now: Instant) -> Step {
-        let exit_ns = self.exit_cost.typical_ns().unwrap_or(0);
-        let longest_gap_ns = exit_ns.saturating_mul(SPIN_GAP_EXITS);
+        let seen = Access { com, read: register.zip(read), has_found };
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
-        let gap_ns = core::mem::take(&mut vcpu.since_poll_ns);
-        // What was found while following up ends the poll.
-        let is_spinning =
-            was_poll && machine.serial_mut(com).is_some_and(|port| port.is_spinning());
-        if !is_spinning {
-            vcpu.idle_polls = 0;
-            return Step::Continue;
-        }
-        if gap_ns > longest_gap_ns {
-            vcpu.idle_polls = vcpu.idle_polls.saturating_sub(WORK_WORTH_POLLS);
-            return Step::Continue;
-        }
-        vcpu.idle_polls = vcpu.idle_polls.saturating_add(1);
-        if vcpu.idle_polls >= DOZE_POLLS {
-            Step::Halt(machine.deadline().min(now.after_ns(DOZE_NS)))
-        } else if self.scheduler.is_wanted_by_others(vm, now) {
-            Step::Yield
-        } else {
-            Step::Continue
+        match vcpu.polling.saw(seen, &self.exit_cost) {
+            Verdict::Work => Step::Continue,
+            Verdict::Doze => Step::Halt(machine.deadline().min(now.after_ns(polling::DOZE_NS))),
+            Verdict::Spin if self.scheduler.is_wanted_by_others(vm, now) => Step::Yield,
+            Verdict::Spin => Step::Continue,
         }
     }
 
-    /// Moves what can be moved on the wire at this port, and wakes whom it reaches.
-    fn pump_wire_of(&mut self, vm: usize, com: usize, now: Instant) {
-        let Some(wire) = self.vms[vm].machine.wire_of(com) else { return };
+    /// Moves what can be moved on the wire at this port, and wakes whom it reaches. True if that is
+    /// this VM.
+    fn pump_wire_of(&mut self, vm: usize, com: usize, now: Instant) -> bool {
+        let Some(wire) = self.vms[vm].machine.wire_of(com) else { return false };
+        let mut is_reached = false;
         let Wire { link, ends } = &mut self.wires[wire];
         let reached = link.pump(&mut Ends { vms: &mut self.vms, ends }, now);
         for end in reached.iter() {
             let (reached_vm, _) = self.wires[wire].ends[end];
             self.vms[reached_vm].machine.sample_serial_pins();
+            is_reached |= reached_vm == vm;
             if reached_vm != vm {
                 self.wake_by_byte(reached_vm, now);
             }
         }
+        is_reached
     }
 
     /// A byte, or room for one, has come to `vm`: whoever polls or halts for it goes on.
     fn wake_by_byte(&mut self, vm: usize, now: Instant) {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let has_event = machine.has_interrupt() || machine.has_nmi();
-        if core::mem::take(&mut vcpu.idle_polls) > 0 || has_event {
+        if vcpu.polling.found() || has_event {
             self.wake(vm, now);
         }
     }
@@ -212,8 +170,9 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    fn feed_console<H: Host>(&mut self, vm: usize, com: usize, now: Instant, host: &mut H) {
-        let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
+    /// Hands it to one guest; whether there was something.
+    fn feed_console<H: Host>(&mut self, vm: usize, com: usize, now: Instant, host: &mut H) -> bool {
+        let Some(port) = self.vms[vm].machine.serial_mut(com) else { return false };
         let mut has_fed = false;
         // What is typed while a guest still boots waits, or its driver's first reset would drop it.
         while port.has_console() && port.is_listening() && port.console_space() > 0 {
@@ -225,5 +184,6 @@ impl<M: GuestMemory> System<M> {
             self.vms[vm].machine.sample_serial_pins();
             self.wake_by_byte(vm, now);
         }
+        has_fed
     }
 }

@@ -159,12 +159,11 @@ impl<G: Guest> Execution<'_, G> {
         let size = self.instruction.size;
         let source = self.instruction.operands[1];
         let number = self.register(source);
-        let distance = match source {
-            Operand::Immediate => 0,
-            _ => {
-                let whole = sign_extend(number, size) as i64 >> (3 + size.ilog2());
-                (whole as u64).wrapping_mul(size.into())
-            }
+        let distance = if source == Operand::Immediate {
+            0
+        } else {
+            let whole = sign_extend(number, size) as i64 >> (3 + size.ilog2());
+            (whole as u64).wrapping_mul(size.into())
         };
         let is_stored = operation != BitOperation::Test;
         let kind = if is_stored { AccessKind::Write } else { AccessKind::Read };

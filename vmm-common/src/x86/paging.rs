@@ -4,17 +4,8 @@
 //!
 //! Tables that lie where no RAM is read as an entry that is not present. Linux's KVM does the same.
 
+use crate::architecture::{cr0, cr4, efer};
 use crate::memory::GuestMemory;
-
-/// CR0.WP and CR0.PG.
-const CR0_WP: u64 = 1 << 16;
-const CR0_PG: u64 = 1 << 31;
-const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
-const CR4_SMEP: u64 = 1 << 20;
-const CR4_SMAP: u64 = 1 << 21;
-const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
 
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
@@ -108,7 +99,7 @@ impl Paging {
     /// Paging is off.
     #[must_use]
     pub const fn is_off(&self) -> bool {
-        self.cr0 & CR0_PG == 0
+        self.cr0 & cr0::PG == 0
     }
 
     /// The guest-physical address of `linear`, if the access is allowed; sets Accessed and Dirty
@@ -125,7 +116,7 @@ impl Paging {
         if self.is_off() {
             return Ok(linear & 0xffff_ffff);
         }
-        let is_long = self.efer & EFER_LMA != 0;
+        let is_long = self.efer & efer::LMA != 0;
         let linear = if is_long { linear } else { linear & 0xffff_ffff };
         let page = self.walk(memory, linear, access, |_, _| {})?;
         if !self.allows(page, access) {
@@ -153,9 +144,9 @@ impl Paging {
         access: Access,
         visit: impl Fn(u64, (u64, bool)),
     ) -> Result<Page, PageFault> {
-        let (mut table, mut shift) = if self.efer & EFER_LMA != 0 {
+        let (mut table, mut shift) = if self.efer & efer::LMA != 0 {
             (self.cr3 & ADDRESS, LONG_SHIFT)
-        } else if self.cr4 & CR4_PAE != 0 {
+        } else if self.cr4 & cr4::PAE != 0 {
             (self.page_directory(memory, linear, access)?, PAE_SHIFT)
         } else {
             return self.walk_legacy(memory, linear, access, visit);
@@ -203,7 +194,7 @@ impl Paging {
             if entry & PRESENT == 0 {
                 return Err(self.fault(access, 0));
             }
-            let is_large = shift == LEGACY_SHIFT && entry & LARGE != 0 && self.cr4 & CR4_PSE != 0;
+            let is_large = shift == LEGACY_SHIFT && entry & LARGE != 0 && self.cr4 & cr4::PSE != 0;
             if is_large && entry & self.reserved_legacy() != 0 {
                 return Err(self.fault(access, error::PRESENT | error::RESERVED));
             }
@@ -246,7 +237,7 @@ impl Paging {
             bits @ 0..52 => ADDRESS & !((1 << bits) - 1),
             _ => 0,
         };
-        let no_execute = if self.efer & EFER_NXE == 0 { NO_EXECUTE } else { 0 };
+        let no_execute = if self.efer & efer::NXE == 0 { NO_EXECUTE } else { 0 };
         let unused = if root_shift == PAE_SHIFT { 0x7ff0_0000_0000_0000 } else { 0 };
         beyond | no_execute | unused
     }
@@ -279,24 +270,24 @@ impl Paging {
         }
         let is_on_users = !access.is_user && is_user_page;
         match access.kind {
-            AccessKind::Execute if is_on_users && self.cr4 & CR4_SMEP != 0 => false,
+            AccessKind::Execute if is_on_users && self.cr4 & cr4::SMEP != 0 => false,
             AccessKind::Execute => !is_no_execute,
             AccessKind::Read | AccessKind::Write
-                if is_on_users && self.cr4 & CR4_SMAP != 0 && !access.may_reach_user =>
+                if is_on_users && self.cr4 & cr4::SMAP != 0 && !access.may_reach_user =>
             {
                 false
             }
             AccessKind::Read => true,
-            AccessKind::Write => is_writable || (!access.is_user && self.cr0 & CR0_WP == 0),
+            AccessKind::Write => is_writable || (!access.is_user && self.cr0 & cr0::WP == 0),
         }
     }
 
     fn fault(&self, access: Access, error: u32) -> PageFault {
-        let has_no_execute = self.cr4 & CR4_PAE != 0 && self.efer & EFER_NXE != 0;
+        let has_no_execute = self.cr4 & cr4::PAE != 0 && self.efer & efer::NXE != 0;
         let kind = match access.kind {
             AccessKind::Read => 0,
             AccessKind::Write => error::WRITE,
-            AccessKind::Execute if has_no_execute || self.cr4 & CR4_SMEP != 0 => error::FETCH,
+            AccessKind::Execute if has_no_execute || self.cr4 & cr4::SMEP != 0 => error::FETCH,
             AccessKind::Execute => 0,
         };
         let user = if access.is_user { error::USER } else { 0 };

@@ -4,6 +4,7 @@
 use super::guest::Guest;
 use super::outcome::Exception;
 use super::paging::AccessKind;
+use crate::architecture::cr0;
 use crate::registers::{Segment, segment};
 
 /// [`Segment::access`]: the type, D/B, unusable.
@@ -48,8 +49,7 @@ pub const fn is_canonical(linear: u64) -> bool {
 
 /// Not in real mode.
 fn is_protected(guest: &impl Guest) -> bool {
-    const CR0_PE: u64 = 1;
-    guest.paging().cr0 & CR0_PE != 0
+    guest.paging().cr0 & cr0::PE != 0
 }
 
 /// Real mode looks at limits only.

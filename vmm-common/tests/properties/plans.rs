@@ -26,7 +26,8 @@ pub fn share() -> impl Strategy<Value = Share> {
     prop_oneof![
         2 => (1_u32..10).prop_map(Share::Weight),
         1 => prop_oneof![Just(0), Just(u32::MAX), any::<u32>()].prop_map(Share::Weight),
-        2 => (number(), number()).prop_map(|(run_ns, period_ns)| Share::Budget { run_ns, period_ns }),
+        2 => (number(), number())
+            .prop_map(|(run_ns, period_ns)| Share::Budget { run_ns, period_ns }),
     ]
 }
 

@@ -7,7 +7,7 @@ mod protocol;
 use crate::cpu::{Cpu, Instruction, Outcome, Program};
 use crate::place::Clock;
 use crate::seed::Random;
-use crate::world::TSC;
+use crate::world::{TSC, tsc_at};
 use parts::Parts;
 pub use protocol::Waits;
 use protocol::{Awaits, awaited};
@@ -240,7 +240,7 @@ impl VcpuBackend for Guest {
     fn enter(&mut self, entry: &Entry) -> Exit {
         let entered = self.clock.now();
         if entry.wants_tsc {
-            let reading = TscReading { hz: TSC.hz, tsc: TSC.tsc_at(entered), at: entered };
+            let reading = TscReading { hz: TSC.hz, tsc: tsc_at(entered), at: entered };
             let exit = self.exit(ExitReason::Preempted, false, false);
             return Exit { tsc: Some(reading), ..exit };
         }

@@ -5,7 +5,7 @@ use crate::cpu::{Cpu, Expected, Program};
 use crate::hardware::{Controller, DATA_READY, Serial};
 use crate::seed::{Random, for_each_seed};
 use crate::shares::{longest_wait_ns, spinner};
-use crate::world::{Software, TSC, VmSetup, World};
+use crate::world::{Software, VmSetup, World, tsc_at};
 use std::cell::Cell;
 use std::rc::Rc;
 use vmm_common::Instant;
@@ -122,7 +122,7 @@ impl Sleeper {
             Timer::ApicTscDeadline => {
                 self.controller.write_apic(cpu, 0x320, u32::from(vector) | 2 << 17).await;
                 let at = cpu.now().after_ns(ns);
-                cpu.write_msr(0x6e0, TSC.tsc_at(at)).await;
+                cpu.write_msr(0x6e0, tsc_at(at)).await;
                 // Past already when the write took effect: at once.
                 let ns = at.ns_since(cpu.handled_at());
                 (ns.saturating_sub(1), ns + 1)

@@ -14,6 +14,7 @@ use crate::guest::{Guest, Habits};
 use crate::place::{Clock, SimulatedHost};
 use crate::seed::Random;
 use devices::lapic::TscClock;
+use devices::time::MachineTime;
 use std::rc::Rc;
 use vmm_common::Instant;
 use vmm_common::ledger::Standing;
@@ -34,6 +35,10 @@ pub const MAX_OVERRUN_NS: u64 = 50_000;
 pub const TURN_COST_NS: u64 = 2_000;
 /// The guests' time-stamp counter.
 pub const TSC: TscClock = TscClock { hz: 2_400_000_000, offset: 12_345 };
+/// Its value; the machines' clocks never stand here.
+pub const fn tsc_at(at: Instant) -> u64 {
+    TSC.tsc_at(MachineTime::from_ns(at.as_ns()))
+}
 /// Why a simulation ends VMs that go on.
 const OVER: &str = "the simulation is over";
 

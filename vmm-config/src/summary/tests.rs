@@ -67,14 +67,14 @@ vm0 (id 0)
   memory   16MiB, starts with the keyboard
   kernel   os (built in), multiboot 1
   cmdline  usertests; put_char; poweroff
-  share    33.3 % (weight 1), worst blackout 7ms
+  share    33.3% (weight 1), worst blackout 7ms
   without  HPET
   com1     console, link com1 while IER is 1
 
 vm1 (id 0)
   memory   16MiB
   kernel   k.bin, raw
-  share    66.7 % (weight 2), worst blackout 3.6ms
+  share    66.7% (weight 2), worst blackout 3.6ms
   ending   a reset counts as success
   without  HPET
   com1     console, link com1 while IER is 1

@@ -9,10 +9,10 @@
 use super::{GuestRam, registers};
 use kvm_ioctls::VcpuFd;
 use std::arch::x86_64::__cpuid;
+use vmm_common::architecture::efer;
 use vmm_common::cpuid::CpuidResult;
 
 const HLT: u8 = 0xf4;
-const EFER_LMA: u64 = 1 << 10;
 
 /// CPUID without XSAVE and what depends on it: AVX, FMA, F16C, and AVX2, AVX-512 and their like.
 pub fn without_xsave(host: impl Fn(u32, u32) -> CpuidResult) -> impl Fn(u32, u32) -> CpuidResult {
@@ -54,7 +54,7 @@ pub fn pass_halt(fd: &VcpuFd, ram: &GuestRam) -> Result<(), kvm_ioctls::Error> {
         return Ok(());
     }
     let mut general = fd.get_regs()?;
-    let is_64 = special.cs.l != 0 && special.efer & EFER_LMA != 0;
+    let is_64 = special.cs.l != 0 && special.efer & efer::LMA != 0;
     let linear = match is_64 {
         true => general.rip,
         false => special.cs.base.wrapping_add(general.rip) & 0xffff_ffff,

@@ -4,12 +4,13 @@ use super::GuestRam;
 use anyhow::{Context, Result};
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
+use vmm_common::architecture::cr0;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, TableRegister, segment};
 
-const CR0_PE: u64 = 1;
-const CR0_PG: u64 = 1 << 31;
 /// Access rights, bit 16: the segment is unusable.
 const UNUSABLE: u32 = 1 << 16;
+/// CR0 with paging.
+const PAGED: u64 = cr0::PG | cr0::PE;
 
 /// Loads a boot's registers.
 pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
@@ -79,7 +80,7 @@ pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
 
 /// Where a guest's linear address is in its RAM, if it is anywhere.
 pub fn physical(vcpu: &VcpuFd, cr0: u64, linear: u64) -> Option<u64> {
-    if cr0 & (CR0_PG | CR0_PE) != CR0_PG | CR0_PE {
+    if cr0 & PAGED != PAGED {
         return Some(linear & 0xffff_ffff);
     }
     let translation = vcpu.translate_gva(linear).ok()?;

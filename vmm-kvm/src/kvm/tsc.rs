@@ -11,14 +11,12 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 use std::io;
+use vmm_common::architecture::msr::IA32_TIME_STAMP_COUNTER;
 use vmm_common::seam::TscReading;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 
 vmm_sys_util::ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
 vmm_sys_util::ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
-
-/// The MSR.
-pub const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
 
 /// Fails where KVM cannot do this, or says it does and does not. For a vCPU that has not run.
 pub fn check_can_move(fd: &VcpuFd) -> Result<()> {

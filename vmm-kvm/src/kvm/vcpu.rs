@@ -7,13 +7,15 @@ use super::{GuestRam, emulated_svm, registers, tsc};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
+use devices::time::MachineTime;
 use kvm_bindings as kvm;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
+use vmm_common::architecture::msr::IA32_TIME_STAMP_COUNTER;
 use vmm_common::cpuid::{CpuidEntry, CpuidResult};
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, TscReading, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
 
 /// A vCPU ready to run, on whichever thread starts it.
 #[derive(Debug)]
@@ -78,9 +80,9 @@ impl PreparedVcpu {
 
     /// How the guest's time-stamp counter follows the clock; a rate of 0 if KVM does not say.
     pub fn tsc_clock(&self) -> Result<TscClock> {
-        let TscReading { hz, tsc, at } = tsc::read(&self.fd, self.clock)?;
-        let since_start = TscClock { hz, offset: 0 }.tsc_at(at);
-        Ok(TscClock { hz, offset: tsc.wrapping_sub(since_start) })
+        let reading = tsc::read(&self.fd, self.clock)?;
+        // Before the guest runs, its machine's time is the host's.
+        Ok(reading.course(MachineTime::from_ns(reading.at.as_ns())))
     }
 
     /// Makes the calling thread the one that runs this vCPU.
@@ -181,7 +183,7 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
-                if index == tsc::IA32_TIME_STAMP_COUNTER {
+                if index == IA32_TIME_STAMP_COUNTER {
                     // The loop hears of it, too; what KVM refuses here, it would have refused
                     // before.
                     let _ = tsc::write(&self.fd, value);

@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn what_a_terminal_gets_between_is_passed_over() {
-        let noisy = "\x1b[2J\x1b(B\x1b[1;1HGRUB\x1b[3;1Htandem-\x1b[0mreceipt: {\"a\": [1]}\x1b[K\r\n\
-                     \x1b[5;1Htandem-exit: 1\r\n\x1b[?25h";
+        let noisy = "\x1b[2J\x1b(B\x1b[1;1HGRUB\x1b[3;1Htandem-\x1b[0mreceipt: \
+                     {\"a\": [1]}\x1b[K\r\n\x1b[5;1Htandem-exit: 1\r\n\x1b[?25h";
         let report = report(noisy);
         assert_eq!(report.receipt.as_deref(), Some("{\"a\": [1]}"));
         assert_eq!(report.exit, Some(1));

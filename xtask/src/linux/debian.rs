@@ -116,8 +116,9 @@ mod tests {
 
     #[test]
     fn a_package_is_read_from_what_apt_cache_shows() {
-        let shown = "Package: busybox-static\nSource: busybox (1:1.35.0-4)\nVersion: 1:1.35.0-4+b1\n\
-                     Depends: libc\nDescription-en: shells\n Version: of none\nSHA256: ab12\n\n\
+        let shown = "Package: busybox-static\nSource: busybox (1:1.35.0-4)\n\
+                     Version: 1:1.35.0-4+b1\nDepends: libc\nDescription-en: shells\n \
+                     Version: of none\nSHA256: ab12\n\n\
                      Package: busybox-static\nVersion: 1\nSHA256: cd34\n";
         let package = Package::parse(shown).expect("it is whole");
         assert_eq!(package.name, "busybox-static");

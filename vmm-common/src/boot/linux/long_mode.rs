@@ -2,6 +2,7 @@
 
 use super::super::protected_mode_registers;
 use super::{Entry, SELECTORS};
+use crate::architecture::{cr0, cr4, efer};
 use crate::registers::{CpuState, segment};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -38,17 +39,14 @@ pub(super) fn page_tables(address: u64) -> Vec<u8> {
 }
 
 pub(super) fn registers(entry: u64, page_tables: u64, stack: u64) -> CpuState {
-    const CR0_PG: u64 = 1 << 31;
-    const CR4_PAE: u64 = 1 << 5;
-    const EFER_LME_LMA: u64 = 1 << 8 | 1 << 10;
     /// 64-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE_64: u32 = 0xa09b;
     let mut registers = protected_mode_registers(0, stack, SELECTORS);
     registers.rip = entry;
-    registers.cr0 |= CR0_PG;
+    registers.cr0 |= cr0::PG;
     registers.cr3 = page_tables;
-    registers.cr4 = CR4_PAE;
-    registers.efer = EFER_LME_LMA;
+    registers.cr4 = cr4::PAE;
+    registers.efer = efer::LME | efer::LMA;
     registers.segments[segment::CS].access = CODE_64;
     registers
 }

@@ -122,8 +122,8 @@ fn check_kernel(image: &[u8], syssize: u32) -> Result<usize, BootError> {
     let most = has.next_multiple_of(PARAGRAPH);
     if bytes < least || bytes > most {
         return bad(format!(
-            "syssize is {bytes} bytes; allowed: {least} to {most}, what the file has behind {sectors} \
-            setup_sects in whole paragraphs of {PARAGRAPH} bytes"
+            "syssize is {bytes} bytes; allowed: {least} to {most}, what the file has behind \
+            {sectors} setup_sects in whole paragraphs of {PARAGRAPH} bytes"
         ));
     }
     Ok(kernel)

@@ -65,8 +65,8 @@ fn a_wrong_checksum_is_no_header() {
     assert_eq!(Header::find(&image), None);
     let vm = vm(BootKind::Multiboot, "", RAM);
     let asked_for = crate::boot::place(&vm, &Images::of(&image)).unwrap_err();
-    let why = "it has a multiboot header at 0x10 whose checksum is wrong, 0xe4514ffa where flags of \
-               0x10003 need 0xe4514ffb";
+    let why = "it has a multiboot header at 0x10 whose checksum is wrong, 0xe4514ffa where flags \
+        of 0x10003 need 0xe4514ffb";
     assert!(asked_for.why.starts_with(why), "{asked_for}");
     let unasked = place_image(&image).unwrap_err();
     assert!(unasked.why.starts_with(why), "{unasked}");

@@ -1,7 +1,8 @@
 //! Whether the core can be divided as the plan says.
 
-use super::{Field, Limits, MAX_BUDGET_PERIOD_NS, MAX_WEIGHT, Nanoseconds, Problems};
+use super::{Field, Limits, MAX_BUDGET_PERIOD_NS, MAX_WEIGHT, Problems};
 use crate::plan::{Plan, Share};
+use crate::units::ExactTime;
 use alloc::format;
 use alloc::string::String;
 
@@ -15,8 +16,8 @@ pub(super) fn check(plan: &Plan, limits: &Limits, problems: &mut Problems) {
         let field = Field::VmShare(index);
         let is_longer = run_ns > period_ns || period_ns > MAX_BUDGET_PERIOD_NS;
         if run_ns < limits.min_slice_ns || is_longer {
-            let (run, period) = (Nanoseconds(run_ns), Nanoseconds(period_ns));
-            let (min, max) = (Nanoseconds(limits.min_slice_ns), Nanoseconds(MAX_BUDGET_PERIOD_NS));
+            let (run, period) = (ExactTime(run_ns), ExactTime(period_ns));
+            let (min, max) = (ExactTime(limits.min_slice_ns), ExactTime(MAX_BUDGET_PERIOD_NS));
             problems.add(
                 field,
                 format!("budget is {run} every {period}; allowed: from {min}, every {max} at most"),
@@ -64,7 +65,7 @@ fn check_weights(plan: &Plan, limits: &Limits, problems: &mut Problems) {
         let quantum = cycle_ns * u128::from(weight) / u128::from(sum);
         let quantum_ns = u64::try_from(quantum).unwrap_or(u64::MAX);
         if quantum_ns < limits.min_slice_ns && plan.slice_ns >= limits.min_slice_ns {
-            let (quantum, min) = (Nanoseconds(quantum_ns), Nanoseconds(limits.min_slice_ns));
+            let (quantum, min) = (ExactTime(quantum_ns), ExactTime(limits.min_slice_ns));
             problems.add(
                 field,
                 format!(

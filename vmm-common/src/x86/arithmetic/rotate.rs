@@ -90,9 +90,10 @@ const fn turn_through_carry(kind: Rotation, a: u64, count: u32, size: u8, flags:
     let turned = whole << left | whole >> (bits - left);
     let value = turned as u64 & mask(size);
     let carry = turned >> (bits - 1) & 1 != 0;
-    let overflow = match kind {
-        Rotation::Rcl => is_negative(value, size) != carry,
-        _ => is_negative(value, size) != (value >> (bits - 3) & 1 != 0),
+    let overflow = if matches!(kind, Rotation::Rcl) {
+        is_negative(value, size) != carry
+    } else {
+        is_negative(value, size) != (value >> (bits - 3) & 1 != 0)
     };
     let new = flag_if(carry, CF) | flag_if(overflow, OF);
     Computed { value, flags: with(flags, CF | OF, new) }
@@ -100,22 +101,18 @@ const fn turn_through_carry(kind: Rotation, a: u64, count: u32, size: u8, flags:
 
 const fn shift(kind: Rotation, a: u64, count: u32, size: u8, flags: u64) -> Computed {
     let bits = 8 * size as u32;
-    let (value, carry, overflow) = match kind {
-        Rotation::Shl => {
-            let wide = (a as u128) << count;
-            let (value, carry) = (wide as u64 & mask(size), wide >> bits & 1 != 0);
-            (value, carry, is_negative(value, size) != carry)
-        }
-        Rotation::Sar => {
-            let wide = sign_extend(a, size) as i64 as i128;
-            ((wide >> count) as u64 & mask(size), wide >> (count - 1) & 1 != 0, false)
-        }
-        _ => {
-            let carry = a as u128 >> (count - 1) & 1 != 0;
-            let value = (a as u128 >> count) as u64;
-            // The sign was the bit that a shift by one more brings down last.
-            (value, carry, count == 1 && is_negative(a, size))
-        }
+    let (value, carry, overflow) = if matches!(kind, Rotation::Shl) {
+        let wide = (a as u128) << count;
+        let (value, carry) = (wide as u64 & mask(size), wide >> bits & 1 != 0);
+        (value, carry, is_negative(value, size) != carry)
+    } else if matches!(kind, Rotation::Sar) {
+        let wide = sign_extend(a, size) as i64 as i128;
+        ((wide >> count) as u64 & mask(size), wide >> (count - 1) & 1 != 0, false)
+    } else {
+        let carry = a as u128 >> (count - 1) & 1 != 0;
+        let value = (a as u128 >> count) as u64;
+        // The sign was the bit that a shift by one more brings down last.
+        (value, carry, count == 1 && is_negative(a, size))
     };
     let new = of_result(value, size) | flag_if(carry, CF) | flag_if(overflow, OF);
     Computed { value, flags: with(flags, SF | ZF | PF | CF | OF, new) }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use vmm_common::plan::Share;
 use vmm_common::scheduler::{Next, Scheduler};
-use vmm_common::{Instant, boot, machine, receipt, seed, system};
+use vmm_common::{Instant, boot, machine, memory, receipt, seed, system};
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
@@ -42,7 +42,7 @@ pub fn shared_core() -> (Next, devices::uart::Port) {
 /// What a target without an operating system calls, by name.
 pub type Entrances = (
     fn(&[u8]) -> Result<Vec<seed::SeedVm>, seed::SeedError>,
-    fn(&vmm_common::plan::Plan, &system::System<vmm_common::memory::NoMemory>, u64) -> receipt::Receipt,
+    fn(&vmm_common::plan::Plan, &system::System<memory::NoMemory>, u64) -> receipt::Receipt,
     fn(&vmm_common::plan::VmPlan, machine::Surroundings) -> machine::Machine,
     boot::Boot,
 );

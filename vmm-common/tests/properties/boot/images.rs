@@ -51,7 +51,12 @@ struct Parts {
 fn segment() -> impl Strategy<Value = Segment> {
     let kind = prop_oneof![8 => Just(LOAD), 1 => Just(NOTE), 1 => 0_u32..8];
     let above = prop_oneof![4 => Just(0_u64), 4 => Just(0xc000_0000_u64), 1 => any::<u64>()];
-    let more = prop_oneof![8 => 0_u64..0x1000, 3 => 0_u64..0x2_0000, 1 => 0_u64..0x10_0000, 1 => any::<u64>()];
+    let more = prop_oneof![
+        8 => 0_u64..0x1000,
+        3 => 0_u64..0x2_0000,
+        1 => 0_u64..0x10_0000,
+        1 => any::<u64>(),
+    ];
     (kind, address(), above, more, vec(any::<u8>(), 0..0x80)).prop_map(
         |(kind, address, above, more, bytes)| Segment {
             kind,

@@ -1,7 +1,8 @@
 //! Ticks that came due while the guest did not have the core, or kept the line masked.
 
 use super::super::tests::{bare, full, unmask};
-use super::*;
+use crate::Instant;
+use crate::machine::Machine;
 
 const MS: u64 = 1_000_000;
 const EOI_COMMAND: u32 = 0x20;
@@ -14,7 +15,7 @@ fn ms(ms: u64) -> Instant {
 }
 
 fn write(machine: &mut Machine, port: u16, value: u32, now: Instant) {
-    assert_eq!(machine.port_write(port, 1, value, now), None);
+    assert_eq!(machine.out(port, 1, value, now), None);
 }
 
 /// The 8254 at 250 Hz: periods of 4 ms less 545 ns.
@@ -195,7 +196,7 @@ fn owed_periods_of_the_clock_come_one_by_one_as_register_c_is_read() {
     let mut ticks = 0;
     while machine.acknowledge() == Some(0x28) {
         write(&mut machine, 0x70, 0x0c, ms(510));
-        assert_eq!(machine.port_read(0x71, 1, ms(510)) & 0xc0, 0xc0);
+        assert_eq!(machine.input(0x71, 1, ms(510)) & 0xc0, 0xc0);
         write(&mut machine, 0xa0, EOI_COMMAND, ms(510));
         write(&mut machine, 0x20, EOI_COMMAND, ms(510));
         ticks += 1;

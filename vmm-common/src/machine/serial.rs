@@ -1,0 +1,105 @@
+//! The four serial ports, what each is plugged into, and the two interrupt lines that they share.
+
+use super::interrupts::{Interrupts, Line};
+use crate::plan::{SERIAL_PORTS, SerialPlan};
+use devices::uart::{Port, PortMode};
+
+/// A machine's serial ports.
+#[derive(Debug)]
+pub(super) struct Serial {
+    ports: [Option<Port>; SERIAL_PORTS],
+    /// Which of the system's wires each port is an end of.
+    wires: [Option<usize>; SERIAL_PORTS],
+    /// Bit n: the level of COM n + 1's pin as the interrupt controllers have it.
+    levels: u8,
+    /// Bit n: the far side of COM n + 1 has moved since its pin was sampled.
+    moved: u8,
+}
+
+impl Serial {
+    pub fn new(plan: [SerialPlan; SERIAL_PORTS]) -> Self {
+        let (ports, wires) = (plan.map(serial_port), plan.map(SerialPlan::link));
+        Self { ports, wires, levels: 0, moved: 0 }
+    }
+
+    /// The guest reads a register; all ones where there is no port.
+    #[inline]
+    pub fn read(&mut self, com: usize, register: u8, interrupts: &mut Interrupts) -> u8 {
+        let value = self.ports[com].as_mut().map_or(0xff, |port| port.read(register));
+        self.sample(1 << com, interrupts);
+        value
+    }
+
+    /// The guest writes a register.
+    #[inline]
+    pub fn write(&mut self, com: usize, register: u8, value: u8, interrupts: &mut Interrupts) {
+        if let Some(port) = &mut self.ports[com] {
+            port.write(register, value);
+        }
+        self.sample(1 << com, interrupts);
+    }
+
+    pub const fn port(&self, com: usize) -> Option<&Port> {
+        self.ports[com].as_ref()
+    }
+
+    /// For the port's far side. Its pin follows at the next sample.
+    #[inline]
+    pub const fn far_side(&mut self, com: usize) -> Option<&mut Port> {
+        self.moved |= 1 << com;
+        self.ports[com].as_mut()
+    }
+
+    pub const fn wire(&self, com: usize) -> Option<usize> {
+        self.wires[com]
+    }
+
+    /// One bit for each port whose transmitter may be written in batches.
+    pub fn batchable(&self) -> u8 {
+        let is_batchable = |port: &Option<Port>| {
+            port.as_ref().is_some_and(|port| {
+                port.mode() != PortMode::Unconnected && !port.wants_every_write()
+            })
+        };
+        let bit = |(com, port)| u8::from(is_batchable(port)) << com;
+        self.ports.iter().enumerate().map(bit).sum()
+    }
+
+    /// Carries the pins of `ports`, a bit for each, and of those whose far side has moved.
+    #[inline]
+    pub fn sample(&mut self, ports: u8, interrupts: &mut Interrupts) {
+        let mut left = core::mem::take(&mut self.moved) | ports;
+        while left != 0 {
+            let com = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let level = self.ports[com].as_ref().is_some_and(Port::pin);
+            if level != (self.levels & 1 << com != 0) {
+                self.set_level(com, interrupts);
+            }
+        }
+    }
+
+    /// COM1 and COM3 share a line, as do COM2 and COM4: it is high while either pin is.
+    fn set_level(&mut self, com: usize, interrupts: &mut Interrupts) {
+        const SHARED: [(u8, Line); 2] = [(0b0101, Line::COM1_AND_3), (0b1010, Line::COM2_AND_4)];
+        let (shared, line) = SHARED[com % SHARED.len()];
+        let was_high = self.levels & shared != 0;
+        self.levels ^= 1 << com;
+        let is_high = self.levels & shared != 0;
+        if is_high != was_high {
+            interrupts.set_line(line, is_high);
+            interrupts.carry_messages();
+        }
+    }
+}
+
+fn serial_port(plan: SerialPlan) -> Option<Port> {
+    let mode = match plan {
+        SerialPlan::Absent => return None,
+        SerialPlan::Unconnected => PortMode::Unconnected,
+        SerialPlan::Console => PortMode::Console,
+        SerialPlan::Link(_) => PortMode::Link,
+        SerialPlan::Switched(_) => PortMode::Switched,
+    };
+    Some(Port::new(mode))
+}
