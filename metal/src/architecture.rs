@@ -1,5 +1,5 @@
-//! Constants of the architecture, each spelt once: registers' bits and values after reset, numbers of
-//! MSRs, vectors. Numbers of MSRs are the `x86` crate's.
+//! Constants of the architecture, each spelt once: registers' bits and values after reset, numbers
+//! of MSRs, vectors. Numbers of MSRs are the `x86` crate's.
 
 /// Bits of IA32_EFER (SDM vol. 4; APM vol. 2, 3.1.7).
 #[allow(missing_docs)]

@@ -1,16 +1,16 @@
-//! SVM: what an exit means ([`exits`]), what of it is SVM's own business ([`handling`], [`events`]),
-//! and what an entry brings ([`guest`]). The switch itself is [`metal::svm`]'s.
+//! SVM: what an exit means ([`exits`]), what of it is SVM's own business ([`handling`],
+//! [`events`]), and what an entry brings ([`loaded`]). The switch itself is [`metal::svm`]'s.
 
 pub mod efer;
 pub mod events;
 pub mod exits;
-pub mod guest;
 mod handling;
+pub mod loaded;
 mod qemu;
 
 use crate::guest::vendor::Processor;
 use alloc::string::String;
-use guest::{SvmGuest, SvmVcpu};
+use loaded::{SvmGuest, SvmVcpu};
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::svm::{ControlBlock, Svm};

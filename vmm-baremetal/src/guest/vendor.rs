@@ -1,5 +1,5 @@
-//! The seam between the two vendors and what they share, made of values: [`Resume`] goes in, [`Left`]
-//! comes out.
+//! The seam between the two vendors and what they share, made of values: [`Resume`] goes in,
+//! [`Left`] comes out.
 //!
 //! [`super::vcpu::Vcpu`] turns an [`Event`] into an exit of `vmm_common::seam` and a reply into
 //! register values; [`crate::vmx`] and [`crate::svm`] know only their processor.
@@ -156,8 +156,8 @@ pub struct Resume {
     /// The guest goes on here, cut to 32 bits outside 64-bit code, as behind an instruction: an STI
     /// or MOV SS shadow ends, and a guest that single-steps gets its #DB.
     pub advance: Option<u64>,
-    /// Goes through the guest's IDT: an interrupt that the guest can take, or the exception that its
-    /// instruction raised.
+    /// Goes through the guest's IDT: an interrupt that the guest can take, or the exception that
+    /// its instruction raised.
     pub inject: Option<Inject>,
     /// A non-maskable interrupt has come, and is delivered once nothing blocks it.
     pub has_nmi: bool,

@@ -10,7 +10,7 @@
 //! goes another way, and comes as soon: one is injected only if the guest can take it.
 
 use super::exits::code;
-use super::guest::SvmGuest;
+use super::loaded::SvmGuest;
 use crate::guest::vendor::Event;
 use metal::architecture::rflags;
 use metal::svm::Intercept;
