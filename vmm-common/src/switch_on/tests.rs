@@ -1,5 +1,6 @@
 use super::*;
 use crate::cpuid::lookup;
+use crate::machine::PortWrite;
 use crate::plan::BootKind;
 use crate::registers::CpuState;
 use crate::seed::{SeedVm, to_plan};
@@ -63,8 +64,8 @@ fn the_machine_has_the_plans_devices_and_the_boots_memory() {
     let (mut machine, _) = switched_on(&plan(1), FACTS);
     // CMOS 0x15 and 0x16: conventional memory, KiB.
     let mut cmos = |register| {
-        assert_eq!(machine.port_write(0x70, 1, register, Instant::ZERO), None);
-        machine.port_read(0x71, 1, Instant::ZERO)
+        assert_eq!(machine.port_write(0x70, 1, register, Instant::ZERO), PortWrite::Done);
+        machine.port_read(0x71, 1, Instant::ZERO).0
     };
     assert_eq!((cmos(0x15), cmos(0x16)), (618 & 0xff, 618 >> 8));
 }
