@@ -216,7 +216,7 @@ impl Loaded<'_> {
     #[must_use]
     #[inline]
     pub fn next_rip(&self) -> Option<u64> {
-        self.has_next_rip.then(|| self.vmcb.control.next_rip)
+        self.has_next_rip.then_some(self.vmcb.control.next_rip)
     }
 
     /// Exits tell where the next instruction is, as on all processors that have nested paging.

@@ -233,6 +233,8 @@ impl LoadedVcpu for SvmGuest<'_> {
         self.left(event)
     }
 
+    // With the register known, it is one load.
+    #[inline(always)]
     fn get(&self, register: Register) -> u64 {
         let state = self.vmcb.state();
         match register {

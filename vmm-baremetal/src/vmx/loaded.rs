@@ -213,6 +213,8 @@ impl LoadedVcpu for VmxGuest<'_> {
         self.left(event)
     }
 
+    // With the register known, it is one load.
+    #[inline(always)]
     fn get(&self, register: Register) -> u64 {
         let vmcs = &self.vmcs;
         match register {
