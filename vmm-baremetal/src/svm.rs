@@ -33,9 +33,8 @@ impl Processor for Svm {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        numbers: (u16, u16),
     ) -> Result<SvmVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant, numbers)
+        ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| SvmVcpu::new(block, ram, grant.permitted()))
             .map_err(|_| String::from("the VMs' tables do not fit into the hypervisor's memory"))
     }

@@ -32,9 +32,8 @@ impl Processor for Vmx {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        (number, _): (u16, u16),
     ) -> Result<VmxVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant, number)
+        ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| VmxVcpu::new(block, ram, boot))
             .map_err(|error| format!("{error}"))
     }

@@ -20,8 +20,6 @@ pub struct ControlBlock {
     #[cfg_attr(not(test), expect(dead_code, reason = "the VMCB refers to them"))]
     tables: Tables,
     has_next_rip: bool,
-    /// Another VM runs with the same ASID.
-    is_asid_shared: bool,
     extended: ExtendedState,
 }
 
@@ -67,9 +65,9 @@ pub enum Intercept {
 }
 
 impl ControlBlock {
-    /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides:
-    /// vCPU `number`, from 0, of `count`. Its ASID is its own while the processor has enough of
-    /// them; where VMs share them, each switch flushes.
+    /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
+    /// Its ASID is its own while the processor has enough of them; where VMs share them, each
+    /// switch flushes.
     ///
     /// # Errors
     /// [`OutOfFrames`] if its structures do not fit.
@@ -82,12 +80,12 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        (number, count): (u16, u16),
     ) -> Result<Self, OutOfFrames> {
         assert_eq!(grant.vendor(), Vendor::Svm);
         assert_eq!(grant.reach().ram, ram.granted());
         let capabilities = svm.capabilities;
-        let (asid, is_asid_shared) = capabilities.asid_of(number.into(), count.into());
+        let asid = capabilities.asid_of(svm.vcpus);
+        svm.vcpus += 1;
         let mut vmcb = frames.take()?;
         let tables =
             Tables::new(frames, ram, Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT })?;
@@ -109,7 +107,6 @@ impl ControlBlock {
             vmcb,
             tables,
             has_next_rip: capabilities.has_next_rip,
-            is_asid_shared,
             extended: ExtendedState::new(svm.extensions, grant, frames)?,
         })
     }
@@ -161,11 +158,11 @@ impl Svm {
         // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.
         unsafe { asm!("fninit", options(nomem, nostack, preserves_flags)) };
         self.resident = block.vmcb.address();
-        let is_asid_shared = block.is_asid_shared;
+        let has_own_asid = self.capabilities.has_asids_for(self.vcpus);
         let mut loaded = self.loaded(block);
         let cr2 = loaded.state().cr2();
         loaded.set_cr2(cr2);
-        if is_asid_shared {
+        if !has_own_asid {
             loaded.flush();
         }
         loaded

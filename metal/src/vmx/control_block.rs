@@ -74,7 +74,6 @@ pub enum Window {
 
 impl ControlBlock {
     /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
-    /// `number` is the vCPU's, from 0: no other has it.
     ///
     /// # Errors
     /// No memory for its structures, or the processor refused one.
@@ -87,7 +86,6 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        number: u16,
     ) -> Result<Self, Error> {
         assert_eq!(grant.vendor(), Vendor::Vmx);
         assert_eq!(grant.reach().ram, ram.granted());
@@ -105,9 +103,9 @@ impl ControlBlock {
             bitmaps: bitmaps.address(),
             ept_pointer: ept::pointer(tables.root()),
             virtual_apic: virtual_apic.address(),
-            // 0 is the host's.
-            vpid: number + 1,
+            vpid: vmx.vpids + 1,
         };
+        vmx.vpids = places.vpid;
         // SAFETY: the region is the processor's from here on, as the block keeps it.
         unsafe { instructions::vmclear(vmcs.address()) }?;
         // SAFETY: as above.

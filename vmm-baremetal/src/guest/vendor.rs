@@ -244,8 +244,7 @@ pub trait Processor {
     /// What CPUID says of the processor, less what a guest of it cannot have.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
 
-    /// Its part of vCPU `number` (from 0) of `count`, with these registers, whose guest has this
-    /// RAM and this grant.
+    /// Its part of another vCPU, with these registers, whose guest has this RAM and this grant.
     ///
     /// # Errors
     /// Why there can be none, for people.
@@ -255,7 +254,6 @@ pub trait Processor {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        numbers: (u16, u16),
     ) -> Result<Self::Vcpu, String>;
 
     /// Makes vCPUs without a VPID or ASID of their own from now on.
