@@ -11,7 +11,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
-use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::grant::Grant;
 use vmm_common::receipt::Receipt;
@@ -73,14 +72,13 @@ pub fn run<P: Processor>(
     }
     let mut core = Core { processor, vcpus, has_it: None };
     let mut host = BareHost::new(clock, plan, is_terminal);
-    let begin = clock.now();
-    let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
+    let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     let (frames, heap) = (frames.taken_bytes(), heap_used());
     power::debug_line(&format!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
-    Ok(finish(core.processor, input, system, host, begin))
+    Ok(finish(core.processor, input, system, host))
 }
 
 /// The processor, its vCPUs, and which of them has it.
@@ -138,10 +136,9 @@ fn finish<P: Processor>(
     input: &Input<'_>,
     mut system: System<GuestRam>,
     mut host: BareHost,
-    begin: Instant,
 ) -> u8 {
     let end = host.clock.now();
-    let receipt = Receipt::close(&input.plan, &mut system, begin, end);
+    let receipt = Receipt::close(&input.plan, &mut system, end);
     host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
