@@ -6,8 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
-    Share, VmPlan,
+    BootKind, BootPlan, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -45,24 +44,16 @@ impl Guest {
 pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> Result<Outcome> {
     let is_linked = guests.len() > 1;
     let com2 = if is_linked { SerialPlan::Link(0) } else { SerialPlan::Unconnected };
-    let vm = |(index, guest): (usize, &Guest)| VmPlan {
-        id: index as u64,
-        name: format!("vm{index}"),
-        memory_bytes: crate::bare::RAM_BYTES,
-        vcpu_count: 1,
-        devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
-        boot: BootPlan {
-            kernel: ImageSource::Builtin("bench".to_string()),
-            kind: guest.kind,
-            bios: None,
-            modules: Vec::new(),
-        },
-        cmdline: guest.cmdline.clone(),
-        clock: ClockPolicy::Wall,
-        share: Share::Weight(guest.weight),
-        serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
-        has_keyboard: false,
-        outcomes: Outcomes::default(),
+    let vm = |(index, guest): (usize, &Guest)| {
+        let plain = VmPlan::plain(index, ImageSource::Builtin("bench".to_string()));
+        VmPlan {
+            memory_bytes: crate::bare::RAM_BYTES,
+            boot: BootPlan { kind: guest.kind, ..plain.boot },
+            cmdline: guest.cmdline.clone(),
+            share: Share::Weight(guest.weight),
+            serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
+            ..plain
+        }
     };
     let link = LinkPlan { name: "com2".to_string(), baud: None, is_lossy: false, tap: None };
     let plan = Plan {

@@ -80,6 +80,28 @@ pub struct VmPlan {
     pub outcomes: Outcomes,
 }
 
+impl VmPlan {
+    /// VM `index` of a config that says nothing of it but its kernel, COM1 the console.
+    #[must_use]
+    pub fn plain(index: usize, kernel: ImageSource) -> Self {
+        use SerialPlan::{Absent, Console};
+        Self {
+            id: index as u64,
+            name: alloc::format!("vm{index}"),
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            vcpu_count: 1,
+            devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
+            boot: BootPlan { kernel, kind: BootKind::Auto, bios: None, modules: Vec::new() },
+            cmdline: String::new(),
+            clock: ClockPolicy::default(),
+            share: Share::Weight(1),
+            serial: [Console, Absent, Absent, Absent],
+            has_keyboard: false,
+            outcomes: Outcomes::default(),
+        }
+    }
+}
+
 /// What it counts as when a VM ends without a status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {

@@ -1,12 +1,8 @@
 //! The seed's `config.bin`: 4096 bytes of little-endian u64s, the number of VMs and then six words
 //! for each, in the order of the YAML keys. The rest is zero.
 
-use crate::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
-    Share, VmPlan,
-};
 use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS};
-use alloc::format;
+use crate::plan::{DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, VmPlan};
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -136,7 +132,6 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
     let com1 = if is_linked { SerialPlan::Switched(0) } else { SerialPlan::Console };
     let vm = |(index, vm): (usize, &SeedVm)| VmPlan {
         id: vm.id,
-        name: format!("vm{index}"),
         memory_bytes: vm.memory,
         vcpu_count: vm.vcpu_count,
         devices: DeviceSet {
@@ -144,18 +139,10 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
             has_hpet: vm.hpet != 0,
             has_local_apic: vm.local_apic != 0,
         },
-        boot: BootPlan {
-            kernel: ImageSource::Builtin(DEFAULT_KERNEL.to_string()),
-            kind: BootKind::Auto,
-            bios: None,
-            modules: Vec::new(),
-        },
         cmdline: Plan::default_cmdline(index).to_string(),
-        clock: ClockPolicy::Wall,
-        share: Share::Weight(1),
         serial: [com1, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
         has_keyboard: index == 0,
-        outcomes: Outcomes::default(),
+        ..VmPlan::plain(index, ImageSource::Builtin(DEFAULT_KERNEL.to_string()))
     };
     let link = LinkPlan { name: String::from("com1"), baud: None, is_lossy: false, tap: None };
     Plan {

@@ -1,7 +1,5 @@
 use super::*;
-use crate::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Outcomes, SerialPlan, Share,
-};
+use crate::plan::{DeviceSet, ImageSource, SerialPlan};
 use alloc::string::String;
 use devices::power::Ending;
 
@@ -9,25 +7,8 @@ const TSC: TscClock = TscClock { hz: 2_000_000_000, offset: 0 };
 const SECOND_NS: u64 = 1_000_000_000;
 
 fn plan(devices: DeviceSet) -> VmPlan {
-    VmPlan {
-        id: 0,
-        name: String::from("a"),
-        memory_bytes: 0x100_0000,
-        vcpu_count: 1,
-        devices,
-        boot: BootPlan {
-            kernel: ImageSource::Builtin(String::from("os")),
-            kind: BootKind::Auto,
-            bios: None,
-            modules: alloc::vec![],
-        },
-        cmdline: String::new(),
-        clock: ClockPolicy::Wall,
-        share: Share::Weight(1),
-        serial: [SerialPlan::Console, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
-        has_keyboard: false,
-        outcomes: Outcomes::default(),
-    }
+    let kernel = ImageSource::Builtin(String::from("os"));
+    VmPlan { memory_bytes: 0x100_0000, devices, ..VmPlan::plain(0, kernel) }
 }
 
 fn machine_with(devices: DeviceSet) -> Machine {

@@ -20,10 +20,7 @@ use vmm_common::Instant;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
-use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, LinkPlan, Outcomes, Plan, SerialPlan,
-    Share, VmPlan,
-};
+use vmm_common::plan::{DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan};
 use vmm_common::scheduler::Next;
 use vmm_common::seam::Host;
 use vmm_common::system::System;
@@ -226,25 +223,10 @@ impl World {
 }
 
 fn vm_plan(vm: usize, setup: &VmSetup) -> VmPlan {
-    VmPlan {
-        id: vm as u64,
-        name: format!("vm{vm}"),
-        memory_bytes: 1 << 24,
-        vcpu_count: 1,
-        devices: setup.devices,
-        boot: BootPlan {
-            kernel: ImageSource::Builtin(String::from("simulated")),
-            kind: BootKind::Auto,
-            bios: None,
-            modules: Vec::new(),
-        },
-        cmdline: String::new(),
-        clock: ClockPolicy::Wall,
-        share: setup.share,
-        serial: setup.serial,
-        has_keyboard: false,
-        outcomes: Outcomes::default(),
-    }
+    let kernel = ImageSource::Builtin(String::from("simulated"));
+    let VmSetup { devices, share, serial, .. } = setup;
+    let (devices, share, serial) = (*devices, *share, *serial);
+    VmPlan { memory_bytes: 1 << 24, devices, share, serial, ..VmPlan::plain(vm, kernel) }
 }
 
 /// A lossless link at whatever rate the guests program.
