@@ -2,12 +2,13 @@
 
 use super::System;
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::seam::{Entry, VcpuBackend};
 
 impl<M: GuestMemory> System<M> {
     /// Accounts to the guest's clock for what it has waited.
-    pub(super) fn record_wait(&mut self, vm: usize) {
+    pub(super) fn record_wait(&mut self, vm: VmIndex) {
         let account = &self.ledger.vms[vm];
         // A clock that stands must not fall behind what the guest has read as it was stopped.
         let waiting_ns = account.waiting_ns.saturating_sub(account.leaving_ns);
@@ -16,7 +17,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
-    pub(super) fn publish_time<B: VcpuBackend>(&mut self, vm: usize, backend: &mut B) {
+    pub(super) fn publish_time<B: VcpuBackend>(&mut self, vm: VmIndex, backend: &mut B) {
         let vm = &mut self.vms[vm];
         if vm.machine.wants_tsc() {
             let tsc_held_ns = vm.machine.tsc_held_ns();
@@ -31,7 +32,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Now and then the guest's time-stamp counter is compared with the clock, which may be slewed.
-    pub(super) fn follow_tsc(&mut self, vm: usize, now: Instant) {
+    pub(super) fn follow_tsc(&mut self, vm: VmIndex, now: Instant) {
         const EVERY_NS: u64 = 1_000_000_000;
         let vm = &mut self.vms[vm];
         if now >= vm.next_tsc_check {
