@@ -158,12 +158,7 @@ impl<M: GuestMemory> System<M> {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
-        // What it printed was taken since: its transmitter is empty, as if the line had been busy
-        // until now.
-        self.vms[vm].machine.sample_serial_pins();
-        self.record_wait(vm);
-        self.follow_tsc(vm, begin);
-        if self.vms[vm].machine.has_news() {
+        if self.prepare(vm, begin) {
             self.publish_time(vm, backend);
         }
 
@@ -273,7 +268,9 @@ impl<M: GuestMemory> System<M> {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
-        if self.vms[vm].machine.has_news() {
+        // No other exit makes the guest find something new in its RAM.
+        let is_msr_write = matches!(exit.reason, ExitReason::MsrWrite { .. });
+        if is_msr_write && self.vms[vm].machine.has_news() {
             self.publish_time(vm, backend);
         }
         step
