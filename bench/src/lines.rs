@@ -2,7 +2,9 @@
 
 use crate::bare::Bare;
 use crate::duo::Duo;
+use crate::images::PROTOCOLS;
 use crate::measure::{cpu_seconds, marginal, median, seconds, side_by_side};
+use crate::process::{FURTHER, Workplace};
 use crate::tandem::{Guest, run_and_read, run_quietly};
 use crate::{code, handover};
 use anyhow::{Context, Result};
@@ -48,6 +50,8 @@ const MS: u64 = 1_000_000;
 const US: f64 = 1e6;
 /// The slice where the line does not name one.
 const SLICE_NS: u64 = 5 * MS;
+/// Starts of processes whose median is taken.
+const STARTS: usize = 41;
 
 fn ratio(what: &str, unit: &str, scale: f64, costs: (f64, f64), most: f64) -> Line {
     let (ours, floor) = costs;
@@ -272,6 +276,30 @@ pub fn shares(core: u64, weights: &[u32], seconds: u32) -> Result<Vec<Line>> {
     Ok(vec![work, share])
 }
 
+/// How far the work of a guest of weight 1 beside one of weight 3, by their own counts, is from a
+/// quarter: what it costs to get in and out must be charged to neither.
+pub fn work_shares(core: u64) -> Result<Vec<Line>> {
+    let spin = |weight| Guest { weight, ..Guest::builtin("spin", "3000") };
+    let line = |(slice_ms, target): (u64, f64)| {
+        let error = || -> Result<f64> {
+            let (_, text) = run_and_read(&[spin(1), spin(3)], slice_ms * MS, core)?;
+            let loops = spin_loops(&text)?;
+            let work: f64 = loops.iter().sum();
+            // They are done in any order: the lesser has weight 1.
+            Ok((loops.iter().copied().fold(work, f64::min) / work - 0.25).abs() * 100.0)
+        };
+        let error = median((0..5).map(|_| error()).collect::<Result<_>>()?);
+        Ok(Line {
+            what: format!("share of work of weights 1:3, error at {slice_ms} ms slices, per cent"),
+            ours: format!("{error:.3} %"),
+            floor: "entitlement".to_string(),
+            figure: error,
+            target: Target::AtMost(target),
+        })
+    };
+    [(5, 0.3), (1, 0.5)].into_iter().map(line).collect()
+}
+
 fn share(who: &str, receipt: &vmm_common::receipt::Receipt) -> Result<Line> {
     let error = receipt.share_error_ppm().context("the shares were measured")? as f64 / 1e4;
     Ok(Line {
@@ -311,14 +339,33 @@ fn spin_loops(text: &str) -> Result<Vec<f64>> {
     Ok(counts)
 }
 
-/// From a process's start to its guest's first byte.
-pub fn start(workplace: &crate::process::Workplace) -> Result<Line> {
-    let costs = side_by_side(41, || workplace.tandem_start(), || workplace.floor_start())?;
-    Ok(ratio("process start to the guest's first byte / floor", "ms", 1e3, costs, 1.3))
+/// From a process's start to its guest's first byte, by each boot protocol.
+pub fn starts(workplace: &Workplace) -> Result<Vec<Line>> {
+    let start = |(_, protocol): (BootKind, &str)| {
+        let ours = || workplace.tandem_start(protocol, 1);
+        let costs = side_by_side(STARTS, ours, || workplace.floor_start(protocol))?;
+        let what = format!("process start to the first byte of a {protocol} guest / floor");
+        Ok(ratio(&what, "ms", 1e3, costs, 1.3))
+    };
+    PROTOCOLS.into_iter().map(start).collect()
+}
+
+/// What the first byte waits for each VM more in the process.
+pub fn further_vm(workplace: &Workplace) -> Result<Line> {
+    let many = || workplace.tandem_start("raw", 1 + FURTHER);
+    let (many, one) = side_by_side(STARTS, many, || workplace.tandem_start("raw", 1))?;
+    let ms = (many - one) * 1e3 / FURTHER as f64;
+    Ok(Line {
+        what: "process start, each further VM of the process, ms".to_string(),
+        ours: format!("{:.2} ms", many * 1e3),
+        floor: format!("{:.2} ms alone", one * 1e3),
+        figure: ms,
+        target: Target::AtMost(0.6),
+    })
 }
 
 /// Memory for each of four VMs.
-pub fn memory(workplace: &crate::process::Workplace) -> Result<Line> {
+pub fn memory(workplace: &Workplace) -> Result<Line> {
     let (ours, floor) = (workplace.tandem_memory()?, workplace.floor_memory()?);
     Ok(Line {
         what: "PSS a VM with four 16 MiB VMs running, kB".to_string(),

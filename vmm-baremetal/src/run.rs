@@ -56,7 +56,6 @@ pub fn run<P: Processor>(
         processor.untag();
     }
     let plan = &input.plan;
-    let count = plan.vms.len() as u16;
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
@@ -66,8 +65,7 @@ pub fn run<P: Processor>(
         let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
         let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
         let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
-        let numbers = (vm as u16, count);
-        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant, numbers)?;
+        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant)?;
         let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
         let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
