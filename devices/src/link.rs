@@ -27,7 +27,7 @@ mod tap;
 mod tests;
 
 pub use crate::uart::{Port, PortMode};
-pub use ends::{EndSet, MAX_ENDS};
+pub use ends::{EndSet, LinkEnd, MAX_ENDS};
 pub use statistics::{LinkStatistics, LossReason};
 pub use tap::{Tap, TapRecord};
 
@@ -36,13 +36,13 @@ use crate::uart::ModemInputs;
 
 /// The ports at the ends of a link, wherever their machines keep them.
 pub trait Ports {
-    /// The port at `end`, counted from 0.
-    fn port(&mut self, end: usize) -> &mut Port;
+    /// The port at `end`.
+    fn port(&mut self, end: LinkEnd) -> &mut Port;
 }
 
 impl Ports for [Port] {
-    fn port(&mut self, end: usize) -> &mut Port {
-        &mut self[end]
+    fn port(&mut self, end: LinkEnd) -> &mut Port {
+        &mut self[end.0]
     }
 }
 
@@ -119,7 +119,7 @@ impl Link {
         // one can again only after a guest has run: a full fruitless round ends the work.
         let mut fruitless = 0;
         while fruitless < self.ends {
-            let sender = self.turn;
+            let sender = LinkEnd(self.turn);
             self.turn = (self.turn + 1) % self.ends;
             fruitless =
                 if self.carry_byte(sender, ports, now, &mut touched) { 0 } else { fruitless + 1 };
@@ -129,13 +129,13 @@ impl Link {
     }
 
     /// The machine at `end` has ended. Pump afterwards.
-    pub const fn stop(&mut self, end: usize) {
+    pub const fn stop(&mut self, end: LinkEnd) {
         self.live = self.live.without(end);
     }
 
     /// Whether the machine at `end` has not ended.
     #[must_use]
-    pub const fn is_live(&self, end: usize) -> bool {
+    pub const fn is_live(&self, end: LinkEnd) -> bool {
         self.live.contains(end)
     }
 
@@ -156,8 +156,8 @@ impl Link {
     /// # Panics
     /// If the link has no such end.
     #[must_use]
-    pub fn statistics(&self, end: usize) -> &LinkStatistics {
-        &self.statistics[..self.ends][end]
+    pub fn statistics(&self, end: LinkEnd) -> &LinkStatistics {
+        &self.statistics[..self.ends][end.0]
     }
 
     /// The tap, if there is one, for the host to drain.
@@ -172,7 +172,7 @@ impl Link {
     fn cross_modem_lines(&self, ports: &mut (impl Ports + ?Sized)) -> EndSet {
         let mut ready = EndSet::EMPTY;
         let mut requesting = EndSet::EMPTY;
-        for end in (0..self.ends).filter(|&end| self.live.contains(end)) {
+        for end in LinkEnd::first(self.ends).filter(|&end| self.live.contains(end)) {
             let port = ports.port(end);
             let outputs = port.link_outputs();
             if port.has_link() && outputs.dtr {
@@ -183,7 +183,7 @@ impl Link {
             }
         }
         let mut touched = EndSet::EMPTY;
-        for end in 0..self.ends {
+        for end in LinkEnd::first(self.ends) {
             let is_ready = !ready.without(end).is_empty();
             let cts = !requesting.without(end).is_empty();
             let inputs = ModemInputs { cts, dsr: is_ready, ri: false, dcd: is_ready };
@@ -197,20 +197,20 @@ impl Link {
     /// A BREAK reaches every peer that listens, at whatever rate, behind what was sent before; on a
     /// lossless link it waits for room.
     fn carry_breaks(&self, ports: &mut (impl Ports + ?Sized), touched: &mut EndSet) {
-        for sender in (0..self.ends).filter(|&end| self.live.contains(end)) {
+        for sender in LinkEnd::first(self.ends).filter(|&end| self.live.contains(end)) {
             let port = ports.port(sender);
             let is_sending = port.link_line().is_some_and(|line| line.in_flight() > 0);
             if !port.link_has_break() || is_sending {
                 continue;
             }
-            let peers = || (0..self.ends).filter(move |&end| end != sender);
+            let peers = || LinkEnd::first(self.ends).filter(move |&end| end != sender);
             let mut hears = EndSet::EMPTY;
             for end in peers().filter(|&end| self.live.contains(end)) {
                 if ports.port(end).is_listening() {
                     hears.insert(end);
                 }
             }
-            let has_room = |end: usize| !hears.contains(end) || ports.port(end).link_space() > 0;
+            let has_room = |end: LinkEnd| !hears.contains(end) || ports.port(end).link_space() > 0;
             if !self.settings.is_lossy && !peers().all(has_room) {
                 continue;
             }
@@ -225,7 +225,7 @@ impl Link {
     /// Moves the first byte of `sender` to its peers, or off the books. Returns whether it moved.
     fn carry_byte(
         &mut self,
-        sender: usize,
+        sender: LinkEnd,
         ports: &mut (impl Ports + ?Sized),
         now: Instant,
         touched: &mut EndSet,
@@ -240,7 +240,7 @@ impl Link {
 
         let mut takers = EndSet::EMPTY;
         let mut reason = LossReason::PeerStopped;
-        for end in (0..self.ends).filter(|&end| end != sender) {
+        for end in LinkEnd::first(self.ends).filter(|&end| end != sender) {
             match self.reception(rate, end, ports.port(end)) {
                 Reception::Absent => {}
                 Reception::Waits => return false,
@@ -253,19 +253,19 @@ impl Link {
             touched.insert(sender);
         }
         if self.deliver(byte, takers, ports, touched) {
-            self.statistics[sender].delivered += 1;
+            self.statistics[sender.0].delivered += 1;
             if let Some(tap) = &mut self.tap {
                 tap.record(TapRecord { at: now, from_end: sender, byte });
             }
         } else {
             let reason = if takers.is_empty() { reason } else { LossReason::ReceiverOverrun };
-            *self.statistics[sender].lost_mut(reason) += 1;
+            *self.statistics[sender.0].lost_mut(reason) += 1;
         }
         true
     }
 
     /// What `end` would do with a byte sent at `rate`.
-    fn reception(&self, rate: Rate, end: usize, port: &Port) -> Reception {
+    fn reception(&self, rate: Rate, end: LinkEnd, port: &Port) -> Reception {
         if !self.live.contains(end) || !port.has_link() {
             return Reception::Absent;
         }
@@ -296,24 +296,24 @@ impl Link {
         touched: &mut EndSet,
     ) -> bool {
         let mut is_delivered = false;
-        for end in (0..self.ends).filter(|&end| takers.contains(end)) {
+        for end in LinkEnd::first(self.ends).filter(|&end| takers.contains(end)) {
             touched.insert(end);
             match ports.port(end).link_feed(byte) {
                 Ok(()) => {
-                    self.statistics[end].received += 1;
+                    self.statistics[end.0].received += 1;
                     is_delivered = true;
                 }
-                Err(_) => self.statistics[end].missed += 1,
+                Err(_) => self.statistics[end.0].missed += 1,
             }
         }
         is_delivered
     }
 
     /// Brings the sender's account up to what its port has counted.
-    fn copy_counts(&mut self, sender: usize, port: &Port) {
+    fn copy_counts(&mut self, sender: LinkEnd, port: &Port) {
         let Some(line) = port.link_line() else { return };
         let counts = line.counts();
-        let statistics = &mut self.statistics[sender];
+        let statistics = &mut self.statistics[sender.0];
         statistics.sent = counts.written;
         *statistics.lost_mut(LossReason::TransmitOverrun) = counts.transmit_overruns;
         *statistics.lost_mut(LossReason::Flushed) = counts.flushed;

@@ -8,6 +8,7 @@
 #[path = "uart_random/mod.rs"]
 mod random;
 
+use devices::link::LinkEnd;
 use devices::link::{EndSet, Link, LinkSettings, LossReason};
 use devices::time::Instant;
 use devices::uart::{Port, PortMode};
@@ -87,7 +88,10 @@ impl World {
         let pins: Vec<bool> = self.ports.iter().map(Port::pin).collect();
         let touched = self.link.pump(self.ports.as_mut_slice(), Instant::from_ns(self.now));
         for (end, port) in self.ports.iter().enumerate() {
-            assert!(port.pin() == pins[end] || touched.contains(end), "end {end} is not woken");
+            assert!(
+                port.pin() == pins[end] || touched.contains(LinkEnd(end)),
+                "end {end} is not woken"
+            );
         }
         self.check_books();
         touched
@@ -110,7 +114,7 @@ impl World {
 
     fn check_books(&self) {
         for (end, guest) in self.guests.iter().enumerate() {
-            let books = self.link.statistics(end);
+            let books = self.link.statistics(LinkEnd(end));
             assert_eq!(books.sent, guest.wrote.len() as u64, "end {end}: sent");
             let accounted = books.delivered + books.lost_total() + self.in_flight(end) as u64;
             assert_eq!(books.sent, accounted, "end {end}: the books do not add up");
@@ -146,7 +150,7 @@ impl World {
 
     fn unread(&self, end: usize) -> u64 {
         let guest = &self.guests[end];
-        self.link.statistics(end).received - guest.read.len() as u64 - guest.dropped
+        self.link.statistics(LinkEnd(end)).received - guest.read.len() as u64 - guest.dropped
     }
 
     fn program(&mut self, end: usize) {
@@ -221,7 +225,7 @@ impl World {
             1 => self.control_fifos(end, random.pick(&[0x03, 0x05, 0x01, 0xc1])),
             2 if random.once_in(4) => {
                 self.guests[end].is_stopped = true;
-                self.link.stop(end);
+                self.link.stop(LinkEnd(end));
                 self.pump();
             }
             _ => {
@@ -293,11 +297,15 @@ impl World {
         while let Some(record) = tap.take() {
             assert!(record.at >= last, "the tap runs backwards");
             last = record.at;
-            tapped[record.from_end].push(record.byte);
+            tapped[record.from_end.0].push(record.byte);
         }
         for (sender, carried) in tapped.iter().enumerate() {
             let wrote = &self.guests[sender].wrote;
-            assert_eq!(carried.len() as u64, self.link.statistics(sender).delivered, "tap");
+            assert_eq!(
+                carried.len() as u64,
+                self.link.statistics(LinkEnd(sender)).delivered,
+                "tap"
+            );
             assert!(is_subsequence(carried, wrote), "sender {sender}: the link invents bytes");
             for receiver in (0..self.guests.len()).filter(|&end| end != sender) {
                 let stream = self.stream(receiver, sender);

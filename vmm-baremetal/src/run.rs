@@ -13,6 +13,7 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::grant::Grant;
+use vmm_common::index::VcpuIndex;
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
 use vmm_common::stop::exit_code;
@@ -90,7 +91,7 @@ struct Core<P: Processor> {
 
 impl<P: Processor> Core<P> {
     /// The vCPU, which has the processor from now on.
-    fn load(&mut self, vcpu: usize) -> Loaded<'_, P::Loaded<'_>> {
+    fn load(&mut self, VcpuIndex(vcpu): VcpuIndex) -> Loaded<'_, P::Loaded<'_>> {
         match self.has_it.replace(vcpu) {
             Some(before) if before == vcpu => {}
             Some(before) => {
@@ -121,8 +122,8 @@ fn share_core<P: Processor>(
             Next::Run { vcpu, until } => {
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
-                if system.vms[vcpu].ending.as_ref().is_some_and(Ending::deserves_dump) {
-                    host.console.say_dump(vcpu, &loaded.dump());
+                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
+                    host.console.say_dump(vcpu.vm().0, &loaded.dump());
                 }
             }
             Next::Idle { until } => host.idle(until),

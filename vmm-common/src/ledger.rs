@@ -9,6 +9,7 @@
 //! activity in which it fell, and charged to no VM.
 
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::plan::Share;
 use alloc::vec::Vec;
 
@@ -24,9 +25,9 @@ pub use budget::BudgetAccount;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Running this VM's guest.
-    Guest(usize),
+    Guest(VmIndex),
     /// Working on this VM's behalf: its exits, its devices.
-    Vmm(usize),
+    Vmm(VmIndex),
     /// Choosing and handing over.
     Switching,
     /// Nobody can run.
@@ -142,7 +143,7 @@ impl Ledger {
     /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one
     /// update for an exit. The core goes on working for `vm`.
     #[inline]
-    pub fn guest_ran(&mut self, vm: usize, entered: Instant, left: Instant) -> &mut VmAccount {
+    pub fn guest_ran(&mut self, vm: VmIndex, entered: Instant, left: Instant) -> &mut VmAccount {
         debug_assert_eq!(self.activity, Activity::Vmm(vm));
         let account = &mut self.vms[vm];
         account.vmm_ns += entered.ns_since(self.since);
@@ -163,7 +164,7 @@ impl Ledger {
     }
 
     /// The host has taken `ns` of what was charged to `vm`.
-    pub fn taken_from_vm(&mut self, vm: usize, ns: u64, now: Instant) {
+    pub fn taken_from_vm(&mut self, vm: VmIndex, ns: u64, now: Instant) {
         let account = &mut self.vms[vm];
         let of_guest_ns = ns.min(account.guest_ns);
         let of_vmm_ns = (ns - of_guest_ns).min(account.vmm_ns);
@@ -196,7 +197,7 @@ impl Ledger {
     /// `vm` gets the core at `now`: what passed since the core's last activity went into choosing
     /// it, less `taken_ns` that the host has taken of it, and the VMM works for it from now on.
     #[inline]
-    pub fn begin_turn(&mut self, vm: usize, taken_ns: u64, now: Instant) {
+    pub fn begin_turn(&mut self, vm: VmIndex, taken_ns: u64, now: Instant) {
         self.core_turns_to(Activity::Vmm(vm), now);
         self.taken_from_no_vm(taken_ns, now);
         let is_plain = self.taken_ns == 0;
@@ -217,7 +218,7 @@ impl Ledger {
     /// `vm`'s guest has the core no more since `over`; the switch to another goes on, and it is
     /// `now`.
     #[inline]
-    pub fn end_turn(&mut self, vm: usize, over: Instant, now: Instant) {
+    pub fn end_turn(&mut self, vm: VmIndex, over: Instant, now: Instant) {
         debug_assert_eq!(self.activity, Activity::Vmm(vm));
         let account = &mut self.vms[vm];
         account.vmm_ns += over.ns_since(self.since);
@@ -229,7 +230,7 @@ impl Ledger {
 
     /// `vm` could run on, but another gets the core.
     #[inline]
-    pub fn waits(&mut self, vm: usize, now: Instant) {
+    pub fn waits(&mut self, vm: VmIndex, now: Instant) {
         let account = &mut self.vms[vm];
         let is_plain = self.taken_ns == 0 && account.budget.is_none();
         if is_plain && account.standing == Standing::Running {
@@ -242,7 +243,7 @@ impl Ledger {
     }
 
     /// From `now` on this VM is in `standing`.
-    pub fn vm_turns_to(&mut self, vm: usize, standing: Standing, now: Instant) {
+    pub fn vm_turns_to(&mut self, vm: VmIndex, standing: Standing, now: Instant) {
         if self.vms[vm].standing == standing {
             return;
         }
@@ -287,7 +288,7 @@ impl Ledger {
 
     /// `vm` had the core for `ran_ns`: uses up its budget, or is shared out among those with a
     /// weight and work as what each was due. Before its standing changes.
-    pub fn ran(&mut self, vm: usize, ran_ns: u64) {
+    pub fn ran(&mut self, vm: VmIndex, ran_ns: u64) {
         match &mut self.vms[vm].budget {
             Some(budget) => budget.ran(ran_ns),
             None => {
@@ -314,7 +315,7 @@ impl Ledger {
     }
 
     /// `vm` had the core for `ran_ns` while every VM could have run, and would have had it longer.
-    pub fn contended(&mut self, vm: usize, ran_ns: u64) {
+    pub fn contended(&mut self, vm: VmIndex, ran_ns: u64) {
         self.vms[vm].stretch_ns += ran_ns;
         self.stretch_turns += 1;
     }
@@ -340,7 +341,7 @@ impl Ledger {
         self.end_stretch();
         self.close_periods(now);
         self.core_turns_to(Activity::Idle, now);
-        for vm in 0..self.vms.len() {
+        for vm in VmIndex::first(self.vms.len()) {
             self.vm_turns_to(vm, Standing::Ended, now);
         }
     }

@@ -22,6 +22,7 @@ pub mod cpuid;
 mod ending;
 mod fault;
 pub mod grant;
+pub mod index;
 pub mod ledger;
 pub mod machine;
 pub mod memory;

@@ -7,6 +7,7 @@
 //! nothing calls back.
 
 use crate::Instant;
+use crate::index::Com;
 use crate::plan::{VmPlan, ram_ranges};
 use crate::seam::{BatchablePorts, TscReading};
 use clock::Clock;
@@ -268,22 +269,22 @@ impl Machine {
 
 /// Serial ports.
 impl Machine {
-    /// The serial port COM`n + 1`, if the machine has it, for what it is plugged into.
+    /// The serial port, if the machine has it, for what it is plugged into.
     #[inline]
-    pub fn serial_mut(&mut self, n: usize) -> Option<&mut Port> {
-        self.serial.far_side(n)
+    pub fn serial_mut(&mut self, com: Com) -> Option<&mut Port> {
+        self.serial.far_side(com)
     }
 
-    /// The serial port COM`n + 1`, if the machine has it.
+    /// The serial port, if the machine has it.
     #[must_use]
-    pub fn serial(&self, n: usize) -> Option<&Port> {
-        self.serial.port(n)
+    pub fn serial(&self, com: Com) -> Option<&Port> {
+        self.serial.port(com)
     }
 
-    /// Which of the system's wires COM`n + 1` is an end of.
+    /// Which of the system's wires the serial port is an end of.
     #[must_use]
-    pub fn wire_of(&self, n: usize) -> Option<usize> {
-        self.serial.wire(n)
+    pub fn wire_of(&self, com: Com) -> Option<usize> {
+        self.serial.wire(com)
     }
 
     /// The transmitters that may be written in batches.

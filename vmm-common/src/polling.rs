@@ -8,6 +8,7 @@
 //!
 //! The loop shows each access to a serial port ([`Polling::saw`]) and acts on the [`Verdict`].
 
+use crate::index::Com;
 use crate::plan::SERIAL_PORTS;
 
 /// After so many polls in a row a guest dozes.
@@ -39,8 +40,8 @@ pub enum Verdict {
 /// An access to a serial port's register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// 0 for COM1.
-    pub com: usize,
+    /// The port.
+    pub com: Com,
     /// What was read there, and the register; None for a write, and for a wider access.
     pub read: Option<(u8, u8)>,
     /// The access moved a byte to the guest, or made room for one of its own.
@@ -76,7 +77,7 @@ impl Polling {
 
     /// The guest has accessed a port in a way that can bring it nothing.
     #[inline]
-    pub fn goes_on(&mut self, com: usize) {
+    pub fn goes_on(&mut self, com: Com) {
         self.ports[com].end();
     }
 
@@ -207,7 +208,7 @@ mod tests {
     fn read(polling: &mut Polling, status: u8, gap_ns: u64) -> Verdict {
         polling.ran(gap_ns);
         let read = Some((LINE_STATUS, status));
-        polling.saw(Access { com: 0, read, has_found: false }, &cost())
+        polling.saw(Access { com: Com::Com1, read, has_found: false }, &cost())
     }
 
     fn poll(polling: &mut Polling, polls: usize) {
@@ -217,7 +218,7 @@ mod tests {
     }
 
     fn write(polling: &mut Polling) {
-        let verdict = polling.saw(Access { com: 0, read: None, has_found: false }, &cost());
+        let verdict = polling.saw(Access { com: Com::Com1, read: None, has_found: false }, &cost());
         assert_eq!(verdict, Verdict::Work);
     }
 
@@ -277,13 +278,13 @@ mod tests {
         let mut polling = Polling::default();
         read(&mut polling, QUIET, 10);
         read(&mut polling, QUIET, 10);
-        let access = Access { com: 0, read: Some((LINE_STATUS, QUIET)), has_found: true };
+        let access = Access { com: Com::Com1, read: Some((LINE_STATUS, QUIET)), has_found: true };
         assert_eq!(polling.saw(access, &cost()), Verdict::Work);
         assert_eq!(read(&mut polling, QUIET, 10), Verdict::Work);
-        let modem = Access { com: 0, read: Some((6, QUIET)), has_found: false };
+        let modem = Access { com: Com::Com1, read: Some((6, QUIET)), has_found: false };
         assert_eq!(polling.saw(modem, &cost()), Verdict::Work, "not the line status");
         // Each port by itself.
-        let other = Access { com: 1, read: Some((LINE_STATUS, QUIET)), has_found: false };
+        let other = Access { com: Com::Com2, read: Some((LINE_STATUS, QUIET)), has_found: false };
         assert_eq!(polling.saw(other, &cost()), Verdict::Work);
     }
 

@@ -5,6 +5,7 @@
 mod text;
 
 use crate::Instant;
+use crate::index::{Com, VmIndex};
 use crate::ledger::BudgetAccount;
 use crate::plan::Plan;
 use crate::seam::ExitReason;
@@ -12,6 +13,7 @@ use crate::system::System;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use devices::link::LinkEnd;
 use devices::link::LossReason;
 use serde::Serialize;
 
@@ -176,7 +178,9 @@ impl Receipt {
             taken_ns: ledger.taken_ns,
             contended_ns: ledger.contended_ns,
             switches: ledger.switches,
-            vms: (0..plan.vms.len()).map(|vm| VmReceipt::new(plan, system, vm)).collect(),
+            vms: VmIndex::first(plan.vms.len())
+                .map(|vm| VmReceipt::new(plan, system, vm))
+                .collect(),
             lost_bytes: links.iter().flat_map(|l| &l.ends).flat_map(|e| e.lost.values()).sum(),
             links,
         }
@@ -195,7 +199,7 @@ impl Receipt {
 }
 
 impl VmReceipt {
-    fn new<M>(plan: &Plan, system: &System<M>, vm: usize) -> Self {
+    fn new<M>(plan: &Plan, system: &System<M>, vm: VmIndex) -> Self {
         let ledger = &system.ledger;
         let account = &ledger.vms[vm];
         let received_ppm = || {
@@ -209,7 +213,7 @@ impl VmReceipt {
             name: plan.vms[vm].name.clone(),
             ending: ending.map_or_else(|| "running".to_string(), ToString::to_string),
             is_success: ending.is_some_and(|ending| ending.is_success(plan.vms[vm].outcomes)),
-            entitled_ppm: plan.entitled_ppm(vm),
+            entitled_ppm: plan.entitled_ppm(vm.0),
             received_ppm: match ledger.contended_ns > 0 && plan.vms.len() > 1 {
                 true => Some(received_ppm()),
                 false => account.budget.as_ref().and_then(BudgetAccount::received_ppm),
@@ -224,7 +228,7 @@ impl VmReceipt {
             longest_blackout_ns: account.longest_blackout_ns,
             longest_blackout_taken_ns: account.longest_blackout_taken_ns,
             longest_own_blackout_ns: account.longest_own_blackout_ns,
-            promised_blackout_ns: plan.worst_blackout_ns(vm),
+            promised_blackout_ns: plan.worst_blackout_ns(vm.0),
             budget: account.budget.as_ref().map(BudgetReceipt::new),
             dropped_ticks: system.vms[vm].machine.dropped_ticks(),
             turns: account.turns,
@@ -250,12 +254,12 @@ impl BudgetReceipt {
 
 impl LinkReceipt {
     fn new(name: &str, wire: &crate::system::Wire, plan: &Plan) -> Self {
-        let end = |(end, (vm, port)): (usize, &(usize, usize))| {
-            let statistics = wire.link.statistics(end);
+        let end = |(end, (vm, port)): (usize, &(VmIndex, Com))| {
+            let statistics = wire.link.statistics(LinkEnd(end));
             let lost = LossReason::ALL.iter().map(|why| (why.as_str(), statistics.lost(*why)));
             EndReceipt {
                 vm: plan.vms[*vm].name.clone(),
-                com: port + 1,
+                com: port.number(),
                 sent: statistics.sent,
                 delivered: statistics.delivered,
                 lost: lost.filter(|(_, count)| *count > 0).collect(),

@@ -11,6 +11,7 @@
 //! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
 
 use crate::Instant;
+use crate::index::VcpuIndex;
 use crate::plan::Share;
 use alloc::vec::Vec;
 
@@ -20,7 +21,7 @@ pub enum Next {
     /// Run this vCPU until the moment named, unless it halts or yields before.
     Run {
         /// Index of the vCPU.
-        vcpu: usize,
+        vcpu: VcpuIndex,
         /// When its turn ends.
         until: Instant,
     },
@@ -149,7 +150,7 @@ impl Scheduler {
         *credit_ns = credit;
         self.turn = turn;
         self.is_turn_open = true;
-        Some(Next::Run { vcpu: turn, until: now.after_ns(left_ns) })
+        Some(Next::Run { vcpu: VcpuIndex(turn), until: now.after_ns(left_ns) })
     }
 
     /// The same, among all.
@@ -172,14 +173,14 @@ impl Scheduler {
     }
 
     /// `vcpu` had the core for `ran_ns`.
-    pub fn ran(&mut self, vcpu: usize, ran_ns: u64) {
+    pub fn ran(&mut self, vcpu: VcpuIndex, ran_ns: u64) {
         let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
         match &mut self.entities[vcpu].account {
             Account::Weight { credit_ns, quantum_ns } => {
                 let most_debt_ns = (*quantum_ns as i64).saturating_mul(MAX_DEBT_QUANTA as i64);
                 *credit_ns = credit_ns.saturating_sub(ran).max(-most_debt_ns);
                 let is_remainder = *credit_ns < MAX_REMAINDER_NS.min(*quantum_ns as i64 / 4);
-                if is_remainder && self.turn == vcpu {
+                if is_remainder && self.turn == vcpu.0 {
                     self.is_turn_open = false;
                 }
             }
@@ -188,27 +189,27 @@ impl Scheduler {
         // Somebody ran: those who stood back have waited for him.
         if core::mem::take(&mut self.has_yields) {
             for (index, entity) in self.entities.iter_mut().enumerate() {
-                entity.has_yielded &= index == vcpu;
+                entity.has_yielded &= index == vcpu.0;
                 self.has_yields |= entity.has_yielded;
             }
         }
     }
 
     /// `vcpu` has nothing to do until `until` or until it is woken. It gives up its turn.
-    pub fn halted(&mut self, vcpu: usize, until: Instant) {
+    pub fn halted(&mut self, vcpu: VcpuIndex, until: Instant) {
         self.enter(vcpu, State::Halted(until));
         self.close_turn(vcpu);
     }
 
     /// `vcpu` polls for something another vCPU must bring; everybody else goes first.
-    pub fn yielded(&mut self, vcpu: usize) {
+    pub fn yielded(&mut self, vcpu: VcpuIndex) {
         self.entities[vcpu].has_yielded = true;
         self.has_yields = true;
         self.close_turn(vcpu);
     }
 
     /// `vcpu` has something to do. Does nothing to one that is runnable or finished.
-    pub fn woken(&mut self, vcpu: usize) {
+    pub fn woken(&mut self, vcpu: VcpuIndex) {
         self.entities[vcpu].has_yielded = false;
         if let State::Halted(_) = self.entities[vcpu].state {
             self.enter(vcpu, State::Runnable);
@@ -216,20 +217,20 @@ impl Scheduler {
     }
 
     /// `vcpu` will never run again.
-    pub fn finished(&mut self, vcpu: usize) {
+    pub fn finished(&mut self, vcpu: VcpuIndex) {
         self.enter(vcpu, State::Finished);
         self.close_turn(vcpu);
     }
 
     /// Whether `vcpu` could run now.
     #[must_use]
-    pub fn is_runnable(&self, vcpu: usize) -> bool {
+    pub fn is_runnable(&self, vcpu: VcpuIndex) -> bool {
         self.entities[vcpu].state == State::Runnable
     }
 
     /// When `vcpu` wakes by itself, if it has halted.
     #[must_use]
-    pub fn halted_until(&self, vcpu: usize) -> Option<Instant> {
+    pub fn halted_until(&self, vcpu: VcpuIndex) -> Option<Instant> {
         match self.entities[vcpu].state {
             State::Halted(until) => Some(until),
             State::Runnable | State::Finished => None,
@@ -242,7 +243,7 @@ impl Scheduler {
         self.halted > 0
     }
 
-    fn enter(&mut self, vcpu: usize, state: State) {
+    fn enter(&mut self, vcpu: VcpuIndex, state: State) {
         let is_halted = |state| matches!(state, State::Halted(_));
         self.halted += usize::from(is_halted(state));
         self.halted -= usize::from(is_halted(self.entities[vcpu].state));
@@ -251,9 +252,9 @@ impl Scheduler {
 
     /// Whether somebody other than `vcpu` could use the core at `now`.
     #[must_use]
-    pub fn is_wanted_by_others(&self, vcpu: usize, now: Instant) -> bool {
+    pub fn is_wanted_by_others(&self, vcpu: VcpuIndex, now: Instant) -> bool {
         self.entities.iter().enumerate().any(|(index, entity)| {
-            index != vcpu
+            index != vcpu.0
                 && match entity.state {
                     State::Runnable => entity.may_run(now),
                     State::Halted(until) => until <= now,
@@ -262,8 +263,8 @@ impl Scheduler {
         })
     }
 
-    fn close_turn(&mut self, vcpu: usize) {
-        if self.turn == vcpu {
+    fn close_turn(&mut self, vcpu: VcpuIndex) {
+        if self.turn == vcpu.0 {
             self.is_turn_open = false;
         }
         if let Account::Weight { credit_ns, .. } = &mut self.entities[vcpu].account {
@@ -307,7 +308,7 @@ impl Scheduler {
         });
         let (_, vcpu, left_ns) = candidates.min()?;
         let until = now.after_ns(left_ns).min(self.next_replenishment());
-        Some(Next::Run { vcpu, until })
+        Some(Next::Run { vcpu: VcpuIndex(vcpu), until })
     }
 
     /// Deficit round robin among the weighted: somebody, if one of them is ready.
@@ -344,7 +345,7 @@ impl Scheduler {
                 let left_ns = u64::try_from(*credit_ns).unwrap_or(0);
                 self.is_turn_open = true;
                 let until = now.after_ns(left_ns).min(self.next_replenishment());
-                return Some(Next::Run { vcpu: self.turn, until });
+                return Some(Next::Run { vcpu: VcpuIndex(self.turn), until });
             }
         }
         None

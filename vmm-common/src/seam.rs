@@ -13,6 +13,7 @@
 //! guest in between, and says so with [`Exit::left_guest`].
 
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::registers::CpuState;
 use devices::lapic::TscClock;
 use devices::time::MachineTime;
@@ -195,7 +196,7 @@ pub trait Host {
     }
 
     /// Takes console output of a VM (an index into the system's VMs). Never waits.
-    fn console_output(&mut self, vm: usize, bytes: &[u8]);
+    fn console_output(&mut self, vm: VmIndex, bytes: &[u8]);
 
     /// Whether keys wait for some VM: only then is each one's [`Host::console_input`] asked for.
     fn has_console_input(&mut self) -> bool {
@@ -203,10 +204,10 @@ pub trait Host {
     }
 
     /// The next key typed for a VM, if there is one.
-    fn console_input(&mut self, vm: usize) -> Option<u8>;
+    fn console_input(&mut self, vm: VmIndex) -> Option<u8>;
 
     /// A VM has ended; `dump` holds its registers if it was stopped against its will.
-    fn vm_ended(&mut self, vm: usize, ending: &crate::vm::Ending, dump: Option<&CpuState>);
+    fn vm_ended(&mut self, vm: VmIndex, ending: &crate::vm::Ending, dump: Option<&CpuState>);
 }
 
 impl ExitReason {

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Instant;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger, Standing};
 use crate::machine::{Machine, PortWrite};
 use crate::memory::GuestMemory;
@@ -42,7 +43,7 @@ pub struct System<M> {
     /// What happened last.
     pub trace: Trace,
     scheduler: Scheduler,
-    last_vm: Option<usize>,
+    last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
     /// When [`System::next`] chose who has the core.
@@ -113,13 +114,13 @@ impl<M: GuestMemory> System<M> {
             self.ledger.restart(now);
         }
         if matches!(self.ledger.activity(), Activity::Idle) {
-            self.trace.record(now, 0, What::IdleEnds);
+            self.trace.record(now, VmIndex(0), What::IdleEnds);
         }
         self.ledger.core_turns_to(Activity::Switching, now);
         self.feed_consoles(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
-        for vm in 0..halted {
-            if let Some(due) = self.scheduler.halted_until(vm)
+        for vm in VmIndex::first(halted) {
+            if let Some(due) = self.scheduler.halted_until(vm.vcpu())
                 && due <= now
             {
                 self.ledger.vm_turns_to(vm, Standing::Waiting, due);
@@ -131,7 +132,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let next = self.scheduler.next(now);
         if let Next::Idle { .. } = next {
-            self.trace.record(now, 0, What::IdleBegins);
+            self.trace.record(now, VmIndex(0), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
         next
@@ -140,13 +141,12 @@ impl<M: GuestMemory> System<M> {
     /// Runs `vcpu` until `until`, or until it halts, yields or ends.
     pub fn turn<B: VcpuBackend, H: Host>(
         &mut self,
-        vcpu: usize,
+        vcpu: VcpuIndex,
         until: Instant,
         backend: &mut B,
         host: &mut H,
     ) {
-        // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
-        let vm = vcpu;
+        let vm = vcpu.vm();
         let begin = host.now();
         let taken_ns = self.taken_since(begin, host);
         self.ledger.begin_turn(vm, taken_ns, begin);
@@ -158,12 +158,7 @@ impl<M: GuestMemory> System<M> {
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
-        // What it printed was taken since: its transmitter is empty, as if the line had been busy
-        // until now.
-        self.vms[vm].machine.sample_serial_pins();
-        self.record_wait(vm);
-        self.follow_tsc(vm, begin);
-        if self.vms[vm].machine.has_news() {
+        if self.prepare(vm, begin) {
             self.publish_time(vm, backend);
         }
 
@@ -185,7 +180,7 @@ impl<M: GuestMemory> System<M> {
     #[inline]
     fn after_turn<B: VcpuBackend, H: Host>(
         &mut self,
-        vm: usize,
+        vm: VmIndex,
         end: Step,
         (begin, stopped, mut now): (Instant, Instant, Instant),
         is_contended: bool,
@@ -202,7 +197,7 @@ impl<M: GuestMemory> System<M> {
         let is_stopped = end == Step::SliceOver && was_preempted;
         let over = if is_stopped { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
-        self.scheduler.ran(vm, ran_ns);
+        self.scheduler.ran(vm.vcpu(), ran_ns);
         match end {
             Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
             _ => self.ledger.end_stretch(),
@@ -211,11 +206,11 @@ impl<M: GuestMemory> System<M> {
         match end {
             Step::Continue | Step::SliceOver => self.ledger.waits(vm, over),
             Step::Yield => {
-                self.scheduler.yielded(vm);
+                self.scheduler.yielded(vm.vcpu());
                 self.ledger.waits(vm, now);
             }
             Step::Halt(until) => {
-                self.scheduler.halted(vm, until);
+                self.scheduler.halted(vm.vcpu(), until);
                 self.ledger.vm_turns_to(vm, Standing::Halted, now);
             }
             Step::End(ending) => {
@@ -229,7 +224,7 @@ impl<M: GuestMemory> System<M> {
     /// guest stopped running.
     fn step<B: VcpuBackend, H: Host>(
         &mut self,
-        vm: usize,
+        vm: VmIndex,
         until: Instant,
         (now, stopped): (&mut Instant, &mut Instant),
         backend: &mut B,
@@ -273,19 +268,21 @@ impl<M: GuestMemory> System<M> {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
-        if self.vms[vm].machine.has_news() {
+        // No other exit makes the guest find something new in its RAM.
+        let is_msr_write = matches!(exit.reason, ExitReason::MsrWrite { .. });
+        if is_msr_write && self.vms[vm].machine.has_news() {
             self.publish_time(vm, backend);
         }
         step
     }
 
-    fn has_more(&self, vm: usize) -> bool {
+    fn has_more(&self, vm: VmIndex) -> bool {
         self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.has_more)
     }
 
     /// One line for each thing a guest can ask for.
     #[inline]
-    fn handle<H: Host>(&mut self, vm: usize, exit: &Exit, now: Instant, host: &mut H) -> Step {
+    fn handle<H: Host>(&mut self, vm: VmIndex, exit: &Exit, now: Instant, host: &mut H) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {
             ExitReason::PortIn { port, size } => {

@@ -1,6 +1,7 @@
 //! A ring of what happened last, written before each exit is handled: what went wrong is in it.
 
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::seam::ExitReason;
 use alloc::boxed::Box;
 use alloc::vec;
@@ -56,9 +57,9 @@ impl Trace {
 
     /// Records an event of a VM's first vCPU over the oldest.
     #[inline]
-    pub fn record(&mut self, at: Instant, vm: usize, what: What) {
+    pub fn record(&mut self, at: Instant, vm: VmIndex, what: What) {
         if let Some(slot) = self.ring.get_mut(self.next) {
-            *slot = Event { at, vm: vm as u16, vcpu: 0, what };
+            *slot = Event { at, vm: vm.0 as u16, vcpu: 0, what };
             self.next = if self.next + 1 < self.ring.len() { self.next + 1 } else { 0 };
             self.written += 1;
         }

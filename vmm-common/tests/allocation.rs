@@ -4,6 +4,7 @@ use devices::lapic::TscClock;
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
 use vmm_common::Instant;
+use vmm_common::index::VmIndex;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
 use vmm_common::plan::Plan;
@@ -101,15 +102,15 @@ impl Host for Place {
         Instant::from_ns(self.now_ns)
     }
 
-    fn console_output(&mut self, _vm: usize, bytes: &[u8]) {
+    fn console_output(&mut self, _vm: VmIndex, bytes: &[u8]) {
         self.console_bytes += bytes.len();
     }
 
-    fn console_input(&mut self, _vm: usize) -> Option<u8> {
+    fn console_input(&mut self, _vm: VmIndex) -> Option<u8> {
         None
     }
 
-    fn vm_ended(&mut self, _vm: usize, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vm: VmIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
 }
 
 fn two_machines() -> (Plan, Vec<(Machine, NoMemory)>) {
@@ -137,7 +138,7 @@ fn the_exit_path_of_the_shared_core_allocates_nothing() {
     while guests.iter().map(|guest| guest.exits).sum::<usize>() < EXITS {
         match system.next(&mut place) {
             Next::Run { vcpu, until } => {
-                system.turn(vcpu, until, &mut guests[vcpu], &mut place);
+                system.turn(vcpu, until, &mut guests[vcpu.0], &mut place);
             }
             Next::Idle { until } => place.now_ns = place.now_ns.max(until.as_ns()),
             Next::Done => break,

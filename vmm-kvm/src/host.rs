@@ -6,6 +6,7 @@ use crate::sys::{Clock, process_cpu_ns};
 use anyhow::Result;
 use vmm_common::Instant;
 use vmm_common::console::Console;
+use vmm_common::index::VmIndex;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
@@ -140,7 +141,7 @@ impl Host for LinuxHost {
         now.ns_since(begin).saturating_sub(ours_ns)
     }
 
-    fn console_output(&mut self, vm: usize, bytes: &[u8]) {
+    fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
         self.output.log(vm, bytes);
         self.console.print(vm, bytes);
         if !self.console.waiting().is_empty() {
@@ -156,11 +157,11 @@ impl Host for LinuxHost {
         self.console.has_keys()
     }
 
-    fn console_input(&mut self, vm: usize) -> Option<u8> {
+    fn console_input(&mut self, VmIndex(vm): VmIndex) -> Option<u8> {
         self.console.take_key(vm)
     }
 
-    fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
         self.console.vm_ended(vm, ending, dump);
         self.flush();
     }

@@ -247,22 +247,22 @@ impl Drop for AbandonOnPanic<'_> {
 /// A vCPU's thread: waits for the turn, runs while it has it, hands it on.
 fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
     sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
-    let mut vcpu = vcpu.start().context("a timer for the vCPU's thread")?;
+    let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
     while let Some(mut held) = turn.wait(me) {
         loop {
             match held.next() {
-                Next::Run { vcpu: next, until } if next == me => {
+                Next::Run { vcpu, until } if vcpu.0 == me => {
                     let World { system, host, .. } = &mut *held;
-                    system.turn(me, until, &mut vcpu, host);
+                    system.turn(vcpu, until, &mut backend, host);
                 }
-                Next::Run { vcpu: next, until } => {
-                    held.decided = Some(Next::Run { vcpu: next, until });
-                    vcpu.rest();
-                    held.hand_to(next);
+                Next::Run { vcpu, until } => {
+                    held.decided = Some(Next::Run { vcpu, until });
+                    backend.rest();
+                    held.hand_to(vcpu.0);
                     break;
                 }
                 Next::Idle { until } => {
-                    vcpu.rest();
+                    backend.rest();
                     held.idle(until);
                 }
                 Next::Done => {

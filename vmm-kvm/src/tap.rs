@@ -2,6 +2,7 @@
 //! one sender: nanoseconds since the start, `VM.comN`, the bytes in hexadecimal.
 
 use anyhow::{Context, Result};
+use devices::link::LinkEnd;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -69,7 +70,7 @@ impl TapFile {
         let wire = &mut wires[self.wire];
         let Some(ring) = wire.link.tap() else { return Ok(()) };
         let mut line = String::new();
-        let mut run: Option<(usize, usize)> = None;
+        let mut run: Option<(LinkEnd, usize)> = None;
         while let Some(record) = ring.take() {
             let is_continued =
                 run.is_some_and(|(end, len)| end == record.from_end && len < LINE_BYTES);
@@ -77,8 +78,8 @@ impl TapFile {
                 if run.is_some() {
                     line.push('\n');
                 }
-                let (vm, port) = wire.ends[record.from_end];
-                let (at_ns, name, com) = (record.at.as_ns(), vms[vm].name(), port + 1);
+                let (vm, port) = wire.ends[record.from_end.0];
+                let (at_ns, name, com) = (record.at.as_ns(), vms[vm].name(), port.number());
                 write!(line, "{at_ns} {name}.com{com}").expect("a string takes all");
             }
             write!(line, " {:02x}", record.byte).expect("a string takes all");

@@ -2,6 +2,7 @@
 
 extern crate alloc;
 
+use super::LinkEnd;
 use alloc::boxed::Box;
 use alloc::vec;
 
@@ -13,7 +14,7 @@ pub struct TapRecord {
     /// When the link carried it.
     pub at: Instant,
     /// The end that sent it.
-    pub from_end: usize,
+    pub from_end: LinkEnd,
     /// The byte.
     pub byte: u8,
 }
@@ -32,7 +33,7 @@ impl Tap {
     /// A tap that holds at most `capacity` bytes between two visits of the host.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let blank = TapRecord { at: Instant::ZERO, from_end: 0, byte: 0 };
+        let blank = TapRecord { at: Instant::ZERO, from_end: LinkEnd(0), byte: 0 };
         Self { records: vec![blank; capacity].into(), head: 0, len: 0, overflowed: 0 }
     }
 

@@ -1,6 +1,7 @@
 //! The null modem, seen from the guests at its ends and from the receipts.
 
 use super::{EndSet, Link, LinkSettings, LossReason, Port, PortMode, TapRecord};
+use crate::link::LinkEnd;
 use crate::time::Instant;
 
 mod modes;
@@ -76,7 +77,7 @@ impl<const N: usize> Bench<N> {
     }
 
     fn stop(&mut self, end: usize) {
-        self.link.stop(end);
+        self.link.stop(LinkEnd(end));
         self.pump();
     }
 
@@ -92,7 +93,7 @@ impl<const N: usize> Bench<N> {
 
     #[track_caller]
     fn expect_counts(&self, end: usize, sent: u64, delivered: u64, lost: &[(LossReason, u64)]) {
-        let statistics = self.link.statistics(end);
+        let statistics = self.link.statistics(LinkEnd(end));
         assert_eq!((statistics.sent, statistics.delivered), (sent, delivered));
         for reason in LossReason::ALL {
             let count = lost.iter().find(|entry| entry.0 == reason).map_or(0, |entry| entry.1);
@@ -103,7 +104,7 @@ impl<const N: usize> Bench<N> {
 
 fn ends(of: &[usize]) -> EndSet {
     let mut set = EndSet::EMPTY;
-    of.iter().for_each(|&end| set.insert(end));
+    of.iter().for_each(|&end| set.insert(LinkEnd(end)));
     set
 }
 
@@ -125,7 +126,7 @@ fn byte_goes_to_every_other_end_once() {
     bench.send(2, b"all");
     for end in [0, 1, 3] {
         bench.expect(end, b"all");
-        assert_eq!(bench.link.statistics(end).received, 3);
+        assert_eq!(bench.link.statistics(LinkEnd(end)).received, 3);
     }
     bench.expect(2, b"");
     bench.expect_counts(2, 3, 3, &[]);
@@ -206,7 +207,7 @@ fn lossy_link_never_holds_back_and_marks_the_loss_at_the_receiver() {
     assert_eq!((bench.read(1, LSR), bench.read(1, LSR)), (0x63, 0x61));
     bench.expect(1, &core::array::from_fn::<u8, DEPTH, _>(|index| index as u8));
     bench.expect_counts(0, 20, 16, &[(LossReason::ReceiverOverrun, 4)]);
-    assert_eq!(bench.link.statistics(1).missed, 4);
+    assert_eq!(bench.link.statistics(LinkEnd(1)).missed, 4);
 }
 
 #[test]
@@ -217,7 +218,10 @@ fn lossy_broadcast_counts_as_delivered_if_one_peer_took_it() {
     bench.send(0, &[2]);
     bench.expect(1, &[2]);
     bench.expect_counts(0, 17, 17, &[]);
-    assert_eq!((bench.link.statistics(1).missed, bench.link.statistics(2).missed), (0, 1));
+    assert_eq!(
+        (bench.link.statistics(LinkEnd(1)).missed, bench.link.statistics(LinkEnd(2)).missed),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -226,7 +230,7 @@ fn stopped_peer_loses_bytes_with_a_reason_and_the_sender_goes_on() {
     bench.send(0, &[1; DEPTH + 3]);
     assert_eq!(bench.read(0, LSR) & THRE, 0);
     bench.stop(1);
-    assert!(!bench.link.is_live(1) && bench.touched.contains(0));
+    assert!(!bench.link.is_live(LinkEnd(1)) && bench.touched.contains(LinkEnd(0)));
     assert_eq!(bench.read(0, LSR) & THRE, THRE);
     bench.expect_counts(0, 19, 16, &[(LossReason::PeerStopped, 3)]);
 }
@@ -286,7 +290,7 @@ fn tap_copies_what_passed_and_counts_what_it_had_no_room_for() {
     let tap = bench.link.tap().expect("the link has a tap");
     let at = Instant::from_ns(5);
     for (from_end, byte) in [(0, b'a'), (0, b'b'), (1, b'c')] {
-        assert_eq!(tap.take(), Some(TapRecord { at, from_end, byte }));
+        assert_eq!(tap.take(), Some(TapRecord { at, from_end: LinkEnd(from_end), byte }));
     }
     assert_eq!((tap.take(), tap.overflowed()), (None, 1));
     bench.send(1, b"e");

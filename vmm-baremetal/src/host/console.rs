@@ -6,6 +6,7 @@ use super::serial::Serial;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::index::VmIndex;
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
@@ -121,7 +122,7 @@ impl Host for BareHost {
         self.clock.now()
     }
 
-    fn console_output(&mut self, vm: usize, bytes: &[u8]) {
+    fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
         self.console.print(vm, bytes);
     }
 
@@ -129,11 +130,11 @@ impl Host for BareHost {
         self.console.has_keys()
     }
 
-    fn console_input(&mut self, vm: usize) -> Option<u8> {
+    fn console_input(&mut self, VmIndex(vm): VmIndex) -> Option<u8> {
         self.console.take_key(vm)
     }
 
-    fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
         self.console.vm_ended(vm, ending, dump);
         self.send();
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::index::VmIndex;
 
 const MS: u64 = 1_000_000;
 
@@ -13,18 +14,18 @@ fn ledger(weights: &[u32]) -> Ledger {
 
 /// A turn of `vm` as the loop books it.
 fn turn(ledger: &mut Ledger, vm: usize, begin: u64, end: u64) {
-    ledger.vm_turns_to(vm, Standing::Running, ms(begin));
-    ledger.core_turns_to(Activity::Guest(vm), ms(begin));
+    ledger.vm_turns_to(VmIndex(vm), Standing::Running, ms(begin));
+    ledger.core_turns_to(Activity::Guest(VmIndex(vm)), ms(begin));
     ledger.core_turns_to(Activity::Switching, ms(end));
-    ledger.ran(vm, (end - begin) * MS);
-    ledger.vm_turns_to(vm, Standing::Waiting, ms(end));
+    ledger.ran(VmIndex(vm), (end - begin) * MS);
+    ledger.vm_turns_to(VmIndex(vm), Standing::Waiting, ms(end));
 }
 
 #[test]
 fn what_the_host_took_is_charged_to_no_vm() {
     let mut ledger = ledger(&[1, 1]);
     turn(&mut ledger, 0, 0, 3005);
-    ledger.taken_from_vm(0, 3000 * MS, ms(3005));
+    ledger.taken_from_vm(VmIndex(0), 3000 * MS, ms(3005));
     turn(&mut ledger, 1, 3007, 3012);
     ledger.taken_from_no_vm(2 * MS, ms(3012));
     ledger.close(ms(3012));
@@ -39,7 +40,7 @@ fn what_the_host_took_is_charged_to_no_vm() {
 fn no_more_is_taken_than_was_there() {
     let mut ledger = ledger(&[1]);
     turn(&mut ledger, 0, 0, 5);
-    ledger.taken_from_vm(0, 7 * MS, ms(5));
+    ledger.taken_from_vm(VmIndex(0), 7 * MS, ms(5));
     ledger.taken_from_no_vm(MS, ms(5));
     ledger.close(ms(5));
     assert_eq!((ledger.taken_ns, ledger.core_sum_ns()), (5 * MS, 5 * MS));
@@ -49,11 +50,11 @@ fn no_more_is_taken_than_was_there() {
 fn an_idle_wait_that_ended_late_was_the_host_s() {
     let mut ledger = ledger(&[1]);
     turn(&mut ledger, 0, 0, 5);
-    ledger.vm_turns_to(0, Standing::Halted, ms(5));
+    ledger.vm_turns_to(VmIndex(0), Standing::Halted, ms(5));
     ledger.core_turns_to(Activity::Idle, ms(5));
     // Its timer is due at 20 ms, and the host wakes us at 50.
     ledger.core_turns_to(Activity::Switching, ms(50));
-    ledger.vm_turns_to(0, Standing::Waiting, ms(20));
+    ledger.vm_turns_to(VmIndex(0), Standing::Waiting, ms(20));
     ledger.core_turns_to(Activity::Switching, ms(51));
     ledger.taken_from_no_vm(30 * MS, ms(51));
     turn(&mut ledger, 0, 51, 52);
@@ -68,7 +69,7 @@ fn a_blackout_tells_the_host_s_part_from_the_others_turns() {
     turn(&mut ledger, 1, 5, 14);
     turn(&mut ledger, 0, 14, 19);
     turn(&mut ledger, 1, 19, 124);
-    ledger.taken_from_vm(1, 100 * MS, ms(124));
+    ledger.taken_from_vm(VmIndex(1), 100 * MS, ms(124));
     turn(&mut ledger, 0, 124, 129);
     let account = &ledger.vms[0];
     assert_eq!(account.longest_blackout_ns, 105 * MS);
@@ -80,11 +81,11 @@ fn a_blackout_tells_the_host_s_part_from_the_others_turns() {
 fn a_wait_that_began_while_the_host_had_the_core_is_the_host_s() {
     let mut ledger = ledger(&[1, 1]);
     turn(&mut ledger, 0, 0, 5);
-    ledger.vm_turns_to(0, Standing::Halted, ms(5));
+    ledger.vm_turns_to(VmIndex(0), Standing::Halted, ms(5));
     turn(&mut ledger, 1, 5, 1010);
-    ledger.taken_from_vm(1, 1000 * MS, ms(1010));
+    ledger.taken_from_vm(VmIndex(1), 1000 * MS, ms(1010));
     // Its timer was due at 500 ms, which was noticed after the stall.
-    ledger.vm_turns_to(0, Standing::Waiting, ms(500));
+    ledger.vm_turns_to(VmIndex(0), Standing::Waiting, ms(500));
     turn(&mut ledger, 0, 1011, 1012);
     let account = &ledger.vms[0];
     assert_eq!(account.longest_blackout_ns, 511 * MS);
@@ -95,9 +96,9 @@ fn a_wait_that_began_while_the_host_had_the_core_is_the_host_s() {
 fn a_vm_is_due_its_weight_among_those_that_have_work() {
     let mut ledger = ledger(&[1, 3]);
     turn(&mut ledger, 0, 0, 8);
-    ledger.vm_turns_to(1, Standing::Halted, ms(8));
+    ledger.vm_turns_to(VmIndex(1), Standing::Halted, ms(8));
     turn(&mut ledger, 0, 8, 18);
-    ledger.vm_turns_to(1, Standing::Waiting, ms(18));
+    ledger.vm_turns_to(VmIndex(1), Standing::Waiting, ms(18));
     turn(&mut ledger, 1, 18, 22);
     ledger.close(ms(22));
     let due = |vm: usize| ledger.vms[vm].due_ns.next_multiple_of(1000);

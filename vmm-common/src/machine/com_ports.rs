@@ -1,6 +1,7 @@
 //! The four serial ports, what each is plugged into, and the two interrupt lines that they share.
 
 use super::interrupts::{Interrupts, Line};
+use crate::index::Com;
 use crate::plan::{SERIAL_PORTS, SerialPlan};
 use crate::seam::BatchablePorts;
 use devices::uart::{Port, PortMode};
@@ -25,7 +26,7 @@ impl Serial {
 
     /// The guest reads a register; all ones where there is no port.
     #[inline]
-    pub fn read(&mut self, com: usize, register: u8, interrupts: &mut Interrupts) -> u8 {
+    pub fn read(&mut self, com: Com, register: u8, interrupts: &mut Interrupts) -> u8 {
         let Some(port) = &mut self.ports[com] else { return 0xff };
         let value = port.read(register);
         self.sample_after_access(com, interrupts);
@@ -34,24 +35,24 @@ impl Serial {
 
     /// The guest writes a register.
     #[inline]
-    pub fn write(&mut self, com: usize, register: u8, value: u8, interrupts: &mut Interrupts) {
+    pub fn write(&mut self, com: Com, register: u8, value: u8, interrupts: &mut Interrupts) {
         let Some(port) = &mut self.ports[com] else { return };
         port.write(register, value);
         self.sample_after_access(com, interrupts);
     }
 
-    pub const fn port(&self, com: usize) -> Option<&Port> {
+    pub fn port(&self, com: Com) -> Option<&Port> {
         self.ports[com].as_ref()
     }
 
     /// For the port's far side. Its pin follows at the next sample.
     #[inline]
-    pub const fn far_side(&mut self, com: usize) -> Option<&mut Port> {
-        self.moved |= 1 << com;
+    pub fn far_side(&mut self, com: Com) -> Option<&mut Port> {
+        self.moved |= 1 << com as u8;
         self.ports[com].as_mut()
     }
 
-    pub const fn wire(&self, com: usize) -> Option<usize> {
+    pub fn wire(&self, com: Com) -> Option<usize> {
         self.wires[com]
     }
 
@@ -67,7 +68,7 @@ impl Serial {
     }
 
     #[inline]
-    fn sample_after_access(&mut self, com: usize, interrupts: &mut Interrupts) {
+    fn sample_after_access(&mut self, com: Com, interrupts: &mut Interrupts) {
         self.sample_pin(com, interrupts);
         self.sample_moved(interrupts);
     }
@@ -76,27 +77,27 @@ impl Serial {
     #[inline]
     pub fn sample_moved(&mut self, interrupts: &mut Interrupts) {
         while self.moved != 0 {
-            let com = self.moved.trailing_zeros() as usize;
+            let com = Com::ALL[self.moved.trailing_zeros() as usize % Com::ALL.len()];
             self.moved &= self.moved - 1;
             self.sample_pin(com, interrupts);
         }
     }
 
     #[inline]
-    fn sample_pin(&mut self, com: usize, interrupts: &mut Interrupts) {
+    fn sample_pin(&mut self, com: Com, interrupts: &mut Interrupts) {
         let level = self.ports[com].as_ref().is_some_and(Port::pin);
-        if level != (self.levels & 1 << com != 0) {
+        if level != (self.levels & 1 << com as u8 != 0) {
             self.set_level(com, interrupts);
         }
     }
 
     /// COM1 and COM3 share a line, as do COM2 and COM4: it is high while either pin is.
     #[inline(never)]
-    fn set_level(&mut self, com: usize, interrupts: &mut Interrupts) {
+    fn set_level(&mut self, com: Com, interrupts: &mut Interrupts) {
         const SHARED: [(u8, Line); 2] = [(0b0101, Line::COM1_AND_3), (0b1010, Line::COM2_AND_4)];
-        let (shared, line) = SHARED[com % SHARED.len()];
+        let (shared, line) = SHARED[com as usize % SHARED.len()];
         let was_high = self.levels & shared != 0;
-        self.levels ^= 1 << com;
+        self.levels ^= 1 << com as u8;
         let is_high = self.levels & shared != 0;
         if is_high != was_high {
             interrupts.set_line(line, is_high);

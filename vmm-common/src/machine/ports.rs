@@ -3,6 +3,7 @@
 
 use super::Machine;
 use crate::Instant;
+use crate::index::Com;
 use crate::seam::Size;
 use devices::power::{Ending, RESET_CONTROL};
 use devices::time::MachineTime;
@@ -14,7 +15,7 @@ enum Owner {
     Pit,
     Keyboard,
     Rtc,
-    Serial(usize, u8),
+    Serial(Com, u8),
     Power,
     Nobody,
 }
@@ -28,10 +29,10 @@ impl Owner {
             0x60 | 0x64 | 0x92 => Self::Keyboard,
             0x70 | 0x71 => Self::Rtc,
             0xf4 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
-            0x2e8..=0x2ef => Self::Serial(3, (port - 0x2e8) as u8),
-            0x2f8..=0x2ff => Self::Serial(1, (port - 0x2f8) as u8),
-            0x3e8..=0x3ef => Self::Serial(2, (port - 0x3e8) as u8),
-            0x3f8..=0x3ff => Self::Serial(0, (port - 0x3f8) as u8),
+            0x2e8..=0x2ef => Self::Serial(Com::Com4, (port - 0x2e8) as u8),
+            0x2f8..=0x2ff => Self::Serial(Com::Com2, (port - 0x2f8) as u8),
+            0x3e8..=0x3ef => Self::Serial(Com::Com3, (port - 0x3e8) as u8),
+            0x3f8..=0x3ff => Self::Serial(Com::Com1, (port - 0x3f8) as u8),
             // Among them 0x80, on which guests write to let time pass.
             _ => Self::Nobody,
         }
@@ -40,7 +41,7 @@ impl Owner {
     /// The serial port and register of one, without a look at the rest of the map: almost every
     /// exit is for one.
     #[inline]
-    const fn serial(port: u16) -> Option<(usize, u8)> {
+    const fn serial(port: u16) -> Option<(Com, u8)> {
         /// What the four ports' addresses have in common, and the bits in which they differ.
         const COMMON: u16 = 0x2e8;
         const DIFFERENT: u16 = 0x110;
@@ -49,10 +50,10 @@ impl Owner {
         }
         // COM1 and COM2 have bit 4, COM1 and COM3 bit 8.
         let com = match (port & 0x10 != 0, port & 0x100 != 0) {
-            (true, true) => 0,
-            (true, false) => 1,
-            (false, true) => 2,
-            (false, false) => 3,
+            (true, true) => Com::Com1,
+            (true, false) => Com::Com2,
+            (false, true) => Com::Com3,
+            (false, false) => Com::Com4,
         };
         Some((com, (port & 7) as u8))
     }
@@ -84,8 +85,8 @@ impl Owner {
 /// The part that a serial port had in an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SerialAccess {
-    /// 0 for COM1.
-    pub com: usize,
+    /// The port.
+    pub com: Com,
     /// Its register; None: the access was wider than one.
     pub register: Option<u8>,
 }
@@ -251,8 +252,8 @@ mod tests {
 
     #[test]
     fn the_transmitters_are_the_maps_first_registers() {
-        for (com, port) in TRANSMITTERS.into_iter().enumerate() {
-            assert_eq!(Owner::of(port), Owner::Serial(com, 0));
+        for com in Com::ALL {
+            assert_eq!(Owner::of(TRANSMITTERS[com]), Owner::Serial(com, 0));
         }
     }
 }

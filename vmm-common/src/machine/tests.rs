@@ -1,4 +1,5 @@
 use super::*;
+use crate::index::Com;
 use crate::plan::{DeviceSet, ImageSource, SerialPlan};
 use alloc::string::String;
 use devices::power::Ending;
@@ -130,7 +131,7 @@ fn a_byte_typed_interrupts_through_the_io_apic() {
     machine.mmio_write(0xfec0_0000, 4, 0x18, Instant::ZERO);
     machine.mmio_write(0xfec0_0010, 4, 0x44, Instant::ZERO);
     assert_eq!(machine.out(0x3f9, 1, 1, Instant::ZERO), None);
-    machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+    machine.serial_mut(Com::Com1).expect("COM1").console_feed(b'x').expect("room");
     machine.sample_serial_pins();
     assert_eq!(machine.acknowledge(), Some(0x44));
 }
@@ -162,7 +163,7 @@ fn a_level_that_no_local_apic_accepts_comes_once_one_does() {
             machine.mmio_write(address, 4, value, now);
         }
         assert_eq!(machine.out(0x3f9, 1, 1, now), None);
-        machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+        machine.serial_mut(Com::Com1).expect("COM1").console_feed(b'x').expect("room");
         machine.sample_serial_pins();
         assert_eq!(machine.acknowledge(), None);
         machine.mmio_write(0xfec0_0000, 4, 0x18, now);
@@ -184,7 +185,7 @@ fn a_level_waits_for_the_local_apic_to_be_enabled_by_its_base() {
     machine.mmio_write(0xfec0_0010, 4, 0x8044, now);
     assert_eq!(machine.msr_write(0x1b, 0xfee0_0100, now), Ok(()));
     assert_eq!(machine.out(0x3f9, 1, 1, now), None);
-    machine.serial_mut(0).expect("COM1").console_feed(b'x').expect("room");
+    machine.serial_mut(Com::Com1).expect("COM1").console_feed(b'x').expect("room");
     machine.sample_serial_pins();
     assert_eq!(machine.msr_write(0x1b, 0xfee0_0900, now), Ok(()));
     machine.mmio_write(0xfee0_00f0, 4, 0x1ff, now);

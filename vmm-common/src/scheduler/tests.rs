@@ -1,5 +1,6 @@
 use super::{Next, Scheduler};
 use crate::Instant;
+use crate::index::VcpuIndex;
 use crate::plan::Share;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,9 +12,11 @@ fn spin(scheduler: &mut Scheduler, vcpus: usize, turns: usize) -> Vec<u64> {
     let mut now = Instant::ZERO;
     let mut received = vec![0; vcpus];
     for _ in 0..turns {
-        let Next::Run { vcpu, until } = scheduler.next(now) else { panic!("somebody can run") };
+        let Next::Run { vcpu: VcpuIndex(vcpu), until } = scheduler.next(now) else {
+            panic!("somebody can run")
+        };
         let ran_ns = until.ns_since(now);
-        scheduler.ran(vcpu, ran_ns);
+        scheduler.ran(VcpuIndex(vcpu), ran_ns);
         received[vcpu] += ran_ns;
         now = until;
     }
@@ -26,8 +29,8 @@ fn equal_weights_take_turns_of_one_slice_in_order() {
     let mut now = Instant::ZERO;
     for turn in 0..9 {
         let until = now.after_ns(5 * MS);
-        assert_eq!(scheduler.next(now), Next::Run { vcpu: turn % 3, until });
-        scheduler.ran(turn % 3, 5 * MS);
+        assert_eq!(scheduler.next(now), Next::Run { vcpu: VcpuIndex(turn % 3), until });
+        scheduler.ran(VcpuIndex(turn % 3), 5 * MS);
         now = until;
     }
 }
@@ -47,68 +50,73 @@ fn weights_divide_the_core_in_proportion() {
 #[test]
 fn an_overrun_is_paid_back_from_the_next_quantum() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
-    scheduler.ran(0, 7 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), .. }));
+    scheduler.ran(VcpuIndex(0), 7 * MS);
     let now = Instant::from_ns(7 * MS);
-    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 1, .. }));
-    scheduler.ran(1, 5 * MS);
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: VcpuIndex(1), .. }));
+    scheduler.ran(VcpuIndex(1), 5 * MS);
     let now = Instant::from_ns(12 * MS);
-    assert_eq!(scheduler.next(now), Next::Run { vcpu: 0, until: Instant::from_ns(15 * MS) });
+    assert_eq!(
+        scheduler.next(now),
+        Next::Run { vcpu: VcpuIndex(0), until: Instant::from_ns(15 * MS) }
+    );
 }
 
 #[test]
 fn a_halted_vcpu_saves_nothing_up() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
     let mut now = Instant::ZERO;
-    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 0, .. }));
-    scheduler.ran(0, MS);
-    scheduler.halted(0, Instant::FAR_FUTURE);
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: VcpuIndex(0), .. }));
+    scheduler.ran(VcpuIndex(0), MS);
+    scheduler.halted(VcpuIndex(0), Instant::FAR_FUTURE);
     for _ in 0..10 {
-        let Next::Run { vcpu: 1, until } = scheduler.next(now) else { panic!("only 1 can run") };
-        scheduler.ran(1, until.ns_since(now));
+        let Next::Run { vcpu: VcpuIndex(1), until } = scheduler.next(now) else {
+            panic!("only 1 can run")
+        };
+        scheduler.ran(VcpuIndex(1), until.ns_since(now));
         now = until;
     }
-    scheduler.woken(0);
-    assert_eq!(scheduler.next(now), Next::Run { vcpu: 0, until: now.after_ns(5 * MS) });
+    scheduler.woken(VcpuIndex(0));
+    assert_eq!(scheduler.next(now), Next::Run { vcpu: VcpuIndex(0), until: now.after_ns(5 * MS) });
 }
 
 #[test]
 fn a_polling_vcpu_stands_back_until_somebody_else_ran() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
-    scheduler.ran(0, 1000);
-    scheduler.yielded(0);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), .. }));
+    scheduler.ran(VcpuIndex(0), 1000);
+    scheduler.yielded(VcpuIndex(0));
     let now = Instant::from_ns(1000);
-    assert!(matches!(scheduler.next(now), Next::Run { vcpu: 1, .. }));
-    scheduler.ran(1, 1000);
-    scheduler.yielded(1);
-    assert!(matches!(scheduler.next(Instant::from_ns(2000)), Next::Run { vcpu: 0, .. }));
+    assert!(matches!(scheduler.next(now), Next::Run { vcpu: VcpuIndex(1), .. }));
+    scheduler.ran(VcpuIndex(1), 1000);
+    scheduler.yielded(VcpuIndex(1));
+    assert!(matches!(scheduler.next(Instant::from_ns(2000)), Next::Run { vcpu: VcpuIndex(0), .. }));
 }
 
 #[test]
 fn pollers_alone_on_the_core_poll_in_turn() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    scheduler.yielded(0);
-    scheduler.yielded(1);
+    scheduler.yielded(VcpuIndex(0));
+    scheduler.yielded(VcpuIndex(1));
     assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { .. }));
 }
 
 #[test]
 fn the_core_idles_until_the_first_timer() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    scheduler.halted(0, Instant::from_ns(9 * MS));
-    scheduler.halted(1, Instant::from_ns(3 * MS));
+    scheduler.halted(VcpuIndex(0), Instant::from_ns(9 * MS));
+    scheduler.halted(VcpuIndex(1), Instant::from_ns(3 * MS));
     let until = Instant::from_ns(3 * MS);
     assert_eq!(scheduler.next(Instant::ZERO), Next::Idle { until });
-    assert!(matches!(scheduler.next(until), Next::Run { vcpu: 1, .. }));
+    assert!(matches!(scheduler.next(until), Next::Run { vcpu: VcpuIndex(1), .. }));
 }
 
 #[test]
 fn everybody_finished_is_the_end() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    scheduler.finished(0);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
-    scheduler.finished(1);
+    scheduler.finished(VcpuIndex(0));
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(1), .. }));
+    scheduler.finished(VcpuIndex(1));
     assert_eq!(scheduler.next(Instant::ZERO), Next::Done);
 }
 
@@ -125,9 +133,11 @@ fn a_budget_is_granted_each_period_and_not_exceeded() {
 fn a_used_up_budget_leaves_the_core_idle_until_the_period_ends() {
     let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
     let mut scheduler = Scheduler::new(&[budget], 5 * MS);
-    let Next::Run { vcpu: 0, until } = scheduler.next(Instant::ZERO) else { panic!("runs") };
+    let Next::Run { vcpu: VcpuIndex(0), until } = scheduler.next(Instant::ZERO) else {
+        panic!("runs")
+    };
     assert_eq!(until, Instant::from_ns(2 * MS));
-    scheduler.ran(0, 2 * MS);
+    scheduler.ran(VcpuIndex(0), 2 * MS);
     assert_eq!(scheduler.next(until), Next::Idle { until: Instant::from_ns(10 * MS) });
 }
 
@@ -138,7 +148,7 @@ fn the_shorter_deadline_leads_among_budgets() {
         Share::Budget { run_ns: 5 * MS, period_ns: 10 * MS },
     ];
     let mut scheduler = Scheduler::new(&shares, 5 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(1), .. }));
 }
 
 #[test]
@@ -146,9 +156,12 @@ fn an_overrun_budget_is_paid_back_in_the_next_period() {
     let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
     let mut scheduler = Scheduler::new(&[budget], 5 * MS);
     assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { .. }));
-    scheduler.ran(0, 3 * MS);
+    scheduler.ran(VcpuIndex(0), 3 * MS);
     let period_end = Instant::from_ns(10 * MS);
-    assert_eq!(scheduler.next(period_end), Next::Run { vcpu: 0, until: Instant::from_ns(11 * MS) });
+    assert_eq!(
+        scheduler.next(period_end),
+        Next::Run { vcpu: VcpuIndex(0), until: Instant::from_ns(11 * MS) }
+    );
 }
 
 #[test]
@@ -158,31 +171,31 @@ fn debts_are_paid_off_in_turns_as_if_each_lap_were_walked() {
     let mut scheduler = Scheduler::new(&shares, 5 * MS);
     for (vcpu, ran_ns) in [(0, 100 * MS), (1, 10 * MS), (2, 27 * MS)] {
         assert!(
-            matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: next, .. } if next == vcpu)
+            matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(next), .. } if next == vcpu)
         );
-        scheduler.ran(vcpu, ran_ns);
+        scheduler.ran(VcpuIndex(vcpu), ran_ns);
     }
     // Debts after the second lap: 3 quanta, a half, 1. In the third vCPU 1 has half a quantum.
     let until = Instant::from_ns(2 * MS);
-    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, until });
-    scheduler.ran(1, 2 * MS);
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(1), until });
+    scheduler.ran(VcpuIndex(1), 2 * MS);
     // vCPU 2 comes to 0 behind it, and in the fourth lap vCPU 0 is still in debt.
     for (vcpu, quantum_ns) in [(1, 4 * MS), (2, 9 * MS)] {
         let until = Instant::from_ns(quantum_ns);
-        assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu, until });
-        scheduler.ran(vcpu, quantum_ns);
+        assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(vcpu), until });
+        scheduler.ran(VcpuIndex(vcpu), quantum_ns);
     }
 }
 
 #[test]
 fn a_vcpu_owes_four_quanta_at_most() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
-    scheduler.ran(0, 3_000 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), .. }));
+    scheduler.ran(VcpuIndex(0), 3_000 * MS);
     let mut now = Instant::ZERO;
     let mut others_turns = 0;
-    while let Next::Run { vcpu: 1, until } = scheduler.next(now) {
-        scheduler.ran(1, until.ns_since(now));
+    while let Next::Run { vcpu: VcpuIndex(1), until } = scheduler.next(now) {
+        scheduler.ran(VcpuIndex(1), until.ns_since(now));
         now = until;
         others_turns += 1;
     }
@@ -192,13 +205,13 @@ fn a_vcpu_owes_four_quanta_at_most() {
 #[test]
 fn a_short_remainder_is_added_to_the_next_quantum() {
     let mut scheduler = Scheduler::new(&[Share::Weight(1); 2], 5 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
-    scheduler.ran(0, 5 * MS - 30_000);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 1, .. }));
-    scheduler.ran(1, 5 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), .. }));
+    scheduler.ran(VcpuIndex(0), 5 * MS - 30_000);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(1), .. }));
+    scheduler.ran(VcpuIndex(1), 5 * MS);
     let until = Instant::from_ns(5 * MS + 30_000);
-    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, until });
+    assert_eq!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), until });
     // A longer one is a turn.
-    scheduler.ran(0, 4 * MS);
-    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: 0, .. }));
+    scheduler.ran(VcpuIndex(0), 4 * MS);
+    assert!(matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(0), .. }));
 }

@@ -2,6 +2,7 @@
 
 use super::System;
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::seam::Host;
 
@@ -12,7 +13,7 @@ impl<M: GuestMemory> System<M> {
     #[inline]
     pub(super) fn close_turn<H: Host>(
         &mut self,
-        vm: usize,
+        vm: VmIndex,
         begin: Instant,
         over: Instant,
         now: Instant,

@@ -2,21 +2,34 @@
 
 use super::System;
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::seam::{Entry, VcpuBackend};
 
 impl<M: GuestMemory> System<M> {
-    /// Accounts to the guest's clock for what it has waited.
-    pub(super) fn record_wait(&mut self, vm: usize) {
+    /// Readies the machine for a turn that begins `now`. True if the guest is to find something new
+    /// in its RAM.
+    #[inline]
+    pub(super) fn prepare(&mut self, vm: VmIndex, now: Instant) -> bool {
+        /// How often the time-stamp counter is compared with the clock, which may be slewed.
+        const CHECK_TSC_EVERY_NS: u64 = 1_000_000_000;
         let account = &self.ledger.vms[vm];
         // A clock that stands must not fall behind what the guest has read as it was stopped.
         let waiting_ns = account.waiting_ns.saturating_sub(account.leaving_ns);
         let taken_ns = account.taken_ns;
-        self.vms[vm].machine.record_wait(waiting_ns, taken_ns);
+        let vm = &mut self.vms[vm];
+        vm.machine.record_wait(waiting_ns, taken_ns);
+        if now >= vm.next_tsc_check {
+            vm.next_tsc_check = now.after_ns(CHECK_TSC_EVERY_NS);
+            vm.machine.tsc_moved();
+        }
+        // The host has drained its output since: THRE rises now, as on a slow line.
+        vm.machine.sample_serial_pins();
+        vm.machine.has_news()
     }
 
     /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
-    pub(super) fn publish_time<B: VcpuBackend>(&mut self, vm: usize, backend: &mut B) {
+    pub(super) fn publish_time<B: VcpuBackend>(&mut self, vm: VmIndex, backend: &mut B) {
         let vm = &mut self.vms[vm];
         if vm.machine.wants_tsc() {
             let tsc_held_ns = vm.machine.tsc_held_ns();
@@ -27,16 +40,6 @@ impl<M: GuestMemory> System<M> {
         }
         while let Some(write) = vm.machine.next_memory_write() {
             vm.memory.write(write.address, write.bytes());
-        }
-    }
-
-    /// Now and then the guest's time-stamp counter is compared with the clock, which may be slewed.
-    pub(super) fn follow_tsc(&mut self, vm: usize, now: Instant) {
-        const EVERY_NS: u64 = 1_000_000_000;
-        let vm = &mut self.vms[vm];
-        if now >= vm.next_tsc_check {
-            vm.next_tsc_check = now.after_ns(EVERY_NS);
-            vm.machine.tsc_moved();
         }
     }
 }

@@ -3,14 +3,15 @@
 
 use super::{Step, System};
 use crate::Instant;
+use crate::index::{Com, VmIndex};
 use crate::machine::SerialAccess;
 use crate::memory::GuestMemory;
-use crate::plan::{Plan, SERIAL_PORTS};
+use crate::plan::Plan;
 use crate::polling::{self, Access, Verdict};
 use crate::seam::Host;
 use crate::vm::Vm;
 use alloc::vec::Vec;
-use devices::link::{Link, LinkSettings, Ports};
+use devices::link::{Link, LinkEnd, LinkSettings, Ports};
 use devices::uart::Port;
 
 /// Records a tap keeps until the host fetches them.
@@ -22,7 +23,7 @@ pub struct Wire {
     /// The link.
     pub link: Link,
     /// VM and port of each end.
-    pub ends: Vec<(usize, usize)>,
+    pub ends: Vec<(VmIndex, Com)>,
 }
 
 impl Wire {
@@ -30,10 +31,9 @@ impl Wire {
     pub(super) fn all(plan: &Plan) -> Vec<Self> {
         let wire = |(index, link): (usize, &crate::plan::LinkPlan)| {
             let ports = |(vm, plan): (usize, &crate::plan::VmPlan)| {
-                (0..SERIAL_PORTS)
-                    .filter(|port| plan.serial[*port].link() == Some(index))
-                    .map(|port| (vm, port))
-                    .collect::<Vec<_>>()
+                let serial = plan.serial;
+                let is_end = move |com: &Com| serial[*com].link() == Some(index);
+                Com::ALL.into_iter().filter(is_end).map(move |com| (VmIndex(vm), com))
             };
             let ends: Vec<_> = plan.vms.iter().enumerate().flat_map(ports).collect();
             let settings = LinkSettings { baud: link.baud, is_lossy: link.is_lossy };
@@ -48,12 +48,12 @@ impl Wire {
 /// The ports of a wire's ends, wherever they are.
 struct Ends<'a, M> {
     vms: &'a mut [Vm<M>],
-    ends: &'a [(usize, usize)],
+    ends: &'a [(VmIndex, Com)],
 }
 
 impl<M> Ports for Ends<'_, M> {
-    fn port(&mut self, end: usize) -> &mut Port {
-        let (vm, port) = self.ends[end];
+    fn port(&mut self, end: LinkEnd) -> &mut Port {
+        let (vm, port) = self.ends[end.0];
         let port = self.vms[vm].machine.serial_mut(port);
         port.expect("a wire's ends are ports that the machine was made with")
     }
@@ -65,7 +65,7 @@ impl<M: GuestMemory> System<M> {
     #[inline(never)]
     pub(super) fn after_serial_access<H: Host>(
         &mut self,
-        vm: usize,
+        vm: VmIndex,
         access: SerialAccess,
         read: Option<u8>,
         now: Instant,
@@ -85,20 +85,20 @@ impl<M: GuestMemory> System<M> {
         match vcpu.polling.saw(seen, &self.exit_cost) {
             Verdict::Work => Step::Continue,
             Verdict::Doze => Step::Halt(machine.deadline().min(now.after_ns(polling::DOZE_NS))),
-            Verdict::Spin if self.scheduler.is_wanted_by_others(vm, now) => Step::Yield,
+            Verdict::Spin if self.scheduler.is_wanted_by_others(vm.vcpu(), now) => Step::Yield,
             Verdict::Spin => Step::Continue,
         }
     }
 
     /// Moves what can be moved on the wire at this port, and wakes whom it reaches. True if that is
     /// this VM.
-    fn pump_wire_of(&mut self, vm: usize, com: usize, now: Instant) -> bool {
+    fn pump_wire_of(&mut self, vm: VmIndex, com: Com, now: Instant) -> bool {
         let Some(wire) = self.vms[vm].machine.wire_of(com) else { return false };
         let mut is_reached = false;
         let Wire { link, ends } = &mut self.wires[wire];
         let reached = link.pump(&mut Ends { vms: &mut self.vms, ends }, now);
         for end in reached.iter() {
-            let (reached_vm, _) = self.wires[wire].ends[end];
+            let (reached_vm, _) = self.wires[wire].ends[end.0];
             self.vms[reached_vm].machine.sample_serial_pins();
             is_reached |= reached_vm == vm;
             if reached_vm != vm {
@@ -109,7 +109,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// A byte, or room for one, has come to `vm`: whoever polls or halts for it goes on.
-    fn wake_by_byte(&mut self, vm: usize, now: Instant) {
+    fn wake_by_byte(&mut self, vm: VmIndex, now: Instant) {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let has_event = machine.has_interrupt() || machine.has_nmi();
         if vcpu.polling.found() || has_event {
@@ -118,8 +118,8 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Unplugs the cables of a VM that ended.
-    pub(super) fn unplug<H: Host>(&mut self, vm: usize, now: Instant, host: &mut H) {
-        for com in 0..SERIAL_PORTS {
+    pub(super) fn unplug<H: Host>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
+        for com in Com::ALL {
             if self.vms[vm].machine.serial_mut(com).is_some_and(|port| port.has_console()) {
                 self.drain_console(vm, com, host);
             }
@@ -129,7 +129,7 @@ impl<M: GuestMemory> System<M> {
             let mut own_port = None;
             for (end, (owner, port)) in ends.iter().enumerate() {
                 if *owner == vm {
-                    link.stop(end);
+                    link.stop(LinkEnd(end));
                     own_port = Some(*port);
                 }
             }
@@ -140,7 +140,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands what the guest printed to the host.
-    fn drain_console<H: Host>(&mut self, vm: usize, com: usize, host: &mut H) {
+    fn drain_console<H: Host>(&mut self, vm: VmIndex, com: Com, host: &mut H) {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
         let Some(first) = port.console_take() else { return };
         let mut bytes = [first; 32];
@@ -163,8 +163,8 @@ impl<M: GuestMemory> System<M> {
         if !host.has_console_input() {
             return;
         }
-        for vm in 0..self.vms.len() {
-            for com in 0..SERIAL_PORTS {
+        for vm in VmIndex::first(self.vms.len()) {
+            for com in Com::ALL {
                 if self.vms[vm].ending.is_none() {
                     self.feed_console(vm, com, now, host);
                 }
@@ -173,7 +173,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands it to one guest; whether there was something.
-    fn feed_console<H: Host>(&mut self, vm: usize, com: usize, now: Instant, host: &mut H) -> bool {
+    fn feed_console<H: Host>(&mut self, vm: VmIndex, com: Com, now: Instant, host: &mut H) -> bool {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return false };
         let mut has_fed = false;
         // What is typed while a guest still boots waits, or its driver's first reset would drop it.

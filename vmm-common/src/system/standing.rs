@@ -2,6 +2,7 @@
 
 use super::{Step, System};
 use crate::Instant;
+use crate::index::VmIndex;
 use crate::ledger::Standing;
 use crate::memory::GuestMemory;
 use crate::registers::CpuState;
@@ -13,7 +14,7 @@ impl<M: GuestMemory> System<M> {
     /// Ends every VM that still runs, as the host wants the run to be over.
     pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
         let now = host.now();
-        for vm in 0..self.vms.len() {
+        for vm in VmIndex::first(self.vms.len()) {
             if self.vms[vm].ending.is_none() {
                 self.end_vm(vm, Ending::Stopped { why }, None, now, host);
             }
@@ -27,7 +28,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     #[inline(never)]
-    pub(super) fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
+    pub(super) fn halt(&mut self, vm: VmIndex, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
         // Room that its last output has left since it was taken may be what it waits for.
@@ -46,14 +47,14 @@ impl<M: GuestMemory> System<M> {
 
     pub(super) fn end_vm<H: Host>(
         &mut self,
-        vm: usize,
+        vm: VmIndex,
         ending: Ending,
         dump: Option<CpuState>,
         now: Instant,
         host: &mut H,
     ) {
         self.trace.record(now, vm, What::Ended);
-        self.scheduler.finished(vm);
+        self.scheduler.finished(vm.vcpu());
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
         host.vm_ended(vm, &ending, dump.as_ref());
@@ -61,8 +62,8 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// `vm` may have something to do now.
-    pub(super) fn wake(&mut self, vm: usize, now: Instant) {
-        self.scheduler.woken(vm);
+    pub(super) fn wake(&mut self, vm: VmIndex, now: Instant) {
+        self.scheduler.woken(vm.vcpu());
         if self.ledger.vms[vm].standing() == Standing::Halted {
             self.ledger.vm_turns_to(vm, Standing::Waiting, now);
         }

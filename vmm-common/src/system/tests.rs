@@ -1,6 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
 use super::*;
+use crate::index::VmIndex;
 use crate::machine::{Machine, Surroundings};
 use crate::registers::CpuState;
 use crate::seam::{Entry, TscReading};
@@ -52,13 +53,13 @@ impl Host for Place {
         Instant::from_ns(*self.now_ns.borrow())
     }
 
-    fn console_output(&mut self, _vm: usize, _bytes: &[u8]) {}
+    fn console_output(&mut self, _vm: VmIndex, _bytes: &[u8]) {}
 
-    fn console_input(&mut self, _vm: usize) -> Option<u8> {
+    fn console_input(&mut self, _vm: VmIndex) -> Option<u8> {
         None
     }
 
-    fn vm_ended(&mut self, _vm: usize, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vm: VmIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
 }
 
 /// Asks for a clock at 0x1000, then runs to each deadline.
@@ -110,7 +111,7 @@ impl World {
     fn turn(&mut self) {
         let next = self.system.next(&mut self.place);
         let Next::Run { vcpu, until } = next else { panic!("both can run") };
-        self.system.turn(vcpu, until, &mut self.guests[vcpu], &mut self.place);
+        self.system.turn(vcpu, until, &mut self.guests[vcpu.0], &mut self.place);
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vmm_common::Instant;
+use vmm_common::index::VcpuIndex;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, Outcomes, Plan,
     SerialPlan, Share, VmPlan, check as check_plan,
@@ -102,9 +103,9 @@ fn a_scheduler_takes_any_shares() {
         let mut now = Instant::ZERO;
         for time in times {
             match scheduler.next(now) {
-                Next::Run { vcpu, until } => {
+                Next::Run { vcpu: VcpuIndex(vcpu), until } => {
                     assert!(until > now || now == Instant::FAR_FUTURE);
-                    scheduler.ran(vcpu, time);
+                    scheduler.ran(VcpuIndex(vcpu), time);
                     now = now.after_ns(time);
                 }
                 Next::Idle { until } => now = until.max(now.after_ns(1)),

@@ -4,6 +4,7 @@ use crate::runner::check;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vmm_common::Instant;
+use vmm_common::index::VcpuIndex;
 use vmm_common::plan::Share;
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -96,7 +97,7 @@ impl Model {
             self.grant();
             let next = self.scheduler.next(self.now);
             match next {
-                Next::Run { vcpu, until } => self.run(vcpu, until, *step),
+                Next::Run { vcpu: VcpuIndex(vcpu), until } => self.run(vcpu, until, *step),
                 Next::Idle { until } => self.idle(until),
                 Next::Done => {
                     assert!(self.states.iter().all(|state| *state == State::Finished));
@@ -108,7 +109,7 @@ impl Model {
     }
 
     fn wake(&mut self, vcpu: usize) {
-        self.scheduler.woken(vcpu);
+        self.scheduler.woken(VcpuIndex(vcpu));
         if let State::Halted(_) = self.states[vcpu] {
             self.states[vcpu] = State::Runnable;
         }
@@ -134,18 +135,18 @@ impl Model {
         };
         self.budgets[vcpu].1 -= ran_ns.cast_signed();
         self.now = self.now.after_ns(ran_ns);
-        self.scheduler.ran(vcpu, ran_ns);
+        self.scheduler.ran(VcpuIndex(vcpu), ran_ns);
         self.passed_over_ns[vcpu] = 0;
         match step {
             Step::SliceOver { .. } | Step::Woken(_) => {}
             Step::Halts { for_ns, .. } => {
                 let until = self.now.after_ns(for_ns);
-                self.scheduler.halted(vcpu, until);
+                self.scheduler.halted(VcpuIndex(vcpu), until);
                 self.states[vcpu] = State::Halted(until);
             }
-            Step::Yields { .. } => self.scheduler.yielded(vcpu),
+            Step::Yields { .. } => self.scheduler.yielded(VcpuIndex(vcpu)),
             Step::Finishes => {
-                self.scheduler.finished(vcpu);
+                self.scheduler.finished(VcpuIndex(vcpu));
                 self.states[vcpu] = State::Finished;
             }
         }
@@ -228,8 +229,10 @@ fn after_an_overrun_of_any_length_somebody_runs_at_once() {
         for _ in 0..3 {
             for _ in 0..shares.len() {
                 let next = scheduler.next(Instant::ZERO);
-                let Next::Run { vcpu, .. } = next else { panic!("{next:?}, and all could run") };
-                scheduler.ran(vcpu, overrun_ns);
+                let Next::Run { vcpu: VcpuIndex(vcpu), .. } = next else {
+                    panic!("{next:?}, and all could run")
+                };
+                scheduler.ran(VcpuIndex(vcpu), overrun_ns);
             }
         }
     });

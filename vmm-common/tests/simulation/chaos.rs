@@ -7,6 +7,7 @@ use crate::seed::{Random, for_each_seed};
 use crate::shares::longest_wait_ns;
 use crate::station::{self, End, Habit, Mail, Orders};
 use crate::world::{Software, VmSetup, World, lossless};
+use devices::link::LinkEnd;
 use std::rc::Rc;
 use vmm_common::plan::{DeviceSet, SerialPlan};
 use vmm_common::seam::{ExitReason, Fault};
@@ -184,7 +185,7 @@ fn whatever_a_guest_does_its_neighbours_lose_neither_bytes_nor_time() {
             let received = mails[end].received.borrow();
             assert!(world.is_success(end), "{:?}", world.host.endings);
             assert_eq!(*received, streams[1 - end], "at {end}");
-            let statistics = world.system.wires[0].link.statistics(end);
+            let statistics = world.system.wires[0].link.statistics(LinkEnd(end));
             assert_eq!(statistics.lost_total(), 0);
             let (waits, bound_ns) = (world.guests[end].waits, longest_wait_ns(&world, end));
             assert!(waits.longest_ns <= bound_ns, "VM {end}: {waits:?}, allowed: {bound_ns}");

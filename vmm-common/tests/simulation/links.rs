@@ -4,6 +4,7 @@ use crate::hardware::Controller;
 use crate::seed::{Random, for_each_seed};
 use crate::station::{self, Death, End, Habit, Mail, Orders, PRINTED};
 use crate::world::{VmSetup, World, lossless};
+use devices::link::LinkEnd;
 use std::rc::Rc;
 use vmm_common::plan::SerialPlan;
 
@@ -107,7 +108,7 @@ fn every_byte_on_a_lossless_link_arrives_once_and_in_order() {
                 let stream = &scenario.streams[sender];
                 assert_eq!(scenario.received(end, sender), *stream, "{sender} to {end}");
             }
-            let statistics = scenario.world.system.wires[0].link.statistics(end);
+            let statistics = scenario.world.system.wires[0].link.statistics(LinkEnd(end));
             assert_eq!((statistics.delivered, statistics.lost_total()), (own as u64, 0));
         }
         scenario.check_consoles();

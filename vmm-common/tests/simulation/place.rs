@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use vmm_common::Instant;
+use vmm_common::index::VmIndex;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::vm::Ending;
@@ -172,12 +173,12 @@ impl Host for SimulatedHost {
         self.clock.taken_ns()
     }
 
-    fn console_output(&mut self, vm: usize, bytes: &[u8]) {
+    fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
         assert!(!bytes.is_empty(), "output of nothing");
         self.printed[vm].extend_from_slice(bytes);
     }
 
-    fn console_input(&mut self, vm: usize) -> Option<u8> {
+    fn console_input(&mut self, VmIndex(vm): VmIndex) -> Option<u8> {
         assert!(self.endings[vm].is_none(), "VM {vm} has ended and reads keys");
         let (at, byte) = *self.typing[vm].front()?;
         if at > self.clock.now() {
@@ -187,7 +188,7 @@ impl Host for SimulatedHost {
         Some(byte)
     }
 
-    fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
         assert_eq!(self.endings[vm], None, "VM {vm} ends twice");
         assert_eq!(dump.is_some(), ending.deserves_dump(), "{ending:?}");
         self.endings[vm] = Some(ending.clone());

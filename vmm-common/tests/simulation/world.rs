@@ -14,9 +14,11 @@ use crate::guest::{Guest, Habits};
 use crate::place::{Clock, SimulatedHost};
 use crate::seed::Random;
 use devices::lapic::TscClock;
+use devices::link::LinkEnd;
 use devices::time::MachineTime;
 use std::rc::Rc;
 use vmm_common::Instant;
+use vmm_common::index::VcpuIndex;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
@@ -118,7 +120,7 @@ impl World {
             }
             self.clock.decide();
             match self.system.next(&mut self.host) {
-                Next::Run { vcpu, until } => self.turn(vcpu, until),
+                Next::Run { vcpu: VcpuIndex(vcpu), until } => self.turn(vcpu, until),
                 Next::Idle { until } => self.idle(until, horizon),
                 Next::Done => break,
             }
@@ -142,7 +144,7 @@ impl World {
         assert!(until > self.clock.basis(), "a turn of no length");
         assert_eq!(self.host.endings[vm], None, "VM {vm} has ended and has a turn");
         let begin = self.clock.now();
-        self.system.turn(vm, until, &mut self.guests[vm], &mut self.host);
+        self.system.turn(VcpuIndex(vm), until, &mut self.guests[vm], &mut self.host);
         self.turns.push(Turn { vm, begin, end: self.clock.now() });
         self.check_halted();
     }
@@ -206,11 +208,11 @@ impl World {
     fn check_links(&self) {
         for (wire, plan) in self.system.wires.iter().zip(&self.plan.links) {
             for (end, (vm, port)) in wire.ends.iter().enumerate() {
-                let statistics = wire.link.statistics(end);
+                let statistics = wire.link.statistics(LinkEnd(end));
                 let serial = self.system.vms[*vm].machine.serial(*port).expect("it is an end");
                 let waits = serial.link_line().map_or(0, |line| line.in_flight()) as u64;
                 let accounted = statistics.delivered + statistics.lost_total() + waits;
-                assert_eq!(statistics.sent, accounted, "link {} of VM {vm}", plan.name);
+                assert_eq!(statistics.sent, accounted, "link {} of {vm:?}", plan.name);
             }
         }
     }

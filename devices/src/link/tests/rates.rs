@@ -1,6 +1,7 @@
 //! Who hears whom: rates, and machines that start at different times.
 
 use super::{Bench, DATA, DEPTH, FCR, IER, LCR, LOSSLESS, LOSSY, LSR, MCR, THRE};
+use crate::link::LinkEnd;
 use crate::link::{LinkSettings, LossReason};
 
 const SLOW: u8 = 12;
@@ -67,7 +68,7 @@ fn bytes_sent_before_the_peer_has_started_are_held_through_its_start() {
     // The first steps of a polled kernel, FIFO flush included.
     for (offset, value) in [(IER, 0), (LCR, 0x80), (DATA, FAST), (IER, 0), (LCR, 3), (FCR, 0xc7)] {
         bench.write(1, offset, value);
-        assert_eq!(bench.link.statistics(0).delivered, 0);
+        assert_eq!(bench.link.statistics(LinkEnd(0)).delivered, 0);
     }
     bench.write(1, MCR, 0x0b);
     bench.expect(1, b"early");
