@@ -276,6 +276,30 @@ pub fn shares(core: u64, weights: &[u32], seconds: u32) -> Result<Vec<Line>> {
     Ok(vec![work, share])
 }
 
+/// How far the work of a guest of weight 1 beside one of weight 3, by their own counts, is from a
+/// quarter: what it costs to get in and out must be charged to neither.
+pub fn work_shares(core: u64) -> Result<Vec<Line>> {
+    let spin = |weight| Guest { weight, ..Guest::builtin("spin", "3000") };
+    let line = |(slice_ms, target): (u64, f64)| {
+        let error = || -> Result<f64> {
+            let (_, text) = run_and_read(&[spin(1), spin(3)], slice_ms * MS, core)?;
+            let loops = spin_loops(&text)?;
+            let work: f64 = loops.iter().sum();
+            // They are done in any order: the lesser has weight 1.
+            Ok((loops.iter().copied().fold(work, f64::min) / work - 0.25).abs() * 100.0)
+        };
+        let error = median((0..5).map(|_| error()).collect::<Result<_>>()?);
+        Ok(Line {
+            what: format!("share of work of weights 1:3, error at {slice_ms} ms slices, per cent"),
+            ours: format!("{error:.3} %"),
+            floor: "entitlement".to_string(),
+            figure: error,
+            target: Target::AtMost(target),
+        })
+    };
+    [(5, 0.3), (1, 0.5)].into_iter().map(line).collect()
+}
+
 fn share(who: &str, receipt: &vmm_common::receipt::Receipt) -> Result<Line> {
     let error = receipt.share_error_ppm().context("the shares were measured")? as f64 / 1e4;
     Ok(Line {

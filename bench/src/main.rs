@@ -13,7 +13,7 @@ use std::process::ExitCode;
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 14] = [
+const LINES: [(&str, Measure); 15] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),
@@ -24,6 +24,7 @@ const LINES: [(&str, Measure); 14] = [
     ("preemption", |core, _| lines::preemption(core).map(one)),
     ("two", |core, _| lines::shares(core, &[1, 1], 4)),
     ("weights", |core, _| lines::shares(core, &[1, 2, 4], 4)),
+    ("quarter", |core, _| lines::work_shares(core)),
     ("many", |core, _| lines::shares(core, &[1; 32], 8)),
     ("start", |_, workplace| lines::starts(workplace)),
     ("further", |_, workplace| lines::further_vm(workplace).map(one)),

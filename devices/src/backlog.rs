@@ -36,7 +36,8 @@ const MAX_BACKLOG_TICKS: u64 = 8192;
 /// After so much of the guest's run time without catching up, ns, the backlog is given up.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// Ticks owed by one source. Times are the guest's run time, which stands while it does not have the core.
+/// Ticks owed by one source. Times are the guest's run time, which stands while it does not have
+/// the core.
 #[derive(Clone, Debug)]
 pub struct Backlog {
     owed: u64,

@@ -108,8 +108,8 @@ impl IoApic {
         (entry & ENTRY_MASKED == 0).then_some(entry as u8)
     }
 
-    /// The lowest pin from `first` on at which a message is due, and that message. The owner asks again from the pin
-    /// behind it until `None`, after every access and every line change.
+    /// The lowest pin from `first` on at which a message is due, and that message. The owner asks
+    /// again from the pin behind it until `None`, after every access and every line change.
     ///
     /// An edge is sent once. A level is due until a local APIC has taken the message
     /// ([`Self::accepted`]): where none did, as none had that destination or was enabled, the next
@@ -139,9 +139,9 @@ impl IoApic {
         None
     }
 
-    /// A local APIC has taken the message of `pin`: for a level-triggered one sets remote IRR, which
-    /// holds the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table bit 14; Linux's
-    /// `ioapic_service` does the same).
+    /// A local APIC has taken the message of `pin`: for a level-triggered one sets remote IRR,
+    /// which holds the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table
+    /// bit 14; Linux's `ioapic_service` does the same).
     pub fn accepted(&mut self, pin: u8, message: &Message) {
         if let Some(entry) = self.entries.get_mut(usize::from(pin))
             && message.is_level

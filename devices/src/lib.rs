@@ -1,4 +1,29 @@
-//! devices
+//! The devices of a PC, as values: registers and time in, levels and bytes out.
+//!
+//! The contract of a device, which its machine relies on:
+//!
+//! - **Registers.** `read` and `write` take an offset or a port, and never fail: what does not
+//!   exist reads as the datasheet says, and any sequence of accesses leaves a device that works.
+//!   A guest cannot make one panic, loop for long, or allocate.
+//! - **Levels.** An interrupt pin is a level, a pure function of the registers (`pin`, `line`). The
+//!   machine samples it after every access and whenever the far side has moved; the interrupt
+//!   controllers find the edges.
+//! - **Pulses are counted.** A source whose interrupts are pulses gives [`backlog::Ticks`] instead,
+//!   so that sampling late misses none. What the guest has not taken yet is the machine's to keep
+//!   ([`backlog::Backlog`]).
+//! - **Messages.** A device that signals by messages gives them out as [`message::Message`]s; it
+//!   does not know a local APIC.
+//! - **Time is handed in.** `advance(now)` brings a device to a moment in one step, however far it
+//!   is; a register access that depends on time takes `now`. No device reads a clock, and what it
+//!   is handed is [`time::MachineTime`]: the host's time does not fit in.
+//! - **`deadline`** is when the device next does something by itself if the guest changes nothing;
+//!   after `advance(now)` it is later than `now`. None: never. The guest is left by then.
+//! - **No calls out.** A device knows no other device, no port map, no vCPU and no host. What
+//!   leaves it is asked for (`transmit`, `take_eoi`, `next_message`), until there is none.
+//! - **State.** All of it is in the value: a clone is a snapshot.
+//!
+//! [`link`] carries bytes between the serial ports of several machines. It alone goes by the host's
+//! time, as it belongs to none of them.
 #![no_std]
 #![forbid(unsafe_code)]
 pub mod backlog;

@@ -97,8 +97,8 @@ pub struct Rtc {
 }
 
 impl Rtc {
-    /// A clock that shows Unix time `epoch_seconds` at [`MachineTime::ZERO`] (at most the end of year
-    /// 9999), in BCD and 24-hour mode, in a machine with so much `memory`.
+    /// A clock that shows Unix time `epoch_seconds` at [`MachineTime::ZERO`] (at most the end of
+    /// year 9999), in BCD and 24-hour mode, in a machine with so much `memory`.
     #[must_use]
     pub fn new(epoch_seconds: u64, memory: MemorySizes) -> Self {
         Self {

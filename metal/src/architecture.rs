@@ -1,5 +1,5 @@
-//! Constants of the architecture, each spelt once: registers' bits and values after reset, numbers of
-//! MSRs, vectors. Numbers of MSRs are the `x86` crate's.
+//! Constants of the architecture, each spelt once: registers' bits and values after reset, numbers
+//! of MSRs, vectors. Numbers of MSRs are the `x86` crate's.
 
 /// Bits of IA32_EFER (SDM vol. 4; APM vol. 2, 3.1.7).
 #[allow(missing_docs)]
@@ -83,3 +83,59 @@ pub mod vector {
 /// [`Segment::access`](vmm_common::registers::Segment::access) of a code segment: L, 64-bit code if
 /// long mode is active.
 pub const ACCESS_LONG: u32 = 1 << 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x86::bits64::rflags::RFlags;
+    use x86::controlregs::{Cr0, Cr4, Xcr0};
+
+    #[test]
+    fn bits_are_those_of_the_x86_crate() {
+        let cr0s = [
+            (cr0::PE, Cr0::CR0_PROTECTED_MODE),
+            (cr0::MP, Cr0::CR0_MONITOR_COPROCESSOR),
+            (cr0::EM, Cr0::CR0_EMULATE_COPROCESSOR),
+            (cr0::TS, Cr0::CR0_TASK_SWITCHED),
+            (cr0::ET, Cr0::CR0_EXTENSION_TYPE),
+            (cr0::NE, Cr0::CR0_NUMERIC_ERROR),
+            (cr0::WP, Cr0::CR0_WRITE_PROTECT),
+            (cr0::AM, Cr0::CR0_ALIGNMENT_MASK),
+            (cr0::NW, Cr0::CR0_NOT_WRITE_THROUGH),
+            (cr0::CD, Cr0::CR0_CACHE_DISABLE),
+            (cr0::PG, Cr0::CR0_ENABLE_PAGING),
+        ];
+        for (ours, theirs) in cr0s {
+            assert_eq!(ours, theirs.bits() as u64, "{theirs:?}");
+        }
+        let cr4s = [
+            (cr4::PSE, Cr4::CR4_ENABLE_PSE),
+            (cr4::PAE, Cr4::CR4_ENABLE_PAE),
+            (cr4::PGE, Cr4::CR4_ENABLE_GLOBAL_PAGES),
+            (cr4::VMXE, Cr4::CR4_ENABLE_VMX),
+            (cr4::PCIDE, Cr4::CR4_ENABLE_PCID),
+            (cr4::OSXSAVE, Cr4::CR4_ENABLE_OS_XSAVE),
+            (cr4::SMEP, Cr4::CR4_ENABLE_SMEP),
+            (cr4::SMAP, Cr4::CR4_ENABLE_SMAP),
+        ];
+        for (ours, theirs) in cr4s {
+            assert_eq!(ours, theirs.bits() as u64, "{theirs:?}");
+        }
+        assert_eq!(rflags::TF, RFlags::FLAGS_TF.bits());
+        assert_eq!(rflags::IF, RFlags::FLAGS_IF.bits());
+        assert_eq!(rflags::RF, RFlags::FLAGS_RF.bits());
+        let components = Xcr0::XCR0_FPU_MMX_STATE | Xcr0::XCR0_SSE_STATE | Xcr0::XCR0_AVX_STATE;
+        assert_eq!(vmm_common::cpuid::XSAVE_COMPONENTS & 0x1f, components.bits());
+        let vectors = [
+            (vector::DB, x86::irq::DEBUG_VECTOR),
+            (vector::NMI, x86::irq::NONMASKABLE_INTERRUPT_VECTOR),
+            (vector::UD, x86::irq::INVALID_OPCODE_VECTOR),
+            (vector::GP, x86::irq::GENERAL_PROTECTION_FAULT_VECTOR),
+            (vector::AC, x86::irq::ALIGNMENT_CHECK_VECTOR),
+            (vector::MC, x86::irq::MACHINE_CHECK_VECTOR),
+        ];
+        for (ours, theirs) in vectors {
+            assert_eq!(ours, theirs);
+        }
+    }
+}

@@ -27,7 +27,13 @@ pub(crate) fn read_msr(index: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reading a register changes nothing that Rust knows of.
     unsafe {
-        asm!("rdmsr", in("ecx") index, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+        asm!(
+            "rdmsr",
+            in("ecx") index,
+            out("eax") low,
+            out("edx") high,
+            options(nomem, nostack, preserves_flags),
+        );
     }
     u64::from(high) << 32 | u64::from(low)
 }
@@ -40,7 +46,13 @@ pub(crate) fn read_msr(index: u32) -> u64 {
 pub(crate) unsafe fn write_msr(index: u32, value: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        asm!("wrmsr", in("ecx") index, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags));
+        asm!(
+            "wrmsr",
+            in("ecx") index,
+            in("eax") value as u32,
+            in("edx") (value >> 32) as u32,
+            options(nostack, preserves_flags),
+        );
     }
 }
 
@@ -58,7 +70,13 @@ macro_rules! control_registers {
         pub(crate) fn $name() -> u64 {
             let value: u64;
             // SAFETY: reading a register changes nothing.
-            unsafe { asm!(concat!("mov {}, ", $register), out(reg) value, options(nomem, nostack, preserves_flags)) };
+            unsafe {
+                asm!(
+                    concat!("mov {}, ", $register),
+                    out(reg) value,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
             value
         }
 
@@ -69,7 +87,13 @@ macro_rules! control_registers {
         #[inline]
         pub(crate) unsafe fn $set(value: u64) {
             // SAFETY: the caller's promise.
-            unsafe { asm!(concat!("mov ", $register, ", {}"), in(reg) value, options(nostack, preserves_flags)) };
+            unsafe {
+                asm!(
+                    concat!("mov ", $register, ", {}"),
+                    in(reg) value,
+                    options(nostack, preserves_flags),
+                );
+            }
         }
     )*};
 }

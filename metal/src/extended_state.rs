@@ -186,7 +186,7 @@ impl SwitchedState {
     pub(crate) fn load(&mut self, before: Option<&mut Self>) {
         let before = before.map(|before| {
             before.save();
-            (before.debug, before.tsc_aux)
+            &*before
         });
         let Self { extensions, area, xcr0, tsc_aux, debug, .. } = self;
         let area = area.bytes_mut().as_ptr();
@@ -203,11 +203,11 @@ impl SwitchedState {
                 enable(*xcr0);
             }
         }
-        if extensions.has_tsc_aux && before.is_none_or(|(_, loaded)| loaded != *tsc_aux) {
+        if extensions.has_tsc_aux && before.is_none_or(|before| before.tsc_aux != *tsc_aux) {
             // SAFETY: a number that only RDTSCP and RDPID return.
             unsafe { cpu::write_msr(IA32_TSC_AUX, *tsc_aux) };
         }
-        if before.is_none_or(|(loaded, _)| loaded != *debug) {
+        if before.is_none_or(|before| differ(&before.debug, debug)) {
             set_debug_registers(debug);
         }
     }
@@ -231,6 +231,12 @@ impl SwitchedState {
         }
         self.debug = [cpu::dr0(), cpu::dr1(), cpu::dr2(), cpu::dr3(), cpu::dr6()];
     }
+}
+
+/// Whether two sets of registers differ. A comparison of arrays would be a call.
+#[inline]
+pub(crate) fn differ<const N: usize>(one: &[u64; N], other: &[u64; N]) -> bool {
+    one.iter().zip(other).fold(0, |bits, (one, other)| bits | (one ^ other)) != 0
 }
 
 /// Sets XCR0.

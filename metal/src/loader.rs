@@ -1,7 +1,7 @@
 //! From the loader to [`Memory`]: what is ours, what is free, and the hypervisor's own page tables.
 
 #[cfg(feature = "bare")]
-mod entry;
+mod long_mode;
 pub mod multiboot;
 #[cfg(feature = "bare")]
 mod start;

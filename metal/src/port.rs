@@ -47,8 +47,13 @@ impl Port {
         let value: u8;
         // SAFETY: no device of these writes memory.
         unsafe {
-            asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags));
-        };
+            asm!(
+                "in al, dx",
+                in("dx") self.0,
+                out("al") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
         value
     }
 
@@ -57,8 +62,13 @@ impl Port {
     pub fn write(self, value: u8) {
         // SAFETY: as for `read`.
         unsafe {
-            asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags));
-        };
+            asm!(
+                "out dx, al",
+                in("dx") self.0,
+                in("al") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
     }
 
     /// OUT of a word.
@@ -66,8 +76,13 @@ impl Port {
     pub fn write_word(self, value: u16) {
         // SAFETY: as for `read`.
         unsafe {
-            asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags));
-        };
+            asm!(
+                "out dx, ax",
+                in("dx") self.0,
+                in("ax") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
     }
 }
 

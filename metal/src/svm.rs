@@ -39,6 +39,8 @@ pub struct Svm {
     extensions: Extensions,
     /// The VMCB of the vCPU whose other registers the processor has; 0 if there is none.
     resident: u64,
+    /// How many have been made.
+    vcpus: u32,
     /// The processor's own while SVM is enabled.
     _save_area: Frame,
     /// What VMSAVE saves of the host.
@@ -84,6 +86,7 @@ impl Svm {
             capabilities,
             extensions,
             resident: 0,
+            vcpus: 0,
             _save_area: save_area,
             host_vmcb,
             maps: None,
@@ -130,6 +133,7 @@ impl Svm {
             capabilities: Capabilities { asids: 16, has_next_rip: true, has_gib_pages: true },
             extensions: Extensions::NONE,
             resident: 0,
+            vcpus: 0,
             _save_area: take(),
             host_vmcb: take(),
             maps: None,

@@ -42,6 +42,8 @@ pub struct Vmx {
     current: u64,
     /// The VMCS of the vCPU whose other registers the processor has; 0 if there is none.
     resident: u64,
+    /// How many are given away, from 1 on: 0 is the host's.
+    vpids: u16,
     /// The processor's own, between VMXON and VMXOFF.
     _region: Frame,
 }
@@ -83,7 +85,7 @@ impl Vmx {
         // SAFETY: the region is the processor's from here on, as frames are never taken back.
         unsafe { instructions::vmxon(region.address()) }.map_err(Error::Instruction)?;
         let extensions = Extensions::enable();
-        Ok(Self { capabilities, extensions, current: 0, resident: 0, _region: region })
+        Ok(Self { capabilities, extensions, current: 0, resident: 0, vpids: 0, _region: region })
     }
 
     /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the

@@ -7,8 +7,8 @@
 //! host: clock, console, keyboard, power               metal: all that needs privilege
 //! ```
 //!
-//! Read [`run`] (the loop), [`guest::vcpu`] (exits and replies), [`guest::vendor`] (the seam between
-//! the vendors) and one of [`vmx`] and [`svm`].
+//! Read [`run`] (the loop), [`guest::vcpu`] (exits and replies), [`guest::vendor`] (the seam
+//! between the vendors) and one of [`vmx`] and [`svm`].
 #![cfg_attr(feature = "bare", no_std)]
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
-use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::grant::Grant;
 use vmm_common::receipt::Receipt;
@@ -56,7 +55,6 @@ pub fn run<P: Processor>(
         processor.untag();
     }
     let plan = &input.plan;
-    let count = plan.vms.len() as u16;
     let mut vcpus = Vec::new();
     let mut machines = Vec::new();
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
@@ -66,8 +64,7 @@ pub fn run<P: Processor>(
         let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
         let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
         let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
-        let numbers = (vm as u16, count);
-        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant, numbers)?;
+        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant)?;
         let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
         let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
@@ -75,14 +72,13 @@ pub fn run<P: Processor>(
     }
     let mut core = Core { processor, vcpus, has_it: None };
     let mut host = BareHost::new(clock, plan, is_terminal);
-    let begin = clock.now();
-    let mut system = System::new(plan, machines, TRACE_EVENTS, begin);
+    let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     let (frames, heap) = (frames.taken_bytes(), heap_used());
     power::debug_line(&format!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
-    Ok(finish(core.processor, input, system, host, begin))
+    Ok(finish(core.processor, input, system, host))
 }
 
 /// The processor, its vCPUs, and which of them has it.
@@ -140,10 +136,9 @@ fn finish<P: Processor>(
     input: &Input<'_>,
     mut system: System<GuestRam>,
     mut host: BareHost,
-    begin: Instant,
 ) -> u8 {
     let end = host.clock.now();
-    let receipt = Receipt::close(&input.plan, &mut system, begin, end);
+    let receipt = Receipt::close(&input.plan, &mut system, end);
     host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {

@@ -1,16 +1,16 @@
-//! SVM: what an exit means ([`exits`]), what of it is SVM's own business ([`handling`], [`events`]),
-//! and what an entry brings ([`guest`]). The switch itself is [`metal::svm`]'s.
+//! SVM: what an exit means ([`exits`]), what of it is SVM's own business ([`handling`],
+//! [`events`]), and what an entry brings ([`loaded`]). The switch itself is [`metal::svm`]'s.
 
 pub mod efer;
 pub mod events;
 pub mod exits;
-pub mod guest;
 mod handling;
+pub mod loaded;
 mod qemu;
 
 use crate::guest::vendor::Processor;
 use alloc::string::String;
-use guest::{SvmGuest, SvmVcpu};
+use loaded::{SvmGuest, SvmVcpu};
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::svm::{ControlBlock, Svm};
@@ -33,9 +33,8 @@ impl Processor for Svm {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        numbers: (u16, u16),
     ) -> Result<SvmVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant, numbers)
+        ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| SvmVcpu::new(block, ram, grant.permitted()))
             .map_err(|_| String::from("the VMs' tables do not fit into the hypervisor's memory"))
     }

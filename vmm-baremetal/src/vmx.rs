@@ -1,15 +1,15 @@
-//! VMX: what an exit means ([`exits`]), what of it is VMX's own business ([`handling`], [`task`]), and
-//! what an entry brings ([`guest`]). The switch itself is [`metal::vmx`]'s.
+//! VMX: what an exit means ([`exits`]), what of it is VMX's own business ([`handling`], [`task`]),
+//! and what an entry brings ([`loaded`]). The switch itself is [`metal::vmx`]'s.
 
 pub mod exits;
-pub mod guest;
 mod handling;
+pub mod loaded;
 mod task;
 
 use crate::guest::vendor::Processor;
 use alloc::format;
 use alloc::string::String;
-use guest::{VmxGuest, VmxVcpu};
+use loaded::{VmxGuest, VmxVcpu};
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::vmx::{ControlBlock, Vmx};
@@ -32,9 +32,8 @@ impl Processor for Vmx {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        (number, _): (u16, u16),
     ) -> Result<VmxVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant, number)
+        ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| VmxVcpu::new(block, ram, boot))
             .map_err(|error| format!("{error}"))
     }

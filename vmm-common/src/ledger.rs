@@ -111,7 +111,23 @@ impl Ledger {
         }
     }
 
+    /// The run begins now, and not when the accounts were opened: what starting it took since is no
+    /// VM's wait. For accounts that nothing was booked on yet.
+    pub fn restart(&mut self, now: Instant) {
+        (self.since, self.started, self.last_taken) = (now, now, (now, 0));
+        for account in &mut self.vms {
+            account.since = now;
+        }
+    }
+
+    /// When the run began.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// From `now` on the core does `next`.
+    #[inline]
     pub fn core_turns_to(&mut self, next: Activity, now: Instant) {
         let spent_ns = now.ns_since(self.since);
         self.since = now;
@@ -123,8 +139,8 @@ impl Ledger {
         }
     }
 
-    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one update
-    /// for an exit. The core goes on working for `vm`.
+    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one
+    /// update for an exit. The core goes on working for `vm`.
     #[inline]
     pub fn guest_ran(&mut self, vm: usize, entered: Instant, left: Instant) -> &mut VmAccount {
         debug_assert_eq!(self.activity, Activity::Vmm(vm));
@@ -175,6 +191,54 @@ impl Ledger {
     #[must_use]
     pub const fn activity(&self) -> Activity {
         self.activity
+    }
+
+    /// `vm` gets the core at `now`: what passed since the core's last activity went into choosing
+    /// it, less `taken_ns` that the host has taken of it, and the VMM works for it from now on.
+    #[inline]
+    pub fn begin_turn(&mut self, vm: usize, taken_ns: u64, now: Instant) {
+        self.core_turns_to(Activity::Vmm(vm), now);
+        self.taken_from_no_vm(taken_ns, now);
+        let is_plain = self.taken_ns == 0;
+        let account = &mut self.vms[vm];
+        account.turns += 1;
+        if is_plain && account.standing == Standing::Waiting && account.budget.is_none() {
+            account.standing = Standing::Running;
+            let now = now.max(account.since);
+            let waited_ns = now.ns_since(account.since);
+            account.since = now;
+            account.waiting_ns += waited_ns;
+            account.waited(waited_ns, 0);
+            return;
+        }
+        self.vm_turns_to(vm, Standing::Running, now);
+    }
+
+    /// `vm`'s guest has the core no more since `over`; the switch to another goes on, and it is
+    /// `now`.
+    #[inline]
+    pub fn end_turn(&mut self, vm: usize, over: Instant, now: Instant) {
+        debug_assert_eq!(self.activity, Activity::Vmm(vm));
+        let account = &mut self.vms[vm];
+        account.vmm_ns += over.ns_since(self.since);
+        account.leaving_ns += now.ns_since(over);
+        self.switching_ns += now.ns_since(over.max(self.since));
+        self.since = now;
+        self.activity = Activity::Switching;
+    }
+
+    /// `vm` could run on, but another gets the core.
+    #[inline]
+    pub fn waits(&mut self, vm: usize, now: Instant) {
+        let account = &mut self.vms[vm];
+        let is_plain = self.taken_ns == 0 && account.budget.is_none();
+        if is_plain && account.standing == Standing::Running {
+            account.standing = Standing::Waiting;
+            account.since = now.max(account.since);
+            account.taken_before_ns = 0;
+            return;
+        }
+        self.vm_turns_to(vm, Standing::Waiting, now);
     }
 
     /// From `now` on this VM is in `standing`.

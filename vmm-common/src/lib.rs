@@ -19,6 +19,8 @@ pub mod architecture;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
+mod ending;
+mod fault;
 pub mod grant;
 pub mod ledger;
 pub mod machine;

@@ -8,8 +8,9 @@
 
 use crate::Instant;
 use crate::plan::{VmPlan, ram_ranges};
-use crate::seam::TscReading;
+use crate::seam::{BatchablePorts, TscReading};
 use clock::Clock;
+use com_ports::Serial;
 use devices::i8042::Keyboard;
 use devices::lapic::TscClock;
 use devices::power::Power;
@@ -18,16 +19,15 @@ use devices::time::MachineTime;
 use devices::uart::Port;
 use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
-use serial::Serial;
 use timers::Timers;
 
 mod clock;
+mod com_ports;
 mod interrupts;
 mod mmio;
 mod msrs;
 mod paravirtual;
 mod ports;
-mod serial;
 mod timers;
 
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
@@ -182,7 +182,7 @@ impl Machine {
     fn after_access(&mut self, now: MachineTime) {
         let Self { interrupts, timers, serial, .. } = self;
         interrupts.set_line(Line::KEYBOARD, self.keyboard.pin());
-        serial.sample(0, interrupts);
+        serial.sample_moved(interrupts);
         timers.sample(now, self.clock.run_time(now), interrupts);
         interrupts.carry_messages();
         self.find_deadline();
@@ -286,17 +286,16 @@ impl Machine {
         self.serial.wire(n)
     }
 
-    /// One bit for each COM port whose transmitter may be written in batches: see
-    /// [`crate::seam::Entry::batchable_ports`].
+    /// The transmitters that may be written in batches.
     #[must_use]
-    pub fn batchable_ports(&self) -> u8 {
+    pub fn batchable_ports(&self) -> BatchablePorts {
         self.serial.batchable()
     }
 
     /// Carries the pins of ports whose far side has moved.
     #[inline]
     pub fn sample_serial_pins(&mut self) {
-        self.serial.sample(0, &mut self.interrupts);
+        self.serial.sample_moved(&mut self.interrupts);
     }
 }
 

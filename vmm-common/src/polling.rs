@@ -163,20 +163,22 @@ impl ExitCost {
         Self { samples_ns: [0; SAMPLES], taken: 0 }
     }
 
-    /// A guest was entered and left for a port access after `guest_ns`.
+    /// Whether exits are still looked at.
+    #[must_use]
     #[inline]
-    pub fn add(&mut self, guest_ns: u64) {
-        if self.taken < SAMPLES {
-            self.add_sample(guest_ns);
-        }
+    pub const fn is_open(&self) -> bool {
+        self.taken < SAMPLES
     }
 
+    /// A guest was entered and left for a port access after `guest_ns`.
     #[cold]
-    fn add_sample(&mut self, guest_ns: u64) {
-        self.samples_ns[self.taken] = guest_ns;
-        self.taken += 1;
-        if self.taken == SAMPLES {
-            self.samples_ns.sort_unstable();
+    pub fn add(&mut self, guest_ns: u64) {
+        if self.is_open() {
+            self.samples_ns[self.taken] = guest_ns;
+            self.taken += 1;
+            if self.taken == SAMPLES {
+                self.samples_ns.sort_unstable();
+            }
         }
     }
 

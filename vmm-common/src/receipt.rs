@@ -147,11 +147,11 @@ impl Receipt {
         MIN_CONTENDED_TURNS * plan.vms.len() as u64
     }
 
-    /// Closes the accounts of a system that ran from `begin` to `end`; its receipt.
+    /// Closes the accounts of a system that ran until `end`; its receipt.
     #[must_use]
-    pub fn close<M>(plan: &Plan, system: &mut System<M>, begin: Instant, end: Instant) -> Self {
+    pub fn close<M>(plan: &Plan, system: &mut System<M>, end: Instant) -> Self {
         system.ledger.close(end);
-        Self::new(plan, system, end.ns_since(begin))
+        Self::new(plan, system, end.ns_since(system.ledger.started()))
     }
 
     /// Every VM ended with status 0, or as its plan takes for success.

@@ -123,7 +123,37 @@ impl Scheduler {
     }
 
     /// Who runs now, and until when.
+    #[inline]
     pub fn next(&mut self, now: Instant) -> Next {
+        if self.halted == 0
+            && self.budgeted == 0
+            && let Some(next) = self.next_in_turn(now)
+        {
+            return next;
+        }
+        self.search(now)
+    }
+
+    /// The next of the round, if it is ready and has credit: almost every switch. All have a
+    /// weight, and no VM can wake by itself.
+    #[inline]
+    fn next_in_turn(&mut self, now: Instant) -> Option<Next> {
+        if self.is_turn_open {
+            return None;
+        }
+        let turn = if self.turn + 1 < self.entities.len() { self.turn + 1 } else { 0 };
+        let entity = self.entities.get_mut(turn).filter(|entity| entity.is_ready())?;
+        let Account::Weight { quantum_ns, credit_ns } = &mut entity.account else { return None };
+        let credit = credit_ns.saturating_add(*quantum_ns as i64);
+        let left_ns = u64::try_from(credit).ok().filter(|left_ns| *left_ns > 0)?;
+        *credit_ns = credit;
+        self.turn = turn;
+        self.is_turn_open = true;
+        Some(Next::Run { vcpu: turn, until: now.after_ns(left_ns) })
+    }
+
+    /// The same, among all.
+    fn search(&mut self, now: Instant) -> Next {
         self.wake_due(now);
         if let Some(next) = self.pick(now) {
             return next;

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 mod accounts;
 mod publish;
 mod serial;
+mod standing;
 
 pub use serial::Wire;
 
@@ -42,6 +43,8 @@ pub struct System<M> {
     pub trace: Trace,
     scheduler: Scheduler,
     last_vm: Option<usize>,
+    /// [`System::next`] has been asked.
+    has_begun: bool,
     /// When [`System::next`] chose who has the core.
     chosen_at: Instant,
     exit_cost: ExitCost,
@@ -94,6 +97,7 @@ impl<M: GuestMemory> System<M> {
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
+            has_begun: false,
             chosen_at: now,
             exit_cost: ExitCost::new(),
             taken_ns: 0,
@@ -104,6 +108,10 @@ impl<M: GuestMemory> System<M> {
     /// Who has the core now. Feeds what was typed to the guests first.
     pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
         let now = host.now();
+        if !self.has_begun {
+            self.has_begun = true;
+            self.ledger.restart(now);
+        }
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, 0, What::IdleEnds);
         }
@@ -140,17 +148,13 @@ impl<M: GuestMemory> System<M> {
         // One vCPU a VM for now (`plan::check` holds it), so that the numbers agree.
         let vm = vcpu;
         let begin = host.now();
-        self.ledger.core_turns_to(Activity::Switching, begin);
         let taken_ns = self.taken_since(begin, host);
-        self.ledger.taken_from_no_vm(taken_ns, begin);
+        self.ledger.begin_turn(vm, taken_ns, begin);
         // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its
         // remainder would cost a whole extra turn. A VM whose budget is replenished still preempts.
         let until = until.after_ns(begin.ns_since(self.chosen_at));
         let until = until.min(self.scheduler.next_replenishment());
         self.trace.record(begin, vm, What::TurnBegins);
-        self.ledger.vm_turns_to(vm, Standing::Running, begin);
-        self.ledger.core_turns_to(Activity::Vmm(vm), begin);
-        self.ledger.vms[vm].turns += 1;
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
@@ -159,7 +163,9 @@ impl<M: GuestMemory> System<M> {
         self.vms[vm].machine.sample_serial_pins();
         self.record_wait(vm);
         self.follow_tsc(vm, begin);
-        self.publish_time(vm, backend);
+        if self.vms[vm].machine.has_news() {
+            self.publish_time(vm, backend);
+        }
 
         let mut now = begin;
         let mut stopped = begin;
@@ -172,28 +178,44 @@ impl<M: GuestMemory> System<M> {
             }
         };
 
-        now = host.now();
+        self.after_turn(vm, end, (begin, stopped, now), is_contended, backend, host);
+    }
+
+    /// Closes the accounts of a turn, and says what comes of its `end`.
+    #[inline]
+    fn after_turn<B: VcpuBackend, H: Host>(
+        &mut self,
+        vm: usize,
+        end: Step,
+        (begin, stopped, mut now): (Instant, Instant, Instant),
+        is_contended: bool,
+        backend: &mut B,
+        host: &mut H,
+    ) {
+        match end {
+            // What comes after the exit that ended it is the switch's.
+            Step::Continue | Step::SliceOver => {}
+            Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
+        }
         // Getting in and out of a guest that the slice's end stopped is the switch's.
         let was_preempted = self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.was_preempted);
         let is_stopped = end == Step::SliceOver && was_preempted;
         let over = if is_stopped { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
-        self.scheduler.ran(vcpu, ran_ns);
+        self.scheduler.ran(vm, ran_ns);
         match end {
             Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
             _ => self.ledger.end_stretch(),
         }
         self.trace.record(now, vm, What::TurnEnds);
         match end {
-            Step::Continue | Step::SliceOver => {
-                self.ledger.vm_turns_to(vm, Standing::Waiting, over);
-            }
+            Step::Continue | Step::SliceOver => self.ledger.waits(vm, over),
             Step::Yield => {
-                self.scheduler.yielded(vcpu);
-                self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+                self.scheduler.yielded(vm);
+                self.ledger.waits(vm, now);
             }
             Step::Halt(until) => {
-                self.scheduler.halted(vcpu, until);
+                self.scheduler.halted(vm, until);
                 self.ledger.vm_turns_to(vm, Standing::Halted, now);
             }
             Step::End(ending) => {
@@ -201,22 +223,6 @@ impl<M: GuestMemory> System<M> {
                 self.end_vm(vm, ending, dump, now, host);
             }
         }
-    }
-
-    /// Ends every VM that still runs, as the host wants the run to be over.
-    pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
-        let now = host.now();
-        for vm in 0..self.vms.len() {
-            if self.vms[vm].ending.is_none() {
-                self.end_vm(vm, Ending::Stopped { why }, None, now, host);
-            }
-        }
-    }
-
-    /// Whether all VMs have ended.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.vms.iter().all(|vm| vm.ending.is_some())
     }
 
     /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
@@ -236,7 +242,9 @@ impl<M: GuestMemory> System<M> {
         }
         let was_preempted = vcpu.was_preempted;
         let entry = vcpu.next_entry(machine);
-        entry.batchable_ports = if B::CAN_BATCH { machine.batchable_ports() } else { 0 };
+        if B::CAN_BATCH {
+            entry.batchable_ports = machine.batchable_ports();
+        }
         let entered = host.now();
         // A timer faster than an entry must not keep the guest from ever getting on.
         let soonest = entered.after_ns(if was_preempted { MIN_PROGRESS_NS } else { 0 });
@@ -261,8 +269,7 @@ impl<M: GuestMemory> System<M> {
         vcpu.was_preempted = exit.reason == ExitReason::Preempted;
         vcpu.polling.ran(guest_ns);
         machine.set_cr8(exit.cr8);
-        let is_port = matches!(exit.reason, ExitReason::PortIn { .. } | ExitReason::PortOut { .. });
-        if exit.left_guest && is_port {
+        if self.exit_cost.is_open() && exit.left_guest && exit.reason.is_port() {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
@@ -277,6 +284,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// One line for each thing a guest can ask for.
+    #[inline]
     fn handle<H: Host>(&mut self, vm: usize, exit: &Exit, now: Instant, host: &mut H) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {
@@ -330,47 +338,6 @@ impl<M: GuestMemory> System<M> {
             ExitReason::Fault(fault) => Ending::Fault(fault),
         };
         Step::End(ending)
-    }
-
-    fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
-        machine.advance(now);
-        // Room that its last output has left since it was taken may be what it waits for.
-        machine.sample_serial_pins();
-        vcpu.is_halted = true;
-        vcpu.is_deaf = !is_interrupt_flag_set;
-        let stays_halted = vcpu.stays_halted(machine);
-        if stays_halted && vcpu.is_deaf && !machine.can_raise_nmi() {
-            Step::End(Ending::HaltedForGood)
-        } else if stays_halted {
-            Step::Halt(machine.deadline())
-        } else {
-            Step::Continue
-        }
-    }
-
-    fn end_vm<H: Host>(
-        &mut self,
-        vm: usize,
-        ending: Ending,
-        dump: Option<crate::registers::CpuState>,
-        now: Instant,
-        host: &mut H,
-    ) {
-        self.trace.record(now, vm, What::Ended);
-        self.scheduler.finished(vm);
-        self.ledger.vm_turns_to(vm, Standing::Ended, now);
-        self.unplug(vm, now, host);
-        host.vm_ended(vm, &ending, dump.as_ref());
-        self.vms[vm].ending = Some(ending);
-    }
-
-    /// `vm` may have something to do now.
-    fn wake(&mut self, vm: usize, now: Instant) {
-        self.scheduler.woken(vm);
-        if self.ledger.vms[vm].standing() == Standing::Halted {
-            self.ledger.vm_turns_to(vm, Standing::Waiting, now);
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::Instant;
 use crate::machine::Machine;
-use crate::plan::{Outcome, Outcomes};
 use crate::polling::Polling;
-use crate::seam::{Entry, Fault, Injection, Reply};
+use crate::seam::{Entry, Injection, Reply};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+
+pub use crate::ending::Ending;
 
 /// A virtual machine.
 #[derive(Debug)]
@@ -50,30 +50,6 @@ pub struct Vcpu {
     has_event: bool,
     /// The last exit was a preemption: the next entry must get somewhere.
     pub was_preempted: bool,
-}
-
-/// How a VM ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The guest powered off with this status.
-    PowerOff {
-        /// 0 is success.
-        status: u32,
-    },
-    /// The guest asked for a reset.
-    Reset,
-    /// Triple fault.
-    TripleFault,
-    /// HLT with interrupts disabled and no non-maskable one to come: how systems stop that cannot
-    /// switch off.
-    HaltedForGood,
-    /// The guest did something that stops its own VM.
-    Fault(Fault),
-    /// The host ended the run first.
-    Stopped {
-        /// Why, for people.
-        why: &'static str,
-    },
 }
 
 impl<M> Vm<M> {
@@ -191,42 +167,5 @@ impl Vcpu {
         self.entry.cr8 = machine.cr8();
         self.entry.tpr_threshold = machine.tpr_threshold();
         self.entry.is_apic_enabled = machine.is_apic_enabled();
-    }
-}
-
-impl Ending {
-    /// The guest ended with status 0, or in a way without a status that the plan takes for success.
-    #[must_use]
-    pub fn is_success(&self, outcomes: Outcomes) -> bool {
-        match self {
-            Self::PowerOff { status } => *status == 0,
-            Self::Reset => outcomes.on_reset == Outcome::Success,
-            Self::HaltedForGood => outcomes.on_halt == Outcome::Success,
-            Self::TripleFault | Self::Fault(_) | Self::Stopped { .. } => false,
-        }
-    }
-
-    /// The guest was stopped against its will, so its registers are worth a look.
-    #[must_use]
-    pub fn deserves_dump(&self) -> bool {
-        match self {
-            Self::TripleFault | Self::Fault(_) => true,
-            Self::PowerOff { .. } | Self::Reset | Self::HaltedForGood | Self::Stopped { .. } => {
-                false
-            }
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PowerOff { status } => write!(f, "powered off, status {status}"),
-            Self::Reset => write!(f, "asked for a reset"),
-            Self::TripleFault => write!(f, "stopped: triple fault"),
-            Self::HaltedForGood => write!(f, "halted for good"),
-            Self::Fault(fault) => write!(f, "stopped: {fault}"),
-            Self::Stopped { why } => write!(f, "stopped: {why}"),
-        }
     }
 }

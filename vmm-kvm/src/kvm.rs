@@ -18,6 +18,7 @@ use vmm_common::machine::PASSED_MSRS;
 mod batch;
 mod emulated_svm;
 mod memory;
+mod offered_cpuid;
 mod overhead;
 mod registers;
 mod run_page;
@@ -25,8 +26,9 @@ mod tsc;
 mod vcpu;
 
 pub use memory::GuestRam;
+pub use offered_cpuid::{kvm_cpuid, supported_cpuid};
 pub use registers::load as load_registers;
-pub use vcpu::{KvmVcpu, PreparedVcpu, interrupt, kvm_cpuid, supported_cpuid};
+pub use vcpu::{KvmVcpu, PreparedVcpu, interrupt};
 
 /// The capabilities without which nothing works, and what each is for.
 const NEEDED: [(Cap, &str); 4] = [

@@ -116,8 +116,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     };
     let console = Console::new(plan, settings);
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
-    let begin = clock.now();
-    let system = System::new(plan, machines, options.trace_events, begin);
+    let system = System::new(plan, machines, options.trace_events, clock.now());
     let host = LinuxHost::new(clock, console, output, events, time_limit);
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
@@ -125,7 +124,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
     drop(terminal);
-    finish(world, loaded, begin, core)
+    finish(world, loaded, core)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -305,11 +304,11 @@ impl World {
     }
 }
 
-fn finish(world: World, loaded: &Loaded, begin: Instant, core: u64) -> Result<Outcome> {
+fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
     let World { mut system, mut host, taps, .. } = world;
     let end = host.clock.now();
     let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
-    let receipt = Receipt::close(&loaded.plan, &mut system, begin, end);
+    let receipt = Receipt::close(&loaded.plan, &mut system, end);
     let mut troubles = taps.finish(&mut system);
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));

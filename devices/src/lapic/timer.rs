@@ -19,8 +19,8 @@ const _: () = assert!(TIMER_HZ == NS_PER_SECOND);
 pub struct TscClock {
     /// Ticks a second; 0 for a counter that stands still.
     pub hz: u64,
-    /// Value at [`MachineTime::ZERO`], in two's complement: a counter that a guest set back to 0 late
-    /// in the run has a negative one.
+    /// Value at [`MachineTime::ZERO`], in two's complement: a counter that a guest set back to 0
+    /// late in the run has a negative one.
     pub offset: u64,
 }
 
@@ -32,8 +32,8 @@ impl TscClock {
         self.offset.wrapping_add(ticks as u64)
     }
 
-    /// The first moment at which the counter has reached `tsc`: [`MachineTime::ZERO`] if it is past,
-    /// [`MachineTime::FAR_FUTURE`] if it is out of reach.
+    /// The first moment at which the counter has reached `tsc`: [`MachineTime::ZERO`] if it is
+    /// past, [`MachineTime::FAR_FUTURE`] if it is out of reach.
     #[must_use]
     pub fn instant_of(&self, tsc: u64) -> MachineTime {
         let ticks = i128::from(tsc) - i128::from(self.offset.cast_signed());

@@ -75,8 +75,10 @@ impl Port {
     /// The guest reads the register at `offset` (only the low three bits count).
     pub fn read(&mut self, offset: u8) -> u8 {
         let offset = offset & 7;
-        self.is_listening |= offset == LINE_STATUS && !self.uart.is_looped_back();
-        self.is_listening |= self.uart.expects_bytes(offset);
+        if !self.is_listening {
+            let sees_line = offset == LINE_STATUS && !self.uart.is_looped_back();
+            self.is_listening = sees_line || self.uart.expects_bytes(offset);
+        }
         self.uart.read(offset)
     }
 
@@ -90,8 +92,10 @@ impl Port {
         if offset == DATA && self.mode == PortMode::Unconnected {
             while self.uart.transmit().is_some() {}
         }
-        let outputs = self.uart.modem_outputs();
-        self.is_listening |= outputs.dtr || outputs.rts || self.uart.expects_bytes(offset);
+        if !self.is_listening {
+            let outputs = self.uart.modem_outputs();
+            self.is_listening = outputs.dtr || outputs.rts || self.uart.expects_bytes(offset);
+        }
     }
 
     /// The level of the interrupt line: see [`Uart::pin`].

@@ -75,11 +75,16 @@ impl Capabilities {
         })
     }
 
-    /// The ASID of vCPU `number` of `count`, at least 1, and whether another one has it too.
+    /// The ASID of vCPU `number`, from 0: at least 1.
     #[must_use]
-    pub const fn asid_of(&self, number: u32, count: u32) -> (u32, bool) {
-        let guests = self.asids - 1;
-        (1 + number % guests, count > guests)
+    pub const fn asid_of(&self, number: u32) -> u32 {
+        1 + number % (self.asids - 1)
+    }
+
+    /// Each of so many vCPUs has one of its own.
+    #[must_use]
+    pub const fn has_asids_for(&self, vcpus: u32) -> bool {
+        vcpus < self.asids
     }
 }
 
@@ -137,9 +142,9 @@ mod tests {
     #[test]
     fn asids_are_shared_where_there_are_too_few() {
         let few = read(ECX_SVM, 0, 16, EDX_NESTED_PAGING, 0).expect("nothing is missing");
-        assert_eq!((0..15).map(|n| few.asid_of(n, 15)).filter(|a| a.1 || a.0 == 0).count(), 0);
-        let asids: Vec<u32> = (0..32).map(|n| few.asid_of(n, 32).0).collect();
+        let asids: Vec<u32> = (0..32).map(|number| few.asid_of(number)).collect();
+        assert_eq!(asids[..15], (1..16).collect::<Vec<_>>());
         assert!(asids.iter().all(|asid| (1..16).contains(asid)), "{asids:?}");
-        assert!(few.asid_of(0, 16).1);
+        assert!(few.has_asids_for(15) && !few.has_asids_for(16));
     }
 }

@@ -19,10 +19,7 @@ pub struct ControlBlock {
     vmcb: Frame,
     #[cfg_attr(not(test), expect(dead_code, reason = "the VMCB refers to them"))]
     tables: Tables,
-    host_vmcb: u64,
     has_next_rip: bool,
-    /// Another VM runs with the same ASID.
-    is_asid_shared: bool,
     extended: ExtendedState,
 }
 
@@ -30,7 +27,10 @@ pub struct ControlBlock {
 /// can have it meanwhile.
 #[derive(Debug)]
 pub struct Loaded<'a> {
-    block: &'a mut ControlBlock,
+    vmcb: &'a mut Vmcb,
+    extended: &'a mut ExtendedState,
+    host_vmcb: u64,
+    has_next_rip: bool,
     _svm: &'a mut Svm,
 }
 
@@ -65,9 +65,9 @@ pub enum Intercept {
 }
 
 impl ControlBlock {
-    /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides:
-    /// vCPU `number`, from 0, of `count`. Its ASID is its own while the processor has enough of
-    /// them; where VMs share them, each switch flushes.
+    /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
+    /// Its ASID is its own while the processor has enough of them; where VMs share them, each
+    /// switch flushes.
     ///
     /// # Errors
     /// [`OutOfFrames`] if its structures do not fit.
@@ -80,16 +80,15 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        (number, count): (u16, u16),
     ) -> Result<Self, OutOfFrames> {
         assert_eq!(grant.vendor(), Vendor::Svm);
         assert_eq!(grant.reach().ram, ram.granted());
         let capabilities = svm.capabilities;
-        let (asid, is_asid_shared) = capabilities.asid_of(number.into(), count.into());
+        let asid = capabilities.asid_of(svm.vcpus);
+        svm.vcpus += 1;
         let mut vmcb = frames.take()?;
         let tables =
             Tables::new(frames, ram, Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT })?;
-        let host_vmcb = svm.host_vmcb.address();
         let maps = svm.maps(frames, grant.reach())?;
         let Vmcb { control, state } = Vmcb::of_mut(&mut vmcb);
         control.intercept_control_registers = controls::INTERCEPT_CONTROL_REGISTERS;
@@ -107,9 +106,7 @@ impl ControlBlock {
         Ok(Self {
             vmcb,
             tables,
-            host_vmcb,
             has_next_rip: capabilities.has_next_rip,
-            is_asid_shared,
             extended: ExtendedState::new(svm.extensions, grant, frames)?,
         })
     }
@@ -161,10 +158,11 @@ impl Svm {
         // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.
         unsafe { asm!("fninit", options(nomem, nostack, preserves_flags)) };
         self.resident = block.vmcb.address();
+        let has_own_asid = self.capabilities.has_asids_for(self.vcpus);
         let mut loaded = self.loaded(block);
         let cr2 = loaded.state().cr2();
         loaded.set_cr2(cr2);
-        if loaded.block.is_asid_shared {
+        if !has_own_asid {
             loaded.flush();
         }
         loaded
@@ -178,37 +176,31 @@ impl Svm {
     pub fn loaded<'a>(&'a mut self, block: &'a mut ControlBlock) -> Loaded<'a> {
         let address = block.vmcb.address();
         assert_eq!(address, self.resident, "the state of another vCPU is in the processor");
-        Loaded { block, _svm: self }
+        let ControlBlock { vmcb, extended, has_next_rip, .. } = block;
+        let (host_vmcb, has_next_rip) = (self.host_vmcb.address(), *has_next_rip);
+        Loaded { vmcb: Vmcb::of_mut(vmcb), extended, host_vmcb, has_next_rip, _svm: self }
     }
 }
 
 impl Loaded<'_> {
-    fn vmcb(&self) -> &Vmcb {
-        Vmcb::of(&self.block.vmcb)
-    }
-
-    fn vmcb_mut(&mut self) -> &mut Vmcb {
-        Vmcb::of_mut(&mut self.block.vmcb)
-    }
-
     /// The guest's registers.
     #[must_use]
     #[inline]
-    pub fn state(&self) -> &State {
-        &self.vmcb().state
+    pub const fn state(&self) -> &State {
+        &self.vmcb.state
     }
 
     /// The guest's registers, to change.
     #[inline]
-    pub fn state_mut(&mut self) -> &mut State {
-        &mut self.vmcb_mut().state
+    pub const fn state_mut(&mut self) -> &mut State {
+        &mut self.vmcb.state
     }
 
     /// What the last exit says.
     #[must_use]
     #[inline]
     pub fn exit(&self) -> Exit {
-        let control = &self.vmcb().control;
+        let control = &self.vmcb.control;
         Exit {
             code: control.exit_code,
             info1: control.exit_info1,
@@ -221,46 +213,46 @@ impl Loaded<'_> {
     #[must_use]
     #[inline]
     pub fn next_rip(&self) -> Option<u64> {
-        self.block.has_next_rip.then(|| self.vmcb().control.next_rip)
+        self.has_next_rip.then_some(self.vmcb.control.next_rip)
     }
 
     /// Exits tell where the next instruction is, as on all processors that have nested paging.
     #[must_use]
     pub const fn has_next_rip(&self) -> bool {
-        self.block.has_next_rip
+        self.has_next_rip
     }
 
     /// EVENTINJ.
     #[must_use]
     #[inline]
     pub fn event_injection(&self) -> u64 {
-        self.vmcb().control.event_injection
+        self.vmcb.control.event_injection
     }
 
     /// Delivers this event at the next entry.
     #[inline]
     pub fn inject(&mut self, event: u64) {
-        self.vmcb_mut().control.event_injection = event;
+        self.vmcb.control.event_injection = event;
     }
 
     /// An STI or MOV SS shadows interrupts.
     #[must_use]
     #[inline]
     pub fn is_shadowed(&self) -> bool {
-        self.vmcb().control.interrupt_shadow & vmcb::SHADOW != 0
+        self.vmcb.control.interrupt_shadow & vmcb::SHADOW != 0
     }
 
     /// Ends the shadow.
     #[inline]
     pub fn end_shadow(&mut self) {
-        self.vmcb_mut().control.interrupt_shadow &= !vmcb::SHADOW;
+        self.vmcb.control.interrupt_shadow &= !vmcb::SHADOW;
     }
 
     /// Whether it is intercepted.
     #[must_use]
     #[inline]
     pub fn intercepts(&self, intercept: Intercept) -> bool {
-        let control = &self.vmcb().control;
+        let control = &self.vmcb.control;
         match intercept {
             Intercept::Iret => control.intercept3 & intercept3::IRET != 0,
             Intercept::VirtualInterrupt => control.intercept3 & intercept3::VINTR != 0,
@@ -273,7 +265,7 @@ impl Loaded<'_> {
     /// Intercepts it, or no longer.
     #[inline]
     pub fn intercept(&mut self, intercept: Intercept, is_wanted: bool) {
-        let control = &mut self.vmcb_mut().control;
+        let control = &mut self.vmcb.control;
         let (word, bit) = match intercept {
             Intercept::Iret => (&mut control.intercept3, intercept3::IRET),
             Intercept::VirtualInterrupt => (&mut control.intercept3, intercept3::VINTR),
@@ -287,7 +279,7 @@ impl Loaded<'_> {
     /// A virtual interrupt with this vector outranks everything at the next entry; none if None.
     #[inline]
     pub fn request_virtual_interrupt(&mut self, vector: Option<u8>) {
-        let control = &mut self.vmcb_mut().control;
+        let control = &mut self.vmcb.control;
         let kept =
             control.virtual_interrupt & (virtual_interrupt::TPR | virtual_interrupt::MASKING);
         let request = vector.map_or(0, |vector| {
@@ -300,38 +292,38 @@ impl Loaded<'_> {
     #[must_use]
     #[inline]
     pub fn has_virtual_interrupt(&self) -> bool {
-        self.vmcb().control.virtual_interrupt & virtual_interrupt::IRQ != 0
+        self.vmcb.control.virtual_interrupt & virtual_interrupt::IRQ != 0
     }
 
     /// Task priority, CR8\[3:0\].
     #[must_use]
     #[inline]
     pub fn cr8(&self) -> u8 {
-        (self.vmcb().control.virtual_interrupt & virtual_interrupt::TPR) as u8
+        (self.vmcb.control.virtual_interrupt & virtual_interrupt::TPR) as u8
     }
 
     /// Sets the task priority.
     #[inline]
     pub fn set_cr8(&mut self, cr8: u8) {
-        let control = &mut self.vmcb_mut().control;
+        let control = &mut self.vmcb.control;
         let others = control.virtual_interrupt & !virtual_interrupt::TPR;
         control.virtual_interrupt = others | (u64::from(cr8) & virtual_interrupt::TPR);
     }
 
     /// What is added to the host's TSC to give the guest's.
     pub fn set_tsc_offset(&mut self, offset: u64) {
-        self.vmcb_mut().control.tsc_offset = offset;
+        self.vmcb.control.tsc_offset = offset;
     }
 
     /// The same, as it is set.
     #[must_use]
     pub fn tsc_offset(&self) -> u64 {
-        self.vmcb().control.tsc_offset
+        self.vmcb.control.tsc_offset
     }
 
     /// Drops the cached translations, as a change of paging does.
     pub fn flush(&mut self) {
-        self.vmcb_mut().control.tlb_control = vmcb::FLUSH_TLB;
+        self.vmcb.control.tlb_control = vmcb::FLUSH_TLB;
     }
 
     /// Sets CR2. VMRUN loads it, but for Bochs's, which leaves what is there.
@@ -344,12 +336,12 @@ impl Loaded<'_> {
     /// What of the vCPU's state the control block does not hold.
     #[must_use]
     pub const fn extended(&self) -> &ExtendedState {
-        &self.block.extended
+        self.extended
     }
 
     /// The same, to change.
     pub const fn extended_mut(&mut self) -> &mut ExtendedState {
-        &mut self.block.extended
+        self.extended
     }
 
     /// The host's report gets the machine check that the last exit was for.
@@ -360,7 +352,7 @@ impl Loaded<'_> {
     /// Virtual interrupt and shadow; ASID and nested CR3: for a dump.
     #[must_use]
     pub fn dumped(&self) -> [u64; 4] {
-        let control = &self.vmcb().control;
+        let control = &self.vmcb.control;
         [
             control.virtual_interrupt,
             control.interrupt_shadow,
@@ -376,17 +368,14 @@ impl Loaded<'_> {
             return Run::Late;
         }
         interrupts::arm_timer(deadline);
-        self.state_mut().rax = general[general::RAX];
-        let block = &mut *self.block;
-        let vmcb = block.vmcb.address();
+        self.vmcb.state.rax = general[general::RAX];
+        // A frame's address is its physical one.
+        let vmcb = &raw mut *self.vmcb as u64;
         // SAFETY: SVM is enabled, and the block's VMCB, whose intercepts, maps and nested tables
         // keep the guest to its RAM and registers; interrupts are off wherever vCPUs run.
-        unsafe {
-            entry::enter(general, vmcb, block.host_vmcb, &raw mut block.extended.fx);
-        };
-        let vmcb = self.vmcb_mut();
-        general[general::RAX] = vmcb.state.rax;
-        vmcb.control.tlb_control = 0;
+        unsafe { entry::enter(general, vmcb, self.host_vmcb, &raw mut self.extended.fx) };
+        general[general::RAX] = self.vmcb.state.rax;
+        self.vmcb.control.tlb_control = 0;
         Run::Exit
     }
 }

@@ -86,7 +86,7 @@ fn a_vmcb_lets_a_guest_reach_what_it_is_granted_and_nothing_else() {
     let ram = ram();
     let grant = grant(Vendor::Svm, ram.granted());
     let boot = CpuState::default();
-    let block = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant, (0, 1));
+    let block = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant);
     assert_eq!(block.expect("it fits").reach(&svm), *grant.reach());
 }
 
@@ -99,11 +99,9 @@ fn what_is_not_granted_to_one_guest_is_not_passed_on_from_another() {
         GuestRam::new(Region::of(Range { begin: 80 * MIB, end: 96 * MIB })),
     );
     let boot = CpuState::default();
-    for (number, ram) in [(0, first), (1, second)] {
+    for ram in [first, second] {
         let grant = grant(Vendor::Svm, ram.granted());
-        let numbers = (number, 2);
-        let block =
-            crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant, numbers);
+        let block = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant);
         assert_eq!(block.expect("it fits").reach(&svm), *grant.reach());
     }
 }
@@ -116,5 +114,5 @@ fn a_grant_of_other_ram_makes_no_control_block() {
     let other = GuestRam::new(Region::of(Range { begin: 64 * MIB, end: 80 * MIB }));
     let grant = grant(Vendor::Svm, other.granted());
     let boot = CpuState::default();
-    let _ = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram(), &boot, &grant, (0, 1));
+    let _ = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram(), &boot, &grant);
 }

@@ -8,7 +8,7 @@ use super::initial::{self, Places};
 use super::instructions::{self, read, read_nth, write, write_nth};
 use super::{Error, Vmx, ept, host_state};
 use crate::architecture::{efer, msr};
-use crate::extended_state::ExtendedState;
+use crate::extended_state::{ExtendedState, differ};
 use crate::frames::{Frame, Frames};
 use crate::guest_ram::GuestRam;
 use crate::second_level::{Format, Tables};
@@ -74,7 +74,6 @@ pub enum Window {
 
 impl ControlBlock {
     /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
-    /// `number` is the vCPU's, from 0: no other has it.
     ///
     /// # Errors
     /// No memory for its structures, or the processor refused one.
@@ -87,7 +86,6 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        number: u16,
     ) -> Result<Self, Error> {
         assert_eq!(grant.vendor(), Vendor::Vmx);
         assert_eq!(grant.reach().ram, ram.granted());
@@ -105,9 +103,9 @@ impl ControlBlock {
             bitmaps: bitmaps.address(),
             ept_pointer: ept::pointer(tables.root()),
             virtual_apic: virtual_apic.address(),
-            // 0 is the host's.
-            vpid: number + 1,
+            vpid: vmx.vpids + 1,
         };
+        vmx.vpids = places.vpid;
         // SAFETY: the region is the processor's from here on, as the block keeps it.
         unsafe { instructions::vmclear(vmcs.address()) }?;
         // SAFETY: as above.
@@ -162,14 +160,14 @@ impl Vmx {
         assert_eq!(had_it, self.resident, "no state may be left behind");
         let leaves = before.as_mut().map(|before| &mut before.extended.switched);
         block.extended.switched.load(leaves);
-        let resident = before.map(|before| {
-            before.switched_msrs = SWITCHED_MSRS.map(cpu::read_msr);
-            before.switched_msrs
+        let before = before.map(|before| {
+            for (index, value) in SWITCHED_MSRS.into_iter().zip(&mut before.switched_msrs) {
+                *value = cpu::read_msr(index);
+            }
+            &before.switched_msrs
         });
-        for (place, (index, value)) in
-            SWITCHED_MSRS.into_iter().zip(block.switched_msrs).enumerate()
-        {
-            if resident.is_none_or(|resident| resident[place] != value) {
+        if before.is_none_or(|before| differ(before, &block.switched_msrs)) {
+            for (index, value) in SWITCHED_MSRS.into_iter().zip(block.switched_msrs) {
                 // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; the
                 // value was read from there.
                 unsafe { cpu::write_msr(index, value) };

@@ -164,6 +164,53 @@ mod tests {
         assert_eq!(controls.entry, 0xd1ff);
     }
 
+    /// Our table has the manual's names, which messages use; its bits are the crate's.
+    #[test]
+    fn the_bits_are_those_of_the_x86_crate() {
+        use x86::vmx::vmcs::control as x86;
+        let sum = |rows: &[Control]| rows.iter().fold(0, |bits, (bit, _)| bits | bit);
+        let pin = x86::PinbasedControls::EXTERNAL_INTERRUPT_EXITING
+            | x86::PinbasedControls::NMI_EXITING
+            | x86::PinbasedControls::VIRTUAL_NMIS
+            | x86::PinbasedControls::VMX_PREEMPTION_TIMER;
+        assert_eq!(sum(&PIN), pin.bits());
+        let primary = x86::PrimaryControls::USE_TSC_OFFSETTING
+            | x86::PrimaryControls::HLT_EXITING
+            | x86::PrimaryControls::MWAIT_EXITING
+            | x86::PrimaryControls::RDPMC_EXITING
+            | x86::PrimaryControls::USE_TPR_SHADOW
+            | x86::PrimaryControls::USE_IO_BITMAPS
+            | x86::PrimaryControls::USE_MSR_BITMAPS
+            | x86::PrimaryControls::MONITOR_EXITING
+            | x86::PrimaryControls::SECONDARY_CONTROLS;
+        assert_eq!(sum(&PRIMARY), primary.bits());
+        assert_eq!(INTERRUPT_WINDOW, x86::PrimaryControls::INTERRUPT_WINDOW_EXITING.bits());
+        assert_eq!(NMI_WINDOW, x86::PrimaryControls::NMI_WINDOW_EXITING.bits());
+        let secondary = x86::SecondaryControls::ENABLE_EPT
+            | x86::SecondaryControls::WBINVD_EXITING
+            | x86::SecondaryControls::UNRESTRICTED_GUEST;
+        assert_eq!(sum(&SECONDARY), secondary.bits());
+        let optional = x86::SecondaryControls::ENABLE_VPID
+            | x86::SecondaryControls::ENABLE_RDTSCP
+            | x86::SecondaryControls::ENABLE_INVPCID
+            | x86::SecondaryControls::ENABLE_XSAVES_XRSTORS;
+        assert_eq!(SECONDARY_OPTIONAL, optional.bits());
+        let exit = x86::ExitControls::SAVE_DEBUG_CONTROLS
+            | x86::ExitControls::HOST_ADDRESS_SPACE_SIZE
+            | x86::ExitControls::ACK_INTERRUPT_ON_EXIT
+            | x86::ExitControls::SAVE_IA32_PAT
+            | x86::ExitControls::LOAD_IA32_PAT
+            | x86::ExitControls::SAVE_IA32_EFER
+            | x86::ExitControls::LOAD_IA32_EFER
+            | x86::ExitControls::SAVE_VMX_PREEMPTION_TIMER;
+        assert_eq!(sum(&EXIT), exit.bits());
+        let entry = x86::EntryControls::LOAD_DEBUG_CONTROLS
+            | x86::EntryControls::LOAD_IA32_PAT
+            | x86::EntryControls::LOAD_IA32_EFER;
+        assert_eq!(sum(&ENTRY), entry.bits());
+        assert_eq!(IA32E_GUEST, x86::EntryControls::IA32E_MODE_GUEST.bits());
+    }
+
     #[test]
     fn a_newer_processor_forces_less() {
         let newer = Capabilities {

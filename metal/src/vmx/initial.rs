@@ -1,4 +1,5 @@
-//! The fields of a new VMCS: controls, and the guest's registers at boot (SDM vol. 3, 25.4 to 25.8).
+//! The fields of a new VMCS: controls, and the guest's registers at boot (SDM vol. 3, 25.4 to
+//! 25.8).
 
 use super::control_registers::Split;
 use super::controls::{Controls, VPID, XSAVES};

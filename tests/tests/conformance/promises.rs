@@ -49,35 +49,6 @@ fn a_budget_s_periods_are_all_met_where_no_host_takes_the_core() {
     }
 }
 
-/// Getting into a guest and out of it is charged to none: else the one whose turns are shorter
-/// would pay more of it. A host that takes the core may spoil a run, so one of five has to be
-/// right.
-#[test]
-fn shares_of_work_over_kvm_are_those_of_the_weights() {
-    for (slice, bound_ppm) in [("5ms", 3_000), ("1ms", 5_000)] {
-        let text = format!(
-            "slice: {slice}\nvms:
-  - {{name: one, kernel: spin, cmdline: 3000, memory: 4MiB, weight: 1}}
-  - {{name: two, kernel: spin, cmdline: 3000, memory: 4MiB, weight: 3}}
-"
-        );
-        let mut seen = Vec::new();
-        while seen.iter().all(|ppm: &u64| ppm.abs_diff(250_000) > bound_ppm) {
-            assert!(seen.len() < 5, "work of one at slices of {slice}, ppm: {seen:?}");
-            let console = run(Target::Kvm, &text).console;
-            let (one, two) = (loops(&console, "one"), loops(&console, "two"));
-            seen.push(one * 1_000_000 / (one + two));
-        }
-    }
-}
-
-/// What a `spin` says it did.
-fn loops(console: &str, vm: &str) -> u64 {
-    let line = console.lines().find_map(|line| line.strip_prefix(vm)?.strip_prefix(" | spin: "));
-    let number = line.and_then(|line| line.strip_suffix(" loops"));
-    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{vm}: {console}"))
-}
-
 fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value}"))
 }

@@ -5,15 +5,14 @@ use conformance::{Tree, code_lines};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// Code lines of the isolation core with one vendor's part, the larger one. The aim is 2,500.
-const MAX_CORE_LINES: usize = 3_000;
-/// The same with both vendors' parts. The aim is 3,500.
-const MAX_CORE_LINES_OF_BOTH: usize = 4_050;
-/// Of the privileged code, what lies in files that use `unsafe`, parts of a thousand. The aim is
-/// 140.
-const MAX_UNSAFE_PERMILLE: usize = 155;
+/// Code lines of the isolation core with one vendor's part, the larger one.
+const MAX_CORE_LINES: usize = 2_500;
+/// The same with both vendors' parts.
+const MAX_CORE_LINES_OF_BOTH: usize = 3_500;
+/// Of the privileged code, what lies in files that use `unsafe`, parts of a thousand.
+const MAX_UNSAFE_PERMILLE: usize = 140;
 /// Lines of the files that a reader begins with. The aim is 1,200.
-const MAX_FIRST_LINES: usize = 1_500;
+const MAX_FIRST_LINES: usize = 1_200;
 /// Crates that run in ring 0 of the bare machine.
 const PRIVILEGED: [&str; 4] =
     ["devices/src/", "vmm-common/src/", "vmm-baremetal/src/", "metal/src/"];

@@ -5,7 +5,8 @@
 
 use super::instruction::{Carried, PagingLimits};
 use super::vendor::{
-    Event, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits, fetch,
+    Event, Flags, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits,
+    fetch,
 };
 use crate::host::clock::Clock;
 use alloc::format;
@@ -17,7 +18,8 @@ use metal::architecture::vector::{DB, GP, UD};
 use metal::architecture::{cr4, rflags};
 use metal::guest_ram::GuestRam;
 use metal::{General, cpu};
-use vmm_common::cpuid::{self, CpuidEntry};
+use vmm_common::Instant;
+use vmm_common::cpuid::{self, CpuidEntry, CpuidResult};
 use vmm_common::registers::{CpuState, TableRegister, general};
 use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, TscReading, VcpuBackend};
 use vmm_common::x86::Writes;
@@ -44,9 +46,13 @@ pub(super) struct Common {
     pub resume: Resume,
     /// [`Entry::tsc_held_ns`] as of the last entry.
     tsc_held_ns: u64,
+    /// [`Entry::deadline`] of the last entry.
+    deadline: Instant,
     /// How the guest was left; RFLAGS as it was changed since.
-    pub left: Left,
+    pub left: Flags,
     cpuid: Vec<CpuidEntry>,
+    /// What was last found there, for a leaf and subleaf.
+    looked_up: ((u32, u32), CpuidResult),
     is_apic_enabled: bool,
 }
 
@@ -82,14 +88,14 @@ impl<V> Vcpu<V> {
             advance: None,
             inject: None,
             has_nmi: false,
+            is_again: false,
             wants_window: false,
             cr8: 0,
             tpr_threshold: 0,
             tsc_offset,
             deadline: 0,
         };
-        let left = Left {
-            event: Event::Handled,
+        let left = Flags {
             rflags: boot.rflags | rflags::ALWAYS,
             is_shadowed: false,
             has_event: false,
@@ -104,7 +110,9 @@ impl<V> Vcpu<V> {
             writes: Writes::default(),
             resume,
             tsc_held_ns: 0,
+            deadline: Instant::ZERO,
             left,
+            looked_up: ((0, 0), cpuid::lookup(&cpuid, 0, 0)),
             cpuid,
             is_apic_enabled: true,
         };
@@ -133,6 +141,14 @@ impl<V> Vcpu<V> {
 }
 
 impl Common {
+    /// Of the table. Guests that serialize with CPUID ask for one leaf again and again.
+    fn lookup(&mut self, leaf: u32, subleaf: u32) -> CpuidResult {
+        if self.looked_up.0 != (leaf, subleaf) {
+            self.looked_up = ((leaf, subleaf), cpuid::lookup(&self.cpuid, leaf, subleaf));
+        }
+        self.looked_up.1
+    }
+
     /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
     fn hold_tsc(&mut self, held_ns: u64) {
         let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
@@ -245,7 +261,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         const OSXSAVE: u32 = 1 << 27;
         const APIC: u32 = 1 << 9;
         let (leaf, subleaf) = (self.low(general::RAX), self.low(general::RCX));
-        let mut result = cpuid::lookup(&self.common.cpuid, leaf, subleaf);
+        let mut result = self.common.lookup(leaf, subleaf);
         if leaf == 1 && self.guest.get(Register::Cr4) & cr4::OSXSAVE != 0 {
             result.ecx |= OSXSAVE;
         }
@@ -375,13 +391,13 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
         if entry.wants_tsc {
             return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
         }
-        let further = match self.common.awaiting {
-            Awaiting::Instruction => self.go_on_with(entry.reply),
-            _ if !self.common.writes.is_empty() => self.next_write(),
-            _ => {
-                self.answer(entry.reply);
-                None
-            }
+        let further = if self.common.awaiting == Awaiting::Instruction {
+            self.go_on_with(entry.reply)
+        } else if !self.common.writes.is_empty() {
+            self.next_write()
+        } else {
+            self.answer(entry.reply);
+            None
         };
         self.common.is_apic_enabled = entry.is_apic_enabled;
         let resume = &mut self.common.resume;
@@ -390,19 +406,23 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
             Some(Injection::Nmi) => resume.has_nmi = true,
             None => {}
         }
+        resume.is_again = false;
         resume.cr8 = entry.cr8;
         resume.tpr_threshold = entry.tpr_threshold;
         resume.wants_window = entry.wants_window;
         if let Some(reason) = further {
             return Exit { left_guest: false, ..self.exit(reason) };
         }
-        resume.deadline = self.common.clock.tsc_of(entry.deadline);
+        if entry.deadline != self.common.deadline {
+            self.common.deadline = entry.deadline;
+            self.common.resume.deadline = self.common.clock.tsc_of(entry.deadline);
+        }
         loop {
             let Common { general, resume, left, .. } = &mut *self.common;
-            *left = self.guest.resume(general, resume);
+            let Left { event, flags } = self.guest.resume(general, resume);
+            *left = flags;
             (resume.advance, resume.inject, resume.has_nmi) = (None, None, false);
-            resume.cr8 = left.cr8;
-            let event = left.event;
+            resume.is_again = true;
             if let Some(reason) = self.decode(event) {
                 return self.exit(reason);
             }

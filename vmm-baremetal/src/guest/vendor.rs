@@ -1,5 +1,5 @@
-//! The seam between the two vendors and what they share, made of values: [`Resume`] goes in, [`Left`]
-//! comes out.
+//! The seam between the two vendors and what they share, made of values: [`Resume`] goes in,
+//! [`Left`] comes out.
 //!
 //! [`super::vcpu::Vcpu`] turns an [`Event`] into an exit of `vmm_common::seam` and a reply into
 //! register values; [`crate::vmx`] and [`crate::svm`] know only their processor.
@@ -156,11 +156,13 @@ pub struct Resume {
     /// The guest goes on here, cut to 32 bits outside 64-bit code, as behind an instruction: an STI
     /// or MOV SS shadow ends, and a guest that single-steps gets its #DB.
     pub advance: Option<u64>,
-    /// Goes through the guest's IDT: an interrupt that the guest can take, or the exception that its
-    /// instruction raised.
+    /// Goes through the guest's IDT: an interrupt that the guest can take, or the exception that
+    /// its instruction raised.
     pub inject: Option<Inject>,
     /// A non-maskable interrupt has come, and is delivered once nothing blocks it.
     pub has_nmi: bool,
+    /// What follows, but for the deadline, is as it was at the entry before.
+    pub is_again: bool,
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     pub wants_window: bool,
     /// Task priority, CR8\[3:0\].
@@ -179,6 +181,13 @@ pub struct Resume {
 pub struct Left {
     /// Why.
     pub event: Event,
+    /// What it can take.
+    pub flags: Flags,
+}
+
+/// What a guest that was left can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
     /// RFLAGS.
     pub rflags: u64,
     /// An STI or MOV SS shadows the instruction that it was left at.
@@ -235,8 +244,7 @@ pub trait Processor {
     /// What CPUID says of the processor, less what a guest of it cannot have.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
 
-    /// Its part of vCPU `number` (from 0) of `count`, with these registers, whose guest has this
-    /// RAM and this grant.
+    /// Its part of another vCPU, with these registers, whose guest has this RAM and this grant.
     ///
     /// # Errors
     /// Why there can be none, for people.
@@ -246,7 +254,6 @@ pub trait Processor {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
-        numbers: (u16, u16),
     ) -> Result<Self::Vcpu, String>;
 
     /// Makes vCPUs without a VPID or ASID of their own from now on.

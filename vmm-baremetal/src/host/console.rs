@@ -35,6 +35,8 @@ pub struct BareHost {
     pub stop_request: Option<StopRequest>,
     serial: Serial,
     next_look: Instant,
+    /// The same, by the time-stamp counter.
+    next_look_tsc: u64,
 }
 
 impl BareHost {
@@ -53,16 +55,19 @@ impl BareHost {
             stop_request: None,
             serial: Serial::again(),
             next_look: Instant::ZERO,
+            next_look_tsc: 0,
         }
     }
 
     /// Between turns: looks at keys, if that is due, and lets the port have output.
     pub fn between_turns(&mut self) {
-        let now = self.clock.now();
-        if now < self.next_look {
+        // Each turn asks: no conversion to nanoseconds.
+        if cpu::tsc() < self.next_look_tsc {
             return;
         }
+        let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
+        self.next_look_tsc = self.clock.tsc_of(self.next_look);
         for _ in 0..KEYS_AT_A_LOOK {
             let Some(key) = self.serial.receive() else { break };
             if self.console.typed(&[key]) {

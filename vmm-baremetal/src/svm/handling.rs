@@ -3,7 +3,7 @@
 
 use super::efer;
 use super::exits::{ControlRegisterWrite, code};
-use super::guest::{Iret, Nmi, SvmGuest};
+use super::loaded::{Iret, Nmi, SvmGuest};
 use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::architecture::msr::{IA32_EFER, IA32_PAT, IA32_TIME_STAMP_COUNTER};

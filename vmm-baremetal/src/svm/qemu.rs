@@ -1,16 +1,27 @@
-//! What is done differently on QEMU's SVM (7.2), which a missing next-RIP gives away: no processor
-//! with nested paging lacks that.
+//! What emulators need and no processor does. QEMU's SVM (7.2) is known by a missing next-RIP: no
+//! processor with nested paging lacks that. The control block says so from the start
+//! ([`SvmGuest::is_on_qemu`]), and on a processor nothing here runs but the reading of next-RIP.
 //!
-//! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5), so that an instruction in one
-//! is carried out here.
+//! QEMU, here:
 //!
-//! Its VMRUN leaves the vector of an injected interrupt in the field by which QEMU's execution loop
-//! raises exceptions. Where the loop is asked to stop before the next exit, as it is by each timer
-//! while QEMU counts instructions, it raises the interrupt again. A virtual interrupt (15.21.4)
-//! goes another way, and comes as soon: one is injected only if the guest can take it.
+//! - It has no next-RIP: an instruction's length follows from its bytes.
+//! - Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5), so that an instruction in one
+//!   is carried out by software.
+//! - Its VMRUN leaves the vector of an injected interrupt in the field by which QEMU's execution
+//!   loop raises exceptions. Where the loop is asked to stop before the next exit, as it is by each
+//!   timer while QEMU counts instructions, it raises the interrupt again. A virtual interrupt
+//!   (15.21.4) goes another way, and comes as soon: one is injected only if the guest can take it.
+//!
+//! QEMU, elsewhere: it refuses VMRUN by the lower half of the code, leaves the address size out of
+//! EXITINFO1 and has no decode assists ([`super::exits`]); RDMSR of the TSC and the PAT reach the
+//! host's ([`vmm_common::grant`]); CR0 and CR4 take what VMRUN refuses then
+//! ([`super::handling`]).
+//!
+//! Bochs, in `metal`: VMRUN does not load CR2 (`svm::Loaded::set_cr2`), and the single step of an
+//! intercepted instruction reaches the host behind VMRUN (`interrupts`).
 
 use super::exits::code;
-use super::guest::SvmGuest;
+use super::loaded::SvmGuest;
 use crate::guest::vendor::Event;
 use metal::architecture::rflags;
 use metal::svm::Intercept;

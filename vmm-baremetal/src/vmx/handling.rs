@@ -2,7 +2,7 @@
 //! a VM exit interrupted.
 
 use super::exits::{self, ControlAccess};
-use super::guest::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
+use super::loaded::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
 use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::General;

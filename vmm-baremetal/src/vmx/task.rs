@@ -1,8 +1,8 @@
 //! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software
 //! does all of it, the delivery of an event through a task gate included.
 
-use super::guest::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
 use super::handling::TYPE_NMI;
+use super::loaded::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
 use crate::guest::vendor::Event;
 use metal::vmx::field::Field;
 use vmm_common::x86::task::{Cause, TaskSwitch};

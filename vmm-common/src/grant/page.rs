@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 pub fn page() -> String {
     let mut page = String::from(
         "# What a guest reaches on bare metal\n\n\
-         Printed by `cargo xtask grant`. What is not here leaves the guest or raises an exception.\n\n\
+         Printed by `cargo xtask grant`. What is not here leaves the guest or raises an \
+         exception.\n\n\
          RAM: the VM's own, readable, writable and executable; no other address is mapped. Ports: \
          none.\n\n\
          | MSR | names | VMX | SVM | why |\n|---|---|---|---|---|\n",

@@ -242,11 +242,10 @@ mod tests {
     #[test]
     fn the_short_way_to_a_serial_port_is_the_maps() {
         for port in 0..=u16::MAX {
-            let by_map = match Owner::of(port) {
-                Owner::Serial(com, register) => Some((com, register)),
-                _ => None,
-            };
-            assert_eq!(Owner::serial(port), by_map, "{port:#x}");
+            let by_short_way =
+                Owner::serial(port).map(|(com, register)| Owner::Serial(com, register));
+            let by_map = Some(Owner::of(port)).filter(|owner| matches!(owner, Owner::Serial(..)));
+            assert_eq!(by_short_way, by_map, "{port:#x}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::System;
 use crate::Instant;
-use crate::ledger::Activity;
 use crate::memory::GuestMemory;
 use crate::seam::Host;
 
@@ -10,6 +9,7 @@ impl<M: GuestMemory> System<M> {
     /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
     /// `now` is the switch's. The host is taken to have come last: mostly it is what made the turn
     /// end late.
+    #[inline]
     pub(super) fn close_turn<H: Host>(
         &mut self,
         vm: usize,
@@ -18,14 +18,14 @@ impl<M: GuestMemory> System<M> {
         now: Instant,
         host: &mut H,
     ) -> u64 {
-        self.ledger.core_turns_to(Activity::Switching, over);
-        self.ledger.core_turns_to(Activity::Switching, now);
-        self.ledger.vms[vm].leaving_ns += now.ns_since(over);
+        self.ledger.end_turn(vm, over, now);
         let taken_ns = self.taken_since(now, host);
         let of_switch_ns = taken_ns.min(now.ns_since(over));
         let of_turn_ns = (taken_ns - of_switch_ns).min(over.ns_since(begin));
         self.ledger.taken_from_no_vm(of_switch_ns, now);
-        self.ledger.taken_from_vm(vm, of_turn_ns, now);
+        if of_turn_ns > 0 {
+            self.ledger.taken_from_vm(vm, of_turn_ns, now);
+        }
         let ran_ns = over.ns_since(begin) - of_turn_ns;
         self.ledger.ran(vm, ran_ns);
         ran_ns

@@ -60,7 +60,9 @@ impl<M> Ports for Ends<'_, M> {
 }
 
 impl<M: GuestMemory> System<M> {
-    /// Follows up an access to a serial port; `read` is what was read there.
+    /// Follows up an access to a serial port that may have moved something; `read` is what was read
+    /// there.
+    #[inline(never)]
     pub(super) fn after_serial_access<H: Host>(
         &mut self,
         vm: usize,

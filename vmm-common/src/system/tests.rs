@@ -98,27 +98,43 @@ impl VcpuBackend for Guest {
     }
 }
 
-/// Two VMs run so many turns in turn; what each was entered with, and its RAM.
-fn run(clock: crate::plan::ClockPolicy, turns: usize) -> Vec<(Vec<Entry>, Ram)> {
+/// Two VMs, and what they run on.
+struct World {
+    system: System<Ram>,
+    place: Place,
+    guests: [Guest; 2],
+    rams: Vec<Ram>,
+}
+
+impl World {
+    fn turn(&mut self) {
+        let next = self.system.next(&mut self.place);
+        let Next::Run { vcpu, until } = next else { panic!("both can run") };
+        self.system.turn(vcpu, until, &mut self.guests[vcpu], &mut self.place);
+    }
+}
+
+fn world(clock: crate::plan::ClockPolicy) -> World {
     let vm = |id| SeedVm { id, memory: 1 << 20, vcpu_count: 1, io_apic: 0, hpet: 0, local_apic: 0 };
     let mut plan = to_plan(&[vm(0), vm(1)]);
     plan.vms.iter_mut().for_each(|vm| vm.clock = clock);
     let now_ns = Rc::new(RefCell::new(0));
-    let rams: Vec<_> =
-        (0..2).map(|_| Ram(Rc::new(RefCell::new(vec![0; 0x2000])))).collect::<Vec<_>>();
+    let rams: Vec<_> = (0..2).map(|_| Ram(Rc::new(RefCell::new(vec![0; 0x2000])))).collect();
     let tsc = TscClock { hz: TSC_HZ, offset: 77 };
     let surroundings =
         Surroundings { now: Instant::ZERO, epoch_seconds: 0, tsc, physical_address_bits: 40 };
     let machine = |(vm, ram): (&_, &Ram)| (Machine::new(vm, surroundings.clone()), ram.clone());
     let machines = plan.vms.iter().zip(&rams).map(machine).collect();
-    let mut system = System::new(&plan, machines, 0, Instant::ZERO);
-    let mut place = Place { now_ns: now_ns.clone() };
-    let mut guests = [0, 1].map(|_| Guest { now_ns: now_ns.clone(), entries: Vec::new() });
-    for _ in 0..turns {
-        let Next::Run { vcpu, until } = system.next(&mut place) else { panic!("both can run") };
-        system.turn(vcpu, until, &mut guests[vcpu], &mut place);
-    }
-    guests.into_iter().map(|guest| guest.entries).zip(rams).collect()
+    let system = System::new(&plan, machines, 0, Instant::ZERO);
+    let guests = [0, 1].map(|_| Guest { now_ns: now_ns.clone(), entries: Vec::new() });
+    World { system, place: Place { now_ns }, guests, rams }
+}
+
+/// Two VMs run so many turns in turn; what each was entered with, and its RAM.
+fn run(clock: crate::plan::ClockPolicy, turns: usize) -> Vec<(Vec<Entry>, Ram)> {
+    let mut world = world(clock);
+    (0..turns).for_each(|_| world.turn());
+    world.guests.into_iter().map(|guest| guest.entries).zip(world.rams).collect()
 }
 
 /// What each entry that went into the guest held its counter back by, each value once.
@@ -154,4 +170,19 @@ fn the_clock_that_a_guest_asked_for_lies_in_its_ram_before_it_goes_on() {
     // `struct pvclock_vcpu_time_info`: the counter at 8, the time at 16.
     assert_eq!(ram.word_at(0x1008), 77 + 2 * SLICE_NS);
     assert_eq!(ram.word_at(0x1010), SLICE_NS);
+}
+
+#[test]
+fn what_starting_took_is_no_vms_wait() {
+    const START_NS: u64 = 3_000_000;
+    const SLICE_NS: u64 = 5_000_000;
+    let mut world = world(crate::plan::ClockPolicy::Wall);
+    *world.place.now_ns.borrow_mut() = START_NS;
+    (0..3).for_each(|_| world.turn());
+    let end = world.place.now();
+    world.system.ledger.close(end);
+    let ledger = &world.system.ledger;
+    assert_eq!(ledger.started(), Instant::from_ns(START_NS));
+    assert_eq!(ledger.vms[1].longest_blackout_ns, SLICE_NS);
+    assert_eq!(ledger.core_sum_ns(), 3 * SLICE_NS);
 }

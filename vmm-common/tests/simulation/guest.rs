@@ -156,7 +156,7 @@ impl Guest {
                 return self.exit(ExitReason::Preempted, true, true);
             }
             let instruction = self.fetch();
-            if let Some(exit) = self.execute(instruction, stop_at, entry.batchable_ports) {
+            if let Some(exit) = self.execute(instruction, stop_at, entry.batchable_ports.0) {
                 return exit;
             }
         }

@@ -187,7 +187,7 @@ impl World {
         let end = self.host.now();
         self.system.ledger.close(end);
         let ledger = &self.system.ledger;
-        let elapsed_ns = end.ns_since(self.begun);
+        let elapsed_ns = end.ns_since(self.system.ledger.started());
         assert_eq!(ledger.core_sum_ns(), elapsed_ns, "the core's accounts");
         assert_eq!(ledger.check(elapsed_ns), Ok(()));
         for (vm, account) in ledger.vms.iter().enumerate() {

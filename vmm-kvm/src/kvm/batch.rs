@@ -9,10 +9,10 @@
 
 use kvm_ioctls::{IoEventAddress, VcpuFd, VmFd};
 use std::sync::Arc;
-use vmm_common::seam::ExitReason;
+use vmm_common::seam::{BatchablePorts, ExitReason};
 
-/// Where each serial port's transmitter holding register is, COM1 first.
-const TRANSMITTERS: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+/// Ports that the loop may let a guest write in batches.
+const PORTS: [u16; BatchablePorts::ALL.len()] = BatchablePorts::ALL;
 /// Writes to a port in a batchable state before its writes are batched.
 const WORTH_WRITES: u32 = 32;
 
@@ -20,11 +20,11 @@ const WORTH_WRITES: u32 = 32;
 #[derive(Debug)]
 pub struct Batch {
     vm: Arc<VmFd>,
-    /// Bit n: COM n+1 may be batched, as of the last entry.
-    allowed: u8,
-    /// Bit n: COM n+1 is batched.
+    /// What may be batched, as of the last entry.
+    allowed: BatchablePorts,
+    /// Bit n: port n is batched.
     active: u8,
-    writes: [u32; TRANSMITTERS.len()],
+    writes: [u32; PORTS.len()],
     is_supported: bool,
 }
 
@@ -33,18 +33,24 @@ impl Batch {
     pub fn new(vm: Arc<VmFd>, vcpu: &mut VcpuFd) -> Self {
         let is_supported = vm.check_extension_raw(kvm_bindings::KVM_CAP_COALESCED_PIO.into()) > 0
             && vcpu.map_coalesced_mmio_ring().is_ok();
-        Self { vm, allowed: 0, active: 0, writes: [0; TRANSMITTERS.len()], is_supported }
+        Self {
+            vm,
+            allowed: BatchablePorts::default(),
+            active: 0,
+            writes: [0; PORTS.len()],
+            is_supported,
+        }
     }
 
     /// Before an entry: the ports in `allowed`, and no other, may be batched.
-    pub fn allow(&mut self, allowed: u8) {
+    pub fn allow(&mut self, allowed: BatchablePorts) {
         if self.allowed == allowed {
             return;
         }
         self.allowed = allowed;
-        for (port, address) in TRANSMITTERS.into_iter().enumerate() {
+        for (port, address) in PORTS.into_iter().enumerate() {
             let bit = 1 << port;
-            if self.active & bit != 0 && allowed & bit == 0 {
+            if self.active & bit != 0 && !allowed.contains(port) {
                 self.active &= !bit;
                 self.writes[port] = 0;
                 let result =
@@ -56,12 +62,12 @@ impl Batch {
 
     /// After an exit for a write of `size` bytes to `port`.
     pub fn wrote(&mut self, port: u16, size: u8) {
-        if self.allowed == 0 || port & 7 != 0 {
+        if self.allowed.is_empty() || size != 1 {
             return;
         }
-        let Some(index) = TRANSMITTERS.iter().position(|address| *address == port) else { return };
+        let Some(index) = PORTS.iter().position(|address| *address == port) else { return };
         let bit = 1 << index;
-        if !self.is_supported || size != 1 || self.allowed & bit == 0 || self.active & bit != 0 {
+        if !self.is_supported || !self.allowed.contains(index) || self.active & bit != 0 {
             return;
         }
         self.writes[index] += 1;

@@ -1,21 +1,25 @@
 //! One vCPU: `enter` as KVM_RUN does it.
 
 use super::batch::Batch;
+use super::offered_cpuid::kvm_cpuid;
 use super::overhead::Overhead;
-use super::run_page::{self, PortString};
+use super::run_page;
 use super::{GuestRam, emulated_svm, registers, tsc};
 use crate::sys::{Clock, ThreadTimer};
 use anyhow::{Context, Result};
 use devices::lapic::TscClock;
 use devices::time::MachineTime;
 use kvm_bindings as kvm;
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::io;
 use std::sync::Arc;
-use vmm_common::architecture::msr::IA32_TIME_STAMP_COUNTER;
-use vmm_common::cpuid::{CpuidEntry, CpuidResult};
+use vmm_common::cpuid::CpuidEntry;
 use vmm_common::registers::CpuState;
-use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, Reply, VcpuBackend};
+use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, VcpuBackend};
+
+mod exits;
+
+use exits::Pending;
 
 /// A vCPU ready to run, on whichever thread starts it.
 #[derive(Debug)]
@@ -44,19 +48,6 @@ pub struct KvmVcpu {
     overhead: Overhead,
     /// Of the last KVM_RUN.
     overhead_ns: u64,
-}
-
-/// What is still to be handed out of the last exit.
-#[derive(Clone, Copy, Debug)]
-enum Pending {
-    Nothing,
-    /// Batched writes come first; then what the guest was left for.
-    Exit,
-    /// Accesses of a string from this one on.
-    String {
-        string: PortString,
-        next: u32,
-    },
 }
 
 impl PreparedVcpu {
@@ -126,28 +117,6 @@ impl KvmVcpu {
         self.timer.disarm(self.clock.now());
     }
 
-    /// Hands out the next part of the last exit.
-    fn next_part(&mut self) -> Option<Exit> {
-        let (reason, left_guest) = match self.pending {
-            Pending::Nothing => return None,
-            Pending::Exit => match self.batch.next(&mut self.fd) {
-                Some(write) => return Some(self.exit(write, false, false)),
-                None => {
-                    self.pending = Pending::Nothing;
-                    (self.decode(), true)
-                }
-            },
-            Pending::String { string, next } => (self.string_element(string, next), false),
-        };
-        let is_last = match self.pending {
-            Pending::Nothing => true,
-            // The last IN of a string is answered by the entry that goes back to the guest.
-            Pending::String { string, next } => string.is_in && next + 1 == string.count,
-            Pending::Exit => false,
-        };
-        Some(self.exit(reason, left_guest, is_last))
-    }
-
     fn exit(&mut self, reason: ExitReason, left_guest: bool, is_last: bool) -> Exit {
         let run = self.fd.get_kvm_run();
         let reason_is_preempted = reason == ExitReason::Preempted;
@@ -161,116 +130,6 @@ impl KvmVcpu {
             overhead_ns: if reason_is_preempted { self.overhead_ns } else { 0 },
             has_more: !is_last,
             tsc: None,
-        }
-    }
-
-    /// What the guest was left for; a string of port accesses becomes pending.
-    fn decode(&mut self) -> ExitReason {
-        let run = self.fd.get_kvm_run();
-        match run.exit_reason {
-            kvm::KVM_EXIT_IO => {
-                let string = run_page::port_string(run);
-                self.begin_string(string)
-            }
-            kvm::KVM_EXIT_MMIO => {
-                let (address, data, size, is_write) = run_page::mmio(run);
-                let value = u64::from_le_bytes(data);
-                match is_write {
-                    true => ExitReason::MmioWrite { address, size, value },
-                    false => ExitReason::MmioRead { address, size },
-                }
-            }
-            kvm::KVM_EXIT_X86_RDMSR => ExitReason::MsrRead { index: run_page::msr(run).0 },
-            kvm::KVM_EXIT_X86_WRMSR => {
-                let (index, value) = run_page::msr(run);
-                if index == IA32_TIME_STAMP_COUNTER {
-                    // The loop hears of it, too; what KVM refuses here, it would have refused
-                    // before.
-                    let _ = tsc::write(&self.fd, value);
-                }
-                ExitReason::MsrWrite { index, value }
-            }
-            // A guest that single-steps gets its #DB behind HLT, which ends it.
-            kvm::KVM_EXIT_HLT => match self.has_pending_exception() {
-                true => ExitReason::Preempted,
-                false => ExitReason::Halt,
-            },
-            kvm::KVM_EXIT_SHUTDOWN => ExitReason::Shutdown,
-            kvm::KVM_EXIT_IRQ_WINDOW_OPEN => ExitReason::InterruptWindow,
-            kvm::KVM_EXIT_INTR | kvm::KVM_EXIT_SET_TPR => ExitReason::Preempted,
-            kvm::KVM_EXIT_FAIL_ENTRY => {
-                let reason = run_page::entry_failure(run);
-                ExitReason::Fault(Fault::EntryFailed { reason })
-            }
-            kvm::KVM_EXIT_INTERNAL_ERROR => {
-                let code = run_page::internal_error(run);
-                ExitReason::Fault(Fault::CannotEmulate { code })
-            }
-            exit => ExitReason::Fault(Fault::Unexpected { exit }),
-        }
-    }
-
-    /// KVM delivers an exception at the next entry.
-    fn has_pending_exception(&self) -> bool {
-        let events = self.fd.get_vcpu_events().unwrap_or_default();
-        events.exception.injected != 0 || events.exception.pending != 0
-    }
-
-    fn begin_string(&mut self, string: PortString) -> ExitReason {
-        if string.count == 0 {
-            return ExitReason::Preempted;
-        }
-        self.pending = Pending::String { string, next: 0 };
-        self.string_element(string, 0)
-    }
-
-    /// Access `index` of a string: an IN asks, an OUT tells and is done with.
-    fn string_element(&mut self, string: PortString, index: u32) -> ExitReason {
-        let PortString { port, size, .. } = string;
-        if string.is_in {
-            return ExitReason::PortIn { port, size };
-        }
-        let mut value = [0; 4];
-        let data = string.element(&mut self.fd, index);
-        value[..data.len()].copy_from_slice(data);
-        self.batch.wrote(port, size);
-        self.advance_string();
-        ExitReason::PortOut { port, size, value: u32::from_le_bytes(value) }
-    }
-
-    fn advance_string(&mut self) {
-        if let Pending::String { string, next } = &mut self.pending {
-            *next += 1;
-            if *next >= string.count {
-                self.pending = Pending::Nothing;
-            }
-        }
-    }
-
-    /// Puts the answer where KVM_RUN will look for it.
-    fn answer(&mut self, reply: Reply) {
-        match self.pending {
-            Pending::Nothing => {}
-            // Batched writes want no answer, and the exit behind them was not handed out yet.
-            Pending::Exit => return,
-            Pending::String { string, next } => {
-                if let (true, Reply::Value(value)) = (string.is_in, reply) {
-                    let data = string.element(&mut self.fd, next);
-                    data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
-                    self.advance_string();
-                }
-                return;
-            }
-        }
-        let run = self.fd.get_kvm_run();
-        let is_msr = matches!(run.exit_reason, kvm::KVM_EXIT_X86_RDMSR | kvm::KVM_EXIT_X86_WRMSR);
-        match reply {
-            Reply::Value(value) if is_msr => run_page::set_msr_answer(run, Some(value)),
-            Reply::Value(value) => run_page::set_mmio_data(run, value.to_le_bytes()),
-            Reply::GeneralProtection => run_page::set_msr_answer(run, None),
-            Reply::None if is_msr => run_page::set_msr_answer(run, Some(0)),
-            // KVM answers CPUID from the table it was given.
-            Reply::None => {}
         }
     }
 
@@ -368,41 +227,4 @@ pub fn interrupt(fd: &VcpuFd, vector: u8) -> io::Result<()> {
     // SAFETY: the descriptor is a vCPU's, and the structure the one that this request reads.
     let result = unsafe { ioctl_with_ref(fd, KVM_INTERRUPT(), &request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The table as KVM takes it.
-pub fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
-    let entry = |row: &CpuidEntry| kvm::kvm_cpuid_entry2 {
-        function: row.leaf,
-        index: row.subleaf.unwrap_or(0),
-        flags: if row.subleaf.is_some() { kvm::KVM_CPUID_FLAG_SIGNIFCANT_INDEX } else { 0 },
-        eax: row.result.eax,
-        ebx: row.result.ebx,
-        ecx: row.result.ecx,
-        edx: row.result.edx,
-        ..Default::default()
-    };
-    let entries: Vec<_> = table.iter().map(entry).collect();
-    kvm::CpuId::from_entries(&entries).context("the CPUID table fits")
-}
-
-/// What KVM offers guests of this host's processor.
-pub fn supported_cpuid(kvm: &Kvm) -> Result<impl Fn(u32, u32) -> CpuidResult> {
-    let supported = kvm.get_supported_cpuid(kvm::KVM_MAX_CPUID_ENTRIES);
-    let supported = supported.context("KVM_GET_SUPPORTED_CPUID")?;
-    let row = move |leaf, subleaf| {
-        let is_row = |row: &&kvm::kvm_cpuid_entry2| {
-            let has_subleaves = row.flags & kvm::KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
-            row.function == leaf && (!has_subleaves || row.index == subleaf)
-        };
-        let row = supported.as_slice().iter().find(is_row).copied().unwrap_or_default();
-        let kvm::kvm_cpuid_entry2 { eax, ebx, ecx, edx, .. } = row;
-        CpuidResult { eax, ebx, ecx, edx }
-    };
-    let without_xsave = emulated_svm::without_xsave(row.clone());
-    let is_emulated = emulated_svm::is_host();
-    Ok(move |leaf, subleaf| match is_emulated {
-        true => without_xsave(leaf, subleaf),
-        false => row(leaf, subleaf),
-    })
 }

@@ -2,7 +2,9 @@
 
 use super::exits::{self, Instruction, code};
 use super::{efer, events};
-use crate::guest::vendor::{Event, Inject, Left, LoadedVcpu, Register, Resume, code_bits, fetch};
+use crate::guest::vendor::{
+    Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, code_bits, fetch,
+};
 use core::fmt;
 use metal::architecture::rflags;
 use metal::architecture::vector::DB;
@@ -77,6 +79,18 @@ impl SvmVcpu {
 }
 
 impl SvmGuest<'_> {
+    /// What an entry brings that stays until another one.
+    fn apply(&mut self, resume: &Resume) {
+        self.vmcb.set_cr8(resume.cr8);
+        let is_cr8_watched = resume.tpr_threshold > 0;
+        if is_cr8_watched != self.state.is_cr8_watched {
+            self.state.is_cr8_watched = is_cr8_watched;
+            self.vmcb.intercept(Intercept::WriteCr8, is_cr8_watched);
+        }
+        self.want_window(resume.wants_window);
+        self.vmcb.set_tsc_offset(resume.tsc_offset);
+    }
+
     /// What the last exit asks for, as far as it is not settled here.
     fn settle(&mut self, general: &mut General, deadline: u64) -> Event {
         let exit = self.vmcb.exit();
@@ -185,13 +199,13 @@ impl SvmGuest<'_> {
     }
 
     fn left(&self, event: Event) -> Left {
-        Left {
-            event,
+        let flags = Flags {
             rflags: self.vmcb.state().rflags,
             is_shadowed: self.vmcb.is_shadowed(),
             has_event: self.has_pending_event() || self.has_virtual(),
             cr8: self.vmcb.cr8(),
-        }
+        };
+        Left { event, flags }
     }
 }
 
@@ -206,14 +220,9 @@ impl LoadedVcpu for SvmGuest<'_> {
             self.inject(inject);
         }
         self.state.is_nmi_waiting |= resume.has_nmi;
-        self.vmcb.set_cr8(resume.cr8);
-        let is_cr8_watched = resume.tpr_threshold > 0;
-        if is_cr8_watched != self.state.is_cr8_watched {
-            self.state.is_cr8_watched = is_cr8_watched;
-            self.vmcb.intercept(Intercept::WriteCr8, is_cr8_watched);
+        if !resume.is_again {
+            self.apply(resume);
         }
-        self.want_window(resume.wants_window);
-        self.vmcb.set_tsc_offset(resume.tsc_offset);
         if self.state.is_nmi_waiting {
             self.deliver_nmi();
         }
@@ -224,6 +233,8 @@ impl LoadedVcpu for SvmGuest<'_> {
         self.left(event)
     }
 
+    // With the register known, it is one load.
+    #[inline(always)]
     fn get(&self, register: Register) -> u64 {
         let state = self.vmcb.state();
         match register {

@@ -2,6 +2,7 @@
 
 use super::interrupts::{Interrupts, Line};
 use crate::plan::{SERIAL_PORTS, SerialPlan};
+use crate::seam::BatchablePorts;
 use devices::uart::{Port, PortMode};
 
 /// A machine's serial ports.
@@ -25,18 +26,18 @@ impl Serial {
     /// The guest reads a register; all ones where there is no port.
     #[inline]
     pub fn read(&mut self, com: usize, register: u8, interrupts: &mut Interrupts) -> u8 {
-        let value = self.ports[com].as_mut().map_or(0xff, |port| port.read(register));
-        self.sample(1 << com, interrupts);
+        let Some(port) = &mut self.ports[com] else { return 0xff };
+        let value = port.read(register);
+        self.sample_after_access(com, interrupts);
         value
     }
 
     /// The guest writes a register.
     #[inline]
     pub fn write(&mut self, com: usize, register: u8, value: u8, interrupts: &mut Interrupts) {
-        if let Some(port) = &mut self.ports[com] {
-            port.write(register, value);
-        }
-        self.sample(1 << com, interrupts);
+        let Some(port) = &mut self.ports[com] else { return };
+        port.write(register, value);
+        self.sample_after_access(com, interrupts);
     }
 
     pub const fn port(&self, com: usize) -> Option<&Port> {
@@ -54,32 +55,43 @@ impl Serial {
         self.wires[com]
     }
 
-    /// One bit for each port whose transmitter may be written in batches.
-    pub fn batchable(&self) -> u8 {
+    /// The transmitters that may be written in batches.
+    pub fn batchable(&self) -> BatchablePorts {
         let is_batchable = |port: &Option<Port>| {
             port.as_ref().is_some_and(|port| {
                 port.mode() != PortMode::Unconnected && !port.wants_every_write()
             })
         };
         let bit = |(com, port)| u8::from(is_batchable(port)) << com;
-        self.ports.iter().enumerate().map(bit).sum()
+        BatchablePorts(self.ports.iter().enumerate().map(bit).sum())
     }
 
-    /// Carries the pins of `ports`, a bit for each, and of those whose far side has moved.
     #[inline]
-    pub fn sample(&mut self, ports: u8, interrupts: &mut Interrupts) {
-        let mut left = core::mem::take(&mut self.moved) | ports;
-        while left != 0 {
-            let com = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let level = self.ports[com].as_ref().is_some_and(Port::pin);
-            if level != (self.levels & 1 << com != 0) {
-                self.set_level(com, interrupts);
-            }
+    fn sample_after_access(&mut self, com: usize, interrupts: &mut Interrupts) {
+        self.sample_pin(com, interrupts);
+        self.sample_moved(interrupts);
+    }
+
+    /// Carries the pins of ports whose far side has moved.
+    #[inline]
+    pub fn sample_moved(&mut self, interrupts: &mut Interrupts) {
+        while self.moved != 0 {
+            let com = self.moved.trailing_zeros() as usize;
+            self.moved &= self.moved - 1;
+            self.sample_pin(com, interrupts);
+        }
+    }
+
+    #[inline]
+    fn sample_pin(&mut self, com: usize, interrupts: &mut Interrupts) {
+        let level = self.ports[com].as_ref().is_some_and(Port::pin);
+        if level != (self.levels & 1 << com != 0) {
+            self.set_level(com, interrupts);
         }
     }
 
     /// COM1 and COM3 share a line, as do COM2 and COM4: it is high while either pin is.
+    #[inline(never)]
     fn set_level(&mut self, com: usize, interrupts: &mut Interrupts) {
         const SHARED: [(u8, Line); 2] = [(0b0101, Line::COM1_AND_3), (0b1010, Line::COM2_AND_4)];
         let (shared, line) = SHARED[com % SHARED.len()];

@@ -2,7 +2,7 @@
 
 use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
-use crate::guest::vendor::{Event, Inject, Left, LoadedVcpu, Register, Resume};
+use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume};
 use core::fmt;
 use metal::architecture::{ACCESS_LONG, cr0, rflags, vector};
 use metal::extended_state::ExtendedState;
@@ -65,6 +65,17 @@ impl VmxVcpu {
 }
 
 impl VmxGuest<'_> {
+    /// What an entry brings that stays until another one.
+    fn apply(&mut self, resume: &Resume) {
+        self.vmcs.set_cr8(resume.cr8);
+        self.vmcs.set_tpr_threshold(resume.tpr_threshold);
+        self.vmcs.want_window(Window::Interrupt, resume.wants_window);
+        if self.state.tsc_offset != resume.tsc_offset {
+            self.state.tsc_offset = resume.tsc_offset;
+            self.vmcs.set_tsc_offset(resume.tsc_offset);
+        }
+    }
+
     /// The event of the next entry; a non-maskable interrupt that waits, if nothing blocks it.
     fn take_pending(&mut self) -> Option<Pending> {
         let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
@@ -160,13 +171,13 @@ impl VmxGuest<'_> {
     }
 
     fn left(&self, event: Event) -> Left {
-        Left {
-            event,
+        let flags = Flags {
             rflags: self.state.rflags,
             is_shadowed: self.state.interruptibility & BLOCKED_BY_STI_OR_MOV_SS != 0,
             has_event: self.state.pending.is_some(),
             cr8: self.vmcs.cr8(),
-        }
+        };
+        Left { event, flags }
     }
 }
 
@@ -181,12 +192,8 @@ impl LoadedVcpu for VmxGuest<'_> {
             self.inject(inject);
         }
         self.state.has_nmi |= resume.has_nmi;
-        self.vmcs.set_cr8(resume.cr8);
-        self.vmcs.set_tpr_threshold(resume.tpr_threshold);
-        self.vmcs.want_window(Window::Interrupt, resume.wants_window);
-        if self.state.tsc_offset != resume.tsc_offset {
-            self.state.tsc_offset = resume.tsc_offset;
-            self.vmcs.set_tsc_offset(resume.tsc_offset);
+        if !resume.is_again {
+            self.apply(resume);
         }
         let pending = self.take_pending();
         if let Some(Pending { information, error, instruction_length }) = pending {
@@ -206,6 +213,8 @@ impl LoadedVcpu for VmxGuest<'_> {
         self.left(event)
     }
 
+    // With the register known, it is one load.
+    #[inline(always)]
     fn get(&self, register: Register) -> u64 {
         let vmcs = &self.vmcs;
         match register {

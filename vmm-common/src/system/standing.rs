@@ -1,0 +1,70 @@
+//! How a VM halts, wakes and ends.
+
+use super::{Step, System};
+use crate::Instant;
+use crate::ledger::Standing;
+use crate::memory::GuestMemory;
+use crate::registers::CpuState;
+use crate::seam::Host;
+use crate::trace::What;
+use crate::vm::Ending;
+
+impl<M: GuestMemory> System<M> {
+    /// Ends every VM that still runs, as the host wants the run to be over.
+    pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
+        let now = host.now();
+        for vm in 0..self.vms.len() {
+            if self.vms[vm].ending.is_none() {
+                self.end_vm(vm, Ending::Stopped { why }, None, now, host);
+            }
+        }
+    }
+
+    /// Whether all VMs have ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.vms.iter().all(|vm| vm.ending.is_some())
+    }
+
+    #[inline(never)]
+    pub(super) fn halt(&mut self, vm: usize, is_interrupt_flag_set: bool, now: Instant) -> Step {
+        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        machine.advance(now);
+        // Room that its last output has left since it was taken may be what it waits for.
+        machine.sample_serial_pins();
+        vcpu.is_halted = true;
+        vcpu.is_deaf = !is_interrupt_flag_set;
+        let stays_halted = vcpu.stays_halted(machine);
+        if stays_halted && vcpu.is_deaf && !machine.can_raise_nmi() {
+            Step::End(Ending::HaltedForGood)
+        } else if stays_halted {
+            Step::Halt(machine.deadline())
+        } else {
+            Step::Continue
+        }
+    }
+
+    pub(super) fn end_vm<H: Host>(
+        &mut self,
+        vm: usize,
+        ending: Ending,
+        dump: Option<CpuState>,
+        now: Instant,
+        host: &mut H,
+    ) {
+        self.trace.record(now, vm, What::Ended);
+        self.scheduler.finished(vm);
+        self.ledger.vm_turns_to(vm, Standing::Ended, now);
+        self.unplug(vm, now, host);
+        host.vm_ended(vm, &ending, dump.as_ref());
+        self.vms[vm].ending = Some(ending);
+    }
+
+    /// `vm` may have something to do now.
+    pub(super) fn wake(&mut self, vm: usize, now: Instant) {
+        self.scheduler.woken(vm);
+        if self.ledger.vms[vm].standing() == Standing::Halted {
+            self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+        }
+    }
+}
