@@ -78,7 +78,7 @@ impl Duo {
                     return Ok(());
                 }
                 Access::Halt if own.is_empty() => return Ok(()),
-                Access::Signal => bail!("nobody sends signals here"),
+                Access::Signal => bail!("an unexpected signal"),
                 Access::In(LINE_STATUS) if found_nothing => return Ok(()),
                 Access::Out(..) | Access::In(_) | Access::Halt | Access::Other => {}
             }

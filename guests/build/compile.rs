@@ -31,7 +31,7 @@ pub struct Job<'a> {
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Flags of every image. Linked by the toolchain's own linker, since a compiler driver would add
-/// start files and libraries. LTO drops what `core` has and nobody calls.
+/// start files and libraries. LTO drops what of `core` is not called.
 const FLAGS: &[&str] = &[
     "--edition=2024",
     "--crate-type=bin",

@@ -113,7 +113,7 @@ pub fn modules() -> impl Iterator<Item = Module> {
     };
     (0..count).filter_map(entry).filter(|entry| u64::from(entry.end) <= MAPPED_BYTES).map(|entry| {
         let len = entry.end.saturating_sub(entry.begin) as usize;
-        // SAFETY: mapped memory, where the loader says that the module is; nobody writes it.
+        // SAFETY: mapped memory, where the loader says that the module is; no code writes it.
         let bytes = unsafe { slice::from_raw_parts(entry.begin as usize as *const u8, len) };
         Module { command_line: text_at(entry.command_line), bytes }
     })
@@ -146,7 +146,7 @@ fn text_at(address: u32) -> &'static [u8] {
     if u64::from(address) + LONGEST_COMMAND_LINE > MAPPED_BYTES {
         return &[];
     }
-    // SAFETY: mapped memory that nobody writes while the line is in use.
+    // SAFETY: mapped memory that no code writes while the line is in use.
     let bytes = unsafe {
         slice::from_raw_parts(address as usize as *const u8, LONGEST_COMMAND_LINE as usize)
     };

@@ -14,7 +14,7 @@ impl<T> Global<T> {
         Self(UnsafeCell::new(value))
     }
 
-    /// Where the value is. Whoever makes a reference sees to it that it is the only one.
+    /// Where the value is. The code that makes a reference ensures that it is the only one.
     pub const fn pointer(&self) -> *mut T {
         self.0.get()
     }

@@ -68,7 +68,7 @@ pub fn disable() {
 }
 
 /// The vector of the interrupt that came since the last call, if one did. To be asked before the
-/// end of its service is told: another would overwrite it.
+/// EOI is sent: another interrupt would overwrite it.
 pub fn take_noted() -> Option<u64> {
     let noted = &raw mut noted_vector;
     // SAFETY: volatile, because a handler writes it; no other does until this one's service has
@@ -87,7 +87,7 @@ pub fn halt_until_interrupt() -> u64 {
     // SAFETY: the handlers preserve all registers; images are built without a red zone.
     unsafe { asm!("sti", "hlt", "cli") }
     let noted = &raw const noted_vector;
-    // SAFETY: interrupts are off, so nobody writes it now; volatile, because a handler did.
+    // SAFETY: interrupts are off, so no handler writes it now; volatile, because a handler did.
     u64::from(unsafe { noted.read_volatile() })
 }
 

@@ -1,5 +1,5 @@
 //! Running a function of the image in ring 3, where an interpreting KVM is at full speed. The first
-//! 16 MiB become ring 3's too: there is nobody to protect.
+//! 16 MiB become ring 3's too: there is no other program to protect.
 
 use super::boot::{USER_CODE, USER_DATA};
 use super::descriptors::{self, Caller};

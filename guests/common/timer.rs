@@ -2,7 +2,7 @@
 //! idle or single-process machine takes no interrupts.
 //!
 //! An alarm may come early (the PIT counts no further than 54 ms, counts are rounded down):
-//! whoever asked looks at the clock and asks again.
+//! the caller reads the clock and asks again.
 
 use super::cpu;
 use super::interrupt_controller::{

@@ -16,7 +16,7 @@ const TIMER_STRIDE: u64 = 0x20;
 const LONGEST_PERIOD_FS: u64 = 100_000_000;
 const ROUNDS: usize = 5;
 const ROUND_NS: u64 = 10_000_000;
-/// Of a moment: whoever takes the core away between two reads spoils one, hardly all.
+/// Tries: a preemption between two reads spoils one of them, hardly all.
 const LOOKS: u32 = 5;
 
 /// Reads a register.
@@ -57,7 +57,7 @@ pub fn step() -> Verdict {
 
 /// Clears a timer's enable bit where it is, by the one instruction that compilers make of it.
 fn disable_interrupts(timer: u64) {
-    // SAFETY: the page is mapped, and the timer interrupts nobody then.
+    // SAFETY: the page is mapped, and the timer raises no interrupt then.
     unsafe {
         asm!(
             "and qword ptr [{} + {} + 0x100], -5",

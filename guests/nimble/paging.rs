@@ -37,7 +37,7 @@ const GLOBAL: u64 = 1 << 8;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 
-/// The next page of RAM that nobody has.
+/// The next free page of RAM.
 static NEXT_FRAME: Global<u64> = Global::new(0);
 /// Where the first table lies.
 static ROOT: Global<u64> = Global::new(0);
@@ -69,7 +69,7 @@ pub fn map_user_page(address: u64) {
 }
 
 fn build() {
-    // SAFETY: the only reference, and nobody has taken a frame yet.
+    // SAFETY: the only reference, and no frame is taken yet.
     unsafe { *NEXT_FRAME.pointer() = &raw const image_bss_end as u64 };
     // SAFETY: the only reference, and no table is in use yet.
     unsafe { *ROOT.pointer() = take_frame() };
@@ -119,7 +119,7 @@ fn take_frame() -> u64 {
     let frame = *next;
     assert!(frame < MEMORY_END, "out of memory");
     *next += PAGE;
-    // SAFETY: RAM behind the image that nobody has.
+    // SAFETY: free RAM behind the image.
     unsafe { (frame as *mut u8).write_bytes(0, PAGE as usize) };
     frame
 }

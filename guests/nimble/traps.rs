@@ -156,7 +156,7 @@ user_run:                           // (frame)
     mov [user_run_stack], rsp
     mov rsp, rdi
     jmp trap_return
-5:  mov rsp, [user_run_stack]       // the trap ends the run: back to whoever called user_run
+5:  mov rsp, [user_run_stack]       // the trap ends the run: back to the caller of user_run
     pop r15
     pop r14
     pop r13

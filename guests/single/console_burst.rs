@@ -1,6 +1,5 @@
 //! Floods the console: N bytes (default 20,000) of numbered lines, one OUT for each byte. It asks
-//! whether there is room, or (`irq`) halts until it is told so: then nothing but the port ever
-//! wakes it.
+//! whether there is room, or (`irq`) halts until an interrupt says so: then only the port wakes it.
 #![no_std]
 #![no_main]
 

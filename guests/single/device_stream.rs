@@ -37,7 +37,7 @@ struct Device {
 const DEVICES: [Device; 6] = [
     Device { address: HPET + 0xF0, sizes: &[1, 2, 4, 8] },
     Device { address: HPET + 0x108, sizes: &[4, 8] },
-    // The end of its page: bytes of what follows, which nobody owns, are part of the access.
+    // The end of its page: bytes of what follows, which no device owns, are part of the access.
     Device { address: HPET + 0xFFD, sizes: &[2, 4, 8] },
     Device { address: 0xFEE0_0080, sizes: &[4] },
     Device { address: 0xFEE0_0310, sizes: &[4] },

@@ -127,7 +127,7 @@ extern "C" fn guest_main() -> ! {
 fn attempt(code: &[u8], address: u64) -> (u64, [u64; 4]) {
     const COUNT: u64 = 3;
     const ACCESSED_AND_DIRTY: u64 = 0x60;
-    // SAFETY: the only reference to the table; the processor is told below.
+    // SAFETY: the only reference to the table; the TLB is flushed below.
     let table = unsafe { &mut *TABLE.pointer() };
     for ((entry, rights), page) in table.0.iter_mut().zip(RIGHTS).zip(0..) {
         *entry = (PAGES.pointer() as u64 + page * PAGE_BYTES) | rights;

@@ -37,7 +37,7 @@ const fn always(name: &'static str, place: Place, value: fn(u64) -> u64) -> Regi
     Register { name, place, value, is_offered: || true }
 }
 
-/// The first 128 TiB: canonical, and nobody goes there.
+/// The first 128 TiB: canonical, and not mapped.
 fn address(seed: u64, index: u64) -> u64 {
     pattern(seed, index) >> 17
 }
@@ -113,7 +113,7 @@ fn cr0(seed: u64) -> u64 {
     PG_NE_ET_MP_PE | (seed & 1) << 16 | (seed >> 1 & 1) << 18
 }
 
-/// TSD, DE and PGE: nobody in ring 3 reads the time, no breakpoint is on, no page is global.
+/// TSD, DE and PGE: no code in ring 3 reads the time, no breakpoint is on, no page is global.
 fn cr4(seed: u64) -> u64 {
     read(Place::Cr4) & !(1 << 2 | 1 << 3 | 1 << 7) | (seed & 3) << 2 | (seed & 1) << 7
 }
@@ -149,7 +149,7 @@ pub fn names() -> impl Iterator<Item = &'static &'static str> {
 /// Loads all that are offered.
 pub fn load(seed: u64) -> [Verdict; KINDS] {
     let tables = &raw mut world_tables;
-    // SAFETY: the boot code's first entry is all that its table has, and nobody writes it now.
+    // SAFETY: the boot code's first entry is all that its table has, and no code writes it now.
     let entry = unsafe { boot_pml4[0] };
     // SAFETY: the only reference, before the processor uses any of the four.
     for table in unsafe { &mut *tables } {

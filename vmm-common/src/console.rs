@@ -151,7 +151,7 @@ impl Console {
     pub fn omissions(&self) -> impl Iterator<Item = String> + '_ {
         let omitted = self.names.iter().zip(self.lines.omitted()).filter(|(_, bytes)| *bytes > 0);
         omitted.map(|(name, bytes)| {
-            format!("{bytes} bytes of {name}'s output left out: nobody read them")
+            format!("{bytes} bytes of {name}'s output left out: they were not read")
         })
     }
 

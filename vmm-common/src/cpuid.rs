@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_nobody_listed_are_zero() {
+    fn leaves_that_are_not_listed_are_zero() {
         let table = table(FEATURES, everything);
         assert_eq!(lookup(&table, 0xa, 0), CpuidResult::default());
         assert_eq!(lookup(&table, 7, 1), CpuidResult::default());

@@ -27,14 +27,14 @@ pub enum StopRequest {
 }
 
 impl StopRequest {
-    /// What the VMs that still ran are said to have been stopped by.
+    /// The reason on the console and in the receipt, for each VM that was still running.
     #[must_use]
     pub const fn why(self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted from the keyboard",
             Self::Signal(_) => "the run was ended by a signal",
             Self::TimedOut => "the time limit was reached",
-            Self::OutputClosed => "nobody reads the output any more",
+            Self::OutputClosed => "the output has no reader any more",
         }
     }
 }

@@ -17,9 +17,9 @@ pub enum What {
     Exit(ExitReason),
     /// A maskable interrupt was injected.
     Interrupt(u8),
-    /// Nobody can run.
+    /// No VM can run.
     IdleBegins,
-    /// Somebody can.
+    /// A VM can.
     IdleEnds,
     /// A VM ended.
     Ended,

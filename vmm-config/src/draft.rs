@@ -28,8 +28,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Tells what is wrong with the plan, but nothing that only follows from faults told before.
-    /// Gives the fields that are wrong.
+    /// Reports what is wrong with the plan, but nothing that only follows from earlier faults.
+    /// Returns the fields that are wrong.
     pub(crate) fn check(&self, limits: &Limits, faults: &mut Collector) -> BTreeSet<Field> {
         let mut wrong = BTreeSet::new();
         for Problem { field, message } in check(&self.plan, limits) {

@@ -1,4 +1,4 @@
-//! What is wrong with a config, and how it is told: as compilers do, with the line and a caret.
+//! What is wrong with a config, printed as compilers do, with the line and a caret.
 
 use crate::node::Position;
 use std::collections::BTreeSet;
@@ -114,7 +114,8 @@ fn escaped(c: char) -> Box<dyn Iterator<Item = char>> {
 
 /// Collects faults, each once.
 ///
-/// An alias or a merge shows a value at several places; a fault of the value is told at the first.
+/// An alias or a merge shows a value at several places; a fault of the value is reported at the
+/// first.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     faults: Vec<Fault>,

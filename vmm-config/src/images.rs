@@ -13,7 +13,7 @@ use vmm_common::boot::{self, Images, Part};
 use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource};
 use vmm_common::units::Bytes;
 
-/// The images of the plan's VMs, in its order; those that cannot be had are told and left out.
+/// The images of the plan's VMs, in its order; those that cannot be read are reported and left out.
 pub(crate) fn load(
     draft: &Draft,
     wrong: &BTreeSet<Field>,
@@ -43,7 +43,7 @@ fn load_one(
     if !are_sound || !draft.modules[index].iter().all(has_path) {
         return None;
     }
-    // Where the memory is wrong, which has been told, the images are still looked for.
+    // Where the memory is wrong, which has been reported, the images are still looked for.
     let memory_bytes = if can_place { vm.memory_bytes } else { DEFAULT_MEMORY_BYTES };
     let mut had = |part: Part, source: &ImageSource| {
         let (key, site) = place_of(part, index, draft);

@@ -5,8 +5,8 @@
 //!   Draft --vmm_common::plan::check--> Plan --images--> Loaded        any fault on the way: Faults
 //! ```
 //!
-//! No step stops at its first fault, and each goes on with whatever the one before could read. A
-//! place of which a fault has been told is not blamed again for what follows from it.
+//! No step stops at its first fault, and each goes on with what the one before could read. A place
+//! that has a fault gets no second one for what follows from the first.
 #![forbid(unsafe_code)]
 
 mod draft;
@@ -156,7 +156,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     if len > MAX_FILE_BYTES {
         return Err(too_large("", len));
     }
-    // A pipe or a device tells no length.
+    // A pipe or a device has no length.
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -162,7 +162,7 @@ fn default_cmdline(plans: &[VmPlan], index: usize) -> &'static str {
     }
 }
 
-/// If nobody asks for the keyboard, the first VM that does not decline starts with it.
+/// If no VM asks for the keyboard, the first that does not decline starts with it.
 fn give_keyboard(plans: &mut [VmPlan], records: &[Record]) {
     if plans.iter().all(|vm| !vm.has_keyboard)
         && let Some(first) = records.iter().position(|record| !record.has("keyboard"))
@@ -197,7 +197,7 @@ impl<'a> Wiring<'a> {
                 numbers.entry(name).or_insert(number);
             }
         }
-        // Where two links have one name, which is told, the ends of the second cannot be known.
+        // Where two links have one name, which is reported, the ends of the second cannot be known.
         let are_links_known = are_links_sound && numbers.len() == records.len();
         let fixed = |record: &Record| record.integer("baud").map(|_| record.site(&["baud"]).at);
         Self {

@@ -1,7 +1,7 @@
 //! A YAML file as a tree in which every key and value knows where it is.
 //!
-//! Reading into a tree first, and into a plan from there, is what lets all faults be told at once:
-//! a typed `Deserialize` would stop at the first. Scalars keep the text the user wrote, so that
+//! Reading into a tree first, and into a plan from there, lets all faults be reported at once: a
+//! typed `Deserialize` would stop at the first. Scalars keep the text the user wrote, so that
 //! `0x100_0000` and `16MiB` are read by our own rules and shown as they stand.
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -88,7 +88,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node>, SyntaxFault> {
 fn options() -> Options {
     let budget = serde_yaml::budget! {
         max_depth: MAX_DEPTH,
-        // So that the depth is told by the same words, whichever way it is written.
+        // Block and flow style get the same message about the depth.
         flow_nesting_limit: 2 * MAX_DEPTH,
         max_nodes: MAX_NODES,
         max_events: 4 * MAX_NODES,
@@ -103,7 +103,7 @@ fn options() -> Options {
     serde_yaml::options! {
         budget: budget,
         alias_limits: alias_limits,
-        // Each is told, with the others.
+        // Each is reported, with the others.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,

@@ -1,5 +1,5 @@
-//! Reads a mapping by its table of keys: every unknown, repeated, missing or mistyped key is told,
-//! and what remains is at hand as typed values, each with its place.
+//! Reads a mapping by its table of keys: reports every unknown, repeated, missing or mistyped key,
+//! and keeps the rest as typed values, each with its place.
 
 use crate::fault::Collector;
 use crate::keys::{Key, Keys, Kind};
@@ -22,7 +22,7 @@ pub(crate) struct Record {
 struct Field {
     key: &'static str,
     at: Position,
-    /// None if it is faulty, which has been told.
+    /// None if it is faulty, which has been reported.
     value: Option<Typed>,
 }
 
@@ -39,7 +39,7 @@ enum Typed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site {
     pub(crate) at: Position,
-    /// What stands there could be read, so that what follows from it is worth telling.
+    /// The value could be read, so that faults that follow from it are reported.
     pub(crate) is_sound: bool,
     /// The key is there; else the place is where its mapping begins.
     pub(crate) is_there: bool,
@@ -84,7 +84,7 @@ impl Record {
                 faults.add(name.at, repeated_key(key.name, first));
                 continue;
             }
-            // Nothing is nowhere; its key is somewhere.
+            // A null has no position of its own; report its key's.
             let at = if matches!(node.value, Value::Nothing) { name.at } else { node.at };
             let value = read_value(key, node, at, faults);
             fields.push(Field { key: key.name, at, value });

@@ -77,7 +77,7 @@ fn check_count(top: &Record, machines: &BTreeMap<u64, (&Node, &Node)>, faults: &
     }
 }
 
-/// What is missing or faulty has been told; anything that is right stands in for it.
+/// What is missing or faulty has been reported; a valid value stands in for it.
 fn seed_vm((index, record): (usize, &Record)) -> SeedVm {
     let word = |key, otherwise| record.integer(key).unwrap_or(otherwise);
     SeedVm {

@@ -66,7 +66,7 @@ impl HostEvents {
         Ok(Self { manager, id })
     }
 
-    /// What has arrived. Keys only as far as there is `space` for them: the rest stays outside.
+    /// What has arrived. Reads at most `space` keys; the rest waits in the terminal or pipe.
     pub fn look(&mut self, space: usize) -> Result<Arrived> {
         self.collect(space, 0)
     }
@@ -106,7 +106,8 @@ impl HostEvents {
 }
 
 impl HostEvents {
-    /// Epoll tells of keys again and again until they are read: it is asked only while they may be.
+    /// Level-triggered epoll reports keys until they are read: they are watched only while there is
+    /// room for them.
     fn want_stdin(&mut self, is_wanted: bool) -> Result<()> {
         let sources = self.sources()?;
         let was_wanted = std::mem::replace(&mut sources.is_stdin_wanted, is_wanted);
@@ -161,7 +162,7 @@ impl MutEventSubscriber for Sources {
             // Rearmed for each wait; reading it only clears its readiness.
             let _ = self.timer.wait();
         } else if self.read_stdin() {
-            // Before the file is closed: it is a duplicate, which epoll would go on telling of.
+            // Before the file is closed: epoll would go on reporting its duplicate.
             let removed = ops.remove(Events::new_raw(fd, EventSet::IN));
             debug_assert!(removed.is_ok(), "it was added");
             self.stdin = None;

@@ -12,13 +12,13 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
-/// How often keys and signals are looked for while guests run.
+/// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
-/// By now all threads run and have done for the first time what they go on doing.
+/// By now every thread has run once, and what only start-up needed can be given back.
 const SETTLED: Instant = Instant::from_ns(20_000_000);
-/// A reader that takes no more is tried again this often while nobody runs.
+/// While no VM can run, output is offered this often to a reader that took none.
 const RETRY_NS: u64 = 5_000_000;
-/// Output is gathered for this long before it is written, while guests run.
+/// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
 /// This process, as the loop sees it.
@@ -40,8 +40,8 @@ pub struct LinuxHost {
     account: CpuAccount,
 }
 
-/// What tells the host's time from ours: of the time since the start, that in which this process
-/// neither had the core nor waited for work.
+/// Tells the host's time from ours: the host took the time in which this process neither had the
+/// core nor waited for work.
 #[derive(Clone, Copy, Debug)]
 struct CpuAccount {
     begin: Instant,
@@ -72,8 +72,8 @@ impl LinuxHost {
         }
     }
 
-    /// Between turns: looks at keys and signals, if that is due, and lets the reader have output.
-    /// True if it was due.
+    /// Between turns: polls for keys and signals if that is due, and writes output. True if it was
+    /// due.
     pub fn between_turns(&mut self) -> Result<bool> {
         let now = self.clock.now();
         if now < self.next_look {
@@ -89,14 +89,14 @@ impl LinuxHost {
         Ok(true)
     }
 
-    /// Nobody can run before `until`: waits for that, a key or a signal.
+    /// No VM can run before `until`: waits for that moment, a key or a signal.
     pub fn idle(&mut self, until: Instant) -> Result<()> {
         let now = self.clock.now();
         self.flush();
         let prompt = self.console.prompt_due();
         let mut output_due = prompt.unwrap_or(Instant::FAR_FUTURE);
         if !self.console.waiting().is_empty() && !self.output.is_closed() {
-            // The reader is behind: it gets the rest when it takes it.
+            // The reader is behind: retry soon.
             output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
         let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
@@ -104,7 +104,7 @@ impl LinuxHost {
         let arrived = self.events.wait(self.console.typing_room(), wait_ns)?;
         let now = self.clock.now();
         let cpu_ns = process_cpu_ns() - before.1;
-        // If it sleeps for longer than it was to, the host is late.
+        // Time slept beyond the wake-up time is the host's.
         let slept_ns = now.ns_since(before.0).min(wait_ns);
         self.account.idle_ns += slept_ns.saturating_sub(cpu_ns);
         self.follow_up(arrived, now);

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Where nobody reads there is nobody to tell.
+            // If this cannot be written, there is no place to report that.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { BAD_PLAN } else { SUCCESS });
         }
@@ -79,7 +79,7 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
     if outcome.is_output_read {
         print(&text);
     } else {
-        // Where nobody reads, writing could wait for ever.
+        // Without a reader, a write to standard output could block for ever.
         complain(&text);
     }
     for trouble in &outcome.console_troubles {

@@ -65,7 +65,7 @@ pub struct Outcome {
     pub stop_request: Option<StopRequest>,
     /// The core it ran on.
     pub core: u64,
-    /// Somebody still reads standard output.
+    /// Standard output still has a reader.
     pub is_output_read: bool,
     /// What went wrong with the console, for people.
     pub console_troubles: Vec<String>,
@@ -76,7 +76,7 @@ struct World {
     system: System<GuestRam>,
     host: LinuxHost,
     taps: Taps,
-    /// Decided by whoever handed the turn over.
+    /// The choice of the thread that handed the turn over.
     decided: Option<Next>,
     trouble: Option<anyhow::Error>,
 }
@@ -84,7 +84,7 @@ struct World {
 /// A VM before its thread runs.
 type MadeVm = (PreparedVcpu, (Machine, GuestRam));
 
-/// Output kept for a reader that does not read.
+/// Output kept for a slow reader.
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
@@ -127,7 +127,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     finish(world, loaded, core)
 }
 
-/// Pins before and reads back after; a config's core that is not there was refused with its line.
+/// The core to run on: the one asked for, or the first that is allowed.
 fn choose_core(wanted: Option<u64>) -> Result<u64> {
     let allowed = sys::allowed_cores().context("the allowed cores")?;
     match wanted {
@@ -233,7 +233,7 @@ fn run_threads(
     world.trouble.take().map_or(Ok(world), Err)
 }
 
-/// Lets the other threads go if this one panics: the turn would never come to them.
+/// Ends all turns if this thread panics: otherwise the others would wait for ever.
 struct AbandonOnPanic<'a>(&'a Turn<World>);
 
 impl Drop for AbandonOnPanic<'_> {
@@ -297,7 +297,7 @@ impl World {
         }
     }
 
-    /// Without its events the host cannot go on; the VMs end in order.
+    /// The host cannot go on without its events: stops all VMs, so that the run has a receipt.
     fn give_up(&mut self, error: anyhow::Error) {
         self.trouble.get_or_insert(error);
         self.system.stop("the host failed", &mut self.host);
@@ -314,7 +314,7 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
         troubles.push(format!("standard output: {error}"));
     }
     if unread > 0 {
-        troubles.push(format!("{unread} bytes of output left out: nobody read them"));
+        troubles.push(format!("{unread} bytes of output left out: they were not read"));
     }
     troubles.extend(host.console.omissions());
     for (vm, error) in loaded.plan.vms.iter().zip(host.output.log_errors()) {

@@ -7,7 +7,7 @@ use vmm_common::seam::ExitReason;
 use vmm_common::system::System;
 use vmm_common::trace::{Event, What};
 
-/// Track of what is nobody's.
+/// Track of what belongs to no VM.
 const CORE_TRACK: usize = 1000;
 
 /// Writes the recorded events.

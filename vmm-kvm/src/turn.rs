@@ -1,14 +1,14 @@
 //! The turn: the right to touch the shared state and to be inside KVM_RUN. One thread has it; it
 //! names the one that gets it next.
 //!
-//! A lock alone would let whoever is fastest go first. Here the shared state also says whose turn
-//! it is, only that thread is woken, and all others stay parked.
+//! A lock alone would go to the fastest thread. Here the shared state names the thread whose turn
+//! it is; only that thread is woken, and all others stay parked.
 
 use super::parking::{self, AtomicUsize, Mutex, MutexGuard, OnceLock, Thread};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-/// Nobody's turn any more: everybody leaves.
+/// The holder once all turns are over: every thread leaves.
 const OVER: usize = usize::MAX;
 
 /// Shared state and whose turn it is.
@@ -20,7 +20,7 @@ pub struct Turn<T> {
     threads: Box<[OnceLock<Thread>]>,
 }
 
-/// The turn, while one has it.
+/// The turn, while a thread holds it.
 #[derive(Debug)]
 pub struct Held<'a, T> {
     turn: &'a Turn<T>,
@@ -50,7 +50,7 @@ impl<T> Turn<T> {
             parking::park();
             holder = self.holder.load(Ordering::Acquire);
         }
-        // A holder that panicked leaves the state as nobody should go on with it.
+        // A holder that panicked may have left the state inconsistent: no thread goes on with it.
         let state = self.state.lock().ok()?;
         Some(Held { turn: self, me, state })
     }
@@ -60,7 +60,7 @@ impl<T> Turn<T> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all turns, whoever has one: for a thread that gives up.
+    /// Ends all turns, also that of the holder: for a thread that gives up.
     pub fn abandon(&self) {
         self.holder.swap(OVER, Ordering::AcqRel);
         for thread in self.threads.iter().filter_map(OnceLock::get) {
@@ -74,7 +74,7 @@ impl<T> Held<'_, T> {
     pub fn hand_to(self, next: usize) {
         let Self { turn, me, state } = self;
         drop(state);
-        // Fails if all turns were ended meanwhile, and then stays so.
+        // Fails if another thread has ended all turns meanwhile; they stay ended.
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         let handed = turn.holder.compare_exchange(me, next, success, failure);
         // A thread that has not waited yet will look at the holder before it parks.

@@ -22,7 +22,7 @@ const USAGE: u8 = 2;
 const HOST_REFUSED: u8 = 3;
 /// Lines of what else was said that are shown if it did not.
 const LAST_LINES: usize = 20;
-/// Memory of a machine that an ISO is for, which nobody knows: as good as any.
+/// Memory assumed of the machine that boots an ISO, as its real size is not known here.
 const ANY_MEMORY_MIB: u64 = 1 << 30;
 
 /// A run in an emulated machine.

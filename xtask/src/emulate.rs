@@ -69,7 +69,7 @@ pub struct Machine {
     /// The console is a terminal: it gets colours and sees prompts.
     pub is_terminal: bool,
     /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and
-    /// nobody waits while the machine idles.
+    /// the run does not wait while the machine idles.
     pub has_counted_clock: bool,
     /// VMs' translations are not told apart by VPID or ASID.
     pub is_untagged: bool,

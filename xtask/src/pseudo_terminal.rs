@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{File, OpenOptions};
 
-/// Our end of a new pseudo-terminal, and the other, which is nobody's controlling terminal.
+/// Our end of a new pseudo-terminal, and the other, which is no process's controlling terminal.
 ///
 /// # Errors
 /// The host has no more of them.

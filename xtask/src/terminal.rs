@@ -52,7 +52,7 @@ fn restore() {
     }
 }
 
-/// Before the panic is told, and where it aborts.
+/// Before the panic is reported, and before an abort.
 fn restore_on_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

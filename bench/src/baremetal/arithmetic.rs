@@ -69,7 +69,7 @@ pub fn memory_kib(one: Memory, many: Memory, vms: usize) -> (f64, f64) {
 }
 
 /// Instructions that `second` took more than `first`, but for those that the emulator skips while
-/// nobody can run.
+/// no VM can run.
 #[must_use]
 pub fn more_instructions(first: &Run, second: &Run) -> f64 {
     let busy_ns = |run: &Run| (run.receipt.wall_ns - run.receipt.idle_ns) as f64;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_time_is_nobodys_instruction() {
+    fn idle_time_is_no_vms_instruction() {
         let few = run(1_000_000, 0, "{}");
         let mut many = run(1_000_000 + 10 * 50 + 777, 0, "{}");
         many.receipt.idle_ns = 777;

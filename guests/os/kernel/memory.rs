@@ -135,7 +135,7 @@ impl FramePool {
     }
 
     fn give_back(&mut self, frame: u64) {
-        // SAFETY: nobody maps the frame any more; it is RAM of this pool, mapped one to one.
+        // SAFETY: the frame is not mapped any more; it is RAM of this pool, mapped one to one.
         unsafe { ptr::write(frame as *mut u64, self.returned) };
         self.returned = frame;
         self.returned_count += 1;

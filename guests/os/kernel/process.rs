@@ -32,7 +32,7 @@ pub struct Process {
     pub state: State,
     /// Its number; 0 if the place is free.
     pub number: u32,
-    /// The parent's number; 0 if nobody will fetch the status.
+    /// The parent's number; 0 if no process will fetch the status.
     pub parent: u32,
     /// The private memory.
     pub table: PageTable,

@@ -1,6 +1,6 @@
 //! Who runs when: round robin, and sleepers first when they wake.
 //!
-//! A turn is ended by an alarm, and only when somebody else could run. With nobody to run, the
+//! A turn is ended by an alarm, and only when another process could run. With none to run, the
 //! kernel halts until the next sleeper's time; but if a process waits for the console it polls the
 //! line status instead, because COM1's receive interrupt cannot be used: its enable bit makes COM1
 //! the link to other machines. A monitor that shares the core sees the polling and runs others.
@@ -34,7 +34,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Nobody's turn.
+    /// No process has the turn.
     pub const OVER: Self = Self { end: 0, is_urgent: false, was_extended: false };
 
     /// Whether the process wants others to run first.

@@ -11,7 +11,7 @@ const WORK_NS: u64 = 150_000_000;
 type Matrix = [[f64; SIZE]; SIZE];
 
 /// Three processes multiply the same matrices while they are preempted; all must get the same
-/// result, which they do only if nobody's SSE registers are mixed up.
+/// result, which they do only if no program's SSE registers are mixed up.
 pub fn matrix(_arguments: &str) -> i32 {
     const PROCESSES: usize = 3;
     let expected = turned_vector(ROUNDS);

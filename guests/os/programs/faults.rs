@@ -1,4 +1,4 @@
-//! Programs that go wrong on purpose; the kernel must kill them and nobody else.
+//! Programs that go wrong on purpose; the kernel must kill them and no other.
 
 use crate::abi;
 use crate::print::println;

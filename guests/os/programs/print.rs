@@ -35,7 +35,7 @@ impl Write for Collected {
 /// What the macros call: `end` follows the formatted text.
 pub fn print_arguments(arguments: fmt::Arguments<'_>, end: &str) {
     let mut collected = Collected { bytes: [0; ROOM], length: 0 };
-    // Nothing above fails, and there is nobody to tell.
+    // Nothing above fails, and there is no place to report it.
     let _ = collected.write_fmt(arguments);
     let _ = collected.write_str(end);
     collected.flush();

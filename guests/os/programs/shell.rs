@@ -1,7 +1,7 @@
 //! The command interpreter on COM1: `;` separates commands, `&` leaves one in the background.
 //!
 //! It first runs the commands it was started with, which are the kernel's command line, echoing
-//! each as if it had been typed; then it asks for more. `poweroff` without a status reports whether
+//! each like one that is typed; then it asks for more. `poweroff` without a status reports whether
 //! any command failed.
 
 use crate::print::{print, println};

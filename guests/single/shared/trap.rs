@@ -1,5 +1,5 @@
 //! Exceptions and interrupts that are expected: the handler notes what was pushed, and goes on
-//! where it is told.
+//! at the address that the guest gave.
 
 use crate::common::descriptors::{self, Caller};
 use core::arch::global_asm;

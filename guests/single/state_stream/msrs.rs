@@ -58,8 +58,8 @@ const FIXED: &[u32] = &[
 ];
 
 /// Not there: debugging, performance counters, machine checks, MTRRs, virtualization, power,
-/// speculation, encryption, KVM's older and other ones, Hyper-V's, and numbers that belong to
-/// nobody.
+/// speculation, encryption, KVM's older and other ones, Hyper-V's, and numbers that have no
+/// register.
 const ABSENT: &[u32] = &[
     0x0,
     0x1,

@@ -11,7 +11,7 @@ struct Place {
     is_written: bool,
     /// Bits of what is read that count; and of what is written.
     mask: u32,
-    /// Any PC has the same there. (Not where devices meet: QEMU leaves an access to whoever has its
+    /// Any PC has the same there. (Not where devices meet: QEMU gives an access to the owner of its
     /// first port.)
     is_common: bool,
 }

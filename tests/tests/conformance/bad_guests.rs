@@ -60,7 +60,7 @@ fn check_healthy(outcome: &Outcome, target: Target, is_endless: bool, what: &str
     let healthy = vm(outcome, "healthy");
     assert_eq!(healthy["ending"], OFF, "{what}:\n{shown}");
     // While both wanted the core, each had half of it: within 1 %, or the one slice by which
-    // whoever came first is ahead, where that is more. No received share: the bad one was over too
+    // the first to start is ahead, where that is more. No received share: the bad one was over too
     // soon.
     let contended_ns = outcome.receipt["contended_ns"].as_u64().expect("nanoseconds");
     let received_ppm = healthy["received_ppm"].as_u64();

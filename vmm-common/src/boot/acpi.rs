@@ -81,7 +81,7 @@ fn madt(vm: &VmPlan) -> Sdt {
     const PCAT_COMPAT: u32 = 1;
     /// Interrupt source override (5.2.12.5): ISA IRQ 0 is this global interrupt, as the bus has it.
     const TIMER_OVERRIDE: [u8; 10] = [2, 10, 0, 0, 2, 0, 0, 0, 0, 0];
-    /// The SCI is active high, level triggered; nobody raises it.
+    /// The SCI is active high, level-triggered; no device raises it.
     const SCI_OVERRIDE: [u8; 10] = [2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0];
     /// Local APIC NMI (5.2.12.7): every processor, LINT1.
     const NMI: [u8; 6] = [4, 6, 0xff, 0, 0, 1];

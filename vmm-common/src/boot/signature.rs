@@ -155,7 +155,7 @@ mod tests {
         image
     }
 
-    /// What is told of a kernel whose protocol is not named.
+    /// The message about a kernel whose protocol is not named.
     fn told(image: &[u8]) -> Result<BootKind, String> {
         let placed = place(&vm(BootKind::Auto, "", RAM), &Images::of(image));
         placed.map(|boot| boot.kind).map_err(|error| error.why)

@@ -1,4 +1,4 @@
-//! The keyboard: which VM has it, and the keys that are ours.
+//! The keyboard: which VM has it, and the keys that are commands to the console.
 
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -21,18 +21,18 @@ pub struct Keyboard {
     typed: Vec<VecDeque<u8>>,
     /// Bytes in all of them.
     waiting: usize,
-    /// So many may wait.
+    /// The most bytes that may wait.
     most: usize,
-    /// Keys that came beyond that, and are lost.
+    /// Keys lost because there was no room.
     dropped: u64,
     has_ended: Vec<bool>,
     focus: usize,
-    /// Our keys are looked for: on a terminal, not in a pipe.
+    /// Ctrl-A begins a command: on a terminal, not in a pipe.
     has_escape: bool,
     is_escaped: bool,
 }
 
-/// What a key of ours asks for.
+/// A command typed after Ctrl-A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// The keyboard is now this VM's.
@@ -70,7 +70,7 @@ impl Keyboard {
         self.most.saturating_sub(self.waiting)
     }
 
-    /// Takes what was typed; returns what our keys ask for.
+    /// Takes what was typed; returns the commands in it.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Command> {
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(keyboard.ended(1), None);
         assert_eq!(keyboard.ended(0), Some(2));
         assert_eq!(keyboard.typed(b"\x01n"), [Command::Focus(2)]);
-        assert_eq!(keyboard.ended(2), None, "nobody is left");
+        assert_eq!(keyboard.ended(2), None, "no VM is left");
     }
 
     #[test]

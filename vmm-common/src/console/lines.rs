@@ -193,7 +193,7 @@ impl Lines {
             return;
         }
         if *omitted > 0 {
-            let note = format!("{prefix}[{omitted} bytes left out: nobody read them]\n");
+            let note = format!("{prefix}[{omitted} bytes left out: they were not read]\n");
             *omitted = 0;
             self.backlog.extend_from_slice(note.as_bytes());
         }

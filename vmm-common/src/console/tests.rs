@@ -76,5 +76,5 @@ fn output_that_was_left_out_is_reported_for_its_vm() {
     console.print(0, b"123\n12345\n");
     assert_eq!(printed(&mut console), "left  | 123\n");
     let said: Vec<String> = console.omissions().collect();
-    assert_eq!(said, ["6 bytes of left's output left out: nobody read them"]);
+    assert_eq!(said, ["6 bytes of left's output left out: they were not read"]);
 }

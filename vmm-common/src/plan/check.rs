@@ -1,7 +1,7 @@
 //! What a plan must satisfy on the machine at hand. Every problem is found, not only the first.
 //!
-//! A problem names the plan's field, the value and what is allowed; whoever read the plan from a
-//! file adds line and column.
+//! A problem names the plan's field, the value and what is allowed; the reader of a file adds line
+//! and column.
 
 use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
 use crate::units::{Bytes, ExactTime};

@@ -8,7 +8,7 @@ use super::{Plan, Share, VmPlan};
 /// interprets, 0.27 ms of counted time in emulators (32 ns an instruction and more).
 pub const TURN_OVERHEAD_NS: u64 = 300_000;
 
-/// Budgets that sum to nearly the whole core may keep it for longer than is worth telling.
+/// Budgets that sum to nearly the whole core may keep it for so long that no useful bound exists.
 const MAX_WINDOW_NS: u128 = 100 * super::MAX_BUDGET_PERIOD_NS as u128;
 
 impl Plan {

@@ -107,7 +107,7 @@ impl Receipt {
     }
 }
 
-/// What the table has no room for.
+/// The lines below the table for one VM.
 fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let name = &vm.name;
     let times = [
@@ -146,7 +146,7 @@ fn fmt_budget(budget: &BudgetReceipt) -> Vec<String> {
     parts
 }
 
-/// A blackout that was longer than promised, and whose doing that was.
+/// A blackout that was longer than promised, with the host's part in it.
 fn fmt_blackout(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let promised = MeasuredTime(vm.promised_blackout_ns);
     if vm.longest_own_blackout_ns > vm.promised_blackout_ns {

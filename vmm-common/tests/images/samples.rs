@@ -1,4 +1,4 @@
-//! Valid images made by code, for whoever wants one or wants to break one.
+//! Valid images made by code, to be used as they are or to be broken.
 
 extern crate alloc;
 

@@ -1,4 +1,4 @@
-//! `plan::check` and what is computed from a plan, for plans that nobody would write.
+//! `plan::check` and what is computed from a plan, for plans that no person would write.
 
 use crate::runner::check;
 use proptest::collection::vec;
@@ -109,7 +109,7 @@ fn a_scheduler_takes_any_shares() {
                     now = now.after_ns(time);
                 }
                 Next::Idle { until } => now = until.max(now.after_ns(1)),
-                Next::Done => panic!("nobody has finished"),
+                Next::Done => panic!("no VM has finished"),
             }
         }
     });

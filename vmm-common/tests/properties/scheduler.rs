@@ -30,7 +30,7 @@ enum Step {
         percent: u64,
     },
     Finishes,
-    /// Nobody's turn: somebody is woken, as by a byte.
+    /// No VM has the turn: one is woken, as by a byte.
     Woken(usize),
 }
 
@@ -163,7 +163,7 @@ impl Model {
             let could_run = self.states[vcpu] == State::Runnable && self.may_run(vcpu);
             assert!(!could_run, "{vcpu} could run and the core idles");
         }
-        // Whoever halts for good would be woken by somebody; else time passes.
+        // A VM that halts for good would be woken by another; else time passes.
         let wakes = until.min(self.now.after_ns(20 * MS));
         self.now = wakes;
     }

@@ -227,7 +227,7 @@ fn these_guests_leave_for_every_reason_there_is() {
         }
     }
     for (name, count) in ExitReason::KINDS.iter().zip(exits) {
-        assert!(count > 0, "nobody left for this: {name}");
+        assert!(count > 0, "no guest is left for this: {name}");
     }
     assert!(batched > 1_000 && interrupts > 1_000 && nmis > 0, "{batched} {interrupts} {nmis}");
 }

@@ -142,7 +142,7 @@ impl Guest {
         self.frames.push(Frame { program, instruction: None, outcome: None, is_flag_set_after });
     }
 
-    /// Runs the guest until it needs somebody or time is up.
+    /// Runs the guest until it exits or time is up.
     fn run(&mut self, entry: &Entry) -> Exit {
         let (low, high) = WORLD_SWITCH_NS;
         self.clock.pass(self.random.within(low, high));

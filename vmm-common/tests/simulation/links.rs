@@ -1,4 +1,4 @@
-//! Bytes over links: each arrives once and in order, whoever polls and whoever sleeps.
+//! Bytes over links: each arrives once and in order, whether its ends poll or sleep.
 
 use crate::hardware::Controller;
 use crate::seed::{Random, for_each_seed};

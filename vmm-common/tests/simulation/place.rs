@@ -154,7 +154,7 @@ impl SimulatedHost {
         }
     }
 
-    /// When the next key is struck that nobody has been offered; those struck before now wait for
+    /// When the next key is struck that no VM has been offered; those struck before now wait for
     /// the guest to make room.
     pub fn next_key(&self) -> Option<Instant> {
         let now = self.clock.now();

@@ -1,4 +1,4 @@
-//! How the core is divided: spinning guests by weight, budgets kept and met, and nobody waiting
+//! How the core is divided: spinning guests by weight, budgets kept and met, and no VM waiting
 //! longer than the others' quanta. Measured by the turns, and the receipt must agree.
 
 use crate::cpu::Cpu;

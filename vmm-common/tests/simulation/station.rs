@@ -1,5 +1,5 @@
-//! A guest at the end of a link: sends its stream, receives everybody else's, and powers off when
-//! both are done.
+//! A guest at the end of a link: sends its stream, receives those of all others, and powers off
+//! when both are done.
 //!
 //! A byte's top two bits name its sender, the other six follow its random stream, so every receiver
 //! can tell who sent what and in which order.

@@ -3,10 +3,10 @@
 //!
 //! | held in every run | by |
 //! |---|---|
-//! | nobody halts while an interrupt it would take waits | [`World::check_halted`] |
+//! | no guest halts while an interrupt it would take waits | [`World::check_halted`] |
 //! | the core idles only when all have halted, ended or used up their budget | [`World::idle`] |
 //! | the ledger's accounts are the simulation's, to the nanosecond | [`World::finish`] |
-//! | whoever ended stays ended, and the end of all is Done | `Guest`, [`World::finish`] |
+//! | a VM that ended stays ended, and the end of all is Done | `Guest`, [`World::finish`] |
 //! | every byte on a link is delivered, lost with a reason, or waits | [`World::check_links`] |
 
 use crate::cpu::{Cpu, Program};
@@ -110,7 +110,7 @@ impl World {
         Self { plan, system, guests, host, clock, turns, idle_ns: 0, begun, random }
     }
 
-    /// Runs everybody until all have ended. Whoever has not when `lasts_ns` have passed, or when
+    /// Runs the VMs until all have ended. Those that have not when `lasts_ns` have passed, or when
     /// nothing could ever happen again, is stopped.
     pub fn run(&mut self, lasts_ns: u64) {
         let horizon = self.begun.after_ns(lasts_ns);

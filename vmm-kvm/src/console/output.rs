@@ -73,7 +73,7 @@ impl Output {
     /// returns how many bytes that cost.
     pub fn drain(&mut self, console: &mut Console, patience_ms: i32) -> usize {
         console.finish();
-        /// Between tries at a reader that is ready and takes nothing.
+        /// Pause before retrying a reader that is ready but takes nothing.
         const PAUSE_MS: i32 = 10;
         let (mut written, mut patience_ms) = (0, patience_ms);
         while written < console.waiting().len() && !self.is_closed() && patience_ms > 0 {
@@ -93,7 +93,7 @@ impl Output {
         left
     }
 
-    /// Nobody reads any more.
+    /// The reader has gone.
     pub fn is_closed(&self) -> bool {
         self.write_error.is_some()
     }

@@ -1,8 +1,8 @@
 //! Writes to a transmitter in batches: KVM's coalesced PIO keeps them in a ring until the guest
 //! exits for something else, at a fifth of the cost of an exit each.
 //!
-//! This is sound because on one core nobody else can look at the byte before this guest exits,
-//! every other access to the port exits, and the ring is emptied first, in order. It is on only
+//! This is sound because on one core no other code can see the byte before this guest exits, every
+//! other access to the port exits, and the ring is emptied first, in order. It is on only
 //! while [`Entry::batchable_ports`](vmm_common::seam::Entry::batchable_ports) says that the guest
 //! itself cannot tell, and only once a port has seen a number of writes: switching costs more than
 //! an exit.

@@ -3,7 +3,7 @@
 //! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5): a guest that is left between
 //! `sti` and `hlt` gets its interrupt before the HLT, and then sleeps although it was woken.
 //!
-//! It does not intercept XSETBV (15.9): the guest changes the host's XCR0, KVM never hears of it,
+//! It does not intercept XSETBV (15.9): the guest changes the host's XCR0, KVM does not see it,
 //! and CPUID leaf 0xd does not follow. XSAVE is hidden there.
 
 use super::{GuestRam, registers};
@@ -46,8 +46,8 @@ pub fn is_host() -> bool {
     signature.as_flattened() == b"TCGTCGTCGTCG"
 }
 
-/// An interrupt is about to be delivered: one that would come before a HLT of the kernel's comes
-/// behind it, as if it had come a moment later.
+/// Called before an interrupt is injected: if the kernel's next instruction is HLT, the interrupt
+/// is delivered behind it, as it would be with the shadow of STI.
 pub fn pass_halt(fd: &VcpuFd, ram: &GuestRam) -> Result<(), kvm_ioctls::Error> {
     let special = fd.get_sregs()?;
     if special.ss.dpl != 0 {

@@ -1,5 +1,5 @@
-//! What it costs to get into and out of a guest, as far as KVM_RUN's caller can know. The guest
-//! does not run then, and whoever is preempted more often than others must not pay for it from its
+//! The cost of VM entry and VM exit, as far as the caller of KVM_RUN can measure it. The guest does
+//! not run then, and a VM that is preempted more often than others must not pay for it from its
 //! share.
 //!
 //! Getting out of a guest that the timer stops: mostly the same time from the deadline on, so that

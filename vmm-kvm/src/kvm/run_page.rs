@@ -44,7 +44,7 @@ impl PortString {
         // SAFETY: KVM says where the data lies, `count` elements of `size` bytes, all within the
         // mapping that starts with `kvm_run` and that `fd` keeps.
         let data = unsafe { page.add(offset) };
-        // SAFETY: as above; the slice borrows `fd`, so nobody enters the guest meanwhile.
+        // SAFETY: as above; the slice borrows `fd`, so KVM_RUN cannot be called meanwhile.
         unsafe { std::slice::from_raw_parts_mut(data, size) }
     }
 }

@@ -18,7 +18,8 @@ use vmm_sys_util::ioctl::ioctl_with_ref;
 vmm_sys_util::ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
 vmm_sys_util::ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 
-/// Fails where KVM cannot do this, or says it does and does not. For a vCPU that has not run.
+/// Fails where KVM cannot move the counter, or accepts a new offset and ignores it. For a vCPU that
+/// has not run yet.
 pub fn check_can_move(fd: &VcpuFd) -> Result<()> {
     const CLOCK_OWN: &str = "clock: own needs KVM_VCPU_TSC_OFFSET, which Linux 5.16 has; \
         allowed here: clock: wall";
@@ -30,15 +31,15 @@ pub fn check_can_move(fd: &VcpuFd) -> Result<()> {
     set(fd, offset).context(CLOCK_OWN)
 }
 
-/// The counter is `ns` behind what it would be.
+/// Moves the counter back by `ns`.
 pub fn move_back(fd: &VcpuFd, ns: u64) -> io::Result<()> {
     let hz = fd.get_tsc_khz().map_or(0, |khz| u128::from(khz) * 1000);
     let ticks = (u128::from(ns) * hz / 1_000_000_000) as u64;
     set(fd, get(fd)?.wrapping_sub(ticks))
 }
 
-/// The counter, between two looks at the clock. The shortest of a few tries, as the host may take
-/// the core in between.
+/// Reads the counter between two readings of the clock. The shortest of a few tries counts, as the
+/// host may take the core in between.
 pub fn read(fd: &VcpuFd, clock: Clock) -> Result<TscReading> {
     const TRIES: usize = 4;
     const SHORT_NS: u64 = 20_000;

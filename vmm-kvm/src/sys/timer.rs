@@ -47,7 +47,7 @@ impl ThreadTimer {
     /// timer is dropped.
     pub unsafe fn new(clock: Clock, immediate_exit: *mut u8) -> io::Result<Self> {
         register_signal_handler(SIGRTMIN(), end_kvm_run).map_err(io::Error::from)?;
-        // Whoever started us may have blocked it, and every deadline depends on it.
+        // The parent process may have blocked it, and every deadline depends on it.
         unblock_signal(SIGRTMIN()).map_err(|error| io::Error::other(format!("{error:?}")))?;
         IMMEDIATE_EXIT.with(|flag| flag.set(immediate_exit));
         // SAFETY: a sigevent is integers and pointers, for which zero is a value.

@@ -10,7 +10,7 @@ const HEALTHY_ENDED: &str = "[healthy powered off, status 0]";
 /// Shown when the healthy VM is over, however it went.
 const HEALTHY_OVER: &str = "[healthy ";
 
-/// What the healthy VM prints while nobody else has the core.
+/// What the healthy VM prints while it has the core alone.
 fn healthy_lines() -> &'static [String] {
     static LINES: OnceLock<Vec<String>> = OnceLock::new();
     LINES.get_or_init(|| {
@@ -39,7 +39,7 @@ fn check_stopped(guest: &str, ending: &str) {
     run.shows("[bad]   rip ").shows("[bad]   cr0 ").shows("[bad]   code ");
 }
 
-/// The guest never ends, but the other does; then the run is told to end.
+/// The guest never ends, but the other does; then the run gets a signal to end.
 fn check_endless(guest: &str, says: &str) {
     let running = beside(guest).start();
     running.shows(HEALTHY_OVER).shows(says).receives(Signal::TERM);

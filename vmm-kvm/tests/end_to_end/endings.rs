@@ -69,7 +69,7 @@ fn a_status_that_a_guest_reports_fails_the_run() {
     assert_eq!(run.vm("bad")["ending"], "powered off, status 3");
 }
 
-/// A VM that ends by itself in this way: what is told, and the exit code.
+/// A VM that ends by itself in this way: the message, and the exit code.
 fn check_ending(way: &str, keys: &str, ending: &str, code: i32) {
     let vm = format!("vms: [{{name: vm, kernel: endings, cmdline: {way}, memory: 8MiB{keys}}}]");
     let run = Tandem::run_text(&vm).finish().ended_with(code).complains_of_nothing().adds_up();

@@ -18,7 +18,7 @@ fn check_main_job(run: Finished, sender: &str, receiver: &str) {
         assert_eq!(run.vm(vm)["is_success"], true);
         let exits = run.vm(vm)["exits"].as_object().expect("exits by reason");
         assert!(exits.values().filter_map(|count| count.as_u64()).sum::<u64>() > 0);
-        assert!(exits.contains_key("preempted"), "nobody took the core away: {exits:?}");
+        assert!(exits.contains_key("preempted"), "no VM was preempted: {exits:?}");
         assert!(run.output.contains(&format!("[{vm} powered off, status 0]")));
     }
     let is_message = |line: &&String| *line == MESSAGE;

@@ -1,4 +1,4 @@
-//! Readers that leave or do not read, and disks that are full: the guests go on, and it is told.
+//! Readers that leave or do not read, and full disks: the guests go on, and the loss is reported.
 
 use crate::harness::{Tandem, config};
 use std::io::{BufRead, BufReader, Read};
@@ -16,11 +16,11 @@ fn a_reader_that_leaves_after_a_line_ends_the_run() {
     BufReader::new(reader).read_line(&mut line).expect("it can be read");
     assert!(line.contains("| Tandem guest OS"), "{line}");
     let run = running.finish().ended_with(1);
-    run.complains("stopped: nobody reads the output any more").complains("receipt: ").adds_up();
+    run.complains("stopped: the output has no reader any more").complains("receipt: ").adds_up();
 }
 
 #[test]
-fn a_run_ends_when_nobody_reads_its_errors_either() {
+fn a_run_ends_when_its_errors_have_no_reader_either() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let errors = writer.try_clone().expect("a descriptor to spare");
     let running = Tandem::run(config("two.yml")).output_to(writer).errors_to(errors).start();
@@ -30,7 +30,7 @@ fn a_run_ends_when_nobody_reads_its_errors_either() {
 }
 
 #[test]
-fn help_that_nobody_reads_is_no_panic() {
+fn help_without_a_reader_is_no_panic() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     Tandem::with(["--help"]).output_to(writer).finish().ended_with(0);
@@ -49,8 +49,8 @@ fn a_reader_that_does_not_read_stops_no_guest_and_is_told_what_it_missed() {
     let run = run.finish().ended_with(0).adds_up();
     drop(reader);
     assert_eq!(run.vm(NAME)["ending"], "powered off, status 0");
-    let run = run.complains("bytes of output left out: nobody read them");
-    run.complains(&format!("bytes of {NAME}'s output left out: nobody read them"));
+    let run = run.complains("bytes of output left out: they were not read");
+    run.complains(&format!("bytes of {NAME}'s output left out: they were not read"));
 }
 
 /// A flat image that prints empty lines and powers off.

@@ -29,7 +29,7 @@ fn threads_get_the_turn_in_the_order_they_are_named() {
 }
 
 #[test]
-fn abandoned_turns_let_everybody_go() {
+fn abandoned_turns_let_every_thread_go() {
     let turn = Turn::new((), 3);
     thread::scope(|scope| {
         let turn = &turn;
@@ -38,7 +38,7 @@ fn abandoned_turns_let_everybody_go() {
         turn.abandon();
         held.hand_to(1);
         for other in others {
-            assert!(other.join().expect("it leaves quietly"), "nobody got a turn");
+            assert!(other.join().expect("it leaves quietly"), "no thread got a turn");
         }
     });
 }

@@ -38,7 +38,7 @@ impl Port {
 }
 
 impl<'a> Keyboard<'a> {
-    /// Keys for whoever reads from `port`.
+    /// Keys that are sent to the reader of `port`.
     #[must_use]
     pub fn new(typed: &'a [Typed], port: impl Write + Send + 'static) -> Self {
         Self { typed, port: Port(Arc::new(Mutex::new(port))) }

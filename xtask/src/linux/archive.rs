@@ -26,7 +26,7 @@ impl Archive {
         self.member(name, FOLDER | 0o755, &[], (0, 0));
     }
 
-    /// Adds a file that everybody may run.
+    /// Adds a file that is executable for all.
     pub fn program(&mut self, name: &str, data: &[u8]) {
         self.member(name, FILE | 0o755, data, (0, 0));
     }

@@ -87,7 +87,7 @@ impl Running {
     /// Types without waiting for it to be read, then closes standard input.
     pub(super) fn types_all(&mut self, bytes: Vec<u8>) {
         let mut stdin = self.child.stdin.take().expect("standard input is a pipe");
-        // Whoever ends without reading all of it may do so.
+        // A process may end without reading all of it.
         thread::spawn(move || stdin.write_all(&bytes).is_ok());
     }
 
@@ -161,7 +161,7 @@ impl Collected {
         let begin = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.has_reader && !state.is_over {
-            assert!(begin.elapsed() < HANGS_AFTER, "somebody else keeps its output open");
+            assert!(begin.elapsed() < HANGS_AFTER, "another process keeps its output open");
             state = self.changed.wait_timeout(state, LOOK).expect("readers do not panic").0;
         }
         String::from_utf8_lossy(&state.bytes).into_owned()
