@@ -12,6 +12,7 @@ pub mod baremetal;
 pub mod code;
 pub mod duo;
 pub mod handover;
+pub mod images;
 pub mod lines;
 pub mod measure;
 pub mod process;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 13] = [
+const LINES: [(&str, Measure); 15] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),
@@ -26,7 +26,9 @@ const LINES: [(&str, Measure); 13] = [
     ("weights", |core, _| lines::shares(core, &[1, 2, 4], 4)),
     ("quarter", |core, _| lines::work_shares(core)),
     ("many", |core, _| lines::shares(core, &[1; 32], 8)),
-    ("process", |_, workplace| Ok(vec![lines::start(workplace)?, lines::memory(workplace)?])),
+    ("start", |_, workplace| lines::starts(workplace)),
+    ("further", |_, workplace| lines::further_vm(workplace).map(one)),
+    ("memory", |_, workplace| lines::memory(workplace).map(one)),
 ];
 
 fn one(line: Line) -> Vec<Line> {

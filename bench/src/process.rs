@@ -1,6 +1,7 @@
 //! What a whole process costs: from its start to the guest's first line, and memory while it runs.
 
 use crate::code;
+use crate::images::{PROTOCOLS, image};
 use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// How long VMs run before their memory is looked at.
 const SETTLING: Duration = Duration::from_millis(200);
+
+/// VMs more than one, for what a further one costs.
+pub const FURTHER: usize = 15;
 
 /// Files and programs for the processes.
 #[derive(Debug)]
@@ -24,22 +28,31 @@ impl Workplace {
         std::fs::create_dir_all(&dir)?;
         let own = std::env::current_exe()?;
         let programs = own.parent().context("this program lies in a directory")?.to_path_buf();
-        std::fs::write(dir.join("off.img"), code::one_line_then_off())?;
+        let vm = |kernel: &str, protocol: &str| {
+            format!("  - {{kernel: ./{kernel}.img, boot: {protocol}, memory: 16MiB}}\n")
+        };
+        for (protocol, name) in PROTOCOLS {
+            std::fs::write(dir.join(format!("{name}.img")), image(protocol))?;
+            for vms in [1, 1 + FURTHER] {
+                let config = format!("vms:\n{}", vm(name, name).repeat(vms));
+                std::fs::write(dir.join(format!("{name}{vms}.yml")), config)?;
+            }
+        }
         std::fs::write(dir.join("spin.img"), code::one_line_then_spin())?;
-        let vm = |kernel: &str| format!("  - {{kernel: ./{kernel}, boot: flat, memory: 16MiB}}\n");
-        std::fs::write(dir.join("start.yml"), format!("vms:\n{}", vm("off.img")))?;
-        std::fs::write(dir.join("four.yml"), format!("vms:\n{}", vm("spin.img").repeat(4)))?;
+        std::fs::write(dir.join("four.yml"), format!("vms:\n{}", vm("spin", "raw").repeat(4)))?;
         Ok(Self { dir, programs })
     }
 
-    /// Seconds from the start of `vmm-kvm` to the first byte its guest printed.
-    pub fn tandem_start(&self) -> Result<f64> {
-        start(self.program("vmm-kvm")?.arg(self.dir.join("start.yml")))
+    /// Seconds from the start of `vmm-kvm` to the first byte of the first of `vms` guests, which
+    /// are images of `protocol`: 1 guest, or [`FURTHER`] more.
+    pub fn tandem_start(&self, protocol: &str, vms: usize) -> Result<f64> {
+        start(self.program("vmm-kvm")?.arg(self.dir.join(format!("{protocol}{vms}.yml"))))
     }
 
     /// Seconds from the start of the floor to the first byte its guest printed.
-    pub fn floor_start(&self) -> Result<f64> {
-        start(self.program("floor")?.arg(self.dir.join("off.img")))
+    pub fn floor_start(&self, protocol: &str) -> Result<f64> {
+        let image = self.dir.join(format!("{protocol}.img"));
+        start(self.program("floor")?.arg(image).arg(protocol))
     }
 
     /// Proportional set size for each of four VMs of one `vmm-kvm`, kB.
@@ -59,7 +72,7 @@ impl Workplace {
         let image = self.dir.join("spin.img");
         let mut children = Vec::new();
         for _ in 0..4 {
-            children.push(spawn(self.program("floor")?.arg(&image))?);
+            children.push(spawn(self.program("floor")?.arg(&image).arg("raw"))?);
         }
         std::thread::sleep(SETTLING);
         let ready = children.iter_mut().try_for_each(|child| read_lines(child, 1));

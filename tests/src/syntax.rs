@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use syn::visit::{self, Visit};
-use syn::{Block, ExprMatch, ImplItemFn, ItemEnum, ItemFn, ItemImpl, Pat, Path, Signature};
+use syn::{
+    Block, ExprMatch, ImplItemFn, ItemEnum, ItemFn, ItemImpl, ItemMod, Pat, Path, Signature,
+};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -12,7 +14,7 @@ pub struct Syntax {
     pub functions: Vec<Function>,
     /// The enums defined here, with the number of their variants.
     pub enums: BTreeMap<String, usize>,
-    /// Matches with an arm `_ =>` that has no guard.
+    /// Matches with an arm `_ =>` that has no guard, but for those in a module `tests`.
     pub wildcards: Vec<Wildcard>,
 }
 
@@ -100,6 +102,14 @@ impl<'ast> Visit<'ast> for Visitor {
         visit::visit_impl_item_fn(self, item);
     }
 
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        let found_before = self.found.wildcards.len();
+        visit::visit_item_mod(self, item);
+        if item.ident == "tests" {
+            self.found.wildcards.truncate(found_before);
+        }
+    }
+
     fn visit_item_enum(&mut self, item: &'ast ItemEnum) {
         self.found.enums.insert(item.ident.to_string(), item.variants.len());
     }
@@ -162,9 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_leaves_the_match_exhaustive() {
+    fn a_guard_leaves_the_match_exhaustive_and_tests_may_pick() {
         let text = "fn f() { match x { _ if y => 1, B::C => 2, B::D => 3 } }";
         assert_eq!(of(text).wildcards, []);
+        let in_tests = "mod tests { fn f() { match x { B::C => 1, _ => 2 } } }";
+        assert_eq!(of(in_tests).wildcards, []);
         let enums = of("fn f() { enum E { A, B(u8) } }").enums;
         assert_eq!(enums, BTreeMap::from([("E".to_string(), 2)]));
     }

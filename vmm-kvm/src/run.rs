@@ -3,13 +3,15 @@
 use crate::console::{Output, RawTerminal};
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
-use crate::kvm::{self, GuestRam, PreparedVcpu};
+use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::turn::Turn;
 use anyhow::{Context, Result, anyhow};
+use kvm_ioctls::Kvm;
 use std::fs::File;
 use std::io::IsTerminal;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -79,6 +81,9 @@ struct World {
     trouble: Option<anyhow::Error>,
 }
 
+/// A VM before its thread runs.
+type MadeVm = (PreparedVcpu, (Machine, GuestRam));
+
 /// Output kept for a reader that does not read.
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
@@ -99,16 +104,8 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let events =
         HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT], stdin)?;
     let clock = Clock::start();
-    let processor = kvm::supported_cpuid(&kvm)?;
-    let mut vcpus = Vec::new();
-    let mut machines = Vec::new();
-    for vm in 0..plan.vms.len() {
-        let name = &plan.vms[vm].name;
-        let made =
-            make_vm(&kvm, &processor, loaded, vm, clock).with_context(|| format!("VM {name}"))?;
-        vcpus.push(made.0);
-        machines.push((made.1, made.2));
-    }
+    let made = make_vms(&kvm, loaded, clock)?;
+    let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(&names, options.console, options.log_dir.as_deref())?;
     let settings = ConsoleSettings {
@@ -140,17 +137,38 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
     }
 }
 
+/// Makes the VMs side by side: what each waits for ([`SetUp`]) all wait for together.
+fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
+    let processor = kvm::supported_cpuid(kvm)?;
+    let make = &|vm: usize, set_up: SetUp| {
+        let made = make_vm(kvm, &processor, loaded, vm, clock, set_up);
+        made.with_context(|| format!("VM {}", loaded.plan.vms[vm].name))
+    };
+    thread::scope(|scope| {
+        let start =
+            |vm| thread::Builder::new().spawn_scoped(scope, move || make(vm, SetUp::InTurn));
+        let others: Vec<_> = (1..loaded.plan.vms.len()).map(start).collect();
+        let first = make(0, SetUp::AtOnce);
+        let others = others.into_iter().map(|thread| {
+            let thread = thread.context("the host cannot start a thread")?;
+            thread.join().map_err(|_| anyhow!("making a VM panicked; please report this"))?
+        });
+        iter::once(first).chain(others).collect()
+    })
+}
+
 fn make_vm(
-    kvm: &kvm_ioctls::Kvm,
+    kvm: &Kvm,
     processor: impl Fn(u32, u32) -> CpuidResult,
     loaded: &Loaded,
     vm: usize,
     clock: Clock,
-) -> Result<(PreparedVcpu, Machine, GuestRam)> {
+    set_up: SetUp,
+) -> Result<MadeVm> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
-    let fd = kvm::create_vm(kvm, &ram)?;
+    let fd = kvm::create_vm(kvm, &ram, set_up)?;
     let vcpu = PreparedVcpu::new(fd, ram.clone(), clock, &image.boot.registers)?;
     if plan.clock == ClockPolicy::Own {
         vcpu.check_can_hold_tsc()?;
@@ -165,7 +183,7 @@ fn make_vm(
     };
     let (table, machine) = switch_on::prepare(plan, &image.boot, facts, processor);
     vcpu.set_cpuid(&table)?;
-    Ok((vcpu, machine.switch_on(tsc, clock.now()), ram))
+    Ok((vcpu, (machine.switch_on(tsc, clock.now()), ram)))
 }
 
 fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {
