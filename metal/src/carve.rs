@@ -3,7 +3,12 @@
 use crate::loader::multiboot::Range;
 use alloc::vec::Vec;
 
-/// Physical memory that one owner has, all of it RAM and mapped.
+/// Physical memory that one owner has, all of it RAM and mapped. Only [`Free`] gives any out.
+///
+/// ```compile_fail,E0423
+/// use metal::carve::Region;
+/// let mine = Region(metal::loader::multiboot::Range { begin: 0, end: 0x1000 });
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub struct Region(Range);
 

@@ -11,15 +11,16 @@ use core::panic::PanicInfo;
 use metal::carve::Free;
 use metal::guest_ram::GuestRam;
 use metal::loader::multiboot::Range;
-use metal::loader::{Loader, Memory, Needs};
+use metal::loader::{Loader, Memory, Needs, Refused};
 use metal::local_apic::HostApic;
 use metal::svm::Svm;
 use metal::vmx::Vmx;
 use metal::{cpu, heap, interrupts};
 use vmm_baremetal::host::clock::{self, Clock};
 use vmm_baremetal::host::console::refuse;
+use vmm_baremetal::host::power::{self, MACHINE_REFUSED};
 use vmm_baremetal::host::serial::Serial;
-use vmm_baremetal::host::{exceptions, power, wall_clock};
+use vmm_baremetal::host::{exceptions, wall_clock};
 use vmm_baremetal::run::{self, Resources};
 use vmm_baremetal::start::input::{self, Input, Source};
 use vmm_common::plan::{MAX_VMS, Plan};
@@ -46,23 +47,9 @@ const NEEDS: Needs = Needs {
 fn hypervisor_main(loader: Loader) -> ! {
     let _serial = Serial::program();
     interrupts::load(exceptions::report);
-    let mut memory = match loader.divide(&NEEDS) {
-        Ok(memory) => memory,
-        Err(why) => refuse(why.text(), power::MACHINE_REFUSED),
-    };
-    let source = match (memory.module, memory.plan) {
-        (Some(module), _) => Source::Module(module),
-        (None, Some(plan)) => Source::SeedMemory(plan),
-        (None, None) => Source::Nothing,
-    };
-    let input = match input::read(source, memory.free.bytes()) {
-        Ok(input) => input,
-        Err(why) => refuse(&why, BAD_PLAN),
-    };
-    let ram = match carve(&mut memory.free, &input.plan) {
-        Ok(ram) => ram,
-        Err(why) => refuse(&why, BAD_PLAN),
-    };
+    let mut memory = or_refuse(loader.divide(&NEEDS).map_err(Refused::text), MACHINE_REFUSED);
+    let input = or_refuse(input::read(source(&memory), memory.free.bytes()), BAD_PLAN);
+    let ram = or_refuse(carve(&mut memory.free, &input.plan), BAD_PLAN);
     let resources = Resources {
         ram,
         clock: start_clock(),
@@ -71,9 +58,23 @@ fn hypervisor_main(loader: Loader) -> ! {
         is_untagged: memory.has_word("untagged"),
         heap_used: heap::used_bytes,
     };
-    match start(&input, memory, resources) {
-        Ok(code) => power::off(code),
-        Err(why) => refuse(&why, power::MACHINE_REFUSED),
+    power::off(or_refuse(start(&input, memory, resources), MACHINE_REFUSED))
+}
+
+/// What a step of the start made, or the end, with its reason on the console.
+fn or_refuse<T>(made: Result<T, impl AsRef<str>>, code: u8) -> T {
+    match made {
+        Ok(made) => made,
+        Err(why) => refuse(why.as_ref(), code),
+    }
+}
+
+/// Where the plan is.
+const fn source(memory: &Memory) -> Source<'static> {
+    match (memory.module, memory.plan) {
+        (Some(module), _) => Source::Module(module),
+        (None, Some(plan)) => Source::SeedMemory(plan),
+        (None, None) => Source::Nothing,
     }
 }
 
@@ -119,5 +120,5 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     use core::fmt::Write;
     // A port that is not there takes everything; nothing else could be told.
     let _ = writeln!(Serial::again(), "\ntandem: our own bug, please report it: {info}");
-    power::off(power::MACHINE_REFUSED)
+    power::off(MACHINE_REFUSED)
 }

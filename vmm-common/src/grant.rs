@@ -48,7 +48,14 @@ pub struct Reach {
     pub cr4: u64,
 }
 
-/// What a vCPU's guest is granted.
+/// What a vCPU's guest is granted. None is made but by [`Grant::new`].
+///
+/// ```compile_fail,E0451
+/// # use vmm_common::grant::Grant;
+/// fn with_a_port(grant: Grant, reach: vmm_common::grant::Reach) -> Grant {
+///     Grant { reach, ..grant }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     vendor: Vendor,

@@ -25,6 +25,15 @@ pub struct ControlBlock {
 
 /// The control block of the vCPU that has the processor. It borrows the processor, so that no other
 /// can have it meanwhile.
+///
+/// ```compile_fail,E0499
+/// # use metal::svm::{ControlBlock, Svm};
+/// fn two_at_once(processor: &mut Svm, one: &mut ControlBlock, other: &mut ControlBlock) {
+///     let one = processor.loaded(one);
+///     let other = processor.loaded(other);
+///     let _ = (one.cr8(), other.cr8());
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Loaded<'a> {
     vmcb: &'a mut Vmcb,

@@ -29,7 +29,7 @@ pub fn behind_vmrun() -> u64 {
 /// # Safety
 /// SVM is enabled. Both addresses are physical ones of frames; the guest's is a VMCB which
 /// intercepts all by which the guest could reach what is not its own, `host_vmcb` is scratch.
-/// Nobody else refers to any of the four meanwhile. IF is 0, and every gate of the IDT has a
+/// Nothing else refers to any of the four meanwhile. IF is 0, and every gate of the IDT has a
 /// handler that returns.
 #[rustfmt::skip] // one column of comments
 #[unsafe(naked)]

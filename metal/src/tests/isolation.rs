@@ -23,7 +23,7 @@ const PC: [Range; 3] = [
     Range { begin: MIB, end: 0xbffd_f000 },
     Range { begin: 4 * GIB, end: 200 * GIB },
 ];
-/// What nobody gets: the first MiB, the image, the plan, whose ends are odd.
+/// What no VM gets: the first MiB, the image, the plan, whose ends are odd.
 const RESERVED: [Range; 3] = [
     Range { begin: 0, end: MIB },
     Range { begin: MIB, end: 0x24_5000 },

@@ -46,6 +46,15 @@ pub struct ControlBlock {
 }
 
 /// The current VMCS. It borrows the processor, so that no other can be current meanwhile.
+///
+/// ```compile_fail,E0499
+/// # use metal::vmx::{ControlBlock, Vmx};
+/// fn two_at_once(processor: &mut Vmx, one: &mut ControlBlock, other: &mut ControlBlock) {
+///     let one = processor.loaded(one);
+///     let other = processor.loaded(other);
+///     let _ = (one.cr8(), other.cr8());
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Loaded<'a> {
     block: &'a mut ControlBlock,

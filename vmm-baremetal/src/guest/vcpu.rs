@@ -391,13 +391,14 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
         if entry.wants_tsc {
             return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
         }
-        let further = if self.common.awaiting == Awaiting::Instruction {
-            self.go_on_with(entry.reply)
-        } else if !self.common.writes.is_empty() {
-            self.next_write()
-        } else {
-            self.answer(entry.reply);
-            None
+        let further = match self.common.awaiting {
+            Awaiting::Nothing if self.common.writes.is_empty() => None,
+            Awaiting::Nothing => self.next_write(),
+            Awaiting::Instruction => self.go_on_with(entry.reply),
+            Awaiting::In { .. } | Awaiting::Load | Awaiting::ReadMsr | Awaiting::WriteMsr => {
+                self.answer(entry.reply);
+                None
+            }
         };
         self.common.is_apic_enabled = entry.is_apic_enabled;
         let resume = &mut self.common.resume;

@@ -13,7 +13,7 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
-/// How often keys are looked for, while guests run and while nobody can.
+/// How often keys are looked for, while guests run and while none can.
 const LOOK_NS: u64 = 2_000_000;
 /// Output kept for a port that is slower than the guests.
 const OUTPUT_BYTES: usize = 1 << 20;
@@ -79,7 +79,7 @@ impl BareHost {
         self.send();
     }
 
-    /// Nobody can run before `until`: sleeps until then, but looks at keys now and then.
+    /// No guest can run before `until`: sleeps until then, but looks at keys now and then.
     pub fn idle(&mut self, until: Instant) {
         self.between_turns();
         self.send();

@@ -1,4 +1,4 @@
-//! The end: an exit code for whoever runs us in an emulator, and the power off.
+//! The end: an exit code for the program that runs the emulator, and the power off.
 
 use super::serial::Serial;
 use metal::cpu;

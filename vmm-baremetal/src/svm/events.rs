@@ -39,14 +39,14 @@ pub const fn is_fault(inject: Inject) -> bool {
 /// instead, as RIP is still theirs (APM vol. 2, 15.7.2).
 #[must_use]
 pub const fn interrupted(exit_interrupt_info: u64) -> u64 {
+    if exit_interrupt_info & event::VALID == 0 {
+        return 0;
+    }
     let vector = exit_interrupt_info & 0xff;
     let is_exception = exit_interrupt_info & event::TYPE == event::EXCEPTION;
     let is_instruction = exit_interrupt_info & event::TYPE == event::SOFTWARE
         || (is_exception && (vector == BP || vector == OF));
-    if exit_interrupt_info & event::VALID == 0 || is_instruction {
-        return 0;
-    }
-    exit_interrupt_info
+    if is_instruction { 0 } else { exit_interrupt_info }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::guest::vendor::Event;
 use metal::architecture::rflags;
 use metal::svm::Intercept;
 
-/// The length of the instruction that exits with `code`, without prefixes; None if it is told
+/// The length of the instruction that exits with `code`, without prefixes; None if it is known
 /// otherwise or the exit is not an instruction's.
 const fn opcode_len(code: u64) -> Option<u64> {
     match code {

@@ -200,8 +200,8 @@ pub fn decode(
     Decision::Event(event)
 }
 
-/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which nobody knows
-/// where a string lies.
+/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which it is not
+/// known where a string lies.
 #[inline]
 fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     let qualification = field(Field::Qualification);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_stops_the_guest() {
+    fn an_unexpected_exit_stops_the_guest() {
         for exit in [29, 49, 62, 500] {
             event(exit, Event::Fault(Fault::Unexpected { exit: exit as u32 }));
         }
