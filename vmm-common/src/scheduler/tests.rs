@@ -170,9 +170,8 @@ fn debts_are_paid_off_in_turns_as_if_each_lap_were_walked() {
     let shares = [2, 4, 9].map(Share::Weight);
     let mut scheduler = Scheduler::new(&shares, 5 * MS);
     for (vcpu, ran_ns) in [(0, 100 * MS), (1, 10 * MS), (2, 27 * MS)] {
-        assert!(
-            matches!(scheduler.next(Instant::ZERO), Next::Run { vcpu: VcpuIndex(next), .. } if next == vcpu)
-        );
+        let next = scheduler.next(Instant::ZERO);
+        assert!(matches!(next, Next::Run { vcpu: VcpuIndex(next), .. } if next == vcpu));
         scheduler.ran(VcpuIndex(vcpu), ran_ns);
     }
     // Debts after the second lap: 3 quanta, a half, 1. In the third vCPU 1 has half a quantum.
