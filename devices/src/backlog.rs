@@ -10,8 +10,8 @@
 //! - A tick that no handler takes for a second of the guest's run time is ignored by the guest: one
 //!   stays pending, as in the controller, and the rest are dropped uncounted.
 //! - A guest that takes ticks for a second of its own time and never catches up spends all its time
-//!   on them. For the next second it gets relief: the backlog is dropped and counted, and ticks are
-//!   made at most once in two periods of the guest's run time, so that its other work goes on.
+//!   on them. It gets relief for as long: the backlog is dropped and counted, and the next ticks
+//!   are made at most once in two periods of the guest's run time, so that its other work goes on.
 //!
 //! QEMU's `-rtc driftfix=slew` and KVM's PIT (`KVM_PIT_REINJECT`) redeliver in the same way, one
 //! tick as the one before is acknowledged, without the second and third bound.
