@@ -1,5 +1,5 @@
-//! What a guest may do without leaving. Default-deny: both maps start all ones, and only MSRs that
-//! are the guest's own state are opened (APM vol. 2, 15.10 and 15.11).
+//! What a guest may do without a VM exit. Default-deny: both maps start all ones, and only MSRs of
+//! the guest's own state are opened (APM vol. 2, 15.10 and 15.11).
 
 use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
 use vmm_common::grant::Reach;
@@ -20,8 +20,8 @@ pub const SELECTIVE_CR0: u64 = crate::architecture::cr0::TS | crate::architectur
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-/// What the crate above has an answer for, in the word at 0x00c. Not among it: task switches,
-/// which the processor carries out (APM vol. 2, 12.3), where VMX's leave the guest.
+/// Intercepts that `vmm-baremetal` handles, in the word at 0x00c. Not among them: task switches,
+/// which the processor carries out (APM vol. 2, 12.3), where VMX's exit.
 pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::NMI
     | intercept3::SMI

@@ -1,12 +1,12 @@
 //! The control fields of a VMCS, and the bitmaps of ports and MSRs that they point to: what a guest
-//! may do without leaving. Everything is denied that is not granted here.
+//! may do without a VM exit. Everything that is not granted here is denied.
 
 use super::capabilities::{Capabilities, Missing};
 use vmm_common::grant::Reach;
 
-/// Primary control: leave as soon as an interrupt can be delivered.
+/// Primary control: exit as soon as an interrupt can be delivered.
 pub const INTERRUPT_WINDOW: u32 = 1 << 2;
-/// Primary control: leave as soon as a non-maskable interrupt can be delivered.
+/// Primary control: exit as soon as a non-maskable interrupt can be delivered.
 pub const NMI_WINDOW: u32 = 1 << 22;
 /// Entry control: the guest is in IA-32e mode.
 pub const IA32E_GUEST: u32 = 1 << 9;
@@ -111,8 +111,8 @@ fn needed(capability: u64, controls: &[Control]) -> Result<u32, Missing> {
 }
 
 /// Words in the two I/O bitmaps, one bit a port, and in the MSR bitmap behind them: four parts,
-/// reads low, reads high (from 0xc0000000), writes low, writes high, one bit an MSR. 1 leaves the
-/// guest (SDM vol. 3, 25.6.4, 25.6.9).
+/// reads low, reads high (from 0xc0000000), writes low, writes high, one bit an MSR. 1 causes an
+/// exit (SDM vol. 3, 25.6.4, 25.6.9).
 pub const IO_WORDS: usize = 1024;
 const PART_WORDS: usize = 128;
 const PART_MSRS: u32 = 0x2000;
