@@ -64,7 +64,7 @@ impl core::fmt::Display for Fault {
             Self::EntryFailed { reason } => {
                 write!(f, "the processor refused the guest's state (reason {reason:#x})")
             }
-            Self::Unexpected { exit } => write!(f, "an exit nobody expected (number {exit})"),
+            Self::Unexpected { exit } => write!(f, "an unexpected exit (number {exit})"),
             Self::Host { errno } => write!(f, "the host failed to run the vCPU (errno {errno})"),
         }
     }
