@@ -190,7 +190,7 @@ impl Hpet {
                     self.comparators[timer].clear_status();
                 }
             }
-            // Writing a running counter is undefined; here it goes on from the new value.
+            // Writing a running counter is undefined; here it continues from the new value.
             MAIN_COUNTER => self.set_count((self.count() & !mask) | value, now),
             FIRST_TIMER..TIMERS_END => {
                 let (timer, register) = timer_register(offset);

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use vmm_common::cpuid::{CpuidFeatures, CpuidResult, table};
 use vmm_common::grant::{Grant, RamPiece, Vendor};
 
-/// What a guest with this RAM gets of a processor that has everything.
+/// The grant of a guest with this RAM on a processor with all features.
 pub fn grant(vendor: Vendor, ram: Vec<RamPiece>) -> Grant {
     let features =
         CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 1_000_000_000 };

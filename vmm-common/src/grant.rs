@@ -1,9 +1,9 @@
-//! All that a guest may reach on bare metal, in one value: everything else leaves the guest or
+//! All that a guest may reach on bare metal, in one value: everything else exits or
 //! raises an exception.
 //!
 //! [`Grant::new`] makes it from the tables below, once for each vCPU; the vendors' control blocks
 //! are filled from it, and read back into a [`Reach`] they must equal it. [`page`] prints the
-//! tables for people.
+//! tables in Markdown.
 
 use crate::cpuid::{CpuidEntry, Permitted};
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ pub struct RamPiece {
     pub host: u64,
 }
 
-/// What a guest reaches without leaving.
+/// What a guest reaches without a VM exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// RAM, in ascending order.
@@ -48,7 +48,7 @@ pub struct Reach {
     pub cr4: u64,
 }
 
-/// What a vCPU's guest is granted. None is made but by [`Grant::new`].
+/// What a vCPU's guest is granted. Only [`Grant::new`] makes one.
 ///
 /// ```compile_fail,E0451
 /// # use vmm_common::grant::Grant;
@@ -141,7 +141,7 @@ const OWN_MSRS: [OwnMsr; 6] = [
 ];
 
 /// MSRs that are the guest's own processor state, which every backend switches with the guest: over
-/// KVM it may access them without leaving, but for writes to the time-stamp counter. Ranges, both
+/// KVM it may access them without a VM exit, but for writes to the time-stamp counter. Ranges, both
 /// ends included (SDM vol. 4, APM vol. 2 appendix A).
 pub const PASSED_MSRS: [(u32, u32); OWN_MSRS.len()] = {
     let mut ranges = [(0, 0); OWN_MSRS.len()];
@@ -153,7 +153,7 @@ pub const PASSED_MSRS: [(u32, u32); OWN_MSRS.len()] = {
     ranges
 };
 
-/// Bits of CR0 that guests change without leaving, with their names. On VMX the others are the
+/// Bits of CR0 that guests change without a VM exit, with names. On VMX the others are the
 /// processor's (NE must be 1) or concern its caches; on SVM only these two do not exit.
 const CR0: [(u32, &str, [bool; 2]); 8] = [
     (0, "PE", [true, false]),
@@ -215,13 +215,13 @@ impl Grant {
         self.vendor
     }
 
-    /// What the guest reaches without leaving.
+    /// What the guest reaches without a VM exit.
     #[must_use]
     pub const fn reach(&self) -> &Reach {
         &self.reach
     }
 
-    /// What it may set in CR4, EFER and XCR0, with or without leaving.
+    /// What it may set in CR4, EFER and XCR0, with or without a VM exit.
     #[must_use]
     pub const fn permitted(&self) -> Permitted {
         self.permitted

@@ -168,7 +168,7 @@ impl Machine {
         }
     }
 
-    /// What is to be written next into the guest's RAM before it goes on.
+    /// The next write to the guest's RAM before an entry.
     pub fn next_memory_write(&mut self) -> Option<MemoryWrite> {
         self.clock.next_memory_write()
     }

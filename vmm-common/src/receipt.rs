@@ -89,9 +89,9 @@ pub struct VmReceipt {
     pub dropped_ticks: u64,
     /// Turns it had.
     pub turns: u64,
-    /// Times the guest was left, by reason; reasons that did not occur are left out.
+    /// Exits by reason; reasons that did not occur are left out.
     pub exits: BTreeMap<&'static str, u64>,
-    /// Accesses served without leaving the guest once more.
+    /// Accesses served without another VM exit.
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,

@@ -28,11 +28,11 @@ pub struct Entry {
     /// An event to inject: an interrupt only when the exit before was [`Exit::is_interruptible`],
     /// a non-maskable one only when it did not say [`Exit::has_more`].
     pub inject: Option<Injection>,
-    /// Leave the guest with [`ExitReason::InterruptWindow`] as soon as it can take an interrupt.
+    /// Exit with [`ExitReason::InterruptWindow`] as soon as the guest can take an interrupt.
     pub wants_window: bool,
     /// Task priority, CR8\[3:0\], as the local APIC has it.
     pub cr8: u8,
-    /// Leave the guest with [`ExitReason::InterruptWindow`] when it lowers CR8 below this, at most
+    /// Exit with [`ExitReason::InterruptWindow`] when the guest lowers CR8 below this, at most
     /// [`Entry::cr8`]: that lets a pending interrupt through. 0 if CR8 holds none back.
     pub tpr_threshold: u8,
     /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM
@@ -121,7 +121,7 @@ pub struct Exit {
 /// Bytes in one access: 1, 2, 4 or 8.
 pub type Size = u8;
 
-/// Why the guest was left. Sizes are in bytes, `port` and `address` are the guest's.
+/// The reason of an exit. Sizes are in bytes, `port` and `address` are the guest's.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {

@@ -59,7 +59,7 @@ pub struct System<M> {
 /// entry.
 const MIN_PROGRESS_NS: u64 = 50_000;
 
-/// Why a turn goes on or ends.
+/// Why a turn continues or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// Enter again.

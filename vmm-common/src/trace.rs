@@ -13,7 +13,7 @@ pub enum What {
     TurnBegins,
     /// It gave the core away.
     TurnEnds,
-    /// The guest was left; not yet handled.
+    /// An exit, not yet handled.
     Exit(ExitReason),
     /// A maskable interrupt was injected.
     Interrupt(u8),

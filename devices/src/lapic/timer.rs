@@ -178,7 +178,7 @@ impl Timer {
         self.divide
     }
 
-    /// Changes the divider; a running count keeps its value and goes on at the new rate.
+    /// Changes the divider; a running count keeps its value and continues at the new rate.
     pub(super) fn set_divide(&mut self, value: u32, now: MachineTime) {
         let count = u64::from(self.current_count(now));
         self.divide = value & 0b1011;

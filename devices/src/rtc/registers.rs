@@ -120,7 +120,7 @@ impl Rtc {
         })
     }
 
-    /// Sets one field; a running clock goes on from there.
+    /// Sets one field; a running clock continues from there.
     fn write_time(&mut self, index: u8, value: u8) {
         let mut time = self.shown();
         let number = self.decode(value);

@@ -12,7 +12,7 @@ pub const MSR_MAP_FRAMES: u64 = 2;
 /// MOV to CR4, which may set only what the guest can have.
 pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
 
-/// Bits of CR0 that the guest changes without leaving, which CR0_SEL_WRITE lets pass.
+/// Bits of CR0 that the guest changes without a VM exit, which CR0_SEL_WRITE lets pass.
 #[cfg(test)]
 pub const SELECTIVE_CR0: u64 = crate::architecture::cr0::TS | crate::architecture::cr0::MP;
 

@@ -48,7 +48,7 @@ pub(super) struct Common {
     tsc_held_ns: u64,
     /// [`Entry::deadline`] of the last entry.
     deadline: Instant,
-    /// How the guest was left; RFLAGS as it was changed since.
+    /// State at the last exit; RFLAGS as changed since.
     pub left: Flags,
     cpuid: Vec<CpuidEntry>,
     /// What was last found there, for a leaf and subleaf.
@@ -356,7 +356,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     fn exit(&self, reason: ExitReason) -> Exit {
-        // An entry that delivers an exception, or goes on with an instruction, delivers nothing
+        // An entry that delivers an exception, or continues an instruction, delivers nothing
         // else.
         let is_open = match self.common.awaiting {
             Awaiting::Nothing | Awaiting::In { .. } | Awaiting::Load => true,

@@ -176,7 +176,7 @@ pub struct Resume {
     pub deadline: u64,
 }
 
-/// How the guest was left.
+/// A guest's exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Why.

@@ -135,7 +135,7 @@ fn read_channel_2() -> u16 {
     u16::from_le_bytes([low, CHANNEL_2.read()])
 }
 
-/// The count has come to its end, and goes on from the top.
+/// The count has ended, and wraps to the top.
 fn is_over() -> bool {
     GATE.read() & 0x20 != 0
 }

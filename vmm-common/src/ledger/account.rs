@@ -40,9 +40,9 @@ pub struct VmAccount {
     pub(super) stretch_ns: u64,
     /// Turns it had.
     pub turns: u64,
-    /// Times the guest was left, by [`ExitReason::kind`].
+    /// Exits, by [`ExitReason::kind`].
     pub exits: [u64; ExitReason::KINDS.len()],
-    /// Accesses served without leaving the guest once more (string I/O, batched writes).
+    /// Accesses served without another VM exit (string I/O, batched writes).
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,
@@ -114,7 +114,7 @@ impl VmAccount {
         self.guest_ns + self.vmm_ns
     }
 
-    /// Times the guest was left.
+    /// The number of exits.
     #[must_use]
     pub fn exit_count(&self) -> u64 {
         self.exits.iter().sum()

@@ -80,7 +80,7 @@ impl Structure {
 }
 
 /// The guest's time-stamp counter at a moment of the machine's time. Both were read together,
-/// before the guest goes on, so that it never finds a stamp ahead of its counter.
+/// before an entry, so that the guest never finds a stamp ahead of its counter.
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
     tsc: u64,
@@ -165,7 +165,7 @@ impl Paravirtual {
         self.clock.is_stale || self.steal.is_stale || self.wall_clock.is_some()
     }
 
-    /// What is to be written next into the guest's RAM, before it goes on.
+    /// The next write to the guest's RAM, before an entry.
     pub(super) fn next_write(&mut self) -> Option<MemoryWrite> {
         if let Some(address) = self.wall_clock.take() {
             self.wall_clock_version = self.wall_clock_version.wrapping_add(2);

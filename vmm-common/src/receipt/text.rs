@@ -1,4 +1,4 @@
-//! The receipt for people, in lines of 80 columns as far as names allow.
+//! The receipt as text, in lines of 80 columns as far as names allow.
 
 use super::{BudgetReceipt, EndReceipt, Receipt, VmReceipt};
 use crate::units::{MeasuredTime, Percent};

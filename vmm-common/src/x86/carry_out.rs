@@ -46,7 +46,7 @@ pub fn carry_out<G: Guest>(
 }
 
 impl<G: Guest> Execution<'_, G> {
-    /// Where the guest goes on.
+    /// Returns the next RIP.
     fn run(&mut self) -> Result<u64, Stop> {
         let size = self.instruction.size;
         match self.instruction.operation {

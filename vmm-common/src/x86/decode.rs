@@ -9,7 +9,7 @@ use crate::registers::{INSTRUCTION_BYTES, general, segment};
 /// Why bytes are no [`Instruction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The instruction goes on behind the bytes.
+    /// The instruction continues past the bytes.
     Truncated,
     /// It is longer than 15 bytes: #GP(0).
     TooLong,

@@ -57,10 +57,10 @@ pub enum Write {
 pub enum Outcome {
     /// Call again with what this returns appended to the reads so far.
     Wants(Read),
-    /// Done: registers and RAM are as behind the instruction, or behind one element of a repeated
-    /// one, which `next_rip` leads back to. These writes are yet to be handed to devices, in order.
+    /// Done: registers and RAM are as after the instruction, or after one element of a repeated
+    /// one, which `next_rip` leads back to. These writes are still pending for devices, in order.
     Done {
-        /// Where the guest goes on.
+        /// The next RIP.
         next_rip: u64,
         /// For devices.
         writes: Writes,

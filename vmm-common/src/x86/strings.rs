@@ -17,7 +17,7 @@ const RSI: u8 = general::RSI as u8;
 const RDI: u8 = general::RDI as u8;
 
 impl<G: Guest> Execution<'_, G> {
-    /// Where the guest goes on: here, if elements are left.
+    /// Returns the next RIP: this instruction's, if elements are left.
     pub fn string(&mut self) -> Result<u64, Stop> {
         let is_repeated = self.instruction.repeat != Repeat::Once;
         let mask = address_mask(self.instruction.address_bits);

@@ -50,7 +50,7 @@ pub struct TaskSwitch {
     pub selector: u16,
     /// Why.
     pub cause: Cause,
-    /// Where the old task goes on.
+    /// Where the old task resumes.
     pub next_rip: u64,
     /// The error code of the exception that went through the gate.
     pub error: Option<u32>,
@@ -59,7 +59,7 @@ pub struct TaskSwitch {
 /// Why there is no new task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskFault {
-    /// An exception for whichever task is the current one; it goes on at `rip`.
+    /// An exception for the task that is then current; it resumes at `rip`.
     #[allow(missing_docs)]
     Raises { exception: Exception, rip: u64 },
     /// A descriptor, a TSS or a stack lies at this guest-physical address, where no RAM is.

@@ -31,7 +31,7 @@ pub fn stdin() -> io::Result<File> {
 
 /// Standard output without the standard library's buffer.
 ///
-/// A terminal is opened again, as non-blocking: readiness does not tell how much it accepts, and
+/// A terminal is opened again, as non-blocking: readiness says nothing of how much it accepts, and
 /// the flag set on the open file that we share with the shell would outlive this process.
 pub fn stdout() -> io::Result<File> {
     if io::stdout().is_terminal() {

@@ -14,7 +14,7 @@ const RBP: u8 = general::RBP as u8;
 const SS: u8 = segment::SS as u8;
 
 impl<G: Guest> Execution<'_, G> {
-    /// Where the guest goes on.
+    /// Returns the next RIP.
     pub fn stack(&mut self) -> Result<u64, Stop> {
         match self.instruction.operation {
             Operation::Push => self.push_operand(),

@@ -65,7 +65,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The current task, which goes on at `ip`.
+    /// The current task, which resumes at `ip`.
     pub fn of<G: TaskGuest>(guest: &G, ip: u64) -> Self {
         let general = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| guest.general(index) as u32);
         let selectors = [0, 1, 2, 3, 4, 5].map(|index| guest.segment(index).selector);
