@@ -109,7 +109,7 @@ impl IoApic {
     }
 
     /// The lowest pin from `first` on at which a message is due, and that message. The owner asks
-    /// again from the pin behind it until `None`, after every access and every line change.
+    /// again from the next pin until `None`, after every access and every line change.
     ///
     /// An edge is sent once. A level is due until a local APIC accepts the message
     /// ([`Self::accepted`]): if none does, as none has that destination or is enabled, the next

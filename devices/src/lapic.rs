@@ -222,7 +222,7 @@ impl LocalApic {
         self.timer.take_ticks()
     }
 
-    /// A tick requested now would be an interrupt of its own: the timer is not masked, and the
+    /// A tick requested now would be a separate interrupt: the timer is not masked, and the
     /// request before it has been taken.
     #[must_use]
     pub fn is_timer_free(&self) -> bool {

@@ -113,7 +113,7 @@ control_registers! {
 /// STI and HLT, then CLI: sleeps until an interrupt.
 #[inline]
 pub fn wait_for_interrupt() {
-    // SAFETY: STI takes effect behind HLT, so that no interrupt is missed, and every gate of the
+    // SAFETY: STI takes effect after HLT, so that no interrupt is missed, and every gate of the
     // IDT has a handler that returns.
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }

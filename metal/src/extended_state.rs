@@ -154,7 +154,7 @@ impl SwitchedState {
         let permitted_xcr0 = grant.permitted().xcr0 & extensions.components;
         let mut area = frames.take()?;
         let legacy = FxArea::INITIAL.0;
-        // The XSAVE header behind it is zero: all else is in its initial state.
+        // The XSAVE header after it is zero: all else is in its initial state.
         area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
         let debug = [0, 0, 0, 0, reset::DR6];
         Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })

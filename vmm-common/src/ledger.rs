@@ -2,10 +2,10 @@
 //!
 //! The core is always in exactly one [`Activity`]; [`Ledger::core_turns_to`] closes the one before
 //! and opens the next, so the core's accounts add up to the time that passed by construction. A VM
-//! is besides always in exactly one [`Standing`], by the same rule. [`Ledger::check`] holds both
+//! is also always in exactly one [`Standing`], by the same rule. [`Ledger::check`] holds both
 //! sums against the clock.
 //!
-//! Time in which the host ran something else is an account of its own: it is taken out of the
+//! Time in which the host ran something else has its own account: it is taken out of the
 //! activity in which it fell, and charged to no VM.
 
 use crate::Instant;

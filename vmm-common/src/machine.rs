@@ -104,7 +104,7 @@ impl Machine {
     }
 
     /// The same, and `now` by the machine's clock. Also before a guest's access: what has come due
-    /// is delivered before the guest can program the timer anew.
+    /// is delivered before the guest can reprogram the timer.
     fn catch_up(&mut self, now: Instant) -> MachineTime {
         let own = self.clock.machine_time(now);
         if now >= self.deadline {
@@ -121,7 +121,7 @@ impl Machine {
         self.deadline
     }
 
-    /// Records that the guest has waited for the core for `ns` in all, and that the host took it
+    /// Records that the guest has waited for the core `ns` in total, and that the host took it
     /// for `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under
     /// `Own` the machine's clock and the guest's time-stamp counter are held back by the wait.
     pub fn record_wait(&mut self, ns: u64, taken_ns: u64) {
@@ -130,7 +130,7 @@ impl Machine {
         }
     }
 
-    /// By how much the guest's time-stamp counter is held back in all:
+    /// By how much the guest's time-stamp counter is held back in total:
     /// [`crate::seam::Entry::tsc_held_ns`].
     #[must_use]
     #[inline]

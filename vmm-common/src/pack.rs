@@ -219,7 +219,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Packed<'_>, PackError> {
     Ok(Packed { plan, images })
 }
 
-/// Images one behind the other; what is there already is not stored again.
+/// Images one after another; equal ones are stored once.
 #[derive(Default)]
 struct Store<'a> {
     bytes: Vec<u8>,

@@ -142,11 +142,11 @@ pub struct BootPlan {
     pub kind: BootKind,
     /// A user's own BIOS stub for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
-    /// What the kernel gets besides, in its order: multiboot's modules, or Linux's one initrd.
+    /// Further files for the kernel, in order: multiboot's modules, or Linux's one initrd.
     pub modules: Vec<ModulePlan>,
 }
 
-/// A file that a kernel gets besides its own.
+/// A further file for a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModulePlan {
     /// The file.

@@ -55,7 +55,7 @@ pub struct System<M> {
     has_budgets: bool,
 }
 
-/// A guest that was just preempted runs at least this long before a timer of its own ends the
+/// A guest that was just preempted runs at least this long before one of its timers ends the
 /// entry.
 const MIN_PROGRESS_NS: u64 = 50_000;
 

@@ -65,7 +65,7 @@ pub struct LoadedImage {
     pub kernel: Cow<'static, [u8]>,
     /// The BIOS stub, if the plan names one of its own and the kernel is entered by it.
     pub bios: Option<Cow<'static, [u8]>>,
-    /// What the plan names besides, in its order.
+    /// The plan's modules, in its order.
     pub modules: Vec<Cow<'static, [u8]>>,
     /// Where its parts go and how it is entered.
     pub boot: Boot,

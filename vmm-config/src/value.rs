@@ -19,7 +19,7 @@ pub(crate) fn parse_integer(text: &str) -> Option<u64> {
     u64::from_str_radix(&plain, radix).ok()
 }
 
-/// Bytes: a whole number, with `KiB`, `MiB` or `GiB` behind it or not.
+/// Bytes: a whole number, optionally followed by `KiB`, `MiB` or `GiB`.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     let with_unit = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
@@ -27,7 +27,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     parse_integer(number.trim_end_matches(' '))?.checked_mul(bytes)
 }
 
-/// Nanoseconds of a number with `ns`, `us`, `ms`, `s` or `m` (minutes) behind it, as `5ms` or
+/// Nanoseconds of a number followed by `ns`, `us`, `ms`, `s` or `m` (minutes), as `5ms` or
 /// `1.5s`; None if it is not that, or not a whole number of nanoseconds that 64 bits hold.
 #[must_use]
 pub fn parse_duration_ns(text: &str) -> Option<u64> {

@@ -12,7 +12,7 @@ pub const MAX_RANGES: usize = 32;
 pub struct Range {
     /// First address.
     pub begin: u64,
-    /// The first one behind it.
+    /// The first one after it.
     pub end: u64,
 }
 

@@ -129,7 +129,7 @@ pub(super) struct Control {
     pub(super) event_injection: u64,
     pub(super) nested_cr3: u64,
     _lbr_virtualization: u64,
-    /// No bit is ever set: the processor reads everything anew.
+    /// No bit is ever set: the processor reloads everything.
     _clean: u64,
     pub(super) next_rip: u64,
     pub(super) fetched_len: u8,

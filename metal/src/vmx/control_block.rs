@@ -212,7 +212,7 @@ impl Loaded<'_> {
         read(field)
     }
 
-    /// Reads the field `index` steps of 2 behind `first`: the segment registers' fields lie so.
+    /// Reads the field `index` steps of 2 after `first`, as the segment registers' fields lie.
     #[must_use]
     #[inline]
     pub fn read_nth(&self, first: Field, index: usize) -> u64 {

@@ -9,7 +9,7 @@ pub(super) fn read(field: Field) -> u64 {
     read_at(field as u32)
 }
 
-/// Reads the field `index` steps of 2 behind `first`: the segment registers' fields lie so.
+/// Reads the field `index` steps of 2 after `first`, as the segment registers' fields lie.
 pub(super) fn read_nth(first: Field, index: usize) -> u64 {
     read_at(first as u32 + 2 * index as u32)
 }
@@ -50,7 +50,7 @@ pub(super) unsafe fn write(field: Field, value: u64) {
     unsafe { write_at(field as u32, value) }
 }
 
-/// [`write`] to the field `index` steps of 2 behind `first`.
+/// [`write`] to the field `index` steps of 2 after `first`.
 ///
 /// # Safety
 /// As for [`write`].

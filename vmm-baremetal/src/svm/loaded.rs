@@ -286,7 +286,7 @@ impl LoadedVcpu for SvmGuest<'_> {
         let state = self.vmcb.state();
         let mut segment = Segment::from(*state.segment(index));
         if index == segment::SS {
-            // What VMX keeps in SS.DPL has a place of its own here (APM vol. 2, 15.5.1).
+            // The CPL, which VMX keeps in SS.DPL, has its own field here (APM vol. 2, 15.5.1).
             segment.access = (segment.access & !(3 << 5)) | u32::from(state.cpl & 3) << 5;
         }
         segment

@@ -18,7 +18,7 @@
 //! ([`super::handling`]).
 //!
 //! Bochs, in `metal`: VMRUN does not load CR2 (`svm::Loaded::set_cr2`), and the single step of an
-//! intercepted instruction reaches the host behind VMRUN (`interrupts`).
+//! intercepted instruction reaches the host after VMRUN (`interrupts`).
 
 use super::exits::code;
 use super::loaded::SvmGuest;

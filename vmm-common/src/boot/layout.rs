@@ -70,7 +70,7 @@ pub(super) struct Place {
     pub(super) what: What,
     /// Guest physical address.
     pub(super) address: u64,
-    /// Bytes that are its own, those behind its contents with them.
+    /// Bytes that it occupies, including those after its contents.
     pub(super) len: u64,
 }
 

@@ -89,7 +89,7 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
 
 /// The protected-mode kernel at 1 MiB, and what it needs to unpack itself.
 fn put_bzimage(image: &[u8], layout: &mut Layout) -> Result<Kernel, BootError> {
-    /// The 64-bit entry lies so far behind the 32-bit one.
+    /// The 64-bit entry's distance from the 32-bit one.
     const LONG_ENTRY: u64 = 0x200;
     let setup = Setup::read(image)?;
     let len = image.len() - setup.kernel;

@@ -13,7 +13,7 @@ pub(super) struct Span {
     pub(super) end: u32,
 }
 
-/// Puts the modules behind the kernel, each at a whole page.
+/// Puts the modules after the kernel, each at a whole page.
 ///
 /// # Errors
 /// One does not fit.
@@ -38,7 +38,7 @@ pub(super) fn put(images: &Images<'_>, layout: &mut Layout) -> Result<Vec<Span>,
     images.modules.iter().enumerate().map(module).collect()
 }
 
-/// Texts, each ended by a zero, one behind the other.
+/// Strings, each ended by a zero, one after another.
 #[derive(Debug)]
 pub(super) struct Texts {
     /// Where the first one lies.

@@ -31,7 +31,7 @@ pub struct BudgetAccount {
     /// What it had used and waited when this period began, ns.
     used_before_ns: u64,
     waited_before_ns: u64,
-    /// Core time that it has used in all, ns.
+    /// Core time that it has used in total, ns.
     used_ns: u64,
     /// Since when it has waited with budget left, if it has.
     ready_since: Option<Instant>,

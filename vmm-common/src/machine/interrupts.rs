@@ -119,7 +119,7 @@ impl Interrupts {
         }
     }
 
-    /// Whether a pulse on this line would be an interrupt of its own. Of the two controllers, the
+    /// Whether a pulse on this line would be a separate interrupt. Of the two controllers, the
     /// one that the guest left masked does not count: its request may stay pending for ever. Where
     /// both are masked the 8259 latches one edge (IRR; 8259A datasheet, "Interrupt Request
     /// Register") and the I/O APIC none.

@@ -123,7 +123,7 @@ impl Timers {
         self.late.iter().map(Backlog::dropped).sum()
     }
 
-    /// Makes a tick, if it would be an interrupt of its own.
+    /// Makes a tick, if it would be a separate interrupt.
     fn make_tick(&mut self, source: Source, interrupts: &mut Interrupts) -> bool {
         match source {
             Source::Pit if interrupts.is_line_free(Line::TIMER) => {

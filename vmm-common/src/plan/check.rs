@@ -1,4 +1,4 @@
-//! What a plan must satisfy on the machine at hand. Every problem is found, not only the first.
+//! What a plan must satisfy on its host. Every problem is found, not only the first.
 //!
 //! A problem names the plan's field, the value and what is allowed; the reader of a file adds line
 //! and column.
@@ -14,7 +14,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-/// What the machine at hand offers.
+/// What the host offers.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// RAM that all VMs together may have, bytes.

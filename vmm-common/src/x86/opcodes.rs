@@ -12,7 +12,7 @@ type Decoded = Result<(), Refusal>;
 
 const ACCUMULATOR: Operand = Operand::General(general::RAX as u8);
 
-/// The instruction behind the prefixes.
+/// The instruction after the prefixes.
 pub(super) fn instruction(decoder: &mut Decoder<'_>) -> Decoded {
     match decoder.byte()? {
         0x0f => match decoder.byte()? {

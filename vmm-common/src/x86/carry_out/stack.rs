@@ -115,7 +115,7 @@ impl<G: Guest> Execution<'_, G> {
         Ok((place, self.stack_pointer(at)))
     }
 
-    /// What lies at `at` on the stack, and RSP behind it.
+    /// The value at `at` on the stack, and RSP after the pop.
     fn popped(&mut self, at: u64) -> Result<(u64, u64), Stop> {
         let size = self.instruction.size;
         let place = self.memory.place(SS, at, size, AccessKind::Read)?;
