@@ -33,7 +33,7 @@ pub struct Ticks {
 const MAX_BACKLOG_NS: u64 = 1_000_000_000;
 /// The longest backlog, in ticks: a second at the clock's highest rate.
 const MAX_BACKLOG_TICKS: u64 = 8192;
-/// After so much of the guest's run time without catching up, ns, the backlog is given up.
+/// The backlog is dropped after this much guest run time without catching up, ns.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
 /// Pending ticks of one source. Times are the guest's run time, which stops while it does not have
@@ -104,7 +104,7 @@ impl Backlog {
         self.owed == 0
     }
 
-    /// Whether a tick is to be made as soon as the line is free.
+    /// Whether a tick is due as soon as the line is free.
     #[must_use]
     pub const fn is_due(&self, run_time: RunTime) -> bool {
         let spacing_ns = self.period_ns.saturating_mul(2);

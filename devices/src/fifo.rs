@@ -18,7 +18,7 @@ impl<const N: usize> Fifo<N> {
     /// Appends `byte`.
     ///
     /// # Errors
-    /// A full queue stays as it is and hands the byte back.
+    /// A full queue is unchanged and hands the byte back.
     pub fn push(&mut self, byte: u8) -> Result<(), u8> {
         if self.is_full() {
             return Err(byte);

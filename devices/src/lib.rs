@@ -16,7 +16,7 @@
 //! - **Time is handed in.** `advance(now)` brings a device to a moment in one step, however far it
 //!   is; a register access that depends on time takes `now`. No device reads a clock, and what it
 //!   is handed is [`time::MachineTime`]: the host's time does not fit in.
-//! - **`deadline`** is when the device next does something by itself if the guest changes nothing;
+//! - **`deadline`** is the device's next own event if the guest changes nothing;
 //!   after `advance(now)` it is later than `now`. None: never. The guest exits by then.
 //! - **No calls out.** A device knows no other device, no port map, no vCPU and no host. The
 //!   machine drains its output (`transmit`, `take_eoi`, `next_message`).

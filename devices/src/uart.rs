@@ -1,6 +1,6 @@
 //! The 16550A UART, register by register (National Semiconductor PC16550D datasheet).
 //!
-//! [`Uart`] is the chip and nothing else: it knows neither ports nor hosts nor other machines. The
+//! [`Uart`] is only the chip, independent of ports, hosts and other machines. The
 //! guest's side is [`Uart::read`], [`Uart::write`] and [`Uart::pin`]; the wire's side is
 //! [`Uart::receive`], [`Uart::transmit`] and the modem lines. There are no callbacks.
 //!

@@ -51,7 +51,7 @@ impl Frames {
     /// `count` zeroed frames in a row.
     ///
     /// # Errors
-    /// [`OutOfFrames`] if so many are not left.
+    /// [`OutOfFrames`] if fewer are left.
     pub fn take_row(&mut self, count: u64) -> Result<Frame, OutOfFrames> {
         let bytes = count * FRAME_BYTES;
         if self.end - self.next < bytes {

@@ -1,5 +1,5 @@
 //! How a machine starts, as data: what lies where in its RAM and what its processor's registers
-//! hold. A backend copies the pieces and loads the registers; it knows no image format.
+//! hold. A backend only copies the pieces and loads the registers.
 //!
 //! ```text
 //! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> layout, registers
@@ -238,7 +238,7 @@ fn reset_registers() -> CpuState {
     const CODE: u32 = 0x9b;
     /// LDT, present.
     const LDT: u32 = 0x82;
-    /// Busy 32-bit TSS, present. (Hardware wants a busy one.)
+    /// Busy 32-bit TSS, present. (VM entry requires a busy one.)
     const TSS: u32 = 0x8b;
     let table = TableRegister { base: 0, limit: 0xffff };
     let data = Segment { selector: 0, base: 0, limit: 0xffff, access: DATA };
@@ -265,7 +265,7 @@ fn add_stack(layout: &mut Layout) -> Result<u64, BootError> {
     Ok(layout.add("the stack", STACK_BYTES)? + STACK_BYTES)
 }
 
-/// Flat 32-bit protected mode, no paging, interrupts off, as most protocols want it.
+/// Flat 32-bit protected mode, no paging, interrupts off, as most protocols require.
 fn protected_mode_registers(entry: u32, stack: u64, (code, data): (u16, u16)) -> CpuState {
     /// 32-bit execute/read code, accessed, present, 4 KiB granularity.
     const CODE: u32 = 0xc09b;

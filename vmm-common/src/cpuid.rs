@@ -1,4 +1,4 @@
-//! The one CPUID table: what of the host's processor a guest may know, on every target.
+//! The one CPUID table: the features of the host's processor that guests see, on every target.
 //!
 //! Default-deny: a bit passes only if it is named here. A feature is shown only if the state it
 //! needs (XSAVE components, MSRs) is switched between VMs.

@@ -114,7 +114,7 @@ impl Machine {
         own
     }
 
-    /// When a device next does something by itself; [`Instant::FAR_FUTURE`] if none will.
+    /// The next deadline of a device; [`Instant::FAR_FUTURE`] if there is none.
     #[must_use]
     #[inline]
     pub const fn deadline(&self) -> Instant {
@@ -151,7 +151,7 @@ impl Machine {
         self.clock.has_news()
     }
 
-    /// Whether a new reading of the time-stamp counter is wanted ([`Machine::set_tsc`]) before the
+    /// Whether a new reading of the time-stamp counter is needed ([`Machine::set_tsc`]) before the
     /// next [`Machine::next_memory_write`].
     #[must_use]
     pub const fn wants_tsc(&self) -> bool {

@@ -232,7 +232,7 @@ pub struct LinkPlan {
 }
 
 /// Where `memory_bytes` of RAM lie: from 0 up to the device hole, and from 4 GiB on what does not
-/// fit there (perhaps nothing).
+/// fit there, if any.
 #[must_use]
 pub const fn ram_ranges(memory_bytes: u64) -> [Range<u64>; 2] {
     let low = if memory_bytes < DEVICE_HOLE { memory_bytes } else { DEVICE_HOLE };

@@ -11,7 +11,7 @@
 use crate::index::Com;
 use crate::plan::SERIAL_PORTS;
 
-/// After so many polls in a row a guest dozes.
+/// A guest dozes after this many polls in a row.
 const DOZE_POLLS: u32 = 1024;
 /// How long a doze lasts unless a byte ends it, ns. Not longer: a guest may count its polls.
 pub const DOZE_NS: u64 = 500_000;

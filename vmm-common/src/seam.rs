@@ -172,13 +172,13 @@ impl TscReading {
 
 /// One virtual CPU as a target runs it.
 pub trait VcpuBackend {
-    /// It can batch port writes: [`Entry::batchable_ports`] is worth finding out.
+    /// It can batch port writes, and uses [`Entry::batchable_ports`].
     const CAN_BATCH: bool = false;
 
     /// Runs the guest until it needs the loop or the entry's deadline passes.
     fn enter(&mut self, entry: &Entry) -> Exit;
 
-    /// The registers as they stand, for a dump; what cannot be read is zero.
+    /// The registers for a dump; those that cannot be read are zero.
     fn registers(&mut self) -> CpuState;
 }
 

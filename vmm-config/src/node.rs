@@ -2,7 +2,7 @@
 //!
 //! Reading into a tree first, and into a plan from there, lets all faults be reported at once: a
 //! typed `Deserialize` would stop at the first. Scalars keep the text the user wrote, so that
-//! `0x100_0000` and `16MiB` are read by our own rules and shown as they stand.
+//! `0x100_0000` and `16MiB` are read by our own rules and shown as written.
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};

@@ -77,7 +77,7 @@ impl<T> Held<'_, T> {
         // Fails if another thread has ended all turns meanwhile; they stay ended.
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         let handed = turn.holder.compare_exchange(me, next, success, failure);
-        // A thread that has not waited yet will look at the holder before it parks.
+        // A thread that has not waited yet will check the holder before it parks.
         if let (Ok(_), Some(thread)) = (handed, turn.threads[next].get()) {
             thread.unpark();
         }

@@ -110,7 +110,7 @@ impl Port {
         self.uart.wants_every_write()
     }
 
-    /// The UART, to look at.
+    /// The UART, read-only.
     #[must_use]
     pub const fn uart(&self) -> &Uart {
         &self.uart
@@ -192,7 +192,7 @@ impl Port {
 
 /// The link's side of the link line.
 impl Port {
-    /// The link's line, to look at.
+    /// The link's line, read-only.
     #[must_use]
     pub const fn link_line(&self) -> Option<&Line> {
         match self.link_place() {

@@ -140,7 +140,7 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
         base_memory_kib: 0,
         upper_bytes: layout.ram_bytes.saturating_sub(HIGH_MEMORY),
         modules: vec![Span { begin: 0, end: 0 }; images.modules.len()],
-        // Itself and the EBDA are yet to come.
+        // Itself and the EBDA are added later.
         map: vec![no_range; layout.max_map_entries(2)],
     };
     let len = facts.information().len() as u64;

@@ -67,7 +67,7 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
         address: 0,
         rsdp,
         modules: vec![Span { begin: 0, end: 0 }; images.modules.len()],
-        // Itself and the EBDA are yet to come.
+        // Itself and the EBDA are added later.
         map: vec![Range { begin: 0, len: 0, kind: RangeKind::Ram }; layout.max_map_entries(2)],
     };
     facts.address = layout.add("the PVH start info", facts.start_info().len() as u64)?;

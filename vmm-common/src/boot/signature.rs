@@ -112,7 +112,7 @@ fn plain(image: &[u8]) -> Option<String> {
         return Some(String::from("nothing but zeros"));
     }
     let is_control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t'..=b'\r' | 0x1b);
-    // A character may be cut in two at the end of what is looked at.
+    // The end of the checked bytes may split a character.
     let is_text = match core::str::from_utf8(begin) {
         Ok(_) => true,
         Err(error) => error.error_len().is_none() && begin.len() == MOST_BYTES,

@@ -34,7 +34,7 @@ struct VmLines {
     shown: usize,
     /// How much of `line` was shown last, wherever that is now.
     shown_before: usize,
-    /// How long `line` was when it was last looked at, and since when it is that long.
+    /// The length of `line` at the last check, and since when it has that length.
     looked_at: (usize, Instant),
     /// Bytes left out since the last line that fitted.
     omitted: u64,

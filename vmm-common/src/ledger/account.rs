@@ -102,7 +102,7 @@ impl VmAccount {
         }
     }
 
-    /// The time it wanted the core: what it had, and what it waited, ns.
+    /// The time it was runnable: running or waiting, ns.
     #[must_use]
     pub const fn wanted_ns(&self) -> u64 {
         self.core_ns() + self.waiting_ns

@@ -1,9 +1,9 @@
 //! How a VM with a budget fared, period by period. Periods begin at multiples of their length, as
 //! the scheduler's do.
 //!
-//! In a period in which it had work at all the VM wanted its run. It got it if it used the budget
-//! up, or had no work left; it missed it if it had to wait meanwhile and some of the budget was
-//! left over.
+//! In a period in which it had any work, the VM wanted its run. The period is met if the VM used
+//! the budget up or had no work left; it is missed if the VM had to wait and some of the budget
+//! was left over.
 
 use crate::Instant;
 use crate::plan::Share;
@@ -57,7 +57,7 @@ impl BudgetAccount {
         })
     }
 
-    /// It had the core for so long.
+    /// It had the core for `ns`.
     pub(super) const fn ran(&mut self, ns: u64) {
         self.used_ns += ns;
     }
@@ -68,7 +68,7 @@ impl BudgetAccount {
         self.ready_since = Some(if is_used_up { now.max(self.period_end) } else { now });
     }
 
-    /// It waits no more: it has the core, or nothing to do.
+    /// Its wait is over: it has the core, or nothing to do.
     pub(super) fn waits_no_more(&mut self, now: Instant, has_core: bool) {
         if let Some(since) = self.ready_since.take()
             && has_core

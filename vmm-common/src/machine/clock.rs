@@ -19,7 +19,7 @@ pub(super) struct Clock {
     /// How long the guest did not have the core though the machine's time went on, ns.
     not_run_ns: u64,
     paravirtual: Paravirtual,
-    /// The guest's time-stamp counter may have left the course that the machine knows.
+    /// The guest's time-stamp counter may have left the course that the machine assumes.
     is_tsc_moved: bool,
 }
 
@@ -68,7 +68,7 @@ impl Clock {
         self.is_tsc_moved = true;
     }
 
-    /// Whether a page in the guest's RAM is stale, or a reading of its counter is wanted.
+    /// Whether a page in the guest's RAM is stale, or a reading of its counter is needed.
     pub const fn has_news(&self) -> bool {
         self.is_tsc_moved || self.paravirtual.has_news()
     }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Any change to what the processor may take next raises *attention*. Without it, the next
-//! entry differs from the last only in its reply, and the loop looks at nothing here.
+//! entry differs from the last only in its reply, and the loop skips the controllers.
 
 use crate::plan::DeviceSet;
 use devices::ioapic::IoApic;
@@ -221,7 +221,7 @@ impl Interrupts {
         self.local_apic.as_mut()
     }
 
-    /// The same, only to look at.
+    /// The same, read-only.
     pub const fn local_apic_state(&self) -> Option<&LocalApic> {
         self.local_apic.as_ref()
     }

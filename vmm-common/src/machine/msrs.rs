@@ -73,7 +73,7 @@ const FIXED_MSRS: [FixedMsr; 43] = {
         row(0x1dd, 0, Refused),  // LASTINTFROMIP
         row(0x1de, 0, Refused),  // LASTINTTOIP
         row(0x2ff, 0, Ignored),  // IA32_MTRR_DEF_TYPE: MTRRs disabled
-        row(0xc001_0000, 0, Ignored), // PERF_CTL0: the K7's four counters, all of which stand at 0
+        row(0xc001_0000, 0, Ignored), // PERF_CTL0: the K7's four counters, all stopped at 0
         row(0xc001_0001, 0, Ignored),
         row(0xc001_0002, 0, Ignored),
         row(0xc001_0003, 0, Ignored),

@@ -95,7 +95,7 @@ pub(super) struct Paravirtual {
     stamp: Stamp,
     clock: Structure,
     steal: Structure,
-    /// Where the time of day is wanted, once.
+    /// Where to write the time of day, once.
     wall_clock: Option<u64>,
     wall_clock_version: u32,
     stolen_ns: u64,
@@ -160,7 +160,7 @@ impl Paravirtual {
         self.clock.is_stale
     }
 
-    /// Whether something is to be written.
+    /// Whether a write is pending.
     pub(super) const fn has_news(&self) -> bool {
         self.clock.is_stale || self.steal.is_stale || self.wall_clock.is_some()
     }

@@ -38,7 +38,7 @@ impl Owner {
         }
     }
 
-    /// The serial port and register of one, without a look at the rest of the map: almost every
+    /// Fast path: the serial port and its register, without the rest of the map. Almost every
     /// exit is for one.
     #[inline]
     const fn serial(port: u16) -> Option<(Com, u8)> {

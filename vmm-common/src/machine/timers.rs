@@ -87,7 +87,7 @@ impl Timers {
         }
     }
 
-    /// When a timer next does something by itself.
+    /// The next deadline of a timer.
     pub fn deadline(&self, interrupts: &Interrupts) -> MachineTime {
         let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
         let local_apic = interrupts.local_apic_state().and_then(LocalApic::deadline);

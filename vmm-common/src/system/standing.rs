@@ -11,7 +11,7 @@ use crate::trace::What;
 use crate::vm::Ending;
 
 impl<M: GuestMemory> System<M> {
-    /// Ends every VM that still runs, as the host wants the run to be over.
+    /// Ends every VM that still runs, when the host stops the run.
     pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
         let now = host.now();
         for vm in VmIndex::first(self.vms.len()) {

@@ -131,7 +131,7 @@ fn world(clock: crate::plan::ClockPolicy) -> World {
     World { system, place: Place { now_ns }, guests, rams }
 }
 
-/// Two VMs run so many turns in turn; what each was entered with, and its RAM.
+/// Runs two VMs for so many turns; the entries of each, and its RAM.
 fn run(clock: crate::plan::ClockPolicy, turns: usize) -> Vec<(Vec<Entry>, Ram)> {
     let mut world = world(clock);
     (0..turns).for_each(|_| world.turn());

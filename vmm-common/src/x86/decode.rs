@@ -58,7 +58,7 @@ pub fn decode_to(
     Ok(())
 }
 
-/// What stands before an opcode.
+/// The prefixes of an opcode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prefixes {
     /// The last of F2 and F3.

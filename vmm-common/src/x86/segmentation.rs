@@ -52,7 +52,7 @@ fn is_protected(guest: &impl Guest) -> bool {
     guest.paging().cr0 & cr0::PE != 0
 }
 
-/// Real mode looks at limits only.
+/// Real mode checks only limits.
 const fn allows(descriptor: &Segment, kind: AccessKind, is_protected: bool) -> bool {
     if descriptor.access & UNUSABLE != 0 {
         return false;

@@ -7,7 +7,7 @@ use crate::x86::instruction::{Instruction, Operand, Operation};
 use crate::x86::outcome::{Reads, Resolved};
 use crate::x86::paging::AccessKind;
 
-/// A MOV, MOVZX or MOVSX that needs no further look at the guest's memory. Sizes in bytes.
+/// A MOV, MOVZX or MOVSX that needs no further access to the guest's memory. Sizes in bytes.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain {
