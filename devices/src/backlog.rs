@@ -1,16 +1,16 @@
-//! Ticks that came due and were not made yet: one mechanism for every periodic timer.
+//! Ticks that are due and not yet delivered: one mechanism for every periodic timer.
 //!
 //! An interrupt controller holds one request of a line. A guest that did not have the core for some
 //! periods of its timer, or keeps the line masked while it handles a tick, would lose the others.
 //! So a device hands its owner [`Ticks`], the owner keeps a [`Backlog`] for each source, and makes
-//! a tick whenever the line is free again. Reprogramming the timer drops what it owes.
+//! a tick whenever the line is free again. Reprogramming the timer drops its backlog.
 //!
 //! Three bounds keep this from doing harm:
 //! - The backlog holds a second's worth. What comes due beyond that is dropped and counted.
-//! - A tick that no handler takes for a second of the guest's run time has no listener: one stays
-//!   pending, as it would in the controller, and the rest are forgotten, as no guest counts them.
+//! - A tick that no handler takes for a second of the guest's run time is ignored by the guest: one
+//!   stays pending, as in the controller, and the rest are dropped uncounted.
 //! - A guest that takes ticks for a second of its own time and never catches up spends all its time
-//!   on them. It is relieved for as long: the backlog is dropped and counted, and the next ticks
+//!   on them. It gets relief for as long: the backlog is dropped and counted, and the next ticks
 //!   are made at most once in two periods of the guest's run time, so that its other work goes on.
 //!
 //! QEMU's `-rtc driftfix=slew` and KVM's PIT (`KVM_PIT_REINJECT`) redeliver in the same way, one
@@ -25,7 +25,7 @@ pub struct Ticks {
     pub count: u64,
     /// The time between two of them, ns; 0 for a timer that is not periodic, or if there are none.
     pub period_ns: u64,
-    /// The guest has programmed the timer anew: what came due before is not wanted.
+    /// The guest has reprogrammed the timer: earlier ticks are void.
     pub is_reprogrammed: bool,
 }
 
@@ -36,13 +36,13 @@ const MAX_BACKLOG_TICKS: u64 = 8192;
 /// After so much of the guest's run time without catching up, ns, the backlog is given up.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// Ticks owed by one source. Times are the guest's run time, which stands while it does not have
+/// Pending ticks of one source. Times are the guest's run time, which stops while it does not have
 /// the core.
 #[derive(Clone, Debug)]
 pub struct Backlog {
     owed: u64,
     period_ns: u64,
-    /// Beyond the cap since a tick was last made: dropped, if there is a listener.
+    /// Beyond the cap since a tick was last made: dropped, if the guest has a handler.
     excess: u64,
     dropped: u64,
     /// When the backlog was last empty.
@@ -61,7 +61,7 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// A source that owes nothing.
+    /// A source with no backlog.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Backlog {
         }
     }
 
-    /// Takes what a timer has.
+    /// Adds a timer's new ticks.
     pub fn add(&mut self, ticks: Ticks, run_time: RunTime) {
         if ticks.is_reprogrammed {
             self.clear();
@@ -98,7 +98,7 @@ impl Backlog {
         }
     }
 
-    /// Whether nothing is owed.
+    /// Whether no tick is pending.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.owed == 0
@@ -121,7 +121,7 @@ impl Backlog {
         self.dropped = self.dropped.saturating_add(core::mem::take(&mut self.excess));
     }
 
-    /// Nothing is owed any more.
+    /// Drops the backlog.
     pub const fn clear(&mut self) {
         self.owed = 0;
         self.excess = 0;
@@ -136,7 +136,7 @@ impl Backlog {
     fn cap(&self) -> u64 {
         match (self.period_ns, self.has_listener, self.relief_ends) {
             (1.., true, None) => (MAX_BACKLOG_NS / self.period_ns).clamp(1, MAX_BACKLOG_TICKS),
-            // What is not periodic is one request, as in the controller.
+            // Without a period it is one request, as in the controller.
             (0, _, _) | (_, false, _) | (_, _, Some(_)) => 1,
         }
     }

@@ -1,7 +1,7 @@
-//! The keyboard controller, with no keyboard and no auxiliary port, which a mouse would be at: what
+//! The keyboard controller, with no keyboard and no auxiliary (mouse) port: what
 //! is left is the reset line, A20 and answers that let a guest's probe end quickly.
 //!
-//! There is no auxiliary port by every way that guests look for one: its interface test fails; a
+//! Every probe that guests use finds the auxiliary port absent: its interface test fails; a
 //! byte that the loop-back command returns is not marked as the port's; the command byte's bit that
 //! stops its clock does not follow the commands that stop and start it. None of them leaves a guest
 //! waiting.
@@ -45,7 +45,7 @@ const SELF_TEST_PASSED: u8 = 0x55;
 const INTERFACE_GOOD: u8 = 0x00;
 /// Auxiliary interface test: its clock line is stuck low.
 const INTERFACE_STUCK: u8 = 0x01;
-/// What a device that does not answer looks like: "resend", with the timeout flag.
+/// The reply for an absent device: "resend", with the timeout flag.
 const RESEND: u8 = 0xFE;
 
 /// The command that waits for its data byte.
@@ -55,9 +55,9 @@ enum Awaits {
     Nothing,
     CommandByte,
     OutputPort,
-    /// A byte that comes straight back as if from the keyboard.
+    /// A byte that comes straight back as the keyboard's.
     Echo,
-    /// A byte for the device at the auxiliary port, which there is none of.
+    /// A byte for the device at the auxiliary port, which is absent.
     Auxiliary,
     /// A byte for controller memory that does not exist.
     Discard,
@@ -134,7 +134,7 @@ impl Keyboard {
         self.output_port & A20 != 0
     }
 
-    /// The level of IRQ1: a byte waits and the guest wants to be told.
+    /// The level of IRQ1: a byte waits and its interrupt is enabled.
     #[must_use]
     pub const fn pin(&self) -> bool {
         self.status & STATUS_OUTPUT_FULL != 0 && self.command_byte & INTERRUPT_ENABLE != 0

@@ -1,7 +1,7 @@
 //! The I/O APIC: 24 pins in, interrupt messages out.
 //!
-//! A message is due when a pin asks and its redirection entry allows it; the owner asks
-//! [`IoApic::next_message`] for each after every access and every line change. Nothing is queued:
+//! A message is due when a pin is asserted and its redirection entry allows it; the owner drains
+//! [`IoApic::next_message`] after every access and every line change. Nothing is queued:
 //! whether a message is due is a function of pins, edge latches and entries, so nothing can
 //! overflow.
 //!
@@ -81,7 +81,7 @@ impl IoApic {
     ///
     /// "Asserted" is what the device means: the polarity bit of an entry is stored and has no
     /// effect, since no wire in this machine has a polarity. An edge on a masked pin is lost
-    /// (82093AA, "Interrupt Mask"); a level is still there when the mask goes.
+    /// (82093AA, "Interrupt Mask"); a level is still there at the unmask.
     pub fn set_line(&mut self, pin: u8, level: bool) {
         let Some(&entry) = self.entries.get(usize::from(pin)) else { return };
         let bit = 1u32 << pin;
@@ -92,7 +92,7 @@ impl IoApic {
         self.lines = if level { self.lines | bit } else { self.lines & !bit };
     }
 
-    /// Whether a pin is unmasked that asks for a non-maskable interrupt.
+    /// Whether an unmasked pin has delivery mode NMI.
     #[must_use]
     pub fn can_raise_nmi(&self) -> bool {
         let mode = |entry: u64| DeliveryMode::from_bits((entry >> 8 & 0b111) as u8);
@@ -101,7 +101,7 @@ impl IoApic {
         self.entries.iter().any(|entry| is_nmi(*entry))
     }
 
-    /// The vector that pin `pin` asks for; None if the pin is masked.
+    /// The vector of pin `pin`; None if the pin is masked.
     #[must_use]
     pub fn unmasked_vector(&self, pin: u8) -> Option<u8> {
         let entry = *self.entries.get(usize::from(pin))?;
@@ -111,8 +111,8 @@ impl IoApic {
     /// The lowest pin from `first` on at which a message is due, and that message. The owner asks
     /// again from the pin behind it until `None`, after every access and every line change.
     ///
-    /// An edge is sent once. A level is due until a local APIC has taken the message
-    /// ([`Self::accepted`]): where none did, as none had that destination or was enabled, the next
+    /// An edge is sent once. A level is due until a local APIC accepts the message
+    /// ([`Self::accepted`]): if none does, as none has that destination or is enabled, the next
     /// round sends it again.
     pub fn next_message(&mut self, first: u8) -> Option<(u8, Message)> {
         let asking = self.edges | self.lines;
@@ -139,7 +139,7 @@ impl IoApic {
         None
     }
 
-    /// A local APIC has taken the message of `pin`: for a level-triggered one sets remote IRR,
+    /// A local APIC accepted the message of `pin`: for a level-triggered one sets remote IRR,
     /// which holds the pin back until [`Self::end_of_interrupt`] (82093AA, redirection table
     /// bit 14; Linux's `ioapic_service` does the same).
     pub fn accepted(&mut self, pin: u8, message: &Message) {

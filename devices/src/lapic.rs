@@ -1,9 +1,9 @@
 //! The local APIC of one CPU, in xAPIC (MMIO) and x2APIC (MSR) mode.
 //!
-//! This file holds the state and what the CPU core sees: accept, outrank, acknowledge, end. The
+//! This file holds the state and the CPU core's view: accept, outrank, acknowledge, end. The
 //! guest's view is layered over it: `register.rs` is the register file both modes share, `xapic.rs`
-//! and `x2apic.rs` are the two ways to reach it, `command.rs` is the interrupt command register and
-//! `destination.rs` whom its messages name, `timer.rs` the timer, `vectors.rs` the 256-bit
+//! and `x2apic.rs` are the two ways to reach it, `command.rs` is the interrupt command register,
+//! `destination.rs` matches destinations, `timer.rs` is the timer, `vectors.rs` the 256-bit
 //! registers.
 //!
 //! The VM has one CPU, so no interprocessor interrupt ever leaves. The owner, after each access and
@@ -74,7 +74,7 @@ pub struct LocalApic {
     command_high: u32,
     lvt: LvtTable,
     timer: Timer,
-    /// Level-triggered vectors whose EOI the I/O APIC has not been told of.
+    /// Level-triggered vectors whose EOI is not yet forwarded to the I/O APIC.
     ended_levels: Vectors,
     has_nmi: bool,
 }
@@ -112,7 +112,7 @@ impl LocalApic {
     /// Takes an interrupt message: sets `vector` in IRR, and in TMR if it `is_level`.
     ///
     /// A disabled APIC drops it; a vector below 16 becomes an error. Returns whether IRR changed:
-    /// `false` also means that the vector was requested already and the two are now one.
+    /// `false` also means that the vector was pending already: the two merge.
     pub fn accept(&mut self, vector: u8, is_level: bool) -> bool {
         if !self.is_enabled() {
             return false;
@@ -146,7 +146,7 @@ impl LocalApic {
     }
 
     /// The priority class, 1 to 15, of the highest request if the task priority alone holds it
-    /// back; else 0. It is deliverable once the task priority's class is below.
+    /// back; else 0. It is deliverable once the task priority's class is lower.
     #[must_use]
     pub fn held_back_class(&self) -> u8 {
         if class(self.task_priority) == 0 {
@@ -258,7 +258,7 @@ impl LocalApic {
         self.is_hardware_enabled() && self.spurious & SPURIOUS_ENABLED != 0
     }
 
-    /// IA32_APIC_BASE bit 11: the APIC is there for the processor.
+    /// IA32_APIC_BASE bit 11: the APIC is enabled in hardware.
     #[must_use]
     pub const fn is_hardware_enabled(&self) -> bool {
         self.base & BASE_ENABLED != 0

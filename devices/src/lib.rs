@@ -9,7 +9,7 @@
 //!   machine samples it after every access and whenever the far side has moved; the interrupt
 //!   controllers find the edges.
 //! - **Pulses are counted.** A source whose interrupts are pulses gives [`backlog::Ticks`] instead,
-//!   so that sampling late misses none. What the guest has not taken yet is the machine's to keep
+//!   so that sampling late misses none. The machine keeps those still pending
 //!   ([`backlog::Backlog`]).
 //! - **Messages.** A device that signals by messages gives them out as [`message::Message`]s; it
 //!   does not know a local APIC.
@@ -17,13 +17,13 @@
 //!   is; a register access that depends on time takes `now`. No device reads a clock, and what it
 //!   is handed is [`time::MachineTime`]: the host's time does not fit in.
 //! - **`deadline`** is when the device next does something by itself if the guest changes nothing;
-//!   after `advance(now)` it is later than `now`. None: never. The guest is left by then.
-//! - **No calls out.** A device knows no other device, no port map, no vCPU and no host. What
-//!   leaves it is asked for (`transmit`, `take_eoi`, `next_message`), until there is none.
+//!   after `advance(now)` it is later than `now`. None: never. The guest exits by then.
+//! - **No calls out.** A device knows no other device, no port map, no vCPU and no host. The
+//!   machine drains its output (`transmit`, `take_eoi`, `next_message`).
 //! - **State.** All of it is in the value: a clone is a snapshot.
 //!
-//! [`link`] carries bytes between the serial ports of several machines. It alone goes by the host's
-//! time, as it belongs to none of them.
+//! [`link`] carries bytes between the serial ports of several machines. It alone uses the host's
+//! time, as it belongs to no machine.
 #![no_std]
 #![forbid(unsafe_code)]
 pub mod backlog;

@@ -11,14 +11,14 @@
 //!   matter: one that is not [listening](Port::is_listening), one that has the divisor latch open,
 //!   and one that has not programmed its rate while the reset rate differs from the sender's.
 //! * **Lost, and counted with the reason**: bytes for peers that have all programmed another rate
-//!   or have all stopped. The sender's THRE rises; nobody hangs for ever.
+//!   or have all stopped. The sender's THRE rises, so that it never hangs.
 //! * **Lossy**, if asked for: nothing is held back, and a receiver without room loses the byte
 //!   with LSR.OE, as on a real line.
 //!
-//! Rates agree when the divisors are equal, unless the link fixes the rate for everybody.
+//! Rates agree when the divisors are equal, unless the link fixes the rate of every end.
 //! RTS goes to the peers' CTS; DTR to their DSR and DCD. With several peers each input is the OR
-//! over the live ones. A stopped end drops its lines and takes no more, yet what it has written
-//! still goes out.
+//! over the live ones. A stopped end drops its lines and accepts no byte, but those it has written
+//! still go out.
 
 mod ends;
 mod statistics;
@@ -69,7 +69,7 @@ pub struct Link {
 
 /// What an end would do with a byte now.
 enum Reception {
-    /// It has no part in this link, or its machine has ended.
+    /// It is not connected to this link, or its machine has ended.
     Absent,
     /// It is still booting, or it has no room: the byte must wait.
     Waits,
@@ -111,8 +111,8 @@ impl Link {
         Self { tap: Some(Tap::new(capacity)), ..self }
     }
 
-    /// Moves every byte and modem line that can move. Returns the ends that have something new: a
-    /// byte, a transmitter that emptied, or a changed modem line. Their machines may have to wake.
+    /// Moves every byte and modem line that can move. Returns the ends with a change: a new
+    /// byte, a drained transmitter, or a changed modem line. Their machines may have to wake.
     pub fn pump(&mut self, ports: &mut (impl Ports + ?Sized), now: Instant) -> EndSet {
         let mut touched = self.cross_modem_lines(ports);
         // Bytes only leave transmitters and fill receivers here, so an end that could not move
@@ -166,7 +166,7 @@ impl Link {
     }
 }
 
-/// The leaves of the pump.
+/// The steps of the pump.
 impl Link {
     /// RTS to CTS, DTR to DSR and DCD, from every live end to every other.
     fn cross_modem_lines(&self, ports: &mut (impl Ports + ?Sized)) -> EndSet {
@@ -194,7 +194,7 @@ impl Link {
         touched
     }
 
-    /// A BREAK reaches every peer that listens, at whatever rate, behind what was sent before; on a
+    /// A BREAK reaches every listening peer, at any rate, after the bytes sent before it; on a
     /// lossless link it waits for room.
     fn carry_breaks(&self, ports: &mut (impl Ports + ?Sized), touched: &mut EndSet) {
         for sender in LinkEnd::first(self.ends).filter(|&end| self.live.contains(end)) {
@@ -222,7 +222,7 @@ impl Link {
         }
     }
 
-    /// Moves the first byte of `sender` to its peers, or off the books. Returns whether it moved.
+    /// Moves the first byte of `sender` to its peers, or counts it lost. Returns whether it moved.
     fn carry_byte(
         &mut self,
         sender: LinkEnd,

@@ -3,7 +3,7 @@
 //! A device that signals by messages (MSI) stores 4 bytes at an address that names the destination.
 //! The store goes to no register; its owner makes a [`Message`] of it.
 
-/// What an interrupt message asks of the CPU (82093AA, redirection table bits 10-8).
+/// Delivery mode of an interrupt message (82093AA, redirection table bits 10-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryMode {
     /// Deliver the vector to every destination.
@@ -56,8 +56,8 @@ impl Message {
     /// The message of a device that stores `data` at `address` (SDM vol. 3, 11.11): bits 19:12 of
     /// the address are the destination and bit 2 says that it is a logical one; bits 7:0 of the
     /// data are the vector, 10:8 the delivery mode, 15 level-triggered and 14 its assertion. None
-    /// if the address is no message's, the mode is reserved, or a level is deasserted, which no
-    /// local APIC takes notice of.
+    /// if the address is no message's, the mode is reserved, or a level is deasserted, which
+    /// local APICs ignore.
     ///
     /// Bit 3 of the address, the redirection hint, changes nothing with one destination.
     #[must_use]

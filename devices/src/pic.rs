@@ -116,7 +116,7 @@ impl PicPair {
         }
     }
 
-    /// Whether the guest listens to this line.
+    /// Whether the guest has this line unmasked.
     #[must_use]
     pub const fn is_unmasked(&self, irq: u8) -> bool {
         match irq {

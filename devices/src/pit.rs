@@ -6,9 +6,9 @@
 //!
 //! IRQ0 is edge-triggered and in mode 2 its low pulse lasts one clock, 838 ns: an owner who
 //! samples a level between two deadlines would see it high for ever. So the pin is handed out as
-//! *edges*: [`Pit::take_ticks`] counts the rising edges since it was last asked, and however
-//! many there were, none is lost by sampling late: the owner lowers and raises IRQ0 once for each,
-//! by way of a [`crate::backlog::Backlog`].
+//! *edges*: [`Pit::take_ticks`] counts the rising edges since its last call, so that late
+//! sampling loses none: the owner lowers and raises IRQ0 once for each,
+//! through a [`crate::backlog::Backlog`].
 //!
 //! Source: Intel 8254 datasheet (order 231164); ICH9 datasheet 13.7.1 for port 0x61.
 
@@ -139,7 +139,7 @@ impl Pit {
     pub fn take_ticks(&mut self, now: MachineTime) -> Ticks {
         self.advance(now);
         let count = core::mem::take(&mut self.irq0_edges);
-        // Two divisions of 128 bits, which most accesses can do without.
+        // Two divisions of 128 bits, which most accesses can skip.
         let period = if count > 0 { self.channels[0].period() } else { 0 };
         Ticks {
             count,
@@ -149,7 +149,7 @@ impl Pit {
     }
 
     /// The next rising edge of IRQ0 if the guest changes nothing. After `advance(now)` this is
-    /// later than `now`; `None` if channel 0 stands still or has done what it was told.
+    /// later than `now`; `None` if channel 0 is stopped or its one-shot count has ended.
     #[must_use]
     pub fn deadline(&self) -> Option<MachineTime> {
         self.channels[0].next_rising_edge().map(instant_of)

@@ -7,7 +7,7 @@
 
 use crate::time::MachineTime;
 
-/// PM1a events: status, then enable, 16 bits each. Nothing ever happens.
+/// PM1a events: status, then enable, 16 bits each. No event occurs.
 pub const PM1A_EVENT: u16 = 0x600;
 /// The PM timer, 32 bits.
 pub const PM_TIMER: u16 = 0x608;
@@ -25,17 +25,17 @@ pub const EXIT_PORT: u16 = 0xF4;
 /// The chipset's reset control register.
 pub const RESET_CONTROL: u16 = 0xCF9;
 
-/// PM1 control bit 13, SLP_EN, in its second byte: enter the sleep state of SLP_TYP. Every state is
-/// off for us. A byte of the register may be written alone (ACPI 6.5, 4.8.1).
+/// PM1 control bit 13, SLP_EN, in its second byte: enter the sleep state of SLP_TYP. Every state
+/// powers off. A byte of the register may be written alone (ACPI 6.5, 4.8.1).
 const SLEEP_ENABLE: u32 = 1 << 5;
 /// PM1 control bit 0, SCI_EN: ACPI mode, always.
 const SCI_ENABLE: u32 = 1;
 /// Reset control bit 2, RST_CPU: reset as it rises. It reads 0, as the reset clears it.
 const RESET_CPU: u32 = 1 << 2;
-/// Reset control bits 1 and 3: of the whole system rather than the processor, with power off for a
-/// moment. Either way the machine starts anew.
+/// Reset control bits 1 and 3: reset the whole system rather than the processor; cycle the power.
+/// Neither makes a difference here.
 const RESET_KINDS: u32 = 1 << 1 | 1 << 3;
-/// What resets, written to the reset control register.
+/// The value that, written to the reset control register, resets.
 pub const RESET_NOW: u8 = 0b110;
 
 /// How a guest ended its VM.

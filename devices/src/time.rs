@@ -3,9 +3,9 @@
 //! No device reads a clock. A machine brings its devices to a moment (`advance(now)`), so every
 //! timer is testable to the nanosecond on the host, and a simulation may run at any speed.
 //!
-//! A machine knows three clocks, each with a type of its own, so that one's time cannot be taken
-//! for another's: the host's ([`Instant`]), its devices' ([`MachineTime`]), which may stand while
-//! the guest waits, and the guest's ([`RunTime`]), which stands while it does not have the core.
+//! A machine has three clocks, each with its own type, so that their times cannot be mixed up:
+//! the host's ([`Instant`]), its devices' ([`MachineTime`]), which may stop while
+//! the guest waits, and the guest's ([`RunTime`]), which stops while it does not have the core.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -29,7 +29,7 @@ pub enum RunClock {}
 /// A point in the host's time.
 pub type Instant = Time<HostClock>;
 
-/// A point in a machine's time, by which its devices go.
+/// A point in a machine's time, which its devices use.
 pub type MachineTime = Time<MachineClock>;
 
 /// A point in the time that a guest has had the core.
@@ -66,7 +66,7 @@ impl<C> Time<C> {
     }
 }
 
-// Not derived: a clock is a mark and has none of these itself.
+// Not derived: that would demand these traits of the marker `C`.
 impl<C> Clone for Time<C> {
     fn clone(&self) -> Self {
         *self

@@ -2,12 +2,12 @@
 //!
 //! [`Uart`] is the chip and nothing else: it knows neither ports nor hosts nor other machines. The
 //! guest's side is [`Uart::read`], [`Uart::write`] and [`Uart::pin`]; the wire's side is
-//! [`Uart::receive`], [`Uart::transmit`] and the modem lines. Nobody is called back.
+//! [`Uart::receive`], [`Uart::transmit`] and the modem lines. There are no callbacks.
 //!
 //! * The interrupt line is a level, computed from the registers whenever it is asked for. Sample
 //!   it after each access and each movement on the wire; the interrupt controller finds the edges.
-//! * Nothing drains the transmitter but [`Uart::transmit`], so LSR.THRE and LSR.TEMT tell the
-//!   truth. There is no shift register beside the FIFO: the two bits are always equal.
+//! * Only [`Uart::transmit`] drains the transmitter, so LSR.THRE and LSR.TEMT are
+//!   exact. There is no shift register beside the FIFO: the two bits are always equal.
 //! * The speed of the line is not modelled: a character lasts no time. Hence a byte below the
 //!   trigger level has always waited its four character times already, and shows as a character
 //!   timeout (IIR 0xC) at once. Word length and parity are stored and have no effect; a BREAK is a
@@ -95,8 +95,8 @@ impl Uart {
         self
     }
 
-    /// The same, with the interrupt line behind OUT2 as on an AT board, or not. It is not unless
-    /// asked for: guests that write MCR = 0 expect interrupts all the same.
+    /// The same, with the interrupt line gated by OUT2 as on an AT board, or not. The default is
+    /// not: guests that write MCR = 0 still expect interrupts.
     #[must_use]
     pub const fn with_out2_gate(mut self, is_gated: bool) -> Self {
         self.is_gated_by_out2 = is_gated;
@@ -147,8 +147,8 @@ impl Uart {
 
     /// Whether a write to the transmitter holding register has an effect the guest can see before
     /// its next access to another register: loopback, or the divisor latch. If not, a backend may
-    /// gather such writes and deliver them later, in order. The THRE interrupt then comes as if
-    /// the line were busy for a while, at the latest when the guest halts or its turn ends.
+    /// gather such writes and deliver them later, in order. The THRE interrupt then comes as late
+    /// as on a slow line, at the latest when the guest halts or its turn ends.
     #[must_use]
     pub const fn wants_every_write(&self) -> bool {
         self.is_looped_back() || self.is_divisor_latch_open()
@@ -183,7 +183,7 @@ impl Uart {
         self.is_thre_latched = false;
         let depth = self.fifo_depth();
         if self.is_looped_back() {
-            // The byte is through at once. With no room it is lost, and OE is all that says so.
+            // The byte arrives at once. With no room it is lost; only OE reports that.
             let _ = self.line.receive(depth, byte);
             self.is_thre_latched = self.line.tx.is_empty();
         } else {

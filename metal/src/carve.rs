@@ -1,4 +1,4 @@
-//! Who gets which physical memory: first fit, from below, of what is neither taken nor reserved.
+//! Allocates physical memory: first fit, from below, of what is neither taken nor reserved.
 
 use crate::loader::multiboot::Range;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 pub struct Region(Range);
 
 impl Region {
-    /// The owner of `range` must have found it free.
+    /// The caller must have found `range` free.
     pub(crate) const fn of(range: Range) -> Self {
         Self(range)
     }
@@ -37,7 +37,7 @@ impl Region {
     }
 }
 
-/// Memory not yet given away.
+/// Memory not yet allocated.
 #[derive(Debug)]
 pub struct Free {
     ranges: Vec<Range>,
@@ -74,7 +74,7 @@ impl Free {
         self.ranges.iter().map(|range| range.end - range.begin).sum()
     }
 
-    /// `taken` is somebody's.
+    /// `taken` is in use.
     fn remove(&mut self, taken: Range) {
         if taken.begin >= taken.end {
             return;

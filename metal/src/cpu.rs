@@ -118,10 +118,10 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
-/// The end of this processor's work.
+/// Halts this processor for good.
 pub fn halt_for_ever() -> ! {
     loop {
-        // SAFETY: with interrupts off this ends the processor's work, which is what is wanted.
+        // SAFETY: with interrupts off this halts the processor for good, as intended.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
     }
 }

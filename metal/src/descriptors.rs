@@ -95,7 +95,7 @@ pub unsafe fn load(stubs: u64) {
 /// Which interrupt stack, from 1; 0 is the interrupted one.
 const fn stack_of(vector: usize) -> u64 {
     match vector {
-        // Bochs raises it right behind VMRUN, where the task register is the guest's still
+        // Bochs raises it right after VMRUN, where the task register is still the guest's
         // (`interrupts`).
         1 => 0,
         2 => 2,

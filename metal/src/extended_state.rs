@@ -53,7 +53,7 @@ impl FxArea {
     }
 }
 
-/// What this processor has of the state switched here.
+/// This processor's components of the state switched here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extensions {
     /// What XSAVE saves and XRSTOR loads at a switch; 0 without XSAVE.
@@ -61,7 +61,7 @@ pub(crate) struct Extensions {
     has_tsc_aux: bool,
 }
 
-/// What of a vCPU's state no control block holds.
+/// A vCPU's state outside the control block.
 #[derive(Debug)]
 pub struct ExtendedState {
     /// Loaded by each entry and saved by each exit.
@@ -81,15 +81,15 @@ pub struct SwitchedState {
     debug: [u64; 5],
 }
 
-/// Sets the bits of CR4 that kernels set as well, as far as there are any: large and global pages,
-/// no fetches from and no accesses to user pages, of which the hypervisor has none. Where they are
+/// Sets the bits of CR4 that kernels set as well, as far as supported: large and global pages,
+/// SMEP and SMAP; the hypervisor has no user pages. If they are
 /// the same in host and guest, an emulated processor (QEMU) keeps more of its caches across VMRUN:
 /// a fifth less per exit.
 fn protect() {
     let features = cpu::cpuid(7, 0).ebx;
     let offered = |bit: u32, flag: u64| if features >> bit & 1 != 0 { flag } else { 0 };
     let bits = PSE | PGE | offered(7, SMEP) | offered(20, SMAP);
-    // SAFETY: no page is a user page or global, so that no access means anything else than before.
+    // SAFETY: no page is a user page or global, so that no access changes its meaning.
     unsafe { cpu::set_cr4(cpu::cr4() | bits) };
 }
 
@@ -98,7 +98,7 @@ impl Extensions {
     #[cfg(test)]
     pub const NONE: Self = Self { components: 0, has_tsc_aux: false };
 
-    /// What CPUID says; switches CR4.OSXSAVE on if it can be.
+    /// Reads CPUID; sets CR4.OSXSAVE if supported.
     pub(crate) fn enable() -> Self {
         const LEAF_1_ECX_XSAVE: u32 = 1 << 26;
         const RDTSCP: u32 = 1 << 27;
@@ -142,7 +142,7 @@ impl ExtendedState {
 }
 
 impl SwitchedState {
-    /// As after reset, of a guest with this grant. What is not switched here it never gets.
+    /// The state after reset of a guest with this grant, which never gets a component not switched.
     ///
     /// # Errors
     /// [`OutOfFrames`] if there is no room for the area.
@@ -246,7 +246,7 @@ fn enable(components: u64) {
 }
 
 fn set_debug_registers(values: &[u64; 5]) {
-    // SAFETY: DR7 is 0x400 while the hypervisor runs, so that none of them breaks anything.
+    // SAFETY: DR7 is 0x400 while the hypervisor runs, so that no breakpoint is enabled.
     unsafe { cpu::set_dr0(values[0]) };
     // SAFETY: as above.
     unsafe { cpu::set_dr1(values[1]) };

@@ -1,5 +1,5 @@
-//! Frames: 4 KiB of the hypervisor's own memory each, zeroed, handed out and never taken back. All
-//! physical memory is mapped where it is, so an address is a pointer.
+//! Frames: 4 KiB of the hypervisor's own memory each, zeroed, and never freed. All
+//! physical memory is identity-mapped, so an address is a pointer.
 
 use crate::carve::Region;
 

@@ -1,5 +1,5 @@
-//! A guest's RAM: one stretch of host memory, in which what the guest has from 4 GiB on follows
-//! what it has from 0. Mapped for us where it is, so that a host-physical address is a pointer.
+//! A guest's RAM: one stretch of host memory, in which the guest's RAM from 4 GiB on follows
+//! that from 0. It is identity-mapped, so that a host-physical address is a pointer.
 
 use crate::carve::Region;
 use crate::frames::FRAME_BYTES;
@@ -71,7 +71,7 @@ impl GuestRam {
     #[inline]
     fn pointer(&self, address: u64, len: usize) -> Option<*mut u8> {
         let end = address.checked_add(len as u64)?;
-        // The way of nearly all: instructions, page tables.
+        // Fast path: instructions, page tables.
         if end <= self.low_bytes {
             return Some((self.host_base + address) as *mut u8);
         }

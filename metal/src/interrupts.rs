@@ -1,4 +1,4 @@
-//! What interrupts the hypervisor itself: the timer's interrupt, which only has to happen, and
+//! Interrupts of the hypervisor itself: the timer's, whose handler only acknowledges it, and
 //! exceptions, which are our own bugs and end it with the program's report.
 
 use crate::architecture::{reset, vector};
@@ -91,7 +91,7 @@ pub struct Exception {
     pub ss: u64,
 }
 
-/// What ends the program.
+/// Ends the program with a report.
 pub type Report = fn(&Exception) -> !;
 
 /// A [`Report`], or null.
@@ -139,7 +139,7 @@ pub fn use_apic(apic: &HostApic) {
 
 /// An interrupt when the time-stamp counter reaches `deadline`, or before.
 pub fn arm_timer(deadline: u64) {
-    // From one exit to the next of a turn it mostly stays the same.
+    // Within a turn it mostly stays the same from exit to exit.
     if ARMED.swap(deadline, Ordering::Relaxed) == deadline {
         return;
     }
@@ -148,7 +148,7 @@ pub fn arm_timer(deadline: u64) {
     }
 }
 
-/// An interrupt with this vector was taken, by our IDT or by leaving a guest.
+/// An interrupt with this vector was taken, through our IDT or by a VM exit.
 pub(crate) fn handle(vector: u8) {
     if let (TIMER_VECTOR, Some(apic)) = (vector, apic()) {
         ARMED.store(0, Ordering::Relaxed);
@@ -165,13 +165,13 @@ fn apic() -> Option<HostApic> {
     Some(HostApic::at(page, TICKS_PER_TSC.load(Ordering::Relaxed)))
 }
 
-/// A non-maskable interrupt ended a guest's run: the host's handler has it.
+/// A non-maskable interrupt caused a VM exit: calls the host's handler.
 pub(crate) fn take_nmi() {
     // SAFETY: the handler returns, and its IRET ends the blocking of further ones.
     unsafe { asm!("int 2") };
 }
 
-/// A machine check ended a guest's run: the report has it.
+/// A machine check caused a VM exit: ends with the report.
 pub(crate) fn take_machine_check() -> ! {
     // SAFETY: the handler ends the hypervisor.
     unsafe { asm!("int 18", "ud2", options(noreturn)) };
@@ -186,7 +186,7 @@ extern "C" fn interrupt_taken(exception: &Exception) {
     if exception.vector >= FIRST_INTERRUPT {
         handle(exception.vector as u8);
     } else if exception.vector == DEBUG && exception.rip == svm::behind_vmrun() {
-        // Bochs's AMD model carries the single step of an intercepted instruction over the exit, to
+        // Bochs's AMD model raises the single step of an intercepted instruction after the exit, in
         // the host. SAFETY: the guest's DR6 is in its VMCB; nothing of the host's depends on the
         // register.
         unsafe { cpu::set_dr6(reset::DR6) };

@@ -1,5 +1,5 @@
-//! What of the bare-metal target needs privilege or `unsafe`: the processor, physical memory, and
-//! what confines a guest. Its interface is safe: no call from outside lets a guest reach what a
+//! The parts of the bare-metal target that need privilege or `unsafe`: the processor, physical
+//! memory, and a guest's confinement. Its interface is safe: no call lets a guest reach what a
 //! [`Grant`](vmm_common::grant::Grant) does not name, or Rust memory that is not its caller's.
 //!
 //! ```text
@@ -18,8 +18,8 @@
 extern crate alloc;
 
 /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: the order of their encoding. The slot of RSP
-/// is not used (and on SVM that of RAX neither): the control block has them; an entry keeps slot 0
-/// true all the same.
+/// is not used (nor, on SVM, that of RAX): the control block has them; an entry still keeps slot 0
+/// up to date.
 pub type General = [u64; 16];
 
 pub mod architecture;

@@ -10,14 +10,14 @@ use crate::carve::Free;
 use crate::frames::Frames;
 use multiboot::{Information, Range};
 
-/// What the loader has left, as the entry found it: there is one, from the entry.
+/// The loader's registers at the entry, which creates the only one.
 #[derive(Debug)]
 pub struct Loader {
     magic: u32,
     information: u32,
 }
 
-/// The memory that the hypervisor wants for itself, and memory to keep as it is.
+/// The memory that the hypervisor needs for itself, and memory to preserve.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// For the heap.
@@ -31,7 +31,7 @@ pub struct Needs {
 /// Physical memory, divided.
 #[derive(Debug)]
 pub struct Memory {
-    /// What nothing uses yet.
+    /// Unused memory.
     pub free: Free,
     /// The hypervisor's own frames.
     pub frames: Frames,
@@ -57,7 +57,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// For people. There may be no heap yet.
+    /// The message; there may be no heap yet.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The host's local APIC, for one thing: an interrupt at a moment, which ends a slice on SVM and
+//! The host's local APIC, used only for its timer, which ends a slice on SVM and
 //! wakes an idle core on both.
 
 use crate::architecture::msr::IA32_APIC_BASE;
@@ -77,7 +77,7 @@ impl HostApic {
         self.read(register::CURRENT_COUNT)
     }
 
-    /// From now on the timer's rate is known.
+    /// Sets the timer's measured rate.
     pub fn set_rates(&mut self, timer_hz: u64, tsc_hz: u64) {
         self.ticks_per_tsc = ((u128::from(timer_hz) << 32) / u128::from(tsc_hz.max(1))) as u64;
         self.write(register::INITIAL_COUNT, 0);
@@ -93,7 +93,7 @@ impl HostApic {
         self.write(register::INITIAL_COUNT, count);
     }
 
-    /// An interrupt was taken.
+    /// Signals the end of an interrupt.
     pub(crate) fn end_of_interrupt(&self) {
         self.write(register::EOI, 0);
     }

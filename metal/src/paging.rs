@@ -1,4 +1,4 @@
-//! The hypervisor's own page tables: all physical memory where it is, nothing both writable and
+//! The hypervisor's own page tables: all physical memory identity-mapped, nothing both writable and
 //! executable.
 //!
 //! | what | how |

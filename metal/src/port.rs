@@ -1,4 +1,4 @@
-//! I/O ports: those of the host that the hypervisor itself talks to, and no others.
+//! I/O ports of the host that the hypervisor itself uses, and no others.
 
 use core::arch::asm;
 

@@ -1,5 +1,5 @@
 //! Second-level address translation: a guest's RAM where its plan has it, and nothing else.
-//! Everything that is not mapped exits: a device is there, or nothing. Intel's EPT and AMD's nested
+//! An access to an unmapped address exits: a device's, or absent. Intel's EPT and AMD's nested
 //! paging are the same four levels of tables and differ in the flags of an entry, a [`Format`].
 
 use crate::frames::{FRAME_BYTES, Frame, Frames, OutOfFrames};

@@ -2,15 +2,15 @@
 //!
 //! One switch, step by step:
 //!
-//! 1. [`Svm::load`] puts what no VMCB holds into the processor.
+//! 1. [`Svm::load`] loads the state that no VMCB holds.
 //! 2. [`Loaded::enter`] arms the host's timer; [`entry`] clears the global interrupt flag, saves
 //!    what VMRUN does not, loads the guest's x87, SSE and general registers, and enters: VMLOAD,
 //!    VMRUN.
 //! 3. The processor puts the host into its save area, loads all else from the VMCB ([`vmcb`]), and
 //!    the guest runs through [`npt`].
 //! 4. Something that [`controls`] intercept happens, the host's timer at the latest: the processor
-//!    saves the guest in the VMCB, loads the host, and goes on behind VMRUN; [`entry`] saves the
-//!    rest and sets the flag again, upon which the host's handler takes the interrupt.
+//!    saves the guest in the VMCB, loads the host, and resumes after VMRUN; [`entry`] saves the
+//!    rest and sets the flag again, at which the host's handler takes the interrupt.
 
 pub mod capabilities;
 mod control_block;
@@ -49,7 +49,7 @@ pub struct Svm {
     maps: Option<Maps>,
 }
 
-/// The permission maps, which VMs that reach the same share.
+/// The permission maps, shared by VMs with the same reach.
 #[derive(Debug)]
 pub(crate) struct Maps {
     ports: Frame,
@@ -58,7 +58,7 @@ pub(crate) struct Maps {
     reach: Reach,
 }
 
-/// Why SVM cannot be had.
+/// Why SVM cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The processor or its firmware lacks something.
@@ -71,7 +71,7 @@ impl Svm {
     /// Enables SVM.
     ///
     /// # Errors
-    /// [`Error::Missing`] tells what the processor lacks.
+    /// [`Error::Missing`] names what the processor lacks.
     pub fn enable(frames: &mut Frames) -> Result<Self, Error> {
         let read_vm_cr = || cpu::read_msr(msr::VM_CR);
         let capabilities = Capabilities::read(cpu::cpuid, read_vm_cr)?;
@@ -94,7 +94,7 @@ impl Svm {
         })
     }
 
-    /// What CPUID says of this processor.
+    /// This processor's CPUID.
     #[must_use]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         cpu::cpuid(leaf, subleaf)
@@ -127,7 +127,7 @@ impl Svm {
 
 #[cfg(test)]
 impl Svm {
-    /// One that has all, for control blocks that never run.
+    /// A processor with all features, for control blocks that never run.
     pub fn for_tests(frames: &mut Frames) -> Self {
         let mut take = || frames.take().expect("there are enough");
         Self {

@@ -7,7 +7,7 @@
 //!    and enters: VMLAUNCH or VMRESUME.
 //! 3. The processor loads all else from the VMCS, and the guest runs through [`ept`].
 //! 4. Something that [`controls`] intercept happens, the timer at the latest: the processor saves
-//!    the guest in the VMCS, loads the host from it ([`host_state`]), and goes on at the exit
+//!    the guest in the VMCS, loads the host from it ([`host_state`]), and resumes at the exit
 //!    landing in [`entry`].
 
 pub mod bitmaps;
@@ -44,13 +44,13 @@ pub struct Vmx {
     current: u64,
     /// The VMCS of the vCPU whose other registers the processor has; 0 if there is none.
     resident: u64,
-    /// How many are given away, from 1 on: 0 is the host's.
+    /// VPIDs allocated, from 1 on: 0 is the host's.
     vpids: u16,
     /// The processor's own, between VMXON and VMXOFF.
     _region: Frame,
 }
 
-/// Why a processor or a vCPU cannot be had.
+/// Why VMX or a vCPU cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The processor or its firmware lacks something.
@@ -65,7 +65,7 @@ impl Vmx {
     /// Puts the processor into VMX operation.
     ///
     /// # Errors
-    /// [`Error::Missing`] tells what the processor lacks.
+    /// [`Error::Missing`] names what the processor lacks.
     pub fn enable(frames: &mut Frames) -> Result<Self, Error> {
         if !capabilities::has_vmx(cpu::cpuid(1, 0).ecx) {
             return Err(Error::Missing(Missing::Vmx));
@@ -90,7 +90,7 @@ impl Vmx {
         Ok(Self { capabilities, extensions, current: 0, resident: 0, vpids: 0, _region: region })
     }
 
-    /// What CPUID says of this processor, less the instructions that raise #UD in a guest as the
+    /// This processor's CPUID, less the instructions that raise #UD in a guest because the
     /// controls that allow them are missing.
     #[must_use]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult {

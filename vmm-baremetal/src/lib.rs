@@ -1,4 +1,4 @@
-//! The bare-metal target: VMX and SVM switching with no operating system beneath.
+//! The bare-metal target: VMX and SVM switching without an operating system.
 //!
 //! ```text
 //! start: plan, memory --> run: one vCPU for each VM --> the shared loop

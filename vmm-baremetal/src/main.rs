@@ -27,7 +27,7 @@ use vmm_common::plan::{MAX_VMS, Plan};
 use vmm_common::seed::{CONFIG_ADDRESS, CONFIG_BYTES};
 use vmm_common::stop::BAD_PLAN;
 
-/// What the first allocations need, before it is known what is to run: the memory map's copies, the
+/// What the first allocations need, before the plan is read: the memory map's copies, the
 /// plan.
 const EARLY_HEAP_BYTES: u64 = 2 << 20;
 /// Heap for each VM: its machine, its lines.
@@ -35,7 +35,7 @@ const HEAP_BYTES_PER_VM: u64 = 96 << 10;
 /// Frames for each VM's tables.
 const FRAME_BYTES_PER_VM: u64 = 128 << 10;
 const LARGE_PAGE: u64 = 1 << 21;
-/// What is taken of memory, besides our own page tables; and where the seed's loader puts a plan.
+/// Memory needed besides our own page tables; and where the seed's loader puts a plan.
 const NEEDS: Needs = Needs {
     heap_bytes: EARLY_HEAP_BYTES + MAX_VMS as u64 * HEAP_BYTES_PER_VM,
     frame_bytes: MAX_VMS as u64 * FRAME_BYTES_PER_VM,
@@ -61,7 +61,7 @@ fn hypervisor_main(loader: Loader) -> ! {
     power::off(or_refuse(start(&input, memory, resources), MACHINE_REFUSED))
 }
 
-/// What a step of the start made, or the end, with its reason on the console.
+/// The result of a step of the start; an error ends the run, with a message on the console.
 fn or_refuse<T>(made: Result<T, impl AsRef<str>>, code: u8) -> T {
     match made {
         Ok(made) => made,
@@ -118,7 +118,7 @@ fn start(input: &Input<'_>, memory: Memory, resources: Resources) -> Result<u8, 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     use core::fmt::Write;
-    // A port that is not there takes everything; nothing else could be told.
+    // An absent port accepts everything; there is no other output.
     let _ = writeln!(Serial::again(), "\ntandem: our own bug, please report it: {info}");
     power::off(MACHINE_REFUSED)
 }

@@ -1,4 +1,4 @@
-//! A run from plan to receipt, on whichever vendor's processor this is.
+//! A run from plan to receipt, on either vendor's processor.
 
 use crate::guest::vcpu::{Loaded, Vcpu};
 use crate::guest::vendor::Processor;
@@ -24,7 +24,7 @@ use vmm_common::vm::Ending;
 /// Events that the trace keeps, the last ones.
 const TRACE_EVENTS: usize = 256;
 
-/// What the machine has for the run.
+/// The machine's resources for the run.
 #[derive(Debug)]
 pub struct Resources {
     /// Each VM's RAM.
@@ -35,7 +35,7 @@ pub struct Resources {
     pub epoch_seconds: u64,
     /// The console is a terminal.
     pub is_terminal: bool,
-    /// Guests' translations are not to be told apart by VPID or ASID.
+    /// Guests' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
     /// Bytes of the heap in use.
     pub heap_used: fn() -> usize,
@@ -44,7 +44,7 @@ pub struct Resources {
 /// Runs the plan to its end; the exit code.
 ///
 /// # Errors
-/// Why it cannot run, for people.
+/// Why it cannot run, as a message.
 pub fn run<P: Processor>(
     mut processor: P,
     input: &Input<'_>,

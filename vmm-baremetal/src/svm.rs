@@ -1,5 +1,5 @@
-//! SVM: what an exit means ([`exits`]), what of it is SVM's own business ([`handling`],
-//! [`events`]), and what an entry brings ([`loaded`]). The switch itself is [`metal::svm`]'s.
+//! SVM: decoding exits ([`exits`]), handling those specific to SVM ([`handling`],
+//! [`events`]), and preparing entries ([`loaded`]). The switch itself is in [`metal::svm`].
 
 pub mod efer;
 pub mod events;

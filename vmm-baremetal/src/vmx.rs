@@ -1,5 +1,5 @@
-//! VMX: what an exit means ([`exits`]), what of it is VMX's own business ([`handling`], [`task`]),
-//! and what an entry brings ([`loaded`]). The switch itself is [`metal::vmx`]'s.
+//! VMX: decoding exits ([`exits`]), handling those specific to VMX ([`handling`], [`task`]),
+//! and preparing entries ([`loaded`]). The switch itself is in [`metal::vmx`].
 
 pub mod exits;
 mod handling;

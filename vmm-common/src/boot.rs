@@ -38,7 +38,7 @@ use layout::Layout;
 pub struct Images<'a> {
     /// The kernel image.
     pub kernel: &'a [u8],
-    /// A BIOS stub of one's own, for a flat kernel.
+    /// A user's own BIOS stub, for a flat kernel.
     pub bios: Option<&'a [u8]>,
     /// One for each module of the plan.
     pub modules: Vec<&'a [u8]>,
@@ -77,7 +77,7 @@ pub enum Content {
     Bytes(Vec<u8>),
 }
 
-/// A machine's first moment.
+/// A machine's initial state.
 #[derive(Clone, Debug)]
 pub struct Boot {
     /// How the kernel is entered; never [`BootKind::Auto`].
@@ -91,10 +91,10 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// What is copied where, of the images it was placed with.
+    /// The address and bytes of each piece, from the images it was placed with.
     ///
     /// # Panics
-    /// It was placed with others.
+    /// The images are others.
     pub fn contents<'a>(
         &'a self,
         images: &'a Images<'_>,
@@ -121,10 +121,10 @@ pub enum Part {
     Module(usize),
 }
 
-/// Why a machine cannot be started so.
+/// Why a machine cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootError {
-    /// The file whose fault it is.
+    /// The faulty file.
     pub part: Part,
     /// The field, its value, and what is allowed.
     pub why: String,
@@ -208,17 +208,17 @@ fn kind_of(kernel: &[u8]) -> Result<BootKind, BootError> {
     )))
 }
 
-/// What is started without being named; raw code is whatever is nothing else.
+/// Kinds that start without being named; raw code has no signature.
 const ALLOWED: &str = "a multiboot 1, Linux or PVH kernel, or boot: raw for raw code";
 
-/// What a file is that no protocol starts, by how it begins, if that can be told: "compressed with
+/// The type of a file that no protocol starts, by its signature, if known: "compressed with
 /// gzip: unpack it".
 #[must_use]
 pub fn described(image: &[u8]) -> Option<String> {
     signature::foreign(image)
 }
 
-/// A kernel that is not what it was said to be: what it is, if that can be told, else what it
+/// A kernel that is not of the kind asked for: what it is, if known, else what it
 /// lacks.
 fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
     let what = described(kernel);
@@ -256,10 +256,10 @@ fn reset_registers() -> CpuState {
     }
 }
 
-/// A stack for the first instructions of a kernel that is entered in protected mode; where it ends.
+/// A stack for the first instructions of a kernel that is entered in protected mode; its top.
 ///
-/// Multiboot (3.2) and PVH leave ESP open and Linux's protocol says nothing of it, but every loader
-/// leaves a stack, and kernels push before they have one of their own.
+/// Multiboot (3.2) and PVH leave ESP undefined and Linux's protocol does not mention it, but every
+/// loader leaves a stack, and kernels push before they set up their own.
 fn add_stack(layout: &mut Layout) -> Result<u64, BootError> {
     const STACK_BYTES: u64 = 0x4000;
     Ok(layout.add("the stack", STACK_BYTES)? + STACK_BYTES)

@@ -1,5 +1,5 @@
-//! The console that all VMs share: their lines, one keyboard, and what is said about them. A target
-//! moves bytes and nothing else: typed ones in by [`Console::typed`], printed ones out of
+//! The console that all VMs share: their lines, one keyboard, and messages about them. A target
+//! only moves bytes: typed ones in by [`Console::typed`], printed ones out of
 //! [`Console::waiting`].
 
 use crate::Instant;
@@ -21,7 +21,7 @@ use lines::Lines;
 pub struct ConsoleSettings {
     /// The output is a terminal: names get colours, and prompts are shown.
     pub is_terminal: bool,
-    /// Ctrl-A begins a command to the console: where a person types, and not in a pipe.
+    /// Ctrl-A begins a command to the console: on a terminal, not in a pipe.
     pub has_command_keys: bool,
     /// Output kept for a reader that is slower than the guests, bytes.
     pub output_bytes: usize,
@@ -94,7 +94,7 @@ impl Console {
         self.keyboard.take(vm)
     }
 
-    /// VM `vm` has ended, and left these registers if it was stopped against its will. On a
+    /// VM `vm` has ended, with these registers if a fault stopped it. On a
     /// terminal the next VM that still runs gets the keyboard.
     pub fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
         self.lines.finish(vm);
@@ -147,7 +147,7 @@ impl Console {
         self.lines.taken(bytes);
     }
 
-    /// A sentence for each VM whose output was too much for the reader.
+    /// A sentence for each VM that lost output to a slow reader.
     pub fn omissions(&self) -> impl Iterator<Item = String> + '_ {
         let omitted = self.names.iter().zip(self.lines.omitted()).filter(|(_, bytes)| *bytes > 0);
         omitted.map(|(name, bytes)| {

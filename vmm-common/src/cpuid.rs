@@ -1,7 +1,7 @@
 //! The one CPUID table: what of the host's processor a guest may know, on every target.
 //!
-//! Default-deny: a bit passes only if it is named here. What a feature needs to be switched between
-//! VMs (XSAVE state, MSRs) is switched; what is not switched is not shown.
+//! Default-deny: a bit passes only if it is named here. A feature is shown only if the state it
+//! needs (XSAVE components, MSRs) is switched between VMs.
 
 use alloc::vec::Vec;
 
@@ -73,11 +73,11 @@ const LEAF_8_7_EDX: u32 = bits(&[8]);
 
 /// Leaf 0xd, subleaf 1, EAX: XSAVEOPT, XSAVEC, XGETBV with ECX 1, XSAVES.
 const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
-/// Of these, what has a compacted format, whose size EBX tells: XSAVEC, XSAVES.
+/// Of these, those with a compacted format, whose size is in EBX: XSAVEC, XSAVES.
 const LEAF_D_1_COMPACTED: u32 = bits(&[1, 3]);
 
-/// KVM's signature lies where every guest that knows KVM looks, those that look at one place only
-/// among them.
+/// KVM's signature lies where every guest that supports KVM looks, even one that looks at one leaf
+/// only.
 const KVM_LEAF: u32 = 0x4000_0000;
 /// Rates in kHz: the TSC in EAX, the local APIC timer in EBX.
 const HYPERVISOR_RATES_LEAF: u32 = 0x4000_0010;
@@ -86,7 +86,7 @@ const TANDEM_LEAF: u32 = 0x4000_0100;
 /// Features of [`crate::machine`] (Linux Documentation/virt/kvm/x86/cpuid.rst): NOP_IO_DELAY,
 /// CLOCKSOURCE2, STEAL_TIME, CLOCKSOURCE_STABLE_BIT.
 const KVM_FEATURES: u32 = bits(&[1, 3, 5, 24]);
-/// The same where the counter's rate, on which the clock rests, is unknown.
+/// The same where the counter's rate, which the clock needs, is unknown.
 const KVM_FEATURES_WITHOUT_CLOCK: u32 = bits(&[1, 5]);
 const EXTENDED_LEAF: u32 = 0x8000_0000;
 /// The highest basic leaf shown: processor frequency.
@@ -250,11 +250,11 @@ fn leaf_7(host: CpuidResult) -> CpuidResult {
 }
 
 /// TSC rate = ECX x EBX / EAX, where ECX, the crystal's rate, is also the local APIC timer's (SDM
-/// vol. 2, CPUID leaf 0x15). The leaf is worth having, as a kernel on a shared core calibrates
-/// neither well.
+/// vol. 2, CPUID leaf 0x15). Guests need the leaf, because calibration is unreliable on a shared
+/// core.
 ///
-/// Kernels multiply the crystal's kHz by EBX in 32 bits (Linux, `native_calibrate_tsc`) and refine
-/// nothing afterwards: this is the best fraction whose product fits.
+/// Kernels multiply the crystal's kHz by EBX in 32 bits (Linux, `native_calibrate_tsc`) and do not
+/// refine the result: this is the best fraction whose product fits.
 fn leaf_15(tsc_hz: u64) -> CpuidResult {
     use devices::lapic::TIMER_HZ;
     const MAX_NUMERATOR: u64 = u32::MAX as u64 / (TIMER_HZ / 1000);
@@ -282,7 +282,7 @@ fn leaf_15(tsc_hz: u64) -> CpuidResult {
     })
 }
 
-/// Frequencies in MHz. Guests believe EAX to be the TSC's rate: it is, or it is 0.
+/// Frequencies in MHz. Guests take EAX as the TSC's rate: it is, or it is 0.
 fn leaf_16(tsc_hz: u64) -> CpuidResult {
     let mhz = u32::try_from((tsc_hz + 500_000) / 1_000_000).unwrap_or(0);
     CpuidResult { eax: mhz, ebx: mhz, ecx: 0, edx: 0 }

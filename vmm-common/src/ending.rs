@@ -1,4 +1,4 @@
-//! How a VM ends, and how it is said to people.
+//! How a VM ends, and the message for it.
 
 use crate::plan::{Outcome, Outcomes};
 use crate::seam::Fault;
@@ -16,14 +16,14 @@ pub enum Ending {
     Reset,
     /// Triple fault.
     TripleFault,
-    /// HLT with interrupts disabled and no non-maskable one to come: how systems stop that cannot
-    /// switch off.
+    /// HLT with interrupts disabled and no non-maskable one possible: how systems stop that cannot
+    /// power off.
     HaltedForGood,
     /// The guest did something that stops its own VM.
     Fault(Fault),
     /// The host ended the run first.
     Stopped {
-        /// Why, for people.
+        /// The reason, for messages.
         why: &'static str,
     },
 }
@@ -40,7 +40,7 @@ impl Ending {
         }
     }
 
-    /// The guest was stopped against its will, so its registers are worth a look.
+    /// A fault stopped the guest, so its registers are worth a look.
     #[must_use]
     pub fn deserves_dump(&self) -> bool {
         match self {

@@ -1,10 +1,10 @@
-//! What a guest does that stops its own VM, and how it is said to people.
+//! What a guest does that stops its own VM, and the message for it.
 
 /// What a guest did that stops its own VM.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The processor, or who emulates it, could not carry out the instruction; with the backend's
+    /// The processor or its emulator could not carry out the instruction; with the backend's
     /// code (KVM: `internal.suberror`).
     CannotEmulate { code: u32 },
     /// An instruction that accesses a device and is not carried out by software: `len` of the
@@ -18,7 +18,7 @@ pub enum Fault {
     DeliveryOutsideRam { address: u64 },
     /// The processor refused the guest's state; with the hardware's reason.
     EntryFailed { reason: u64 },
-    /// An exit for which nobody granted the guest anything; with the backend's number.
+    /// An exit that no grant covers; with the backend's number.
     Unexpected { exit: u32 },
     /// The host failed to run the vCPU; with its error number.
     Host { errno: i32 },
@@ -64,7 +64,7 @@ impl core::fmt::Display for Fault {
             Self::EntryFailed { reason } => {
                 write!(f, "the processor refused the guest's state (reason {reason:#x})")
             }
-            Self::Unexpected { exit } => write!(f, "an exit nobody expected (number {exit})"),
+            Self::Unexpected { exit } => write!(f, "an unexpected exit (number {exit})"),
             Self::Host { errno } => write!(f, "the host failed to run the vCPU (errno {errno})"),
         }
     }

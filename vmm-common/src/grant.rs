@@ -13,7 +13,7 @@ mod page;
 
 pub use page::page;
 
-/// Whose virtualization it is: what a guest can be granted without leaving differs.
+/// The vendor's virtualization: what a guest can be granted without a VM exit differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
     /// Intel's VMX.
@@ -209,7 +209,7 @@ impl Grant {
         Self { vendor, reach, permitted }
     }
 
-    /// Whose virtualization it is made for.
+    /// The virtualization it is made for.
     #[must_use]
     pub const fn vendor(&self) -> Vendor {
         self.vendor

@@ -38,7 +38,7 @@ impl VmIndex {
         VcpuIndex(self.0)
     }
 
-    /// Those of so many VMs.
+    /// The indices of `count` VMs.
     pub fn first(count: usize) -> impl Iterator<Item = Self> {
         (0..count).map(Self)
     }

@@ -30,11 +30,11 @@ pub enum Activity {
     Vmm(VmIndex),
     /// Choosing and handing over.
     Switching,
-    /// Nobody can run.
+    /// No VM can run.
     Idle,
 }
 
-/// What a VM does, seen from its owner.
+/// What a VM does, from its owner's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It has the core, or its exits are worked on.
@@ -60,9 +60,9 @@ pub struct Ledger {
     pub vms: Vec<VmAccount>,
     /// Choosing and handing over, ns.
     pub switching_ns: u64,
-    /// What of it the host can have no part in any more, ns.
+    /// The part of it already checked for the host's, ns.
     switching_seen_ns: u64,
-    /// Nobody could run, ns.
+    /// No VM could run, ns.
     pub idle_ns: u64,
     /// The host ran something else though a VM could run, ns.
     pub taken_ns: u64,
@@ -112,8 +112,8 @@ impl Ledger {
         }
     }
 
-    /// The run begins now, and not when the accounts were opened: what starting it took since is no
-    /// VM's wait. For accounts that nothing was booked on yet.
+    /// The run begins now, not when the accounts were opened: the time to start it is no
+    /// VM's wait. For accounts on which nothing is booked yet.
     pub fn restart(&mut self, now: Instant) {
         (self.since, self.started, self.last_taken) = (now, now, (now, 0));
         for account in &mut self.vms {
@@ -215,7 +215,7 @@ impl Ledger {
         self.vm_turns_to(vm, Standing::Running, now);
     }
 
-    /// `vm`'s guest has the core no more since `over`; the switch to another goes on, and it is
+    /// `vm`'s guest stopped at `over`; the switch to another is under way at
     /// `now`.
     #[inline]
     pub fn end_turn(&mut self, vm: VmIndex, over: Instant, now: Instant) {
@@ -286,8 +286,8 @@ impl Ledger {
         }
     }
 
-    /// `vm` had the core for `ran_ns`: uses up its budget, or is shared out among those with a
-    /// weight and work as what each was due. Before its standing changes.
+    /// `vm` had the core for `ran_ns`: charges its budget, or divides the time among weighted VMs
+    /// with work as what each was due. Call before its standing changes.
     pub fn ran(&mut self, vm: VmIndex, ran_ns: u64) {
         match &mut self.vms[vm].budget {
             Some(budget) => budget.ran(ran_ns),
@@ -363,7 +363,7 @@ impl Ledger {
         if core_ns.abs_diff(wall_ns) > allowed_ns {
             return Err(core_ns);
         }
-        // A VM's own accounts miss only what its turns spend between two others' decisions.
+        // A VM's own accounts miss only the gaps between the others' decisions.
         for vm in &self.vms {
             let sum_ns = vm.core_ns() + vm.taken_ns + vm.waiting_ns + vm.halted_ns;
             if sum_ns > vm.lifetime_ns + allowed_ns {

@@ -2,9 +2,9 @@
 //! [`Timers`], [`Serial`], [`Clock`], and the small devices. Over them lie three maps: ports, MMIO,
 //! MSRs. What is not in a map is not there: ports read all ones, memory too, MSRs raise #GP.
 //!
-//! The loop hands in the host's time. [`Machine::catch_up`] brings the devices to it and gives it
-//! as their own, the only one that they take. Lines are levels, sampled after every access;
-//! nothing calls back.
+//! The loop hands in the host's time. [`Machine::catch_up`] converts it to the machine's and
+//! advances the devices to it. Lines are levels, sampled after every access;
+//! there are no callbacks.
 
 use crate::Instant;
 use crate::index::Com;
@@ -36,7 +36,7 @@ pub use msrs::{GeneralProtection, PASSED_MSRS};
 pub use paravirtual::MemoryWrite;
 pub use ports::{PortWrite, SerialAccess, TRANSMITTERS};
 
-/// What a machine is told about the place where it runs.
+/// Facts of the host that a machine needs.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     /// The moment it is switched on.
@@ -69,7 +69,7 @@ impl Machine {
     #[must_use]
     pub fn new(plan: &VmPlan, surroundings: Surroundings) -> Self {
         let Surroundings { now, epoch_seconds, tsc, physical_address_bits } = surroundings;
-        // Nothing has stood yet.
+        // No time has been held back yet.
         let on = MachineTime::from_ns(now.as_ns());
         let memory = memory_sizes(plan.memory_bytes);
         let mut machine = Self {
@@ -204,7 +204,7 @@ impl Machine {
         self.interrupts.has_attention()
     }
 
-    /// The entry is put together now.
+    /// The loop builds the entry now: clears attention.
     #[inline]
     pub const fn take_attention(&mut self) {
         self.interrupts.take_attention();
@@ -216,20 +216,20 @@ impl Machine {
         self.interrupts.has_interrupt()
     }
 
-    /// The interrupt the processor takes now; None if it vanished meanwhile.
+    /// The interrupt the processor takes now; None if it was withdrawn.
     pub fn acknowledge(&mut self) -> Option<u8> {
         let vector = self.interrupts.acknowledge();
         self.timers.deliver_late(&mut self.interrupts);
         vector
     }
 
-    /// Whether a non-maskable interrupt waits.
+    /// Whether a non-maskable interrupt is pending.
     #[must_use]
     pub fn has_nmi(&self) -> bool {
         self.interrupts.has_nmi()
     }
 
-    /// Takes the non-maskable interrupt that waits, if one does.
+    /// Takes the pending non-maskable interrupt, if any.
     pub fn take_nmi(&mut self) -> bool {
         self.interrupts.take_nmi()
     }
@@ -269,7 +269,7 @@ impl Machine {
 
 /// Serial ports.
 impl Machine {
-    /// The serial port, if the machine has it, for what it is plugged into.
+    /// The serial port, if the machine has it, for its far side.
     #[inline]
     pub fn serial_mut(&mut self, com: Com) -> Option<&mut Port> {
         self.serial.far_side(com)

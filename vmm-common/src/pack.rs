@@ -7,8 +7,8 @@
 //! 12  CRC-32 of 16.., u32        all little-endian
 //! ```
 //!
-//! [`unpack`] tells what was damaged on the way and never panics. Whether the plan makes sense is
-//! [`crate::plan::check`]'s to say.
+//! [`unpack`] reports any damage and never panics. [`crate::plan::check`] decides whether the plan
+//! is valid.
 
 use crate::boot::Images;
 use crate::plan::Plan;
@@ -57,7 +57,7 @@ pub enum PackError {
         /// Bytes there should be.
         needed: u64,
     },
-    /// Something was changed on the way.
+    /// The bytes are corrupted.
     Checksum {
         /// The checksum of what arrived.
         computed: u32,
@@ -176,7 +176,7 @@ pub fn pack(plan: &Plan, images: &[Images<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// Takes a packed plan apart. What follows its end is not looked at.
+/// Unpacks a plan. Bytes beyond its end are ignored.
 ///
 /// # Errors
 /// The bytes are none, or were cut off or changed.

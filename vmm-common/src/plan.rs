@@ -18,10 +18,10 @@ pub const MAX_MODULES: usize = 16;
 pub const MAX_VMS: usize = 64;
 /// Serial ports of a machine, COM1 to COM4.
 pub const SERIAL_PORTS: usize = 4;
-/// RAM begins at 0 and ends below this address, where device registers may lie; more of it goes on
+/// RAM begins at 0 and ends below this address, where device registers may lie; the rest is
 /// at [`HIGH_RAM`].
 pub const DEVICE_HOLE: u64 = 0xe000_0000;
-/// Where RAM goes on that does not fit below the device hole: 4 GiB.
+/// Where RAM continues that does not fit below the device hole: 4 GiB.
 pub const HIGH_RAM: u64 = 1 << 32;
 /// The most RAM: 256 GiB, which ends below 2^39, the least that processors with large memories can
 /// address physically.
@@ -43,7 +43,7 @@ pub const DEFAULT_KERNEL: &str = "os";
 pub struct Plan {
     /// Nanoseconds a VM of average weight runs before the next one's turn.
     pub slice_ns: u64,
-    /// The host core to run on; None: whichever the host offers first.
+    /// The host core to run on; None: the first that the host offers.
     pub core: Option<u64>,
     /// The machines, in the order of their first turns.
     pub vms: Vec<VmPlan>,
@@ -81,7 +81,7 @@ pub struct VmPlan {
 }
 
 impl VmPlan {
-    /// VM `index` of a config that says nothing of it but its kernel, COM1 the console.
+    /// VM `index` of a config that names only its kernel, with COM1 the console.
     #[must_use]
     pub fn plain(index: usize, kernel: ImageSource) -> Self {
         use SerialPlan::{Absent, Console};
@@ -140,7 +140,7 @@ pub struct BootPlan {
     pub kernel: ImageSource,
     /// How it is entered.
     pub kind: BootKind,
-    /// A BIOS stub of one's own for [`BootKind::Flat`], loaded at 0x8000.
+    /// A user's own BIOS stub for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
     /// What the kernel gets besides, in its order: multiboot's modules, or Linux's one initrd.
     pub modules: Vec<ModulePlan>,
@@ -167,7 +167,7 @@ pub enum ImageSource {
 /// How a kernel is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootKind {
-    /// What the image says it is: multiboot, Linux, PVH; flat if it says nothing.
+    /// By the image's signature: multiboot, Linux, PVH; flat if it has none.
     Auto,
     /// Multiboot 1, in 32-bit protected mode.
     Multiboot,
@@ -182,10 +182,10 @@ pub enum BootKind {
 /// What a VM's clocks do while it could run but another has the core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClockPolicy {
-    /// They go on, as on a machine of its own that is busy elsewhere. Ticks are delivered late.
+    /// They keep running. Ticks are delivered late.
     #[default]
     Wall,
-    /// They stand: the guest sees only the time in which it ran or had nothing to do.
+    /// They stop: the guest sees only the time in which it ran or had nothing to do.
     Own,
 }
 

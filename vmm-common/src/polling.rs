@@ -1,12 +1,12 @@
 //! What a guest that polls a serial port's line status does with the core: the whole policy.
 //!
-//! On one core, whoever a guest waits for cannot run meanwhile. So a guest that finds the same
-//! status twice in quick succession, with nothing received or no room to send, *spins* and gives
-//! its turn away; after a thousand such polls it *dozes* for half a millisecond at a time, so that
-//! an idle prompt does not burn the core. What a driver polls in passing, before it does something
-//! else, is no spinning, nor are polls with work between them.
+//! On one core, the peer that a guest polls for cannot run meanwhile. So a guest that finds one
+//! status twice in quick succession, with nothing received or no room to send, *spins* and yields
+//! its turn; after a thousand such polls it *dozes* for half a millisecond at a time, so that
+//! an idle prompt does not burn the core. The few polls that a driver makes in passing, before
+//! other work, are no spinning, nor are polls with work between them.
 //!
-//! The loop shows each access to a serial port ([`Polling::saw`]) and acts on the [`Verdict`].
+//! The loop reports each access to a serial port ([`Polling::saw`]) and acts on the [`Verdict`].
 
 use crate::index::Com;
 use crate::plan::SERIAL_PORTS;
@@ -18,22 +18,22 @@ pub const DOZE_NS: u64 = 500_000;
 /// Polls further apart than this many typical exits are no spinning: the guest does something in
 /// between.
 const SPIN_GAP_EXITS: u64 = 8;
-/// Such a something makes up for this many polls.
+/// Such work cancels this many polls.
 const WORK_WORTH_POLLS: u32 = 8;
-/// A guest that polls more often than this before it does something else waits for something.
+/// A guest that polls more often than this before other work is waiting.
 const MOST_IN_PASSING: u32 = 8;
 /// LSR, and its bits Data Ready and Transmitter Holding Register Empty (PC16550D, section 8.4).
 const LINE_STATUS: u8 = 5;
 const IDLE_LINE: u8 = 1 << 0 | 1 << 5;
 
-/// What a guest that has just made an access is about.
+/// What a guest's last access shows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It gets on.
+    /// It makes progress.
     Work,
     /// It waits for what another VM may bring.
     Spin,
-    /// It has waited for so long that it should sleep for [`DOZE_NS`], or until a byte comes.
+    /// It has waited so long that it should sleep for [`DOZE_NS`], or until a byte comes.
     Doze,
 }
 
@@ -64,12 +64,12 @@ struct Polls {
     status: u8,
     /// How many found `status`, with nothing received or no room to send.
     count: u32,
-    /// How many this guest makes before it goes on by itself: the most seen.
+    /// The most that this guest has made before it went on by itself.
     in_passing: u32,
 }
 
 impl Polling {
-    /// The guest ran for so long.
+    /// The guest ran for `guest_ns`.
     #[inline]
     pub const fn ran(&mut self, guest_ns: u64) {
         self.gap_ns = self.gap_ns.saturating_add(guest_ns);
@@ -140,7 +140,7 @@ impl Polls {
     }
 }
 
-/// Port exits that are looked at, the first ones: guests begin by programming their devices.
+/// Port exits that are sampled, the first ones: guests begin by programming their devices.
 const SAMPLES: usize = 31;
 
 /// What a port exit costs on this machine: the measure for whether a guest does anything between
@@ -164,7 +164,7 @@ impl ExitCost {
         Self { samples_ns: [0; SAMPLES], taken: 0 }
     }
 
-    /// Whether exits are still looked at.
+    /// Whether exits are still sampled.
     #[must_use]
     #[inline]
     pub const fn is_open(&self) -> bool {

@@ -1,6 +1,6 @@
-//! The receipt at the end of every run: who was entitled to what, who received what, and what
-//! became of every byte on the links. The same values print as text (`text.rs`) and serialize for
-//! machines.
+//! The receipt at the end of every run: what each VM was entitled to and received, and what
+//! became of every byte on the links. The same values print as text (`text.rs`) and serialize as
+//! JSON.
 
 mod text;
 
@@ -40,7 +40,7 @@ pub struct Receipt {
     pub vms: Vec<VmReceipt>,
     /// Each link.
     pub links: Vec<LinkReceipt>,
-    /// Bytes lost on links, for whatever reason.
+    /// Bytes lost on links, for any reason.
     pub lost_bytes: u64,
 }
 

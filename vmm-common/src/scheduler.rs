@@ -1,13 +1,13 @@
-//! Who has the core next, and for how long. Pure: no clock, no allocation after `new`, no locks.
+//! Which vCPU runs next, and for how long. Pure: no clock, no allocation after `new`, no locks.
 //!
 //! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle
 //! lasts as many slices as there are such vCPUs, divided among them by weight. A vCPU that overruns
 //! pays from its next quantum, and one that is left with a remainder too short for a turn adds it
-//! there, so shares are exact over time; one that halts or yields gives the rest of its quantum
-//! away and saves nothing up. Every runnable vCPU therefore waits at most for the quanta of the
+//! there, so shares are exact over time; one that halts or yields forfeits the rest of its
+//! quantum. Every runnable vCPU therefore waits at most for the quanta of the
 //! others.
 //!
-//! VMs with a budget run before them, the one whose period ends first leading (EDF), until the
+//! VMs with a budget run before them, the earliest end of a period first (EDF), until the
 //! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
 
 use crate::Instant;
@@ -25,12 +25,12 @@ pub enum Next {
         /// When its turn ends.
         until: Instant,
     },
-    /// Nobody can run before this moment, unless woken.
+    /// No vCPU can run before this moment, unless woken.
     Idle {
         /// When the first of them wakes by itself.
         until: Instant,
     },
-    /// Everybody has finished.
+    /// All have finished.
     Done,
 }
 
@@ -55,7 +55,7 @@ enum Account {
         period_ns: u64,
         /// What is left in this period, ns; negative after an overrun, which the next one pays.
         left_ns: i64,
-        /// When the period ends and the budget is granted anew.
+        /// When the period ends and the budget is replenished.
         period_end: Instant,
     },
 }
@@ -64,7 +64,7 @@ enum Account {
 struct Entity {
     state: State,
     account: Account,
-    /// It gave its turn away while it polls; whoever else is runnable goes first.
+    /// It yielded while it polls; every other runnable one goes first.
     has_yielded: bool,
 }
 
@@ -72,14 +72,14 @@ struct Entity {
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     entities: Vec<Entity>,
-    /// Where the round robin stands: whose turn it is, or was.
+    /// The round robin's position: the entity with the turn, or the last one.
     turn: usize,
     /// The entity at `turn` still has this turn's grant.
     is_turn_open: bool,
-    /// How many have halted, and how many a budget: what nobody has, nobody looks for at a switch.
+    /// How many have halted, and how many have a budget: a switch skips the search at 0.
     halted: usize,
     budgeted: usize,
-    /// Somebody has yielded.
+    /// Some vCPU has yielded.
     has_yields: bool,
 }
 
@@ -123,7 +123,7 @@ impl Scheduler {
         }
     }
 
-    /// Who runs now, and until when.
+    /// Which vCPU runs now, and until when.
     #[inline]
     pub fn next(&mut self, now: Instant) -> Next {
         if self.halted == 0
@@ -162,7 +162,7 @@ impl Scheduler {
         if self.entities.iter().all(|e| e.state == State::Finished) {
             return Next::Done;
         }
-        // Only those who yielded are left: they may poll again.
+        // Only those that yielded are left: they may poll again.
         if self.entities.iter().any(|e| e.state == State::Runnable && e.has_yielded) {
             self.forgive_yields();
             if let Some(next) = self.pick(now) {
@@ -186,7 +186,7 @@ impl Scheduler {
             }
             Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran),
         }
-        // Somebody ran: those who stood back have waited for him.
+        // `vcpu` ran, so the yields of all others are done.
         if core::mem::take(&mut self.has_yields) {
             for (index, entity) in self.entities.iter_mut().enumerate() {
                 entity.has_yielded &= index == vcpu.0;
@@ -201,7 +201,7 @@ impl Scheduler {
         self.close_turn(vcpu);
     }
 
-    /// `vcpu` polls for something another vCPU must bring; everybody else goes first.
+    /// `vcpu` polls for something another vCPU must bring; all others go first.
     pub fn yielded(&mut self, vcpu: VcpuIndex) {
         self.entities[vcpu].has_yielded = true;
         self.has_yields = true;
@@ -237,7 +237,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether somebody has halted.
+    /// Whether any vCPU has halted.
     #[must_use]
     pub fn has_halted(&self) -> bool {
         self.halted > 0
@@ -250,7 +250,7 @@ impl Scheduler {
         self.entities[vcpu].state = state;
     }
 
-    /// Whether somebody other than `vcpu` could use the core at `now`.
+    /// Whether a vCPU other than `vcpu` could use the core at `now`.
     #[must_use]
     pub fn is_wanted_by_others(&self, vcpu: VcpuIndex, now: Instant) -> bool {
         self.entities.iter().enumerate().any(|(index, entity)| {
@@ -311,7 +311,7 @@ impl Scheduler {
         Some(Next::Run { vcpu: VcpuIndex(vcpu), until })
     }
 
-    /// Deficit round robin among the weighted: somebody, if one of them is ready.
+    /// Deficit round robin among the weighted; not None if one of them is ready.
     fn pick_weighted(&mut self, now: Instant) -> Option<Next> {
         let is_weighted = |entity: &Entity| matches!(entity.account, Account::Weight { .. });
         if !self.entities.iter().any(|entity| is_weighted(entity) && entity.is_ready()) {
@@ -368,7 +368,7 @@ impl Scheduler {
         }
     }
 
-    /// When somebody with a budget has work, and budget for it, again: he may preempt.
+    /// When the first vCPU with a budget and work is replenished: it may preempt.
     pub(crate) fn next_replenishment(&self) -> Instant {
         if self.budgeted == 0 {
             return Instant::FAR_FUTURE;
@@ -400,8 +400,8 @@ impl Scheduler {
 
 /// The most that a vCPU owes, in its quanta: what an overrun took beyond that is written off.
 pub(crate) const MAX_DEBT_QUANTA: u64 = 4;
-/// A remainder of a quantum that is shorter, or shorter than a quarter of it, is no turn of its
-/// own: it would cost more than it is. It is added to the next quantum.
+/// A remainder of a quantum that is shorter, or shorter than a quarter of it, gets no turn, which
+/// would cost more than it is worth. It is added to the next quantum.
 const MAX_REMAINDER_NS: i64 = 100_000;
 
 impl Entity {
@@ -423,7 +423,7 @@ impl Entity {
             let late_ns = now.ns_since(*period_end);
             let periods = late_ns / *period_ns + 1;
             *period_end = period_end.after_ns(periods.saturating_mul(*period_ns));
-            // What was overrun is paid back; what was not used is gone.
+            // An overrun is paid back; an unused rest is forfeited.
             let debt_ns = (*left_ns).min(0);
             *left_ns = (*run_ns as i64).saturating_add(debt_ns).max(-(*run_ns as i64));
         }

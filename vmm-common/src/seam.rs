@@ -1,16 +1,16 @@
-//! The seam between the loop and whatever runs guest instructions: values in, values out.
+//! The seam between the loop and a backend, which runs guest instructions: values in, values out.
 //!
 //! A backend is one method, [`VcpuBackend::enter`]: run the guest until it needs the loop or the
 //! deadline passes; [`VcpuBackend::registers`] is for dumps. [`Entry`] carries what the guest gets,
 //! [`Exit`] what it wants. The answer to an IN, a load from a device or an RDMSR travels in the
-//! *next* entry, so no callback crosses here. The guest's RAM does not cross: the VM has it
+//! *next* entry, so there are no callbacks. The guest's RAM does not cross: the VM has it
 //! ([`crate::memory`]).
 //!
-//! CPUID crosses here neither: a backend answers it from the guest's table ([`crate::cpuid`]).
+//! CPUID does not cross either: a backend answers it from the guest's table ([`crate::cpuid`]).
 //!
-//! What one guest instruction asks for may be many accesses (`rep outsb`, or writes that the
-//! hardware batched). A backend hands them out one `enter` at a time without going back to the
-//! guest in between, and says so with [`Exit::left_guest`].
+//! One guest instruction may make many accesses (`rep outsb`), and KVM may batch writes.
+//! A backend hands them out one `enter` at a time without re-entering the
+//! guest in between, and reports that with [`Exit::left_guest`].
 
 use crate::Instant;
 use crate::index::VmIndex;
@@ -101,13 +101,13 @@ pub struct Exit {
     pub reason: ExitReason,
     /// RFLAGS.IF.
     pub is_interrupt_flag_set: bool,
-    /// The guest can take a maskable interrupt at the next entry. Never while an instruction is yet
-    /// to be finished that may raise an exception then.
+    /// The guest can take a maskable interrupt at the next entry. False while the exiting
+    /// instruction is incomplete: completing it may raise an exception.
     pub is_interruptible: bool,
     /// CR8\[3:0\] as the guest has it now.
     pub cr8: u8,
-    /// Of the time in [`VcpuBackend::enter`], what it took to get into and out of a guest that the
-    /// deadline stopped: the guest did not run then, and is not charged for it. Else 0.
+    /// Of the time in [`VcpuBackend::enter`], the cost of entering and leaving a guest that the
+    /// deadline stopped, which is not charged to the guest. Else 0.
     pub overhead_ns: u64,
     /// False for the further parts of an exit already taken (string I/O, batched writes).
     pub left_guest: bool,
@@ -182,14 +182,14 @@ pub trait VcpuBackend {
     fn registers(&mut self) -> CpuState;
 }
 
-/// What the loop needs of the place it runs on.
+/// What the loop needs of its host.
 pub trait Host {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 
-    /// Time up to `now` in which the host ran something else though the loop would have run, ns
-    /// since the start: another process, a stop, a quota, what a hypervisor beneath it took.
-    /// Waiting for work is none of it. 0 where nothing lies beneath.
+    /// Time up to `now` in which the host ran something else though the loop was runnable, ns
+    /// since the start: another process, a stop, a quota, steal time of a hypervisor beneath it.
+    /// Waiting for work does not count. 0 on bare metal.
     fn taken_ns(&mut self, now: Instant) -> u64 {
         let _ = now;
         0
@@ -206,7 +206,7 @@ pub trait Host {
     /// The next key typed for a VM, if there is one.
     fn console_input(&mut self, vm: VmIndex) -> Option<u8>;
 
-    /// A VM has ended; `dump` holds its registers if it was stopped against its will.
+    /// A VM has ended; `dump` holds its registers if a fault stopped it.
     fn vm_ended(&mut self, vm: VmIndex, ending: &crate::vm::Ending, dump: Option<&CpuState>);
 }
 

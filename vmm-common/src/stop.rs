@@ -1,4 +1,4 @@
-//! Why a run ends before its VMs do, and what a target's exit code says of it.
+//! Why a run ends before its VMs do, and a target's exit code for it.
 
 /// Every VM ended with status 0, or as its plan takes for success.
 pub const SUCCESS: u8 = 0;
@@ -20,7 +20,7 @@ pub enum StopRequest {
     Interrupted,
     /// A signal with this number that asks to end.
     Signal(u8),
-    /// The run has taken as long as it may.
+    /// The run has reached its time limit.
     TimedOut,
     /// The output has no reader any more.
     OutputClosed,

@@ -10,7 +10,7 @@ use crate::plan::VmPlan;
 use alloc::vec::Vec;
 use devices::lapic::TscClock;
 
-/// What a target says of the place where its VMs run.
+/// Facts of the host, from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostFacts {
     /// Unix time when the VMs are switched on, seconds.

@@ -1,7 +1,7 @@
 //! The loop: several VMs, what connects them, and one core.
 //!
-//! A target asks [`System::next`] who has the core, calls [`System::turn`] with that vCPU's
-//! backend, and asks again; while nobody can run it waits and asks again. On bare metal that is a
+//! A target asks [`System::next`] which vCPU runs, calls [`System::turn`] with that vCPU's
+//! backend, and asks again; while no vCPU can run, it waits first. On bare metal that is a
 //! loop; over KVM each vCPU's thread does it for as long as it holds the turn.
 //!
 //! ```text
@@ -46,7 +46,7 @@ pub struct System<M> {
     last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
-    /// When [`System::next`] chose who has the core.
+    /// When [`System::next`] chose the vCPU.
     chosen_at: Instant,
     exit_cost: ExitCost,
     /// [`Host::taken_ns`] as of the last look.
@@ -70,7 +70,7 @@ enum Step {
     Yield,
     /// The guest has nothing to do until this moment, unless woken.
     Halt(Instant),
-    /// The VM is over.
+    /// The VM has ended.
     End(Ending),
 }
 
@@ -106,7 +106,7 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// Who has the core now. Feeds what was typed to the guests first.
+    /// Which vCPU runs now. Feeds typed keys to the guests first.
     pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
         let now = host.now();
         if !self.has_begun {
@@ -166,7 +166,7 @@ impl<M: GuestMemory> System<M> {
         let mut stopped = begin;
         let end = loop {
             match self.step(vm, until, (&mut now, &mut stopped), backend, host) {
-                // What has left the guest already is seen to first, or it could be lost at a stop.
+                // The remaining parts of an exit come first, or a stop could lose them.
                 Step::Continue if now >= until && !self.has_more(vm) => break Step::SliceOver,
                 Step::Continue => {}
                 end => break end,
@@ -188,11 +188,11 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) {
         match end {
-            // What comes after the exit that ended it is the switch's.
+            // Time after the exit that ended it is charged to the switch.
             Step::Continue | Step::SliceOver => {}
             Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
         }
-        // Getting in and out of a guest that the slice's end stopped is the switch's.
+        // Entering and leaving a guest that the slice's end stopped is charged to the switch.
         let was_preempted = self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.was_preempted);
         let is_stopped = end == Step::SliceOver && was_preempted;
         let over = if is_stopped { stopped } else { now };
@@ -241,7 +241,7 @@ impl<M: GuestMemory> System<M> {
             entry.batchable_ports = machine.batchable_ports();
         }
         let entered = host.now();
-        // A timer faster than an entry must not keep the guest from ever getting on.
+        // A timer faster than an entry must not starve the guest.
         let soonest = entered.after_ns(if was_preempted { MIN_PROGRESS_NS } else { 0 });
         entry.deadline = until.min(machine.deadline().max(soonest));
         if let Some(Injection::Interrupt(vector)) = entry.inject {
@@ -268,7 +268,7 @@ impl<M: GuestMemory> System<M> {
             self.exit_cost.add(guest_ns);
         }
         let step = self.handle(vm, &exit, *now, host);
-        // No other exit makes the guest find something new in its RAM.
+        // No other exit changes what is published in the guest's RAM.
         let is_msr_write = matches!(exit.reason, ExitReason::MsrWrite { .. });
         if is_msr_write && self.vms[vm].machine.has_news() {
             self.publish_time(vm, backend);

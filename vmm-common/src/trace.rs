@@ -1,4 +1,4 @@
-//! A ring of what happened last, written before each exit is handled: what went wrong is in it.
+//! A ring of the last events, written before each exit is handled, for diagnosis.
 
 use crate::Instant;
 use crate::index::VmIndex;
@@ -25,7 +25,7 @@ pub enum What {
     Ended,
 }
 
-/// When, to whom, what.
+/// An event, with its time and vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.

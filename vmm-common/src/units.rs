@@ -1,4 +1,4 @@
-//! Times, sizes and shares as people read them. A unit follows its number without a space, as in
+//! Formats times, sizes and shares. A unit follows its number without a space, as in
 //! the config.
 
 use core::fmt;

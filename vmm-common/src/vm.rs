@@ -30,13 +30,13 @@ pub struct Vm<M> {
 pub struct Vcpu {
     id: u32,
     vm_id: u64,
-    /// The answer that the guest waits for.
+    /// The pending answer to the last exit.
     pub reply: Reply,
     /// After the last exit the guest could take a maskable interrupt.
     pub is_interruptible: bool,
     /// After the last exit more parts of it were to come.
     pub has_more: bool,
-    /// A non-maskable interrupt waits.
+    /// A non-maskable interrupt is pending.
     pub has_nmi: bool,
     /// It has executed HLT, and no event has ended that yet.
     pub is_halted: bool,
@@ -46,9 +46,9 @@ pub struct Vcpu {
     pub polling: Polling,
     /// The last entry, from which the next one follows.
     entry: Entry,
-    /// An event waits that the guest could not take, or `entry` brought one.
+    /// An event is pending that the guest could not take, or `entry` injected one.
     has_event: bool,
-    /// The last exit was a preemption: the next entry must get somewhere.
+    /// The last exit was a preemption: the next entry must make progress.
     pub was_preempted: bool,
 }
 
@@ -123,8 +123,8 @@ impl Vcpu {
         self.vm_id
     }
 
-    /// Whether HLT goes on: only an event that the guest takes ends it (SDM vol. 2, HLT), not the
-    /// tick of a timer that is masked.
+    /// Whether HLT continues: only an event that the guest takes ends it (SDM vol. 2, HLT), not a
+    /// masked timer's tick.
     pub fn stays_halted(&mut self, machine: &mut Machine) -> bool {
         self.has_nmi |= machine.take_nmi();
         self.is_halted && !self.has_nmi && (self.is_deaf || !machine.has_interrupt())
@@ -156,7 +156,7 @@ impl Vcpu {
         } else {
             None
         };
-        // Another may wait behind the one just taken.
+        // Another may be pending behind the one just taken.
         let wants_window = match inject {
             None => has_interrupt,
             Some(_) => machine.has_interrupt(),

@@ -1,4 +1,4 @@
-//! What a processor does that software has to do in its place: an instruction whose memory operand
+//! Instructions that software emulates: those whose memory operand
 //! is a device, or whose page tables are, and string I/O.
 //!
 //! ```text

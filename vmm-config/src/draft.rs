@@ -1,4 +1,4 @@
-//! A plan on its way out of a file, with the place in the file of everything it says.
+//! A plan read from a file, with the position of each value in it.
 
 use crate::fault::Collector;
 use crate::node::Position;
@@ -28,8 +28,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Reports what is wrong with the plan, but nothing that only follows from earlier faults.
-    /// Returns the fields that are wrong.
+    /// Reports the plan's faults, except those that only follow from earlier ones.
+    /// Returns the faulty fields.
     pub(crate) fn check(&self, limits: &Limits, faults: &mut Collector) -> BTreeSet<Field> {
         let mut wrong = BTreeSet::new();
         for Problem { field, message } in check(&self.plan, limits) {
@@ -47,7 +47,7 @@ impl Draft {
         wrong
     }
 
-    /// Where the file says it, or would.
+    /// The field's position in the file, or where it belongs.
     pub(crate) fn site(&self, field: Field) -> Site {
         let vm = |vm: usize, keys: &[&str]| self.vms[vm].site(keys);
         let link = |link: usize, keys: &[&str]| match self.links.get(link) {

@@ -90,7 +90,7 @@ fn source_lines(source: &str) -> Vec<&str> {
     lf.flat_map(|line| line.split('\r')).collect()
 }
 
-/// One column for every character, and nothing that a terminal would obey.
+/// One column for every character, and no control characters.
 fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
@@ -99,7 +99,7 @@ fn printable(c: char) -> char {
     }
 }
 
-/// A value as messages show it: on one line, and not too long.
+/// A value for messages: on one line, and not too long.
 pub(crate) fn shown(value: &str) -> String {
     let mut text: String = value.chars().take(MAX_VALUE_CHARS).flat_map(escaped).collect();
     if value.chars().nth(MAX_VALUE_CHARS).is_some() {

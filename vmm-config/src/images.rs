@@ -43,7 +43,7 @@ fn load_one(
     if !are_sound || !draft.modules[index].iter().all(has_path) {
         return None;
     }
-    // Where the memory is wrong, which has been reported, the images are still looked for.
+    // If the memory is faulty, which has been reported, the images are still checked.
     let memory_bytes = if can_place { vm.memory_bytes } else { DEFAULT_MEMORY_BYTES };
     let mut had = |part: Part, source: &ImageSource| {
         let (key, site) = place_of(part, index, draft);
@@ -121,15 +121,15 @@ fn find(
     }
 }
 
-/// A file's bytes, if they could fit into the memory. Of a kernel that is too large it is said what
-/// it is, where that can be told: an image of a disk never fits.
+/// A file's bytes, if they could fit into the memory. The message about a kernel that is too large
+/// gives its type, if known: an image of a disk never fits.
 fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, String> {
-    /// What all signatures lie in.
+    /// All signatures lie within this.
     const BEGIN_BYTES: u64 = 64 << 10;
     let too_large = |bytes: u64| {
         let mut begin = Vec::new();
         if is_kernel && let Ok(file) = File::open(path) {
-            // What cannot be read has no signature.
+            // An unreadable file has no signature.
             let _ = file.take(BEGIN_BYTES).read_to_end(&mut begin);
         }
         let what = boot::described(&begin).map(|what| format!(" ({what})")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The keys of both spellings. This one table is what [`crate::record`] reads by and what
-//! [`mod@crate::schema`] is made of, so that neither knows a key that the other does not.
+//! The keys of both spellings. [`crate::record`] reads by this one table, and
+//! [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
     BASE_BAUD, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
@@ -11,14 +11,14 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) is_required: bool,
-    /// For editors and the reference: what it means, and what holds where it is left out.
+    /// For editors and the reference: its meaning, and its default.
     pub(crate) doc: &'static str,
 }
 
-/// What may stand behind a key.
+/// The type of a key's value.
 ///
-/// The ranges are for the schema and for the words "allowed: ..."; the plan's check refuses what
-/// lies outside, whatever it comes from.
+/// The ranges are for the schema and for the words "allowed: ..."; the plan's check refuses values
+/// outside.
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// A whole number.
@@ -110,9 +110,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "How the kernel is entered: multiboot 1; Linux's boot protocol, as a bzImage or an ELF \
         file; PVH; or raw (once named flat), as it is, at 0x200000 behind a BIOS stub at 0x8000. \
         Default: auto, \
-        which is what the image says it is, and raw if it has no signature that is known"),
+        by the image's signature, and raw if it has none that is known"),
     optional("bios", PATH,
-        "A BIOS stub of one's own for boot: raw, a path relative to this file"),
+        "Your own BIOS stub for boot: raw, a path relative to this file"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },
@@ -120,7 +120,7 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("cmdline", CMDLINE,
         "The kernel's command line. Default for the kernel os: its user tests; for others: empty"),
     optional("memory", MEMORY,
-        "RAM, in bytes or with KiB, MiB or GiB; what is more than 3584MiB goes on at 4GiB. \
+        "RAM, in bytes or with KiB, MiB or GiB; what exceeds 3584MiB lies at 4GiB. \
         Default: 16MiB"),
     optional("vcpus", VCPUS,
         "Virtual CPUs. Default: 1"),
@@ -129,8 +129,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("budget", Kind::Mapping(&BUDGET),
         "In place of weight: at least and at most so much core time in every period"),
     optional("clock", Kind::Choice(&["wall", "own"]),
-        "What its clocks do while others have the core: wall, they go on, and ticks missed are \
-        delivered late; own, they stand. Default: wall"),
+        "What its clocks do while others have the core: wall, they run on, and ticks missed are \
+        delivered late; own, they stop. Default: wall"),
     optional("devices", Kind::Mapping(&DEVICES),
         "Devices that may be left out"),
     optional("keyboard", Kind::Boolean,

@@ -5,8 +5,8 @@
 //!   Draft --vmm_common::plan::check--> Plan --images--> Loaded        any fault on the way: Faults
 //! ```
 //!
-//! No step stops at its first fault, and each goes on with what the one before could read. A place
-//! that has a fault gets no second one for what follows from the first.
+//! No step stops at its first fault, and each continues with what the one before could read. A
+//! value with a fault gets no second one that follows from the first.
 #![forbid(unsafe_code)]
 
 mod draft;
@@ -40,7 +40,7 @@ use vmm_common::units::Bytes;
 /// Bytes of a config file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What the place offers where the plan is to run.
+/// What the target offers to the plan.
 #[derive(Clone, Debug)]
 pub struct Environment<'a> {
     /// Memory, cores and the shortest slice.
@@ -72,7 +72,7 @@ pub struct LoadedImage {
 }
 
 impl LoadedImage {
-    /// The files, as those that place and pack them want them.
+    /// The files, as placing and packing need them.
     #[must_use]
     pub fn files(&self) -> Images<'_> {
         let modules = self.modules.iter().map(|module| &**module).collect();
@@ -83,7 +83,7 @@ impl LoadedImage {
 /// Loads a config file; the paths in it are relative to where it lies.
 ///
 /// # Errors
-/// All that is wrong with it, or with the images it names, or that it asks of the host in vain.
+/// All faults of the file, of the images it names, and of what it asks of the host.
 pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Loaded, Faults> {
     let file = path.display().to_string();
     let bytes = read_file(path).map_err(|message| Faults::of_file(&file, message))?;
@@ -142,7 +142,7 @@ fn load_text(
     Some(Loaded { plan: draft.plan, images })
 }
 
-/// What a config is, in a few words.
+/// What a config is, for messages.
 const SPELLINGS: &str = "a mapping with the key vms, or with vm_count, vm0, vm1, ...";
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {

@@ -1,4 +1,4 @@
-//! A YAML file as a tree in which every key and value knows where it is.
+//! A YAML file as a tree in which every key and value has its position.
 //!
 //! Reading into a tree first, and into a plan from there, lets all faults be reported at once: a
 //! typed `Deserialize` would stop at the first. Scalars keep the text the user wrote, so that
@@ -69,7 +69,7 @@ impl Value {
     }
 }
 
-/// Why a text is no YAML that we read.
+/// Why a text is not accepted as YAML.
 #[derive(Debug)]
 pub(crate) struct SyntaxFault {
     pub(crate) at: Position,
@@ -152,7 +152,7 @@ fn syntax_fault(error: &serde_yaml::Error, source: &str) -> SyntaxFault {
     SyntaxFault { at, message }
 }
 
-/// The first tab that a line is indented by; the parser tells where the value before it began.
+/// The first tab that indents a line; the parser reports only the start of the value before it.
 fn tab_indentation(source: &str) -> Option<Position> {
     source.lines().enumerate().find_map(|(index, line)| {
         let column = line.find(|c| c != ' ').filter(|at| line[*at..].starts_with('\t'))? + 1;
@@ -161,11 +161,11 @@ fn tab_indentation(source: &str) -> Option<Position> {
     })
 }
 
-/// A node as the parser hands it over.
+/// A node from the parser.
 enum Raw {
     Nothing,
     Boolean(bool),
-    /// What it comes to, in case its text cannot be told.
+    /// Its value, in case its text is unavailable.
     Number(String),
     Text(String),
     List(Vec<Spanned<Raw>>),
@@ -238,7 +238,7 @@ fn position(referenced: &Location, defined: &Location) -> Position {
     }
 }
 
-/// The text of a scalar as it stands in the file.
+/// The text of a scalar as written in the file.
 fn written(place: &Location, text: &str) -> Option<String> {
     let start = usize::try_from(place.span().byte_offset()?).ok()?;
     let len = usize::try_from(place.span().byte_len()?).ok()?;

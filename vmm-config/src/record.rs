@@ -35,7 +35,7 @@ enum Typed {
     List(Vec<Record>),
 }
 
-/// Where a key's value is, or ought to be.
+/// The position of a key's value, or where it belongs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site {
     pub(crate) at: Position,
@@ -107,7 +107,7 @@ impl Record {
         self.field(key)?.value.as_ref()
     }
 
-    /// The key is there, well or badly.
+    /// The key is present, valid or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.field(key).is_some()
     }
@@ -185,8 +185,8 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
     typed
 }
 
-/// Mappings, as many as there may be: what is beyond is not read, so that no later step has to
-/// reckon with tens of thousands of them.
+/// Mappings, up to the key's maximum: those beyond are not read, so that no later step has to
+/// handle tens of thousands of them.
 fn list_of(
     name: &str,
     at: Position,
@@ -228,8 +228,8 @@ fn port(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> Option<
     None
 }
 
-/// The plan's fields for the smaller ranges have 32 bits, and the plan's check tells what is wrong
-/// with a value that one of them can hold.
+/// The plan's fields for the smaller ranges have 32 bits; the plan's check reports the faults of
+/// values that fit.
 fn fits(value: u64, max: u64) -> bool {
     value <= max.max(u32::MAX.into())
 }

@@ -1,4 +1,4 @@
-//! How faults of keys and values are worded: what is there, and what is allowed.
+//! Messages for faults of keys and values: what was found, and what is allowed.
 
 use crate::keys::{Key, Keys, Kind};
 use crate::node::{Position, Value};
@@ -7,7 +7,7 @@ use crate::value::nearest;
 use vmm_common::plan::MAX_NAME_CHARS;
 use vmm_common::units::Bytes;
 
-/// A value that cannot stand behind the key.
+/// A value that the key does not allow.
 pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
     let is = if matches!(value, Value::Nothing) {
         String::from("has no value")
@@ -21,12 +21,12 @@ pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
     format!("{} {is}; {meant}allowed: {}", key.name, key.kind.allowed())
 }
 
-/// A key that is there a second time.
+/// A repeated key.
 pub(crate) fn repeated_key(key: &str, first: Position) -> String {
     format!("repeated key {key}, first in line {}; allowed: once", first.line)
 }
 
-/// A key that the mapping does not know.
+/// An unknown key.
 pub(crate) fn unknown_key(key: &Value, keys: &Keys) -> String {
     let (of, name) = (keys.of, key.shown());
     match scalar(key).and_then(|name| nearest(name, keys.names())) {
@@ -40,7 +40,7 @@ pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Kind {
-    /// What may stand there, in words.
+    /// What is allowed there, for messages.
     pub(crate) fn allowed(&self) -> String {
         match self {
             Self::Integer { min, max } if min == max => format!("{min}"),

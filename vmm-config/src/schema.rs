@@ -4,7 +4,7 @@ use crate::keys::{self, Key, Keys, Kind};
 use serde_json::{Map, Value, json};
 use vmm_common::plan::{MAX_NAME_CHARS, MAX_VMS};
 
-/// A whole number in any spelling; roughly, as the loader has the last word.
+/// A whole number in any spelling; only approximate, as the loader checks it.
 const INTEGER: &str = "(0[xob][0-9A-Fa-f][0-9A-Fa-f_]*|[0-9][0-9_]*)";
 /// The keys `vm0` to `vm63` of the seed's spelling.
 const SEED_VM_PATTERN: &str = "^vm(0|[1-9][0-9]?)$";

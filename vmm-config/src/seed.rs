@@ -10,7 +10,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use vmm_common::plan::MAX_VMS;
 use vmm_common::seed::{SeedVm, to_plan};
 
-/// Whether a file with these entries is spelled so.
+/// Whether a file with these entries has this spelling.
 pub(crate) fn is_spelled(entries: &[(Node, Node)]) -> bool {
     entries.iter().any(|(key, _)| {
         matches!(&key.value, Value::Text(key) if key == "vm_count" || seed_vm_number(key).is_some())
@@ -77,7 +77,7 @@ fn check_count(top: &Record, machines: &BTreeMap<u64, (&Node, &Node)>, faults: &
     }
 }
 
-/// What is missing or faulty has been reported; a valid value stands in for it.
+/// A missing or faulty value has been reported; a valid one replaces it.
 fn seed_vm((index, record): (usize, &Record)) -> SeedVm {
     let word = |key, otherwise| record.integer(key).unwrap_or(otherwise);
     SeedVm {

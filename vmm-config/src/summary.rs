@@ -1,4 +1,4 @@
-//! What a config would run, for people.
+//! A readable summary of what a config would run.
 
 use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
@@ -11,7 +11,7 @@ use vmm_common::units::{Bytes, Percent, RoundedTime};
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
-/// The worst blackout is what a VM that wants to run waits for at most, if the host does not take
+/// The worst blackout is the longest wait of a runnable VM, if the host does not take
 /// the core: the turns of all others with what switching costs, or its own budget's next period.
 #[must_use]
 pub fn summary(loaded: &Loaded) -> String {
@@ -122,7 +122,7 @@ fn kernel(vm: &VmPlan, kind: BootKind) -> String {
     format!("{kernel}, {protocol}{}", bios.unwrap_or_default())
 }
 
-/// What a run should say before it starts: files that are run as raw code without being asked to.
+/// Notes at the start of a run: files that run as raw code although the config does not ask for it.
 #[must_use]
 pub fn notes(loaded: &Loaded) -> Vec<String> {
     let note = |(vm, image): (&VmPlan, &LoadedImage)| {

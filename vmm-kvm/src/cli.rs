@@ -26,7 +26,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the VMs of a config and print the receipt
     Run(Run),
-    /// Say everything that is wrong with a config, or what it would run
+    /// Report every fault of a config, or what it would run
     Check {
         /// The YAML file
         config: PathBuf,
@@ -35,7 +35,7 @@ pub enum Command {
     Compile {
         /// The YAML file
         config: PathBuf,
-        /// Where the 4096 bytes go
+        /// The file to write, of 4096 bytes
         #[arg(short, long)]
         output: PathBuf,
     },
@@ -54,7 +54,7 @@ pub struct Run {
     /// Write the receipt as JSON, too
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// Write what happened as a timeline that Perfetto opens
+    /// Write a timeline of events that Perfetto opens
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Write each VM's raw output to DIR/NAME.log, too

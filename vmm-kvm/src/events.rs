@@ -1,4 +1,4 @@
-//! What the host may have for us: keys, signals, the end of a wait. One epoll, looked at between
+//! The host's events: keys, signals, the end of a wait. One epoll, polled between
 //! turns and waited on while no VM can run; no thread of its own.
 
 use anyhow::{Context, Result};
@@ -26,7 +26,7 @@ impl std::fmt::Debug for HostEvents {
     }
 }
 
-/// What has arrived since the last look.
+/// Events since the last poll.
 #[derive(Debug, Default)]
 pub struct Arrived {
     /// Bytes read from standard input.
@@ -41,7 +41,7 @@ struct Sources {
     timer: TimerFd,
     /// Standard input, until it ends.
     stdin: Option<File>,
-    /// Epoll refuses regular files: they are simply always ready.
+    /// Epoll refuses regular files, which are always ready.
     is_stdin_always_ready: bool,
     is_stdin_wanted: bool,
     arrived: Arrived,
@@ -138,7 +138,7 @@ impl Sources {
             Err(error) => {
                 let is_passing =
                     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
-                // A terminal that went away reads as an error: no more keys.
+                // A closed terminal reads as an error: no more keys.
                 !is_passing
             }
         }
@@ -175,7 +175,7 @@ impl MutEventSubscriber for Sources {
             fds.push(stdin.as_raw_fd());
         }
         for fd in fds {
-            // Standard input that epoll refuses (/dev/null) has nothing to say.
+            // Standard input that epoll refuses (/dev/null) sends no events.
             if ops.add(Events::new_raw(fd, EventSet::IN)).is_err() {
                 self.stdin = None;
             }

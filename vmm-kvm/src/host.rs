@@ -14,9 +14,9 @@ use vmm_common::vm::Ending;
 
 /// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
-/// By now every thread has run once, and what only start-up needed can be given back.
+/// By now every thread has run once, and memory that only start-up needed can be freed.
 const SETTLED: Instant = Instant::from_ns(20_000_000);
-/// While no VM can run, output is offered this often to a reader that took none.
+/// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
 /// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
@@ -40,8 +40,8 @@ pub struct LinuxHost {
     account: CpuAccount,
 }
 
-/// Tells the host's time from ours: the host took the time in which this process neither had the
-/// core nor waited for work.
+/// Separates the host's time from ours: the host took the time in which this process neither had
+/// the core nor waited for work.
 #[derive(Clone, Copy, Debug)]
 struct CpuAccount {
     begin: Instant,

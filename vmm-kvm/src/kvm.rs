@@ -1,7 +1,7 @@
-//! The KVM backend: one VM's memory and vCPU as the kernel keeps them.
+//! The KVM backend: one VM's memory and vCPU in the kernel.
 //!
-//! No in-kernel interrupt controller and no in-kernel PIT: every HLT, timer and interrupt is ours,
-//! and no kernel thread works outside the core we share.
+//! No in-kernel interrupt controller and no in-kernel PIT: vmm-kvm handles every HLT, timer and
+//! interrupt, and no kernel thread works outside the shared core.
 
 use anyhow::{Context, Result, bail};
 use kvm_bindings::{
@@ -70,12 +70,12 @@ pub fn open(config: &Path) -> Result<Kvm> {
     Ok(kvm)
 }
 
-/// When a VM's filter of MSRs and its RAM are handed to the kernel. Either waits until no one reads
-/// the VM's structures (SRCU): some microseconds where nothing else runs, on a busy host a timer
-/// tick, and so long on an idle one, too, if it begins within 25 us of another wait.
+/// When a VM's filter of MSRs and its RAM are handed to the kernel. Each waits for an SRCU grace
+/// period of the VM's: some microseconds where nothing else runs, on a busy host a timer
+/// tick, and as long on an idle one, too, if it begins within 25 us of another wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetUp {
-    /// At once, by a thread more.
+    /// In parallel, by an extra thread.
     AtOnce,
     /// One after the other, where other VMs are set up meanwhile.
     InTurn,
@@ -83,7 +83,7 @@ pub enum SetUp {
 
 /// A VM in the kernel, with its RAM, before it has a vCPU.
 pub fn create_vm(kvm: &Kvm, ram: &GuestRam, set_up: SetUp) -> Result<Arc<VmFd>> {
-    /// Three pages that kvm_intel wants on processors without unrestricted guest mode; in the
+    /// Three pages that kvm_intel needs on processors without unrestricted guest mode; in the
     /// device hole, where no RAM is.
     const TSS_ADDRESS: usize = 0xfffb_d000;
     let vm = kvm.create_vm().context("KVM cannot create a VM")?;
@@ -103,7 +103,7 @@ pub fn create_vm(kvm: &Kvm, ram: &GuestRam, set_up: SetUp) -> Result<Arc<VmFd>> 
     Ok(Arc::new(vm))
 }
 
-/// Default-deny: the processor keeps [`PASSED_MSRS`]; all others come to us.
+/// Default-deny: the processor keeps [`PASSED_MSRS`]; all others exit to us.
 fn deny_msrs(vm: &VmFd) -> Result<()> {
     let reasons =
         KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER;

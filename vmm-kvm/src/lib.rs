@@ -1,7 +1,7 @@
 //! Several virtual machines on one core of a Linux host, over KVM.
 //!
-//! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] who may touch what,
-//! [`host`] what the shared loop sees of this process. The command line is in `main.rs`.
+//! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] the access to shared
+//! state, [`host`] this process as the loop's host. The command line is in `main.rs`.
 
 pub mod cli;
 pub mod console;

@@ -1,4 +1,4 @@
-//! The command line: what was asked for, what is said, and the exit code.
+//! The command line: subcommands, messages, and the exit code.
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -93,7 +93,7 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
     exit_code(outcome.stop_request, outcome.receipt.is_success() && !has_failed)
 }
 
-/// The files that a run was asked to write, opened before it: a wrong path must not cost a run.
+/// The files that a run is to write, opened before it: a wrong path must not waste a run.
 struct Reports {
     receipt: Option<(PathBuf, File)>,
     timeline: Option<(PathBuf, File)>,
@@ -159,14 +159,14 @@ fn load(config: &Path) -> Option<Loaded> {
     match vmm_config::load(config, &Environment { limits, builtin: &builtin }) {
         Ok(loaded) => Some(loaded),
         Err(faults) => {
-            // Led by the file's name, as tools that read compilers' output want it.
+            // Led by the file's name, as tools that parse compilers' output expect.
             let _ = write!(io::stderr(), "{faults}");
             None
         }
     }
 }
 
-/// To standard output; a reader that left is no reason to fail.
+/// To standard output; ignores a closed reader.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -1,5 +1,5 @@
-//! What the turn waits with: the standard library's primitives. The test that checks the turn in
-//! every interleaving puts a model checker's in their place.
+//! The turn's primitives, from the standard library. The test that checks the turn in
+//! every interleaving substitutes a model checker's.
 
 pub use std::sync::atomic::AtomicUsize;
 pub use std::sync::{Mutex, MutexGuard, OnceLock};

@@ -1,4 +1,4 @@
-//! A run from plan to receipt: VMs made, one pinned thread for each vCPU, one turn among them.
+//! A run from plan to receipt: creates VMs, a pinned thread for each vCPU, and their one turn.
 
 use crate::console::{Output, RawTerminal};
 use crate::events::HostEvents;
@@ -34,7 +34,7 @@ pub struct Options {
     pub config: PathBuf,
     /// The core, in place of the config's.
     pub core: Option<u64>,
-    /// Where each VM's raw output goes too.
+    /// The directory for logs of each VM's raw output.
     pub log_dir: Option<PathBuf>,
     /// When the run ends at the latest, ns after its start.
     pub timeout_ns: Option<u64>,
@@ -59,7 +59,7 @@ pub enum ConsolePlace {
 pub struct Outcome {
     /// The VMs, their trace and their accounts.
     pub system: System<GuestRam>,
-    /// The accounts, made up.
+    /// The closed accounts.
     pub receipt: Receipt,
     /// Why it ended before its VMs did.
     pub stop_request: Option<StopRequest>,
@@ -67,11 +67,11 @@ pub struct Outcome {
     pub core: u64,
     /// Standard output still has a reader.
     pub is_output_read: bool,
-    /// What went wrong with the console, for people.
+    /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
 }
 
-/// What the turn gives access to.
+/// The state that the turn guards.
 struct World {
     system: System<GuestRam>,
     host: LinuxHost,
@@ -88,7 +88,7 @@ type MadeVm = (PreparedVcpu, (Machine, GuestRam));
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
-/// How long the last output waits for a reader that does not read.
+/// How long the last output waits for a stalled reader.
 const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
 /// Runs what was loaded to its end.
@@ -137,7 +137,7 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
     }
 }
 
-/// Makes the VMs side by side: what each waits for ([`SetUp`]) all wait for together.
+/// Creates the VMs in parallel, so that their waits ([`SetUp`]) overlap.
 fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
     let processor = kvm::supported_cpuid(kvm)?;
     let make = &|vm: usize, set_up: SetUp| {
@@ -233,7 +233,7 @@ fn run_threads(
     world.trouble.take().map_or(Ok(world), Err)
 }
 
-/// Ends all turns if this thread panics: otherwise the others would wait for ever.
+/// Ends all turns if this thread panics, or the others would wait for ever.
 struct AbandonOnPanic<'a>(&'a Turn<World>);
 
 impl Drop for AbandonOnPanic<'_> {
@@ -297,7 +297,7 @@ impl World {
         }
     }
 
-    /// The host cannot go on without its events: stops all VMs, so that the run has a receipt.
+    /// The host cannot continue without its events: stops all VMs, so that the run has a receipt.
     fn give_up(&mut self, error: anyhow::Error) {
         self.trouble.get_or_insert(error);
         self.system.stop("the host failed", &mut self.host);

@@ -1,7 +1,7 @@
 //! What the standard library does not offer of Linux: pinning, per-thread timers that end KVM_RUN,
 //! signals as a file, terminal settings, and the one clock that all of these share.
 //!
-//! `unsafe` here is system calls on memory of our own; each block says why it is sound.
+//! `unsafe` here is system calls on our own memory; each block argues its soundness.
 
 mod clock;
 mod cores;

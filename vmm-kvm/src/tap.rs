@@ -47,7 +47,7 @@ impl Taps {
         }
     }
 
-    /// Writes the rest; what could not be written, for people.
+    /// Writes the rest; returns the errors as messages.
     pub fn finish<M>(mut self, system: &mut System<M>) -> Vec<String> {
         self.drain(system);
         let trouble = |mut tap: TapFile| {

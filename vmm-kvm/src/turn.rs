@@ -1,8 +1,8 @@
-//! The turn: the right to touch the shared state and to be inside KVM_RUN. One thread has it; it
-//! names the one that gets it next.
+//! The turn: the right to touch the shared state and to be inside KVM_RUN. One thread holds it, and
+//! names its successor.
 //!
-//! A lock alone would go to the fastest thread. Here the shared state names the thread whose turn
-//! it is; only that thread is woken, and all others stay parked.
+//! A lock alone would go to the fastest thread. Here the shared state names the turn's holder;
+//! only that thread is woken, and all others stay parked.
 
 use super::parking::{self, AtomicUsize, Mutex, MutexGuard, OnceLock, Thread};
 use std::sync::PoisonError;
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 /// The holder once all turns are over: every thread leaves.
 const OVER: usize = usize::MAX;
 
-/// Shared state and whose turn it is.
+/// Shared state, and the holder of the turn.
 #[derive(Debug)]
 pub struct Turn<T> {
     holder: AtomicUsize,
@@ -40,7 +40,7 @@ impl<T> Turn<T> {
         self.threads[me].get_or_init(parking::current);
         // Read-modify-writes of one variable have one order. Either this one comes first, and then
         // the hand-over sees the line above and wakes this thread; or the hand-over comes first,
-        // and is seen here. With a load in its place both could miss the other (store buffering).
+        // and is seen here. With a load instead, each could miss the other (store buffering).
         let mut holder = self.holder.fetch_or(0, Ordering::AcqRel);
         while holder != me {
             if holder == OVER {
@@ -50,7 +50,7 @@ impl<T> Turn<T> {
             parking::park();
             holder = self.holder.load(Ordering::Acquire);
         }
-        // A holder that panicked may have left the state inconsistent: no thread goes on with it.
+        // A holder that panicked may have left the state inconsistent: no thread may use it.
         let state = self.state.lock().ok()?;
         Some(Held { turn: self, me, state })
     }
@@ -60,7 +60,7 @@ impl<T> Turn<T> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all turns, also that of the holder: for a thread that gives up.
+    /// Ends all turns, even the holder's: for a thread that fails.
     pub fn abandon(&self) {
         self.holder.swap(OVER, Ordering::AcqRel);
         for thread in self.threads.iter().filter_map(OnceLock::get) {

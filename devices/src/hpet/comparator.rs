@@ -128,7 +128,7 @@ impl Comparator {
         }
     }
 
-    /// A route the timer does not have is not taken: the field reads back what it was
+    /// A route the timer does not have is ignored: the field keeps its value
     /// (section 2.3.8, Tn_INT_ROUTE_CNF).
     fn configure(&mut self, written: u64) {
         const PROGRAM: u64 = LEVEL_TRIGGERED | INTERRUPT_ENABLE | PERIODIC;

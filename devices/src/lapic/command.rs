@@ -1,5 +1,5 @@
-//! The interrupt command register (SDM, "Interrupt Command Register"): what is left of
-//! interprocessor interrupts when there is one CPU.
+//! The interrupt command register (SDM, "Interrupt Command Register") of a machine with one CPU:
+//! self-IPIs.
 
 use super::{ERROR_SEND_ILLEGAL_VECTOR, FIRST_LEGAL_VECTOR, LocalApic};
 
@@ -15,8 +15,8 @@ impl LocalApic {
     /// Sends the message in the command register.
     ///
     /// Fixed and lowest-priority vectors and NMI reach this CPU if they name it. SMI, INIT and
-    /// start-up have no effect, not even on this CPU: guests broadcast INIT and start-up at boot,
-    /// and there is nobody else to hear it.
+    /// start-up are ignored, even for this CPU: guests broadcast INIT and start-up at boot, and
+    /// there is no other CPU.
     pub(super) fn send_command(&mut self) {
         let command = self.command_low;
         let vector = command as u8;

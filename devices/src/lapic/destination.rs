@@ -1,4 +1,4 @@
-//! Whom an interrupt message names (SDM, "Determining IPI Destination").
+//! The destination of an interrupt message (SDM, "Determining IPI Destination").
 
 use super::LocalApic;
 use crate::message::{DeliveryMode, Message};
@@ -18,8 +18,8 @@ impl LocalApic {
         self.is_hardware_enabled() && (is_named || destination == BROADCAST)
     }
 
-    /// Takes an interrupt message if it is for us. False if we did not accept it, which the I/O
-    /// APIC must know of a level: it is another APIC's, or this one is disabled.
+    /// Takes an interrupt message if it is for us. False if this APIC did not accept it (another
+    /// destination, or disabled): the I/O APIC then sends a level again.
     pub fn take_message(&mut self, message: &Message) -> bool {
         if !self.matches(message.destination, message.is_logical) {
             return false;
@@ -30,7 +30,7 @@ impl LocalApic {
                 return self.is_enabled();
             }
             DeliveryMode::Nmi => self.accept_nmi(),
-            // The 8259 pair is wired to LINT0; SMM and other processors are not there.
+            // The 8259 pair is wired to LINT0; the machine has no SMM and no other processor.
             DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
         }
         true

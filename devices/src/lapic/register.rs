@@ -162,7 +162,7 @@ impl LocalApic {
         let forced = if self.spurious & SPURIOUS_ENABLED == 0 { LVT_MASKED } else { 0 };
         self.lvt.0[index] = (value & LVT_WRITABLE[index]) | forced;
         if index == Lvt::Timer as usize {
-            // The fourth mode is reserved; taking it for one-shot lets nothing run for ever.
+            // The fourth mode is reserved; it acts as one-shot, which ends by itself.
             self.timer.set_mode(match (value >> 17) & 0b11 {
                 0b01 => Mode::Periodic,
                 0b10 => Mode::TscDeadline,

@@ -17,7 +17,7 @@ const _: () = assert!(TIMER_HZ == NS_PER_SECOND);
 /// How the guest's time-stamp counter follows the time handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TscClock {
-    /// Ticks a second; 0 for a counter that stands still.
+    /// Ticks a second; 0 for a stopped counter.
     pub hz: u64,
     /// Value at [`MachineTime::ZERO`], in two's complement: a counter that a guest set back to 0
     /// late in the run has a negative one.
@@ -58,7 +58,7 @@ pub(super) enum Mode {
     TscDeadline,
 }
 
-/// The counting half of the timer; the LVT entry that says what an expiry does is not here.
+/// The counting half of the timer, without its LVT entry.
 #[derive(Clone, Debug)]
 pub(super) struct Timer {
     tsc: TscClock,

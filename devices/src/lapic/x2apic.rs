@@ -135,8 +135,8 @@ impl LocalApic {
         }
     }
 
-    /// The power-up state, entered by disabling the APIC in hardware. What has been sent towards
-    /// the I/O APIC and the CPU is not lost.
+    /// The power-up state, entered by disabling the APIC in hardware. Messages already sent to
+    /// the I/O APIC and the CPU are kept.
     fn reset(&mut self) {
         self.task_priority = 0;
         self.logical_destination = 0;
@@ -159,7 +159,7 @@ fn writable_bits(number: u32) -> Result<u64, GeneralProtection> {
     match number {
         register::TASK_PRIORITY | register::SELF_IPI => Ok(0xFF),
         register::END_OF_INTERRUPT | register::ERROR_STATUS => Ok(0),
-        // Bit 9, focus checking, is obsolete; real CPUs take it.
+        // Bit 9, focus checking, is obsolete; real CPUs accept it.
         register::SPURIOUS => Ok(0x3FF),
         // Bit 12, the busy bit that x2APIC mode no longer has, is ignored as on real CPUs.
         register::COMMAND_LOW => Ok(0xFFFF_FFFF_000C_DFFF),

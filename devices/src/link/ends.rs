@@ -8,7 +8,7 @@ pub const MAX_ENDS: usize = 64;
 pub struct LinkEnd(pub usize);
 
 impl LinkEnd {
-    /// Those of a link that has so many.
+    /// The ends of a link with `count` ends.
     pub fn first(count: usize) -> impl Iterator<Item = Self> {
         (0..count).map(Self)
     }
@@ -34,7 +34,7 @@ impl EndSet {
         end < MAX_ENDS && self.0 >> end & 1 != 0
     }
 
-    /// Whether nobody is in the set.
+    /// Whether the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -46,7 +46,7 @@ impl EndSet {
         if end < MAX_ENDS { Self(self.0 & !(1 << end)) } else { self }
     }
 
-    /// Adds `end`; one that no link can have is not added.
+    /// Adds `end`; ignores one that no link can have.
     pub const fn insert(&mut self, LinkEnd(end): LinkEnd) {
         if end < MAX_ENDS {
             self.0 |= 1 << end;

@@ -5,7 +5,7 @@
 pub enum LossReason {
     /// Peers are there, and each has programmed another rate.
     BaudMismatch,
-    /// Every peer has ended, or none was ever plugged in.
+    /// Every peer has ended, or none was ever connected.
     PeerStopped,
     /// On a lossy link: no peer had room.
     ReceiverOverrun,
@@ -49,7 +49,7 @@ pub struct LinkStatistics {
     /// Bytes this end took from its peers.
     pub received: u64,
     /// Bytes from peers that this end had no room for, with OE (lossy links only). The sender
-    /// counts them lost only if nobody else took them either.
+    /// counts them lost only if no other end took them either.
     pub missed: u64,
     lost: [u64; LossReason::ALL.len()],
 }

@@ -202,7 +202,7 @@ impl Chip {
                     Expects::Mask
                 }
             }
-            // The wiring is the PC's, whatever the guest thinks it is.
+            // Ignored: the wiring is the PC's.
             Expects::Icw3 if self.has_icw4 => Expects::Icw4,
             Expects::Icw3 => Expects::Mask,
             Expects::Icw4 => {
@@ -218,7 +218,7 @@ impl Chip {
     }
 
     /// ICW1 (datasheet, "Initialization command words"): the edge latches, the mask and all modes
-    /// are cleared, input 7 has the lowest priority. ELCR and the pins are not the chip's to clear.
+    /// are cleared, input 7 has the lowest priority. ELCR and the pins are outside the chip.
     fn initialize(&mut self, icw1: u8) {
         *self = Self {
             lines: self.lines,

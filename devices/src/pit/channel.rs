@@ -41,7 +41,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// A channel that no control word has reached.
+    /// A channel without a control word.
     pub(super) const fn new(gate: bool, tick: u64) -> Self {
         Self {
             counter: Counter::new(Mode::RateGenerator, false, gate, tick),

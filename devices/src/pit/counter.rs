@@ -200,7 +200,7 @@ impl Counter {
         self.count.is_some() && (self.gate || self.mode.is_triggered()) && !self.is_held
     }
 
-    /// When a periodic counter takes the count it was given in the middle of a period: at the end
+    /// When a periodic counter loads a count written in the middle of a period: at the end
     /// of the period, or of the half period in mode 3.
     fn reload_tick(&self) -> Option<u64> {
         let count = self.count.filter(|_| self.next_count.is_some() && self.is_running())?;
@@ -212,7 +212,7 @@ impl Counter {
         }
     }
 
-    /// Loads the count that waited, having run exactly to [`Self::reload_tick`].
+    /// Loads the pending count, having run exactly to [`Self::reload_tick`].
     fn reload(&mut self) {
         let is_mid_period = self.count.is_some_and(|count| !self.elapsed.is_multiple_of(count));
         if let Some(next) = self.next_count.take() {
@@ -253,7 +253,7 @@ const fn high_clocks(count: u64) -> u64 {
     count.div_ceil(2)
 }
 
-/// Four decimal digits; a digit above 9 counts for what it is, as in the counting element.
+/// Four decimal digits; a digit above 9 keeps its binary value, as in the counting element.
 fn from_bcd(value: u16) -> u64 {
     [12, 8, 4, 0].iter().fold(0, |sum, shift| sum * 10 + u64::from((value >> shift) & 0xF))
 }

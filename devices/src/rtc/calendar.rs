@@ -1,7 +1,7 @@
 //! Dates: seconds of Unix time to the fields of the clock and back, in the proleptic Gregorian
 //! calendar.
 
-/// The last second of year 9999, beyond which the century register cannot count.
+/// The last second of year 9999, the last that the century register can show.
 pub(super) const END_OF_9999: u64 = 253_402_300_799;
 
 const SECONDS_PER_DAY: i64 = 86_400;

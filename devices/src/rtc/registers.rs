@@ -40,7 +40,7 @@ const MIB: u64 = 1 << 20;
 
 /// What firmware leaves in the memory of a machine: base memory up to 640 KiB, memory above 1 MiB
 /// in KiB, memory above 16 MiB in units of 64 KiB, each at most 65,535; memory from 4 GiB on in
-/// units of 64 KiB, where QEMU's machines have it for their firmware.
+/// units of 64 KiB, where QEMU's machines put it for their firmware.
 pub(super) fn firmware_memory(memory: MemorySizes) -> [u8; CMOS_BYTES] {
     let MemorySizes { below_4_gib, above_4_gib } = memory;
     let mut cmos = [0; CMOS_BYTES];
@@ -59,8 +59,8 @@ pub(super) fn firmware_memory(memory: MemorySizes) -> [u8; CMOS_BYTES] {
 }
 
 impl Rtc {
-    /// Conventional memory ends after `kib`, below the 640 KiB that there are at most: the extended
-    /// BIOS data area lies behind it.
+    /// Conventional memory ends at `kib`, at most 640: the extended
+    /// BIOS data area begins there.
     pub fn set_base_memory_kib(&mut self, kib: u16) {
         self.cmos[BASE_MEMORY_KIB..BASE_MEMORY_KIB + 2].copy_from_slice(&kib.to_le_bytes());
     }
@@ -196,7 +196,7 @@ impl Rtc {
         if self.b & B_BINARY != 0 { number } else { (number / 10 % 10) << 4 | (number % 10) }
     }
 
-    /// A digit above 9 counts for what it is, so that every byte is some number.
+    /// A digit above 9 keeps its binary value, so that every byte is some number.
     fn decode(&self, value: u8) -> u8 {
         if self.b & B_BINARY != 0 { value } else { (value >> 4) * 10 + (value & 0xF) }
     }

@@ -1,4 +1,4 @@
-//! The part of a port that is on the wire: both FIFOs, and the account of what went through.
+//! The part of a port that is on the wire: both FIFOs, and the account of their bytes.
 
 use crate::fifo::Fifo;
 
@@ -13,8 +13,8 @@ pub const FIFO_DEPTH: usize = 16;
 pub struct Line {
     pub(super) rx: Fifo<FIFO_DEPTH>,
     pub(super) tx: Fifo<FIFO_DEPTH>,
-    /// One bit for each received byte, the oldest in bit 0: it is a BREAK's zero, which LSR has not
-    /// told.
+    /// One bit for each received byte, the oldest in bit 0: it is a BREAK's zero, which LSR has
+    /// not reported.
     breaks: u16,
     /// LSR.OE: set by a lost byte, cleared by an LSR read.
     pub(super) has_overrun: bool,
@@ -97,7 +97,7 @@ impl Line {
         self.breaks & 1 != 0
     }
 
-    /// LSR has told of it.
+    /// LSR has reported it.
     pub(super) const fn break_is_told(&mut self) {
         self.breaks &= !1;
     }

@@ -16,9 +16,9 @@ pub struct ModemInputs {
 }
 
 impl ModemInputs {
-    /// Nobody at the other end: every line is down.
+    /// An unconnected port: every line is down.
     pub const DOWN: Self = Self { cts: false, dsr: false, ri: false, dcd: false };
-    /// A terminal that is always there: an `open` without CLOCAL, or hardware flow control, must
+    /// A terminal that is always on: an `open` without CLOCAL, or hardware flow control, must
     /// not wait for a console.
     pub const TERMINAL: Self = Self { cts: true, dsr: true, ri: false, dcd: true };
 
@@ -91,7 +91,7 @@ impl ModemStatus {
         changed != 0
     }
 
-    /// What the guest reads; the read forgets the changes.
+    /// The guest's read, which clears the changes.
     pub(super) const fn read(&mut self) -> u8 {
         let value = self.levels | self.deltas;
         self.deltas = 0;

@@ -5,7 +5,7 @@
 //! | `Console`     | its console                                       | CTS, DSR, DCD up      |
 //! | `Link`        | the other ends of its link                        | crossed from the ends |
 //! | `Switched`    | the console, and the link while IER bit 0 is set  | CTS, DSR, DCD up      |
-//! | `Unconnected` | nobody: output vanishes, input never comes        | down                  |
+//! | `Unconnected` | nothing: output is discarded, no input arrives    | down                  |
 //!
 //! A switched port has two lines and one set of registers. The line that is not on the registers
 //! is parked: its bytes stay, its far side goes on sending and receiving, and the guest's FIFO
@@ -140,8 +140,8 @@ impl Port {
         matches!(self.mode, PortMode::Console | PortMode::Switched)
     }
 
-    /// Whether the guest has set the port up so far that a byte from a peer will not be flushed by
-    /// its driver's first steps: it has raised DTR or RTS, enabled the received data interrupt (for
+    /// Whether the guest's driver is past the first steps, which would flush a byte from a
+    /// peer: it has raised DTR or RTS, enabled the received data interrupt (for
     /// more than a probe of IER), or read LSR, all outside loopback. Once true, it stays true.
     #[must_use]
     pub const fn is_listening(&self) -> bool {

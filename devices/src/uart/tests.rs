@@ -1,4 +1,4 @@
-//! The chip, one property at a time. The bits are spelled out here once more, on purpose.
+//! The chip, one property at a time. The bits are repeated here on purpose.
 
 extern crate std;
 
@@ -20,7 +20,7 @@ const IDLE: u8 = 0x60;
 const IDLE_WITH_DATA: u8 = 0x61;
 const NO_INTERRUPT: u8 = 0xc1;
 
-/// A UART whose registers were written as told.
+/// A UART after these register writes.
 fn uart(writes: &[(u8, u8)]) -> Uart {
     let mut uart = Uart::new();
     for &(offset, value) in writes {

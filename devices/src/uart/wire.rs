@@ -1,7 +1,7 @@
 //! The wire's side of the UART: bytes in and out, the modem lines, the rate.
 //!
-//! Loopback cuts the receiver off the wire: there is no room for a byte from outside until it
-//! ends. Bytes that were written before loopback began still leave.
+//! Loopback disconnects the receiver from the wire: there is no room for a byte from outside until
+//! it ends. Bytes that were written before loopback began are still sent.
 
 use super::registers::{INTERRUPT_ENABLE, ier, lcr};
 use super::{BASE_BAUD, Line, LineCounts, ModemInputs, ModemOutputs, Uart};
@@ -18,7 +18,7 @@ impl Uart {
     ///
     /// # Errors
     /// The byte is lost and handed back: the receiver was full (the bytes it holds stay, and
-    /// LSR.OE is set), or loopback has it cut off.
+    /// LSR.OE is set), or in loopback.
     pub fn receive(&mut self, byte: u8) -> Result<(), u8> {
         if self.is_looped_back() {
             return Err(byte);
@@ -77,7 +77,7 @@ impl Uart {
     }
 
     /// Puts the `parked` line on the wire and parks the one that was there. LSR, IIR and the pin
-    /// follow the new line at once: if its transmitter is empty that is news to the guest, so the
+    /// follow the new line at once: if its transmitter is empty, the
     /// THRE interrupt is latched.
     pub fn swap_line(&mut self, parked: &mut Line) {
         core::mem::swap(&mut self.line, parked);
@@ -85,7 +85,7 @@ impl Uart {
     }
 
     /// Drives the modem lines into the UART. Changes set the delta bits of MSR and may interrupt;
-    /// in loopback they wait unseen. Returns whether a level the guest reads has changed.
+    /// in loopback they are hidden. Returns whether a level the guest reads has changed.
     pub const fn set_modem_inputs(&mut self, inputs: ModemInputs) -> bool {
         self.modem_inputs = inputs;
         self.update_modem_status()
@@ -97,7 +97,7 @@ impl Uart {
         ModemOutputs::driven_by(self.modem_control)
     }
 
-    /// The divisor latch as it stands.
+    /// The divisor latch.
     #[must_use]
     pub const fn divisor(&self) -> u16 {
         self.divisor
@@ -122,8 +122,8 @@ impl Uart {
         self.line_control & lcr::DIVISOR_LATCH != 0
     }
 
-    /// Whether the guest would be told of a received byte. The 0x0F that drivers write only to see
-    /// whether IER is there does not count for the access that writes it.
+    /// Whether a received byte would interrupt the guest. The 0x0F that drivers write to probe IER
+    /// does not count for the access that writes it.
     pub(super) const fn expects_bytes(&self, accessed: u8) -> bool {
         let is_probe = self.interrupt_enable == ier::IMPLEMENTED && accessed == INTERRUPT_ENABLE;
         self.interrupt_enable & ier::RECEIVED_DATA != 0 && !is_probe

@@ -2,8 +2,8 @@
 //! GRUB both take a 64-bit ELF file with them), long mode, and the functions that the compiler
 //! calls.
 //!
-//! The first tables map 4 GiB as they are, writable and executable; [`crate::paging`] replaces them
-//! before anything but ourselves is touched.
+//! The first tables identity-map 4 GiB, writable and executable; [`crate::paging`] replaces them
+//! before other memory is touched.
 
 use core::arch::global_asm;
 

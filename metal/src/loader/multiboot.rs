@@ -1,10 +1,10 @@
-//! What the loader says (Multiboot 1, 0.6.96, section 3.3): memory map and modules.
+//! The loader's information (Multiboot 1, 0.6.96, section 3.3): memory map and modules.
 
 use crate::carve::Region;
 
 /// EAX at the entry.
 pub const LOADED_MAGIC: u32 = 0x2bad_b002;
-/// Ranges of RAM that are looked at.
+/// The most ranges of RAM that are used.
 pub const MAX_RANGES: usize = 32;
 
 /// Addresses from `begin` to `end`, less one.

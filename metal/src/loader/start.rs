@@ -64,7 +64,7 @@ impl Loader {
         let region = free.take(frame_bytes, FRAME_BYTES, BELOW_4_GIB).ok_or(Refused::Frames)?;
         let mut frames = Frames::new(region);
         let root = paging::build(&image, top, &mut frames).map_err(|_| Refused::PageTables)?;
-        // SAFETY: the tables map all that is in use where it is.
+        // SAFETY: the tables identity-map all memory in use.
         unsafe { cpu::set_cr3(root) };
         let has_plan = information.module.is_none() && top > plan.end;
         Ok(Memory {

@@ -15,21 +15,21 @@ const EDX_NESTED_PAGING: u32 = 1 << 0;
 const EDX_LOCK: u32 = 1 << 2;
 const EDX_NEXT_RIP: u32 = 1 << 3;
 
-/// What matters here of a processor that has SVM.
+/// The SVM features used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Address space identifiers, that of the host, 0, included: at least 2.
     pub asids: u32,
-    /// Exits tell where the next instruction is.
+    /// Exits report the next instruction's address.
     pub has_next_rip: bool,
     /// Pages of 1 GiB.
     pub has_gib_pages: bool,
 }
 
-/// Something that this hypervisor needs and does not find.
+/// A missing requirement of this hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// CPUID does not tell of SVM.
+    /// CPUID does not report SVM.
     Svm,
     /// Firmware has forbidden SVM.
     Firmware,
@@ -42,7 +42,7 @@ pub enum Missing {
 }
 
 impl Capabilities {
-    /// What these say. VM_CR is read only if it exists.
+    /// Reads them. VM_CR is read only if it exists.
     ///
     /// # Errors
     /// What is missing.
@@ -81,7 +81,7 @@ impl Capabilities {
         1 + number % (self.asids - 1)
     }
 
-    /// Each of so many vCPUs has one of its own.
+    /// Whether each of so many vCPUs has its own ASID.
     #[must_use]
     pub const fn has_asids_for(&self, vcpus: u32) -> bool {
         vcpus < self.asids

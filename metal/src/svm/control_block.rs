@@ -23,8 +23,8 @@ pub struct ControlBlock {
     extended: ExtendedState,
 }
 
-/// The control block of the vCPU that has the processor. It borrows the processor, so that no other
-/// can have it meanwhile.
+/// The loaded vCPU's control block. It borrows the processor, so that no other
+/// can be loaded meanwhile.
 ///
 /// ```compile_fail,E0499
 /// # use metal::svm::{ControlBlock, Svm};
@@ -46,13 +46,13 @@ pub struct Loaded<'a> {
 /// How an entry ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// The guest ran, and was left, or VMRUN refused it, as the exit says.
+    /// The guest ran and exited, or VMRUN refused it, as the exit code says.
     Exit,
     /// The deadline had passed before it could be entered.
     Late,
 }
 
-/// What the last exit says of itself (APM vol. 2, 15.6).
+/// The last exit's information (APM vol. 2, 15.6).
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
@@ -62,7 +62,7 @@ pub struct Exit {
     pub interrupt_info: u64,
 }
 
-/// What is intercepted at times, beside what always is.
+/// Intercepts that are not always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intercept {
     /// IRET.
@@ -205,7 +205,7 @@ impl Loaded<'_> {
         &mut self.vmcb.state
     }
 
-    /// What the last exit says.
+    /// The last exit's information.
     #[must_use]
     #[inline]
     pub fn exit(&self) -> Exit {
@@ -218,14 +218,14 @@ impl Loaded<'_> {
         }
     }
 
-    /// Where the next instruction is, if exits tell it.
+    /// The next instruction's address, if exits report it.
     #[must_use]
     #[inline]
     pub fn next_rip(&self) -> Option<u64> {
         self.has_next_rip.then_some(self.vmcb.control.next_rip)
     }
 
-    /// Exits tell where the next instruction is, as on all processors that have nested paging.
+    /// Exits report the next instruction's address, as on all processors with nested paging.
     #[must_use]
     pub const fn has_next_rip(&self) -> bool {
         self.has_next_rip
@@ -297,7 +297,7 @@ impl Loaded<'_> {
         control.virtual_interrupt = kept | request;
     }
 
-    /// One has not been delivered yet.
+    /// A virtual interrupt is pending.
     #[must_use]
     #[inline]
     pub fn has_virtual_interrupt(&self) -> bool {
@@ -335,14 +335,14 @@ impl Loaded<'_> {
         self.vmcb.control.tlb_control = vmcb::FLUSH_TLB;
     }
 
-    /// Sets CR2. VMRUN loads it, but for Bochs's, which leaves what is there.
+    /// Sets CR2. VMRUN loads it, except in Bochs, which keeps the old value.
     pub fn set_cr2(&mut self, value: u64) {
         self.state_mut().set_cr2(value);
         // SAFETY: the hypervisor's own page faults end it; nothing else reads the register.
         unsafe { cpu::set_cr2(value) };
     }
 
-    /// What of the vCPU's state the control block does not hold.
+    /// The vCPU's state outside the control block.
     #[must_use]
     pub const fn extended(&self) -> &ExtendedState {
         self.extended
@@ -353,7 +353,7 @@ impl Loaded<'_> {
         self.extended
     }
 
-    /// The host's report gets the machine check that the last exit was for.
+    /// Reports the machine check that caused the last exit.
     pub fn take_machine_check(&mut self) -> ! {
         interrupts::take_machine_check()
     }

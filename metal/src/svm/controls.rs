@@ -1,4 +1,4 @@
-//! The intercepts of a VMCB: what makes the guest leave. The ports and MSRs that do not are in the
+//! The intercepts of a VMCB: what causes an exit. The ports and MSRs that cause none are in the
 //! permission maps.
 
 use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
@@ -14,8 +14,8 @@ pub const SELECTIVE_CR0: u64 = crate::architecture::cr0::TS | crate::architectur
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-/// What the crate above has an answer for, in the word at 0x00c. Not among it: task switches,
-/// which the processor carries out (APM vol. 2, 12.3), where VMX's leave the guest.
+/// Intercepts that `vmm-baremetal` handles, in the word at 0x00c. Not among them: task switches,
+/// which the processor carries out (APM vol. 2, 12.3), where VMX's exit.
 pub const INTERCEPT3: u32 = intercept3::INTR
     | intercept3::NMI
     | intercept3::SMI

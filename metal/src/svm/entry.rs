@@ -1,9 +1,9 @@
-//! The switch itself: everything between two lines of Rust during which a guest has the processor.
+//! The switch itself: into the guest, and back.
 //!
 //! The global interrupt flag is clear from CLGI to STGI, but for the guest's run: VMRUN sets it and
-//! #VMEXIT clears it. The host's IF is 1 meanwhile, as with V_INTR_MASKING it says whether a
-//! physical interrupt, which is intercepted, ends the run; STGI then lets the host's handler have
-//! it, when the guest's registers are safe.
+//! #VMEXIT clears it. The host's IF is 1 meanwhile: with V_INTR_MASKING it enables physical
+//! interrupts, which are intercepted, to exit; the host's handler takes one at STGI,
+//! when the guest's registers are saved.
 //!
 //! ```text
 //! VMRUN, #VMEXIT    RAX RSP RIP RFLAGS, CR0-4, EFER, DR6-7, ES CS SS DS, GDTR IDTR
@@ -19,12 +19,12 @@ unsafe extern "C" {
     static svm_behind_vmrun: u8;
 }
 
-/// The instruction behind VMRUN, with which the host goes on at an exit.
+/// The instruction after VMRUN, where the host resumes at an exit.
 pub fn behind_vmrun() -> u64 {
     &raw const svm_behind_vmrun as u64
 }
 
-/// Runs the guest of `guest_vmcb` until it exits, and takes the interrupts that wait then.
+/// Runs the guest of `guest_vmcb` until it exits, and takes the interrupts pending then.
 ///
 /// # Safety
 /// SVM is enabled. Both addresses are physical ones of frames; the guest's is a VMCB which

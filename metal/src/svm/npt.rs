@@ -5,7 +5,7 @@ use crate::second_level::Format;
 
 /// Every access of a guest counts as a user's.
 const USER: u64 = 1 << 2;
-/// Set in advance, which spares the processor doing it.
+/// Set in advance, so that the processor need not.
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const TABLE: u64 = PRESENT | WRITABLE | USER | ACCESSED;

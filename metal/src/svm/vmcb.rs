@@ -233,7 +233,7 @@ impl State {
         self.cr2
     }
 
-    /// Sets it; the processor's is [`super::Loaded::set_cr2`]'s business.
+    /// Sets it; [`super::Loaded::set_cr2`] sets the processor's.
     pub(super) const fn set_cr2(&mut self, value: u64) {
         self.cr2 = value;
     }
@@ -262,7 +262,7 @@ const PRESENT: u32 = 1 << 7;
 const UNUSABLE: u32 = 1 << 16;
 
 impl From<Segment> for VmcbSegment {
-    /// What is unusable is not present here.
+    /// An unusable segment is not present here.
     fn from(segment: Segment) -> Self {
         let Segment { selector, base, limit, access } = segment;
         let attributes = match access & UNUSABLE {

@@ -74,7 +74,7 @@ fn check_isolated(sizes: &[u64], (hypervisors, vms): (Vec<Range>, Vec<Vec<Mapped
     for (bytes, mapped) in sizes.iter().zip(vms) {
         let mut next = 0;
         for (guest, host) in mapped {
-            // What does not fit below the devices' hole goes on at 4 GiB.
+            // RAM that does not fit below the devices' hole continues at 4 GiB.
             let expected = if next < HOLE { next } else { next - HOLE + 4 * GIB };
             assert_eq!(guest, expected, "a hole, or mapped twice, {sizes:x?}");
             assert!(PC.iter().any(|ram| ram.begin <= host.begin && host.end <= ram.end));
@@ -83,7 +83,7 @@ fn check_isolated(sizes: &[u64], (hypervisors, vms): (Vec<Range>, Vec<Vec<Mapped
         }
         assert_eq!(next, *bytes, "all RAM, and nothing else, {sizes:x?}");
     }
-    // The first two reserved ranges touch, and none overlap: neighbours in order tell it all.
+    // The first two reserved ranges touch, and none overlap: comparing neighbours is enough.
     owned.sort_unstable();
     for pair in owned.windows(2) {
         assert!(pair[0].end <= pair[1].begin, "{pair:x?} overlap, {sizes:x?}");

@@ -53,7 +53,7 @@ pub struct Capabilities {
     pub ept_vpid: u64,
 }
 
-/// Something that this hypervisor needs and does not find.
+/// A missing requirement of this hypervisor.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -69,12 +69,12 @@ pub enum Missing {
     Invvpid,
 }
 
-/// What firmware says about VMX, where it does not forbid it.
+/// Firmware's setting for VMX, where it does not forbid it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
     /// It allows it.
     Allowed,
-    /// It says nothing: this is to be written to IA32_FEATURE_CONTROL.
+    /// It sets nothing: this is to be written to IA32_FEATURE_CONTROL.
     Unlocked {
         /// What it holds, with VMX allowed and the lock set.
         value: u64,
@@ -161,7 +161,7 @@ impl Capabilities {
         self.basic as u32 & 0x7fff_ffff
     }
 
-    /// INS and OUTS exits tell segment and address size.
+    /// INS and OUTS exits report segment and address size.
     #[must_use]
     pub const fn has_string_information(&self) -> bool {
         self.basic & BASIC_STRING_INFORMATION != 0

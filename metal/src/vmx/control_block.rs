@@ -16,7 +16,7 @@ use crate::{General, cpu, interrupts};
 use vmm_common::grant::{Grant, Vendor};
 use vmm_common::registers::CpuState;
 
-/// Neither entries nor exits switch them.
+/// MSRs that neither entries nor exits switch.
 const SWITCHED_MSRS: [u32; 5] =
     [msr::IA32_STAR, msr::IA32_LSTAR, msr::IA32_CSTAR, msr::IA32_FMASK, msr::IA32_KERNEL_GSBASE];
 /// Of an exit reason: the processor refused the guest's state, and has not entered it.
@@ -64,7 +64,7 @@ pub struct Loaded<'a> {
 /// How an entry ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// The guest ran and was left, or the processor refused its state, for this exit reason.
+    /// The guest ran and exited, or the processor refused its state, for this exit reason.
     Exit(u64),
     /// The deadline had passed before it could be entered.
     Late,
@@ -72,7 +72,7 @@ pub enum Run {
     Failed(u32),
 }
 
-/// What a guest is left for as soon as it can take it.
+/// An event whose window causes a VM exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// A maskable interrupt.
@@ -252,7 +252,7 @@ impl Loaded<'_> {
         }
     }
 
-    /// Leaves the guest as soon as it can take such an event.
+    /// Causes a VM exit as soon as the guest can take such an event.
     #[inline]
     pub fn want_window(&mut self, window: Window, is_wanted: bool) {
         let control = match window {
@@ -287,7 +287,7 @@ impl Loaded<'_> {
         self.block.virtual_apic.words_mut()[VIRTUAL_TPR] = u64::from(cr8) << 4;
     }
 
-    /// Leaves the guest when it lowers CR8 below this.
+    /// Causes a VM exit when the guest lowers CR8 below this.
     #[inline]
     pub fn set_tpr_threshold(&mut self, class: u8) {
         if class != self.block.tpr_threshold {
@@ -347,7 +347,7 @@ impl Loaded<'_> {
         unsafe { cpu::set_dr6((cpu::dr6() & !0xf) | (causes & 0x600f)) };
     }
 
-    /// What of the vCPU's state the control block does not hold.
+    /// The vCPU's state outside the control block.
     #[must_use]
     pub const fn extended(&self) -> &ExtendedState {
         &self.block.extended
@@ -358,7 +358,7 @@ impl Loaded<'_> {
         &mut self.block.extended
     }
 
-    /// Exits of INS and OUTS tell segment and address size.
+    /// Exits of INS and OUTS report segment and address size.
     #[must_use]
     pub const fn has_string_information(&self) -> bool {
         self.block.has_string_information
@@ -372,17 +372,17 @@ impl Loaded<'_> {
         }
     }
 
-    /// The host's handler gets the non-maskable interrupt that the last exit was for.
+    /// Calls the host's handler for the non-maskable interrupt that caused the last exit.
     pub fn take_nmi(&mut self) {
         interrupts::take_nmi();
     }
 
-    /// The host's report gets the machine check that the last exit was for.
+    /// Reports the machine check that caused the last exit.
     pub fn take_machine_check(&mut self) -> ! {
         interrupts::take_machine_check()
     }
 
-    /// The host's handler gets the interrupt, acknowledged already, that the last exit was for.
+    /// Calls the host's handler for the interrupt, already acknowledged, that caused the last exit.
     pub fn take_interrupt(&mut self) {
         interrupts::handle(read(Field::ExitInterruption) as u8);
     }
@@ -398,7 +398,7 @@ impl Loaded<'_> {
         let timer = preemption_timer::value(deadline - now, block.timer_shift);
         // SAFETY: it ends the guest's run.
         unsafe { write(Field::TimerValue, timer.into()) };
-        // SAFETY: the hypervisor takes no page faults that it goes on after.
+        // SAFETY: every page fault of the hypervisor's ends it.
         unsafe { cpu::set_cr2(block.cr2) };
         // SAFETY: the VMCS holds the host's state as it is and confines the guest to its own; the
         // areas are as large as the switch expects, and borrowed.

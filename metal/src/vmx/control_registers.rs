@@ -1,4 +1,4 @@
-//! CR0 and CR4 of a guest: which bits are the processor's business in VMX operation, and what the
+//! CR0 and CR4 of a guest: which bits VMX operation fixes, and what the
 //! guest sees of them (SDM vol. 3, 25.6.6).
 
 use super::capabilities::Capabilities;
@@ -6,7 +6,7 @@ use crate::architecture::cr0;
 use vmm_common::grant::Reach;
 
 /// How CR0 and CR4 are split between guest and host. A bit in a mask reads from the shadow, and
-/// leaves the guest when written with another value than the shadow's.
+/// exits when written with a value other than the shadow's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Of CR0.
@@ -30,13 +30,13 @@ impl Split {
         }
     }
 
-    /// What CR0 really is when the guest sees this. Caches stay on.
+    /// The real CR0 when the guest sees this. Caches stay on.
     #[must_use]
     pub const fn real_cr0(&self, seen: u64) -> u64 {
         (seen & !self.cr0_mask) | self.cr0_forced
     }
 
-    /// What CR4 really is when the guest sees this.
+    /// The real CR4 when the guest sees this.
     #[must_use]
     pub const fn real_cr4(&self, seen: u64) -> u64 {
         (seen & !self.cr4_mask) | self.cr4_forced

@@ -1,11 +1,11 @@
-//! The control fields of a VMCS: what makes the guest leave. The ports and MSRs that do not are in
+//! The control fields of a VMCS: what causes a VM exit. The ports and MSRs that cause none are in
 //! the bitmaps.
 
 use super::capabilities::{Capabilities, Missing};
 
-/// Primary control: leave as soon as an interrupt can be delivered.
+/// Primary control: exit as soon as an interrupt can be delivered.
 pub const INTERRUPT_WINDOW: u32 = 1 << 2;
-/// Primary control: leave as soon as a non-maskable interrupt can be delivered.
+/// Primary control: exit as soon as a non-maskable interrupt can be delivered.
 pub const NMI_WINDOW: u32 = 1 << 22;
 /// Entry control: the guest is in IA-32e mode.
 pub const IA32E_GUEST: u32 = 1 << 9;

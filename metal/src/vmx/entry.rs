@@ -12,7 +12,7 @@ unsafe extern "C" {
     /// Enters the guest of the current VMCS; 0 after an exit, 1 if the entry instruction failed.
     pub(super) fn vmx_enter(general: *mut General, fx_area: *mut FxArea, is_launched: u64) -> u64;
 
-    /// Where the processor goes on after an exit: HOST_RIP. No code calls it.
+    /// HOST_RIP, where the processor resumes after an exit. No code calls it.
     pub(super) fn vmx_exit_landing();
 }
 

@@ -5,7 +5,7 @@ use core::fmt;
 /// An instruction of VMX that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// There is no current VMCS to tell why.
+    /// VMfailInvalid: there is no current VMCS for an error number.
     Invalid,
     /// VM-instruction error (SDM vol. 3, 31.4).
     Numbered(u32),

@@ -1,4 +1,4 @@
-//! The host's part of a VMCS: what the processor goes on with after an exit (SDM vol. 3, 25.5).
+//! The host's part of a VMCS: the state loaded at an exit (SDM vol. 3, 25.5).
 
 use super::entry::vmx_exit_landing;
 use super::field::Field;
@@ -8,7 +8,7 @@ use crate::cpu;
 use crate::descriptors::Pointer;
 use core::arch::asm;
 
-/// Fills the host's fields of the current VMCS with what the processor has now. HOST_RSP is set by
+/// Fills the host's fields of the current VMCS from the processor's state. HOST_RSP is set by
 /// each entry.
 pub fn write_host_state() {
     let tr = selectors()[6];

@@ -31,7 +31,7 @@ fn read_at(encoding: u32) -> u64 {
     value
 }
 
-/// Where a VMREAD or VMWRITE goes on that failed. Jumped to, so that the stack has to be aligned.
+/// Where a failed VMREAD or VMWRITE jumps; it has to align the stack.
 #[unsafe(naked)]
 extern "sysv64" fn access_failed() -> ! {
     extern "sysv64" fn report() -> ! {
@@ -123,12 +123,12 @@ macro_rules! invalidate {
         #[doc = concat!("Drops the cached translations of one ", $context, ".")]
         ///
         /// # Errors
-        /// [`Failure`] if the processor does not take the operand.
+        /// [`Failure`] if the processor rejects the operand.
         pub(super) fn $name(context: u64) -> Result<(), Failure> {
             const SINGLE_CONTEXT: u64 = 1;
             let descriptor = [context, 0];
             let (is_invalid, is_numbered): (u8, u8);
-            // SAFETY: translations that are dropped are made anew from the tables.
+            // SAFETY: dropped translations are reloaded from the tables.
             unsafe {
                 asm!(
                     concat!($instruction, " {kind}, [{descriptor}]"),

@@ -1,5 +1,5 @@
-//! What a guest that changes CR0 or CR4 gets: the rules of the processor, for those changes that
-//! leave the guest.
+//! The processor's rules for writes to CR0 and CR4, for those writes that
+//! exit.
 
 use metal::architecture::{cr0, cr4, efer};
 

@@ -1,8 +1,8 @@
 //! Instructions that are carried out here: those that access a device's memory, those whose page
 //! tables lie where no RAM is, and string I/O.
 //!
-//! Each read of a device is an exit, and its reply takes the instruction further; writes follow
-//! once it is done. [`vmm_common::x86`] knows how.
+//! Each read of a device is an exit, and its reply continues the instruction; writes follow
+//! once it is done. [`vmm_common::x86`] emulates it.
 
 use super::vcpu::{Awaiting, Loaded};
 use super::vendor::{
@@ -25,7 +25,7 @@ use vmm_common::x86::{
     Write, carry_out, decode_to, flag, plain,
 };
 
-/// The instruction that the guest was left at, and how far it has got.
+/// The instruction that caused the exit, and its progress.
 #[derive(Debug)]
 pub(super) struct Carried {
     instruction: Instruction,
@@ -34,7 +34,7 @@ pub(super) struct Carried {
     code_bits: u8,
     reads: Reads,
     resolved: Option<Resolved>,
-    /// What of page tables this processor has.
+    /// This processor's paging features.
     limits: PagingLimits,
 }
 
@@ -63,7 +63,7 @@ impl Carried {
         Self { instruction, bytes, code_bits: 0, reads: Reads::NONE, resolved: None, limits }
     }
 
-    /// Decodes, unless it is the instruction of the last time: drivers poll.
+    /// Decodes, unless it is the same instruction as before: drivers poll.
     fn decode(
         &mut self,
         code_bits: u8,
@@ -119,7 +119,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         }
     }
 
-    /// INS or OUTS. The processor has checked IOPL and the I/O permission map, and nothing of the
+    /// INS or OUTS. The processor has checked IOPL and the I/O permission map, but not the
     /// memory operand (SDM vol. 3, 26.1.1; APM vol. 2, 15.10.2).
     pub(super) fn port_string(
         &mut self,
@@ -140,7 +140,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.begin(None)
     }
 
-    /// A MOV, which needs one exit and no more.
+    /// A MOV, which needs only one exit.
     fn begin_plain(&mut self, code_bits: u8, resolved: Resolved) -> Option<ExitReason> {
         let Carried { instruction, limits, .. } = &self.common.carried;
         let mut guest = View {
@@ -182,7 +182,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.go_on()
     }
 
-    /// A device has returned what the instruction waits for; what it asks for next.
+    /// Continues the instruction with a device's reply; returns its next exit.
     pub(super) fn go_on_with(&mut self, reply: Reply) -> Option<ExitReason> {
         self.common.awaiting = Awaiting::Nothing;
         self.common.carried.reads.push(match reply {
@@ -226,7 +226,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         }
     }
 
-    /// Switches to another task of the guest's, where the processor leaves that to software.
+    /// Switches to another task of the guest, where the processor leaves that to software.
     pub(super) fn task_switch(&mut self, switch: &TaskSwitch) -> Option<ExitReason> {
         let mut guest = View {
             code_bits: code_bits(&self.guest),
@@ -252,7 +252,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         }
     }
 
-    /// What the last instruction has yet to write to a device.
+    /// The last instruction's next pending write to a device.
     pub(super) fn next_write(&mut self) -> Option<ExitReason> {
         self.common.writes.take().map(|write| match write {
             Write::Memory { address, size, value } => {
@@ -271,7 +271,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 }
 
-/// The guest as an instruction that is carried out sees it.
+/// The guest as an emulated instruction sees it.
 struct View<'a, G> {
     guest: &'a mut G,
     general: &'a mut General,
@@ -295,7 +295,7 @@ impl<G: LoadedVcpu> TaskGuest for View<'_, G> {
         if G::KEEPS_PDPTES && self.guest.get(Register::Cr4) & cr4::PAE != 0 {
             let table = value & 0xffff_ffe0;
             for index in 0..4 {
-                // One that lies where no RAM is is not present.
+                // An entry outside RAM reads as not present.
                 let entry = self.ram.word(table + 8 * u64::from(index)).unwrap_or(0);
                 self.guest.set(Register::Pdpte(index), entry);
             }

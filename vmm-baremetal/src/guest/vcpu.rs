@@ -1,7 +1,7 @@
 //! One vCPU on bare metal: between the shared loop's seam and a vendor's control block.
 //!
-//! An [`Event`] is decoded into an exit here, once for both vendors; what the guest waits for is
-//! remembered as [`Awaiting`] and filled in when the next entry brings the reply.
+//! An [`Event`] is decoded into an exit here, once for both vendors; a pending reply is
+//! recorded as [`Awaiting`] and filled in at the next entry.
 
 use super::instruction::{Carried, PagingLimits};
 use super::vendor::{
@@ -31,18 +31,18 @@ pub struct Vcpu<V> {
     common: Common,
 }
 
-/// What of a vCPU the vendors do not know.
+/// The vendor-independent part of a vCPU.
 #[derive(Debug)]
 pub(super) struct Common {
     pub general: General,
     pub ram: GuestRam,
     clock: Clock,
     pub awaiting: Awaiting,
-    /// The instruction that [`Awaiting::Instruction`] is about.
+    /// The instruction of [`Awaiting::Instruction`].
     pub carried: Carried,
     /// For devices, by the instruction before the guest's RIP.
     pub writes: Writes,
-    /// What the next entry brings, as far as it is known. Its TSC offset is the guest's.
+    /// The next entry, as far as it is known. Its TSC offset is the guest's.
     pub resume: Resume,
     /// [`Entry::tsc_held_ns`] as of the last entry.
     tsc_held_ns: u64,
@@ -165,15 +165,15 @@ impl Common {
 }
 
 impl<G: LoadedVcpu> Loaded<'_, G> {
-    /// What the registers do not tell about how it stopped: the control block's fields, and the
-    /// width of the code that the dump of the registers shows.
+    /// What a dump of the registers lacks: the control block's fields, and the
+    /// width of the code at RIP.
     pub fn dump(&self) -> String {
         let mut dump = format!("code segment: {} bits\n", code_bits(&self.guest));
         self.guest.write_dump(&mut dump).expect("a string takes everything");
         dump
     }
 
-    /// What the event means for the loop; None if it was dealt with here.
+    /// The event as an exit to the loop; None if it was handled here.
     fn decode(&mut self, event: Event) -> Option<ExitReason> {
         match event {
             Event::Port(port) => self.port(port),
@@ -229,12 +229,12 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.guest.set(Register::Rflags, value);
     }
 
-    /// The next entry goes on behind the instruction that the guest was left at.
+    /// The next entry resumes after the instruction that caused the exit.
     fn skip_instruction(&mut self) {
         self.advance_to(self.guest.get(Register::NextRip));
     }
 
-    /// The next entry goes on at `rip`, as behind an instruction.
+    /// The next entry resumes at `rip`, as after an instruction.
     pub(super) fn advance_to(&mut self, rip: u64) {
         self.common.resume.advance = Some(rip);
         if self.common.left.rflags & rflags::RF != 0 {
@@ -323,7 +323,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.raise(GP, Some(0))
     }
 
-    /// Gives the guest what it waits for.
+    /// Completes the exit with its reply.
     fn answer(&mut self, reply: Reply) {
         let awaiting = core::mem::replace(&mut self.common.awaiting, Awaiting::Nothing);
         let value = match reply {
@@ -363,7 +363,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
             Awaiting::Instruction | Awaiting::ReadMsr | Awaiting::WriteMsr => false,
         };
         let Common { left, resume, .. } = &*self.common;
-        // Behind an instruction no shadow is left; a single step's #DB comes first.
+        // No shadow outlives an instruction; a single step's #DB comes first.
         let is_blocked = left.has_event
             || resume.inject.is_some()
             || match resume.advance {

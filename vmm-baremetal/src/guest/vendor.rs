@@ -2,7 +2,7 @@
 //! [`Left`] comes out.
 //!
 //! [`super::vcpu::Vcpu`] turns an [`Event`] into an exit of `vmm_common::seam` and a reply into
-//! register values; [`crate::vmx`] and [`crate::svm`] know only their processor.
+//! register values; [`crate::vmx`] and [`crate::svm`] handle only their processor.
 
 use alloc::string::String;
 use metal::General;
@@ -40,13 +40,13 @@ pub enum Register {
     CodeAccess,
     /// The privilege level, which the stack segment's descriptor has. Only read.
     Cpl,
-    /// Where the instruction ends that the guest was left at. Only read.
+    /// The end of the instruction that caused the exit. Only read.
     NextRip,
     /// An entry that PAE paging keeps in the processor: of VMX's alone.
     Pdpte(u8),
 }
 
-/// What goes through the guest's IDT at the next entry.
+/// An event injected at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inject {
     /// A maskable interrupt.
@@ -113,21 +113,21 @@ pub enum Event {
     Port(PortEvent),
     /// CPUID.
     Cpuid,
-    /// RDMSR that is not the vendor's business.
+    /// RDMSR that the vendor's part does not handle.
     ReadMsr,
-    /// WRMSR that is not the vendor's business.
+    /// WRMSR that the vendor's part does not handle.
     WriteMsr,
-    /// HLT, behind which no debug exception comes, which would end it.
+    /// HLT without a pending debug exception, which would end it.
     Halt,
     /// XSETBV.
     SetXcr,
     /// An instruction without effect here (WBINVD, INVD, PAUSE): skip it.
     Skip,
-    /// The vendor has dealt with it (MOV to CR, and so on): enter again.
+    /// The vendor's part has handled it (MOV to CR, and so on): enter again.
     Handled,
     /// VMCALL or VMMCALL.
     Hypercall,
-    /// An instruction that no guest has (VMX's, SVM's, MONITOR): #UD.
+    /// An instruction hidden from guests (VMX's, SVM's, MONITOR): #UD.
     Undefined,
     /// An access to a guest-physical address that is not RAM.
     Memory {
@@ -142,26 +142,26 @@ pub enum Event {
     Window,
     /// The deadline has passed.
     Deadline,
-    /// The host was interrupted: its handler has run by the time this is returned.
+    /// A host interrupt: its handler has run already.
     HostInterrupt,
     /// Triple fault.
     Shutdown,
-    /// This VM cannot go on.
+    /// This VM cannot continue.
     Fault(Fault),
 }
 
-/// What an entry brings.
+/// What goes into a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// The guest goes on here, cut to 32 bits outside 64-bit code, as behind an instruction: an STI
+    /// The guest resumes here, cut to 32 bits outside 64-bit code, as after an instruction: an STI
     /// or MOV SS shadow ends, and a guest that single-steps gets its #DB.
     pub advance: Option<u64>,
     /// Goes through the guest's IDT: an interrupt that the guest can take, or the exception that
     /// its instruction raised.
     pub inject: Option<Inject>,
-    /// A non-maskable interrupt has come, and is delivered once nothing blocks it.
+    /// A non-maskable interrupt is pending, and is delivered once nothing blocks it.
     pub has_nmi: bool,
-    /// What follows, but for the deadline, is as it was at the entry before.
+    /// The fields below, except the deadline, are unchanged since the last entry.
     pub is_again: bool,
     /// Leave with [`Event::Window`] once the guest can take an interrupt.
     pub wants_window: bool,
@@ -172,7 +172,7 @@ pub struct Resume {
     pub tpr_threshold: u8,
     /// What is added to the host's TSC to give the guest's.
     pub tsc_offset: u64,
-    /// The host's TSC at which the guest is left, whatever it does.
+    /// The host's TSC at which the guest exits, whatever it does.
     pub deadline: u64,
 }
 
@@ -185,12 +185,12 @@ pub struct Left {
     pub flags: Flags,
 }
 
-/// What a guest that was left can take.
+/// What a guest can take after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// RFLAGS.
     pub rflags: u64,
-    /// An STI or MOV SS shadows the instruction that it was left at.
+    /// The exiting instruction is in the shadow of STI or MOV SS.
     pub is_shadowed: bool,
     /// The next entry delivers an event already: one whose delivery the exit interrupted, or one
     /// that the vendor's code has raised.
@@ -219,7 +219,7 @@ pub trait LoadedVcpu {
     /// Sets one.
     fn set_segment(&mut self, index: usize, segment: Segment);
 
-    /// What of the vCPU's state the control block does not hold.
+    /// The vCPU's state outside the control block.
     fn extended(&self) -> &ExtendedState;
 
     /// The same, to change.
@@ -241,13 +241,13 @@ pub trait Processor {
     /// Which one it is.
     const VENDOR: Vendor;
 
-    /// What CPUID says of the processor, less what a guest of it cannot have.
+    /// The processor's CPUID, less what a guest of it cannot have.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
 
     /// Its part of another vCPU, with these registers, whose guest has this RAM and this grant.
     ///
     /// # Errors
-    /// Why there can be none, for people.
+    /// The reason, as a message.
     fn make(
         &mut self,
         frames: &mut Frames,
@@ -282,7 +282,7 @@ pub fn code_bits(guest: &impl LoadedVcpu) -> u8 {
     }
 }
 
-/// How the guest's linear addresses are translated, on a processor that has everything.
+/// How the guest's linear addresses are translated, on a processor with all features.
 pub fn paging<G: LoadedVcpu>(guest: &G) -> Paging {
     let (cr4, efer) = (guest.get(Register::Cr4), guest.get(Register::Efer));
     let is_pae = cr4 & cr4::PAE != 0 && efer & efer::LMA == 0;

@@ -72,7 +72,7 @@ struct Sample {
     tsc: u64,
     other: u32,
     pit: u16,
-    /// What reading took: the moment is known no better.
+    /// How long the reading took: its uncertainty.
     took: u64,
 }
 

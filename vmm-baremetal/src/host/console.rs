@@ -13,14 +13,14 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
-/// How often keys are looked for, while guests run and while none can.
+/// How often keys are polled, while guests run and while none can.
 const LOOK_NS: u64 = 2_000_000;
 /// Output kept for a port that is slower than the guests.
 const OUTPUT_BYTES: usize = 1 << 20;
-/// Keys that the port can have received since the last look, at 115200 baud and with its FIFO.
+/// Keys that the port can have received since the last poll, at 115200 baud and with its FIFO.
 const KEYS_AT_A_LOOK: usize = 64;
-/// Keys kept for guests that do not read them yet. The port cannot be left full, or Ctrl-A would
-/// not be seen.
+/// Keys kept for guests that do not read them yet. The port must not stay full, or Ctrl-A would
+/// be lost.
 const TYPED_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that an empty transmitter takes: its FIFO.
 const FIFO_BYTES: usize = 16;
@@ -60,9 +60,9 @@ impl BareHost {
         }
     }
 
-    /// Between turns: looks at keys, if that is due, and lets the port have output.
+    /// Between turns: polls keys, if that is due, and sends output to the port.
     pub fn between_turns(&mut self) {
-        // Each turn asks: no conversion to nanoseconds.
+        // Called at each turn: no conversion to nanoseconds.
         if cpu::tsc() < self.next_look_tsc {
             return;
         }
@@ -79,7 +79,7 @@ impl BareHost {
         self.send();
     }
 
-    /// No guest can run before `until`: sleeps until then, but looks at keys now and then.
+    /// No guest can run before `until`: sleeps until then, but polls keys.
     pub fn idle(&mut self, until: Instant) {
         self.between_turns();
         self.send();
@@ -101,7 +101,7 @@ impl BareHost {
         self.serial.drain();
     }
 
-    /// Lets the port have what it takes without waiting.
+    /// Sends what the port accepts without waiting.
     fn send(&mut self) {
         let mut sent = 0;
         for bytes in self.console.waiting().chunks(FIFO_BYTES) {
@@ -140,12 +140,12 @@ impl Host for BareHost {
     }
 }
 
-/// Says why nothing can run, and ends with `code`.
+/// Prints why nothing can run, and ends with `code`.
 pub fn refuse(why: &str, code: u8) -> ! {
     use core::fmt::Write;
     let mut serial = Serial::again();
     for line in why.lines() {
-        // A port that is not there takes everything.
+        // An absent port accepts everything.
         let _ = writeln!(serial, "tandem: {line}");
     }
     power::off(code)

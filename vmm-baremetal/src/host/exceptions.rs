@@ -40,7 +40,7 @@ pub fn report(exception: &Exception) -> ! {
     let mut serial = Serial::again();
     let name = NAMES.get(exception.vector as usize).unwrap_or(&"reserved");
     let Exception { error, rip, cs, rflags, rsp, ss, .. } = exception;
-    // A port that is not there takes everything; nothing else could be told.
+    // An absent port accepts everything; there is no other output.
     let _ =
         write!(serial, "\ntandem: exception in the hypervisor: {name}, error code {error:#x}\n");
     let _ = writeln!(serial, "  rip {rip:016x}  cs {cs:04x}  rflags {rflags:08x}");

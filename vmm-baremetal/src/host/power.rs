@@ -7,10 +7,10 @@ use metal::port::Port;
 /// This machine cannot run it.
 pub const MACHINE_REFUSED: u8 = 3;
 
-/// Bochs and QEMU keep what is written to this port.
+/// Bochs and QEMU log what is written to this port.
 const DEBUG_CONSOLE: Port = Port::new(0xe9);
 
-/// Writes a line for the program that runs the emulator; on a real machine it goes nowhere.
+/// Writes a line for the program that runs the emulator; a real machine ignores it.
 pub fn debug_line(text: &str) {
     for byte in text.bytes().chain([b'\n']) {
         DEBUG_CONSOLE.write(byte);

@@ -1,4 +1,4 @@
-//! The physical serial port, COM1 (16550A): polled, never waited for beyond a bound.
+//! The physical serial port, COM1 (16550A): polled, with bounded waits.
 
 use core::fmt;
 use metal::port::Port;

@@ -10,10 +10,10 @@ const MONTH: u8 = 8;
 const YEAR: u8 = 9;
 const STATUS_A: u8 = 10;
 const STATUS_B: u8 = 11;
-/// Looks at a clock that is always busy before it is believed all the same.
+/// Polls of a clock that is always busy before it is read all the same.
 const PATIENCE: u32 = 1_000_000;
 
-/// Unix time, seconds. Whatever the registers hold gives some time.
+/// Unix time, seconds. Any contents of the registers give some time.
 #[must_use]
 pub fn unix_seconds() -> u64 {
     const UPDATE_IN_PROGRESS: u8 = 0x80;

@@ -9,12 +9,12 @@ use vmm_common::pack::{self, Packed};
 use vmm_common::plan::{self, BootKind, ImageSource, Limits, MIN_SLICE_NS, Plan};
 use vmm_common::seed::{self, SeedVm};
 
-/// A plan, and what lies in each VM's RAM at first.
+/// A plan, and the initial contents of each VM's RAM.
 #[derive(Debug)]
 pub struct Input<'a> {
     /// What is to run.
     pub plan: Plan,
-    /// Each VM's images and first moment.
+    /// Each VM's images and initial state.
     pub boots: Vec<(Images<'a>, Boot)>,
 }
 
@@ -32,7 +32,7 @@ pub enum Source<'a> {
 /// Reads and checks the plan for a machine with `memory_bytes` to give to VMs.
 ///
 /// # Errors
-/// What is wrong, for people; a line for each fault.
+/// What is wrong, as a message; a line for each fault.
 pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, String> {
     let packed = match source {
         Source::Module(bytes) => pack::unpack(bytes).map_err(|error| format!("{error}"))?,
@@ -46,7 +46,7 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
         }
     };
     let Packed { mut plan, images } = packed;
-    // Whichever core the loader started us on is the one there is.
+    // Only the core that the loader started is used.
     plan.core = None;
     let limits =
         Limits { host_memory_bytes: memory_bytes, min_slice_ns: MIN_SLICE_NS, cores: Vec::new() };
@@ -83,7 +83,7 @@ fn with_builtin_images<'a>(plan: Plan) -> Result<Packed<'a>, String> {
     Ok(Packed { plan, images })
 }
 
-/// The plan's field in words.
+/// The name of a plan's field, for messages.
 fn name_of(plan: &Plan, field: plan::Field) -> String {
     use plan::Field;
     let vm = |index: usize, what: &str| match plan.vms.get(index) {

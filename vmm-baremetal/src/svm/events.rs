@@ -1,4 +1,4 @@
-//! What goes through the guest's IDT at an entry, as EVENTINJ tells it.
+//! Events injected at an entry, as EVENTINJ encodes them.
 
 use crate::guest::vendor::Inject;
 use metal::architecture::vector::DB;
@@ -35,8 +35,8 @@ pub const fn is_fault(inject: Inject) -> bool {
     }
 }
 
-/// EVENTINJ that delivers what an exit interrupted. INT n, INT3 and INTO are carried out once more
-/// instead, as RIP is still theirs (APM vol. 2, 15.7.2).
+/// EVENTINJ for an event whose delivery an exit interrupted. INT n, INT3 and INTO are re-executed
+/// instead, as RIP still points to them (APM vol. 2, 15.7.2).
 #[must_use]
 pub const fn interrupted(exit_interrupt_info: u64) -> u64 {
     if exit_interrupt_info & event::VALID == 0 {

@@ -6,7 +6,7 @@ use metal::svm::vmcb::event;
 use vmm_common::registers::{INSTRUCTION_BYTES, segment};
 use vmm_common::seam::Fault;
 
-/// The codes that are acted on.
+/// The codes that are handled.
 #[allow(missing_docs)]
 pub mod code {
     pub const WRITE_CR4: u64 = 0x14;
@@ -49,7 +49,7 @@ pub mod code {
     pub const INVALID: u64 = -1i64 as u64;
 }
 
-/// What a dump calls an exit code.
+/// The name of an exit code in a dump.
 #[must_use]
 pub const fn name(code: u64) -> &'static str {
     match code {
@@ -95,13 +95,13 @@ pub const fn name(code: u64) -> &'static str {
     }
 }
 
-/// VMRUN was refused. QEMU tells it in the lower half of the code.
+/// VMRUN was refused. QEMU reports it in the lower half of the code.
 #[must_use]
 pub const fn is_refused(exit_code: u64) -> bool {
     exit_code as u32 == code::INVALID as u32
 }
 
-/// The event that an exit stands for; `instruction` fetches what the guest was left at.
+/// The event of an exit; `instruction` fetches the instruction that caused it.
 pub fn decode(exit: &Exit, instruction: impl FnOnce() -> Instruction) -> Event {
     match exit.code {
         code::INTR | code::NMI | code::SMI | code::INIT => Event::HostInterrupt,
@@ -170,7 +170,7 @@ fn port(info: u64, instruction: impl FnOnce() -> Instruction) -> PortEvent {
     PortEvent { port: (info >> 16) as u16, size: (info >> 4 & 7) as u8, is_in, string }
 }
 
-/// The instruction that the guest was left at.
+/// The instruction that caused the exit.
 #[derive(Clone, Copy, Debug)]
 pub struct Instruction {
     /// Its bytes and what follows.
@@ -190,7 +190,7 @@ pub struct ControlRegisterWrite {
     pub is_status_word: bool,
 }
 
-/// What stands before the opcode.
+/// The prefixes of an opcode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
     /// Bytes of them.

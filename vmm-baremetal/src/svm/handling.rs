@@ -1,4 +1,4 @@
-//! The exits that are SVM's own business: MSRs that the VMCB holds, CR0 and CR4, exceptions, and
+//! The exits that are specific to SVM: MSRs that the VMCB holds, CR0 and CR4, exceptions, and
 //! the end of a non-maskable interrupt's handler.
 
 use super::efer;
@@ -82,7 +82,7 @@ impl SvmGuest<'_> {
 
     /// False: #GP.
     fn write_cr0(&mut self, value: u64) -> bool {
-        // The bit alone: whether 64-bit code would begin is what is found out.
+        // CS.L alone, as the write itself may activate long mode.
         let is_code_64 = self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) != 0;
         let vmcb = self.vmcb.state_mut();
         let mode = Mode { cr0: vmcb.cr0, cr4: vmcb.cr4, efer: vmcb.efer, is_code_64 };
@@ -106,7 +106,7 @@ impl SvmGuest<'_> {
         is_accepted
     }
 
-    /// Exits while CR8 holds an interrupt back, which may be deliverable now.
+    /// Intercepted while CR8 holds an interrupt back, which may be deliverable now.
     fn write_cr8(&mut self, value: u64) -> Event {
         let Ok(class @ 0..=15) = u8::try_from(value) else { return self.refuse() };
         self.vmcb.set_cr8(class);
@@ -128,7 +128,7 @@ impl SvmGuest<'_> {
         Event::Handled
     }
 
-    /// An intercepted exception goes back to the guest.
+    /// Reinjects an intercepted exception into the guest.
     pub(super) fn exception(&mut self, exit_code: u64) -> Event {
         let vector = (exit_code - code::DB) as u8 + DB;
         if exit_code == code::MC {
@@ -148,9 +148,9 @@ impl SvmGuest<'_> {
         Event::Handled
     }
 
-    /// The IRET that ends the handler is yet to be carried out. A non-maskable interrupt that waits
-    /// comes right behind it, before another instruction: the guest single-steps over it, as KVM
-    /// has it do.
+    /// The IRET that ends the handler has not executed yet. A pending non-maskable interrupt is
+    /// delivered right after it, before another instruction: the guest single-steps over it, as
+    /// under KVM.
     pub(super) fn nmi_handler_ends(&mut self) -> Event {
         let is_stepping = self.state.is_nmi_waiting && self.vmcb.state().rflags & rflags::TF == 0;
         let vmcb = self.vmcb.state();
@@ -163,8 +163,8 @@ impl SvmGuest<'_> {
         Event::Handled
     }
 
-    /// Whether the exit is the step over `iret`, which the guest does not see. An exit before the
-    /// IRET leaves it to be carried out; one that it faulted in ends the blocking as well (APM vol.
+    /// Whether the exit is the step over `iret`, which is hidden from the guest. After an exit
+    /// before the IRET, it is still to execute; a fault in it ends the blocking as well (APM vol.
     /// 2, 15.21.9: IRET).
     pub(super) fn follow_iret(&mut self, iret: Iret) -> bool {
         let is_debug = self.vmcb.exit().code == code::DB;

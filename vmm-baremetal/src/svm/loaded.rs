@@ -1,4 +1,4 @@
-//! A vCPU under SVM: what an entry brings it, and who settles an exit.
+//! A vCPU under SVM: preparing its entries, and dispatching its exits.
 
 use super::exits::{self, Instruction, code};
 use super::{efer, events};
@@ -23,14 +23,14 @@ pub struct SvmVcpu {
     pub(super) state: State,
 }
 
-/// What of it software keeps.
+/// Its state that software keeps.
 #[derive(Debug)]
 pub(super) struct State {
     pub ram: GuestRam,
     pub permitted: Permitted,
     pub nmi: Nmi,
     pub is_nmi_waiting: bool,
-    /// A virtual interrupt asks for the moment at which it would be delivered.
+    /// A virtual interrupt is set to exit when it would be delivered.
     pub has_window: bool,
     is_cr8_watched: bool,
 }
@@ -42,18 +42,18 @@ pub(super) enum Nmi {
     Open,
     /// Not before the IRET of its handler, which is intercepted.
     Blocked,
-    /// Once it has carried out that IRET, which comes next.
+    /// Once it has executed that IRET, which comes next.
     Returning(Iret),
 }
 
-/// The IRET of a handler, about to be carried out.
+/// The IRET of a handler, about to execute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Iret {
     pub(super) rip: u64,
     pub(super) rsp: u64,
     /// DR6 before it.
     pub(super) dr6: u64,
-    /// RFLAGS.TF was set for it, so that the guest is left right behind it.
+    /// RFLAGS.TF was set for it, so that the guest exits right after it.
     pub(super) is_stepping: bool,
 }
 
@@ -79,7 +79,7 @@ impl SvmVcpu {
 }
 
 impl SvmGuest<'_> {
-    /// What an entry brings that stays until another one.
+    /// Applies the parts of an entry that persist until changed.
     fn apply(&mut self, resume: &Resume) {
         self.vmcb.set_cr8(resume.cr8);
         let is_cr8_watched = resume.tpr_threshold > 0;
@@ -91,7 +91,7 @@ impl SvmGuest<'_> {
         self.vmcb.set_tsc_offset(resume.tsc_offset);
     }
 
-    /// What the last exit asks for, as far as it is not settled here.
+    /// Handles the last exit here, or returns it as an event.
     fn settle(&mut self, general: &mut General, deadline: u64) -> Event {
         let exit = self.vmcb.exit();
         if !exits::is_refused(exit.code) {
@@ -126,7 +126,7 @@ impl SvmGuest<'_> {
                 self.want_window(false);
                 Event::Window
             }
-            // A guest that single-steps gets its #DB behind HLT, which ends it.
+            // A guest that single-steps gets its #DB after HLT, which ends it.
             Event::Halt if self.vmcb.state().rflags & rflags::TF != 0 => Event::Skip,
             Event::ReadMsr => self.read_msr(general),
             Event::WriteMsr => self.write_msr(general),
@@ -134,19 +134,19 @@ impl SvmGuest<'_> {
         }
     }
 
-    /// What lies at CS:RIP, through the guest's page tables.
+    /// The bytes at CS:RIP, through the guest's page tables.
     pub(super) fn instruction(&self) -> Instruction {
         let mut bytes = [0; INSTRUCTION_BYTES];
         let len = fetch(self, self.vmcb.state().rip, &self.state.ram, &mut bytes).len;
         Instruction { bytes, len, code_bits: code_bits(self) }
     }
 
-    /// An event waits for the next entry already, one whose delivery an exit interrupted.
+    /// An event is already set for the next entry: one whose delivery an exit interrupted.
     pub(super) fn has_pending_event(&self) -> bool {
         self.vmcb.event_injection() & event::VALID != 0
     }
 
-    /// A non-maskable interrupt that waits is delivered, if nothing blocks it.
+    /// Delivers a pending non-maskable interrupt, if nothing blocks it.
     fn deliver_nmi(&mut self) {
         if self.state.nmi == Nmi::Open && !self.has_pending_event() {
             self.state.is_nmi_waiting = false;
@@ -156,7 +156,7 @@ impl SvmGuest<'_> {
         }
     }
 
-    /// Goes on behind the instruction that the guest was left at.
+    /// Resumes after the instruction that caused the exit.
     pub(super) fn skip_instruction(&mut self) {
         self.advance_to(self.get(Register::NextRip));
         self.vmcb.state_mut().rflags &= !rflags::RF;
@@ -165,7 +165,7 @@ impl SvmGuest<'_> {
     /// As [`Resume::advance`].
     pub(super) fn advance_to(&mut self, rip: u64) {
         const SINGLE_STEP: u64 = 1 << 14;
-        // All but code with addresses of 64 bits is far below.
+        // RIP exceeds 32 bits in 64-bit code only.
         let is_cut = rip >> 32 != 0 && code_bits(self) != 64;
         self.vmcb.state_mut().rip = if is_cut { rip & 0xffff_ffff } else { rip };
         self.vmcb.end_shadow();
@@ -188,7 +188,7 @@ impl SvmGuest<'_> {
     }
 
     pub(super) fn want_window(&mut self, is_wanted: bool) {
-        // One that is to be delivered is taken first; the exit that ends its service asks again.
+        // One to be delivered goes first; the window is requested again at a later exit.
         if is_wanted == self.state.has_window || self.has_virtual() {
             return;
         }

@@ -1,16 +1,16 @@
-//! What emulators need and no processor does. QEMU's SVM (7.2) is known by a missing next-RIP: no
-//! processor with nested paging lacks that. The control block says so from the start
-//! ([`SvmGuest::is_on_qemu`]), and on a processor nothing here runs but the reading of next-RIP.
+//! Workarounds for emulators. QEMU's SVM (7.2) is recognized by a missing next-RIP: no
+//! processor with nested paging lacks that. The control block records it at the start
+//! ([`SvmGuest::is_on_qemu`]), and on a processor only the reading of next-RIP runs here.
 //!
 //! QEMU, here:
 //!
 //! - It has no next-RIP: an instruction's length follows from its bytes.
 //! - Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5), so that an instruction in one
-//!   is carried out by software.
+//!   is emulated.
 //! - Its VMRUN leaves the vector of an injected interrupt in the field by which QEMU's execution
-//!   loop raises exceptions. Where the loop is asked to stop before the next exit, as it is by each
-//!   timer while QEMU counts instructions, it raises the interrupt again. A virtual interrupt
-//!   (15.21.4) goes another way, and comes as soon: one is injected only if the guest can take it.
+//!   loop raises exceptions. If the loop is stopped before the next exit, as each
+//!   timer does while QEMU counts instructions, it raises the interrupt again. A virtual interrupt
+//!   (15.21.4) avoids that field without delay: one is injected only if the guest can take it.
 //!
 //! QEMU, elsewhere: it refuses VMRUN by the lower half of the code, leaves the address size out of
 //! EXITINFO1 and has no decode assists ([`super::exits`]); RDMSR of the TSC and the PAT reach the
@@ -43,7 +43,7 @@ impl SvmGuest<'_> {
         !self.vmcb.has_next_rip()
     }
 
-    /// Where the instruction ends that the guest was left at. QEMU tells it only of IN and OUT.
+    /// The end of the instruction that caused the exit. QEMU reports it only for IN and OUT.
     pub(super) fn next_rip(&self) -> u64 {
         let (exit, rip) = (self.vmcb.exit(), self.vmcb.state().rip);
         if exit.code == code::IOIO {
@@ -56,8 +56,8 @@ impl SvmGuest<'_> {
         }
     }
 
-    /// Carries out what lies in the shadow of STI: HLT, as a wake-up that came before it would be
-    /// lost, and CLI, which lets nothing in.
+    /// Emulates an instruction in the shadow of STI: HLT, as a wake-up that came before it would be
+    /// lost, and CLI, before which no interrupt may be delivered.
     pub(super) fn finish_shadowed(&mut self) -> Option<Event> {
         const CLI: u8 = 0xfa;
         const HLT: u8 = 0xf4;
@@ -83,7 +83,7 @@ impl SvmGuest<'_> {
         self.vmcb.intercept(Intercept::VirtualInterrupt, false);
     }
 
-    /// A virtual interrupt that is to be delivered waits; one that asks for a window is
+    /// A virtual interrupt is pending for delivery; one that requests a window is
     /// intercepted.
     pub(super) fn has_virtual(&self) -> bool {
         self.vmcb.has_virtual_interrupt() && !self.state.has_window

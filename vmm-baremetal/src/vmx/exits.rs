@@ -1,4 +1,4 @@
-//! Why the processor left a guest: exit reasons and their qualifications (SDM vol. 3, appendix C
+//! VM exits: exit reasons and their qualifications (SDM vol. 3, appendix C
 //! and 28.2), and what each means here.
 
 use crate::guest::vendor::{Event, MemoryAccess, PortEvent, StringOperand};
@@ -125,15 +125,15 @@ pub fn name(basic: u16) -> &'static str {
 /// What an exit asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Something that both vendors have.
+    /// An event common to both vendors.
     Event(Event),
     /// An interrupt for the host, already acknowledged.
     ExternalInterrupt,
     /// A non-maskable interrupt for the host, or an intercepted exception of the guest's.
     Exception,
-    /// A waiting non-maskable interrupt can be delivered.
+    /// A pending non-maskable interrupt can be delivered.
     NmiWindow,
-    /// The preemption timer ran out.
+    /// The preemption timer expired.
     Timer,
     /// CR0 or CR4.
     ControlRegister(ControlAccess),
@@ -155,7 +155,7 @@ pub enum ControlAccess {
     LoadStatusWord { value: u16 },
 }
 
-/// What an exit asks for that has this reason, and of which `field` says more.
+/// What an exit with this reason asks for; `field` reads its VMCS fields.
 pub fn decode(
     exit_reason: u64,
     field: impl Fn(Field) -> u64,
@@ -200,8 +200,8 @@ pub fn decode(
     Decision::Event(event)
 }
 
-/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which it is not
-/// known where a string lies.
+/// SDM vol. 3, table 28-5, and 28.2.5 for the instruction information, without which a string's
+/// address is unknown.
 #[inline]
 fn port(field: &impl Fn(Field) -> u64, has_string_information: bool) -> Event {
     let qualification = field(Field::Qualification);
@@ -235,7 +235,7 @@ fn task_switch(field: &impl Fn(Field) -> u64) -> TaskSwitch {
         _ => Cause::Gate,
     };
     let is_event = cause == Cause::Gate && vectoring & VALID != 0;
-    // INT n, INT1, INT3 and INTO are instructions, which the old task goes on behind.
+    // INT n, INT1, INT3 and INTO are instructions, after which the old task resumes.
     let is_instruction = !is_event || matches!(vectoring >> 8 & 7, 4..=6);
     let len = if is_instruction { field(Field::InstructionLength) } else { 0 };
     let has_error = is_event && vectoring & HAS_ERROR != 0;
@@ -247,9 +247,8 @@ fn task_switch(field: &impl Fn(Field) -> u64) -> TaskSwitch {
     }
 }
 
-/// SDM vol. 3, table 28-7. Bit 7 tells that there is a linear address; bit 8 is clear if the access
-/// was one to a page table for it, whose Accessed flag may be to be set, and which makes that a
-/// write.
+/// SDM vol. 3, table 28-7. Bit 7: there is a linear address. Bit 8 is clear if the access was one
+/// to a page table for it; setting its Accessed flag makes that a write.
 const fn memory(qualification: u64, address: u64) -> Event {
     const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 2;

@@ -1,4 +1,4 @@
-//! The exits that are VMX's own business: control registers, exceptions, and events whose delivery
+//! The exits that are specific to VMX: control registers, exceptions, and events whose delivery
 //! a VM exit interrupted.
 
 use super::exits::{self, ControlAccess};
@@ -29,7 +29,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// An event that no instruction of software raises.
+    /// An event that is no software interrupt or exception.
     pub const fn of(information: u32, error: u32) -> Self {
         Self { information, error, instruction_length: 0 }
     }
@@ -63,8 +63,8 @@ impl VmxGuest<'_> {
         self.state.pending = Some(Pending::again(vectoring, error, length));
     }
 
-    /// A non-maskable interrupt or machine check goes through the host's IDT, all else back to the
-    /// guest.
+    /// A non-maskable interrupt or machine check goes through the host's IDT; all others are
+    /// reinjected.
     pub(super) fn exception(&mut self) -> Event {
         let information = self.read(Field::ExitInterruption);
         let vector = information as u8;
@@ -107,7 +107,7 @@ impl VmxGuest<'_> {
             ControlAccess::LoadStatusWord { value } => {
                 self.load_cr0(control_registers::status_word(old, value))
             }
-            // All bits that leave the guest are bits it cannot have.
+            // Only bits that the guest cannot have cause an exit.
             ControlAccess::Load { control: 4, .. } => self.refuse(),
             ControlAccess::Load { .. } | ControlAccess::Store { .. } => {
                 let exit = exits::reason::CONTROL_REGISTER.into();
@@ -147,7 +147,7 @@ impl VmxGuest<'_> {
         Event::Handled
     }
 
-    /// The bit alone: whether 64-bit code would begin is what is found out.
+    /// CS.L alone, as the write itself may activate long mode.
     fn is_code_64(&self) -> bool {
         self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) != 0
     }

@@ -1,4 +1,4 @@
-//! A vCPU under VMX: what an entry brings it, and who settles an exit.
+//! A vCPU under VMX: preparing its entries, and dispatching its exits.
 
 use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
@@ -29,7 +29,7 @@ pub struct VmxVcpu {
     pub(super) state: State,
 }
 
-/// What of it software keeps.
+/// Its state that software keeps.
 #[derive(Debug)]
 pub(super) struct State {
     pub ram: GuestRam,
@@ -65,7 +65,7 @@ impl VmxVcpu {
 }
 
 impl VmxGuest<'_> {
-    /// What an entry brings that stays until another one.
+    /// Applies the parts of an entry that persist until changed.
     fn apply(&mut self, resume: &Resume) {
         self.vmcs.set_cr8(resume.cr8);
         self.vmcs.set_tpr_threshold(resume.tpr_threshold);
@@ -76,7 +76,7 @@ impl VmxGuest<'_> {
         }
     }
 
-    /// The event of the next entry; a non-maskable interrupt that waits, if nothing blocks it.
+    /// The event of the next entry; a pending non-maskable interrupt, if nothing blocks it.
     fn take_pending(&mut self) -> Option<Pending> {
         let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
         let state = &mut *self.state;
@@ -88,7 +88,7 @@ impl VmxGuest<'_> {
         self.state.pending.take()
     }
 
-    /// What the last exit asks for, as far as it is not settled here.
+    /// Handles the last exit here, or returns it as an event.
     fn settle(&mut self, reason: u64, general: &General, deadline: u64) -> Event {
         if reason & ENTRY_FAILED != 0 {
             return Event::Fault(Fault::EntryFailed { reason });
@@ -99,7 +99,7 @@ impl VmxGuest<'_> {
         let has_string_information = self.vmcs.has_string_information();
         match exits::decode(reason, |field| self.vmcs.read(field), has_string_information) {
             Decision::Event(Event::TaskSwitch(switch)) => self.task_switch(switch),
-            // A guest that single-steps gets its #DB behind HLT, which ends it.
+            // A guest that single-steps gets its #DB after HLT, which ends it.
             Decision::Event(Event::Halt) if self.is_debugged() => Event::Skip,
             Decision::Event(event) => event,
             Decision::ExternalInterrupt => {
@@ -131,7 +131,7 @@ impl VmxGuest<'_> {
         self.vmcs.write(Field::GuestInterruptibility, value);
     }
 
-    /// Goes on behind the instruction that the guest was left at.
+    /// Resumes after the instruction that caused the exit.
     pub(super) fn skip_instruction(&mut self) {
         self.advance_to(self.get(Register::NextRip));
         if self.state.rflags & rflags::RF != 0 {
@@ -141,7 +141,7 @@ impl VmxGuest<'_> {
 
     /// As [`Resume::advance`].
     fn advance_to(&mut self, rip: u64) {
-        // All but code with addresses of 64 bits is far below.
+        // RIP exceeds 32 bits in 64-bit code only.
         let is_cut = rip >> 32 != 0 && self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) == 0;
         self.vmcs.write(Field::GuestRip, if is_cut { rip & 0xffff_ffff } else { rip });
         self.unblock(BLOCKED_BY_STI_OR_MOV_SS);

@@ -1,5 +1,5 @@
-//! Task switches leave the guest before anything of them is done (SDM vol. 3, 26.4.2): software
-//! does all of it, the delivery of an event through a task gate included.
+//! Task switches exit before any part of them is done (SDM vol. 3, 26.4.2): software
+//! does all of it, including the delivery of an event through a task gate.
 
 use super::handling::TYPE_NMI;
 use super::loaded::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
@@ -8,7 +8,7 @@ use metal::vmx::field::Field;
 use vmm_common::x86::task::{Cause, TaskSwitch};
 
 impl VmxGuest<'_> {
-    /// What the processor would have settled of events by the time the new task runs.
+    /// Switches tasks, with the blocking and events as the processor would leave them.
     pub(super) fn task_switch(&mut self, switch: TaskSwitch) -> Event {
         const TYPE: u32 = 7 << 8;
         let is_gate = switch.cause == Cause::Gate && self.state.pending.take().is_some();

@@ -1,5 +1,5 @@
-//! The ACPI tables (ACPI 6.5, chapter 5) of the hardware that [`crate::machine`] has, where
-//! firmware leaves them: in the BIOS area, where a root pointer is looked for.
+//! The ACPI tables (ACPI 6.5, chapter 5) of the hardware in [`crate::machine`], where
+//! firmware leaves them: in the BIOS area, which guests search for the root pointer.
 
 use super::memory_map::TABLES;
 use super::{BootError, Layout};
@@ -18,7 +18,7 @@ use devices::power;
 const OEM: [u8; 6] = *b"TANDEM";
 const OEM_TABLE: [u8; 8] = *b"MACHINE ";
 
-/// Puts the tables of `vm`'s machine; where the root pointer lies.
+/// Puts the tables of `vm`'s machine; the root pointer's address.
 pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
     let mut bytes = alloc::vec![0; Rsdp::len()];
     let dsdt = append(&mut bytes, &dsdt());
@@ -46,7 +46,7 @@ fn append(bytes: &mut Vec<u8>, table: &dyn Aml) -> u64 {
 
 /// Fixed hardware (5.2.9): always in ACPI mode, as there is no SMM to switch it.
 fn fadt(dsdt: u64) -> impl Aml {
-    /// 5.2.9.3: legacy devices, no VGA, no MSI; no 8042 to speak of.
+    /// 5.2.9.3: legacy devices, no VGA, no MSI, no 8042.
     const BOOT_ARCH: u16 = 1 | 1 << 2 | 1 << 3;
     /// Table 5.10: WBINVD works, no sleep button, no power button, PM timer of 32 bits, reset
     /// register.
@@ -77,7 +77,7 @@ fn fadt(dsdt: u64) -> impl Aml {
 
 /// One processor (5.2.12), the I/O APIC, and IRQ 0 at its pin 2.
 fn madt(vm: &VmPlan) -> Sdt {
-    /// Flags: there is a pair of 8259 besides.
+    /// Flags: there is also a pair of 8259.
     const PCAT_COMPAT: u32 = 1;
     /// Interrupt source override (5.2.12.5): ISA IRQ 0 is this global interrupt, as the bus has it.
     const TIMER_OVERRIDE: [u8; 10] = [2, 10, 0, 0, 2, 0, 0, 0, 0, 0];
@@ -116,7 +116,7 @@ fn hpet() -> Sdt {
     hpet
 }
 
-/// S5 is what SLP_EN switches off; the serial ports are found by probing, as ever.
+/// S5, which SLP_EN enters; guests find the serial ports by probing.
 fn dsdt() -> Sdt {
     let mut definitions = Vec::new();
     let off = aml::Package::new(alloc::vec![&aml::ZERO, &aml::ZERO, &aml::ZERO, &aml::ZERO]);

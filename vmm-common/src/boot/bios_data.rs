@@ -1,4 +1,4 @@
-//! What a BIOS leaves in low memory for those who look there: interrupt vectors, the data area at
+//! What a BIOS leaves in low memory: interrupt vectors, the data area at
 //! 0x400, and the extended one (EBDA) at which conventional memory ends.
 //!
 //! There is no BIOS to call: every vector leads to an IRET. Sources: IBM PC/AT Technical Reference,
@@ -32,8 +32,8 @@ pub(super) struct Ebda {
 }
 
 impl Ebda {
-    /// Beneath all that the loader added in low memory, which it takes in up to the next part of an
-    /// image: what knows of conventional memory alone leaves that alone, too.
+    /// Beneath all that the loader added in low memory, and including it up to the next part of an
+    /// image: code that only respects the end of conventional memory spares that, too.
     ///
     /// # Errors
     /// There is no room for it.
@@ -86,7 +86,7 @@ impl Ebda {
         let ports: Vec<u16> = ports.map(|(_, port)| port).collect();
         let mut data = vec![0; DATA_AREA_BYTES];
         let mut set = |at: usize, word: u16| data[at..at + 2].copy_from_slice(&word.to_le_bytes());
-        // As they are found, one behind the other.
+        // The ports present, without gaps.
         for (index, port) in ports.iter().enumerate() {
             set(index * 2, *port);
         }

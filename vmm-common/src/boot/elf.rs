@@ -1,5 +1,5 @@
-//! ELF files (System V ABI, chapters 4 and 5), of 32 and 64 bits: where their program headers want
-//! what, and where they are entered. Addresses are physical unless they say otherwise.
+//! ELF files (System V ABI, chapters 4 and 5), of 32 and 64 bits: their segments and entry
+//! points. Addresses are physical unless stated otherwise.
 
 use super::layout::{Place, What};
 use super::{BootError, Content, Layout, Part, none, read_u16, read_u32, read_u64, signature};
@@ -34,7 +34,7 @@ pub(super) struct Elf<'a> {
     image: &'a [u8],
     pub(super) is_64_bit: bool,
     pub(super) machine: u16,
-    /// e_entry: an address of whichever kind the file's maker thought of.
+    /// e_entry: a physical or a virtual address.
     entry: u64,
     segments: Vec<Segment>,
 }
@@ -122,7 +122,7 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// Puts what is to be loaded.
+    /// Puts the loadable segments.
     ///
     /// # Errors
     /// A segment is not in the file, not in RAM, or on something else; or there is none.
@@ -177,14 +177,14 @@ impl<'a> Elf<'a> {
         BootError::kernel(why)
     }
 
-    /// Whether something of the file lies there; zeros behind a segment's bytes are no code.
+    /// Whether bytes of the file lie there; zeros behind a segment's bytes are no code.
     pub(super) fn is_loaded(&self, address: u64) -> bool {
         self.loaded().any(|segment| {
             address.checked_sub(segment.address).is_some_and(|into| into < segment.file_bytes)
         })
     }
 
-    /// Whether an operating system's program is to load it.
+    /// Whether it needs a dynamic linker.
     pub(super) fn has_interpreter(&self) -> bool {
         self.segments.iter().any(|segment| segment.kind == INTERPRETER)
     }

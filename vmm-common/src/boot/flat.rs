@@ -11,7 +11,7 @@ use alloc::format;
 pub const KERNEL_ADDRESS: u64 = 0x20_0000;
 /// Where the BIOS stub lies and is entered.
 pub const BIOS_ADDRESS: u64 = 0x8000;
-/// A stub of one's own may reach up to where the boot sector area ends.
+/// A user's stub may reach to the end of the boot sector area.
 const BIOS_MAX_BYTES: usize = 0x8000;
 
 /// The stub: 16-bit code at 0:0x8000, a GDT behind it.

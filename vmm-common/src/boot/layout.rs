@@ -40,7 +40,7 @@ struct Taken {
     what: What,
 }
 
-/// A piece in words.
+/// A piece's name for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// Of a file, as "the image".
@@ -49,7 +49,7 @@ pub(super) enum What {
     Segment(usize),
     /// What the loader adds, as "the GDT".
     Added(&'static str),
-    /// What a BIOS keeps for itself.
+    /// What a BIOS reserves.
     Firmware(&'static str),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for What {
 /// A piece to be placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// Whose fault it is if that cannot be.
+    /// The file to blame if that fails.
     pub(super) part: Part,
     pub(super) what: What,
     /// Guest physical address.
@@ -93,7 +93,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Puts bytes made here into what the BIOS keeps for itself.
+    /// Puts bytes made here into memory that the BIOS reserves.
     pub(super) fn put_firmware(
         &mut self,
         what: &'static str,
@@ -106,7 +106,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Puts bytes made here where the image leaves room; where that is.
+    /// Puts bytes made here where the image leaves room; the address.
     pub(super) fn add_bytes(
         &mut self,
         what: &'static str,
@@ -122,8 +122,8 @@ impl Layout {
         self.pieces.push(Piece { address, content: Content::Bytes(bytes) });
     }
 
-    /// Keeps whole pages for `len` bytes of what the loader adds: as high as the image allows in
-    /// low memory, else as low as it allows in high memory. Where they begin.
+    /// Reserves whole pages for `len` bytes that the loader adds: as high as the image allows in
+    /// low memory, else as low as it allows in high memory. Their address.
     pub(super) fn add(&mut self, what: &'static str, len: u64) -> Result<u64, BootError> {
         let pages = len.next_multiple_of(PAGE);
         let low = self.highest_free(pages, LOW_MEMORY_END, PAGE);
@@ -139,7 +139,7 @@ impl Layout {
         Ok(address)
     }
 
-    /// Keeps `len` bytes at a multiple of them in low memory, below all that was added there
+    /// Reserves `len` bytes, aligned to `len`, in low memory, below all that was added there
     /// before.
     pub(super) fn add_beneath(&mut self, what: &'static str, len: u64) -> Result<u64, BootError> {
         let is_added = |taken: &&Taken| matches!(taken.what, What::Added(_));
@@ -155,7 +155,7 @@ impl Layout {
         Ok(address)
     }
 
-    /// Keeps everything else off the place.
+    /// Reserves the place.
     pub(super) fn reserve(&mut self, place: Place) -> Result<(), BootError> {
         let end = self.check_end(place)?;
         let Place { part, what, address: begin, .. } = place;
@@ -173,7 +173,7 @@ impl Layout {
         Ok(())
     }
 
-    /// That a piece ends in RAM; where.
+    /// Checks that a piece ends in RAM; its end.
     fn check_end(&self, place: Place) -> Result<u64, BootError> {
         let Place { part, what, address: begin, len } = place;
         let (end, ram) = (begin.checked_add(len), self.ram_bytes);
@@ -192,8 +192,8 @@ impl Layout {
         })
     }
 
-    /// The lowest free place for `len` bytes at a whole page, from `from` on. No bytes get a place
-    /// of their own, too, as where one begins tells pieces apart.
+    /// The lowest free place for `len` bytes at a whole page, from `from` on. An empty piece, too,
+    /// gets its own address, which identifies it.
     pub(super) fn lowest_free(&self, len: u64, from: u64) -> Option<u64> {
         let len = len.max(1);
         let candidates = self.taken.iter().map(|taken| taken.end).chain([from]);

@@ -37,7 +37,7 @@ const BZIMAGE: u64 = 0x10_0000;
 /// __BOOT_CS and __BOOT_DS.
 const SELECTORS: (u16, u16) = (0x10, 0x18);
 
-/// A kernel that has been put, and what it says of itself.
+/// A kernel that has been put, and its header's limits.
 #[derive(Debug)]
 struct Kernel {
     entry: Entry,
@@ -101,7 +101,7 @@ fn put_bzimage(image: &[u8], layout: &mut Layout) -> Result<Kernel, BootError> {
             setup.runtime_end, layout.ram_bytes
         )));
     }
-    // It unpacks itself over where it lies, or to where it would rather lie.
+    // It unpacks itself in place, or to its preferred address.
     let place = Place {
         part: Part::Kernel,
         what: What::Image("the kernel"),
@@ -172,7 +172,7 @@ fn put_tables(entry: Entry, layout: &mut Layout) -> Result<CpuState, BootError> 
     Ok(registers)
 }
 
-/// The initrd, as high as it may lie.
+/// The initrd, as high as allowed.
 fn put_initrd(images: &Images<'_>, max: u32, layout: &mut Layout) -> Result<Initrd, BootError> {
     let part = Part::Module(0);
     let initrd = match images.modules[..] {

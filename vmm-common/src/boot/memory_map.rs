@@ -27,7 +27,7 @@ pub(super) enum RangeKind {
     Reserved = 2,
 }
 
-/// RAM up to `ram_bytes` and what there is of it at 4 GiB, less what is `reserved`, each from its
+/// RAM up to `ram_bytes` and from 4 GiB on, less what is `reserved`, each from its
 /// begin to its end.
 pub(super) fn with_reserved(
     ram_bytes: u64,

@@ -1,4 +1,4 @@
-//! Modules of multiboot and PVH: where they lie, and the texts that the kernel is pointed to.
+//! Modules of multiboot and PVH: where they lie, and the strings the kernel gets pointers to.
 
 use super::layout::{Place, What};
 use super::memory_map::HIGH_MEMORY;

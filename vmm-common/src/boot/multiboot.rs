@@ -25,7 +25,7 @@ const LOADED_MAGIC: u64 = 0x2bad_b002;
 const DEMANDS: u32 = 0xffff;
 /// Modules at whole pages, and the memory's size and map: every image gets them.
 const DEMANDS_MET: u32 = 0b11;
-/// Flag 2: a video mode. No machine has a display, so nothing could be said of its modes.
+/// Flag 2: a video mode. No machine has a display, so there are no modes to report.
 const FLAG_VIDEO: u32 = 1 << 2;
 /// Flag 16: the address fields are valid.
 const FLAG_ADDRESSES: u32 = 1 << 16;
@@ -83,7 +83,7 @@ impl Header {
     }
 }
 
-/// What looks like a header and is none that this loader takes: of multiboot 2, with a wrong
+/// A header that this loader does not accept: of multiboot 2, with a wrong
 /// checksum, or where no loader looks for it.
 pub(super) fn near_miss(image: &[u8]) -> Option<String> {
     /// Multiboot 2 (specification 2.0, 3.1.1): within the first 32 KiB, 8-byte aligned.
@@ -239,7 +239,7 @@ fn put_elf(image: &[u8], layout: &mut Layout) -> Result<u32, BootError> {
     Ok(entry.ok_or_else(|| elf.no_entry())? as u32)
 }
 
-/// What the information structure tells.
+/// Contents of the information structure.
 struct Facts<'a> {
     vm: &'a VmPlan,
     /// Where the structure lies.

@@ -84,7 +84,7 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
 }
 
 fn registers(entry: u32, stack: u64, start_info: u64) -> CpuState {
-    /// What the protocol wants of TR.
+    /// The protocol's limit of TR.
     const TSS_LIMIT: u32 = 0x67;
     let mut registers = protected_mode_registers(entry, stack, SELECTORS);
     registers.segments[segment::TR].limit = TSS_LIMIT;
@@ -92,7 +92,7 @@ fn registers(entry: u32, stack: u64, start_info: u64) -> CpuState {
     registers
 }
 
-/// What the start info tells.
+/// Contents of the start info.
 struct Facts<'a> {
     vm: &'a VmPlan,
     /// Where it lies.

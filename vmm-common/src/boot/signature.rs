@@ -1,11 +1,11 @@
-//! What a file is that no protocol starts, by its signature, so that it is refused by name instead
-//! of being run as raw code.
+//! Types of files that no protocol starts, by signature, so that they are refused by name instead
+//! of run as raw code.
 
 use super::{elf, multiboot, read_u16, read_u32};
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// Bytes at a place, and what has them there.
+/// An offset, the bytes there, and the file's type.
 struct Signature(usize, &'static [u8], &'static str);
 
 /// Why it is none: the format's own specification has the magic number; where it lies follows.
@@ -60,7 +60,7 @@ const SIGNATURES: [Signature; 37] = [
     Signature(0, &[0x55, 0xaa], "an option ROM, which a BIOS starts"),
 ];
 
-/// What `image` is that no protocol here starts, if that can be told.
+/// The type of `image`, if known and one that no protocol here starts.
 pub(super) fn foreign(image: &[u8]) -> Option<String> {
     if let Some(why) = multiboot::near_miss(image) {
         return Some(why);
@@ -100,7 +100,7 @@ fn portable_executable(image: &[u8]) -> Option<String> {
     })
 }
 
-/// Text, or nothing at all. Code of a few bytes may look like anything.
+/// Text, or all zeros. A few bytes of code may look like anything.
 fn plain(image: &[u8]) -> Option<String> {
     const LEAST_BYTES: usize = 16;
     const MOST_BYTES: usize = 4096;
@@ -121,7 +121,7 @@ fn plain(image: &[u8]) -> Option<String> {
         .then(|| String::from("a text file"))
 }
 
-/// A processor by its e_machine (System V ABI, "ELF Header"), where its kernels are common.
+/// A processor by its e_machine (System V ABI, "ELF Header"), if its kernels are common.
 pub(super) const fn machine_name(machine: u16) -> Option<&'static str> {
     Some(match machine {
         2 | 18 | 43 => "SPARC",

@@ -1,4 +1,4 @@
-//! What all boot protocols' tests share, and what an image says it is.
+//! Helpers for all boot protocols' tests, and detection of an image's kind.
 
 use super::{Boot, BootError, Content, Images, place};
 use crate::plan::{BootKind, ImageSource, ModulePlan, VmPlan};
@@ -66,7 +66,7 @@ impl Ram<'_> {
         core::str::from_utf8(bytes).expect("it is text")
     }
 
-    /// That ACPI's root pointer lies there.
+    /// Asserts that ACPI's root pointer lies there.
     pub(super) fn assert_rsdp(&self, address: u64) {
         assert_eq!(&self.at(address)[..8], b"RSD PTR ");
     }

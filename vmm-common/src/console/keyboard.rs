@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 /// Ctrl-A.
 const ESCAPE: u8 = 0x01;
 
-/// What Ctrl-A ? says.
+/// Printed for Ctrl-A ?.
 pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
@@ -54,7 +54,7 @@ impl Keyboard {
         Self { typed, waiting, most, dropped, has_ended, focus, has_escape, is_escaped: false }
     }
 
-    /// Keys that were typed when there was no more room, and are lost.
+    /// Keys that were lost for lack of room.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -75,8 +75,8 @@ impl Keyboard {
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
 
-    /// VM `vm` has ended: on a terminal the keyboard goes to the next one that still runs. Which,
-    /// if it moved.
+    /// VM `vm` has ended: on a terminal the keyboard goes to the next one that still runs. Returns
+    /// that, if it moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
         self.waiting -= self.typed[vm].len();

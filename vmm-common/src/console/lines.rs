@@ -106,8 +106,8 @@ impl Lines {
         }
     }
 
-    /// On a terminal the unfinished line of VM `focus`, its prompt perhaps, is shown too, once the
-    /// guest has left it at that for a while.
+    /// On a terminal, also shows the unfinished line of VM `focus`, its prompt perhaps, once the
+    /// guest has added nothing to it for a while.
     pub fn show_prompt(&mut self, focus: usize, now: Instant) {
         if self.is_terminal {
             self.show_unfinished(focus, now);
@@ -177,7 +177,7 @@ impl Lines {
         self.open_line = Some(vm);
     }
 
-    /// Another's line follows: the terminal leaves the unfinished one.
+    /// Ends the unfinished line on the terminal: one of another VM follows.
     fn close_open_line(&mut self) {
         if let Some(vm) = self.open_line.take() {
             self.vms[vm].shown = 0;

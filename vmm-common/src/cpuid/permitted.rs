@@ -1,5 +1,5 @@
-//! The register bits that follow from what a guest's CPUID shows: what it shows, control registers
-//! do; what it hides, they refuse.
+//! The register bits that follow from a guest's CPUID: control registers accept the features that
+//! it shows, and refuse those that it hides.
 
 use super::{CpuidEntry, lookup};
 

@@ -1,4 +1,4 @@
-//! The grant as a page for people.
+//! The grant as a readable page.
 
 use super::{Access, CR0, OWN_MSRS, READ, WRITE};
 use crate::cpuid::permitted::{Announced, CR4_ALWAYS, CR4_FEATURES, EFER_FEATURES, Register};

@@ -18,8 +18,8 @@ pub struct VmAccount {
     pub halted_ns: u64,
     /// From the first turn of the run to its end, ns.
     pub lifetime_ns: u64,
-    /// Of its wait, getting out of its guest at slices' ends: when exactly that stopped, nothing
-    /// tells, ns.
+    /// Of its wait, leaving its guest at the ends of slices: the guest's exact stop is unknown,
+    /// ns.
     pub leaving_ns: u64,
     /// The host took the core while this VM had it, ns.
     pub taken_ns: u64,
@@ -127,7 +127,7 @@ impl VmAccount {
     }
 }
 
-/// A budget takes no part in what weights divide.
+/// A VM with a budget has no weight.
 pub(super) fn weight(share: &Share) -> u64 {
     match share {
         Share::Weight(weight) => u64::from(*weight),

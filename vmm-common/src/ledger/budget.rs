@@ -62,7 +62,7 @@ impl BudgetAccount {
         self.used_ns += ns;
     }
 
-    /// It begins to wait for the core; without budget it cannot want it before the next period.
+    /// It begins to wait for the core; without budget left, only from the next period on.
     pub(super) fn waits(&mut self, now: Instant) {
         let is_used_up = self.used_ns - self.used_before_ns >= self.run_ns;
         self.ready_since = Some(if is_used_up { now.max(self.period_end) } else { now });

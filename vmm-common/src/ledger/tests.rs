@@ -52,7 +52,7 @@ fn an_idle_wait_that_ended_late_was_the_host_s() {
     turn(&mut ledger, 0, 0, 5);
     ledger.vm_turns_to(VmIndex(0), Standing::Halted, ms(5));
     ledger.core_turns_to(Activity::Idle, ms(5));
-    // Its timer is due at 20 ms, and the host wakes us at 50.
+    // Its timer is due at 20 ms, and the host wakes the loop at 50.
     ledger.core_turns_to(Activity::Switching, ms(50));
     ledger.vm_turns_to(VmIndex(0), Standing::Waiting, ms(20));
     ledger.core_turns_to(Activity::Switching, ms(51));

@@ -1,6 +1,6 @@
-//! A machine's clock: the host's, less what it stood, and what the guest finds in its RAM of it.
+//! A machine's clock: the host's, less the time held back, and its pages in the guest's RAM.
 //!
-//! The one place where one clock's time becomes another's. Beneath it devices know
+//! The one place that converts between clocks. Beneath it devices know
 //! [`MachineTime`] alone.
 
 use super::paravirtual::{MemoryWrite, Paravirtual};
@@ -14,7 +14,7 @@ use devices::time::{MachineTime, RunTime};
 #[derive(Debug)]
 pub(super) struct Clock {
     policy: ClockPolicy,
-    /// How long the machine's time has stood, ns: it is that much behind the host's.
+    /// How long the machine's time was stopped, ns: it is that much behind the host's.
     stood_ns: u64,
     /// How long the guest did not have the core though the machine's time went on, ns.
     not_run_ns: u64,
@@ -35,7 +35,7 @@ impl Clock {
         MachineTime::from_ns(at.as_ns().saturating_sub(self.stood_ns))
     }
 
-    /// The moment of the host's time at which the machine's will be `at`, if it stands no more.
+    /// The moment of the host's time at which the machine's will be `at`, unless it stops again.
     pub const fn host_time(&self, at: MachineTime) -> Instant {
         Instant::from_ns(at.as_ns()).after_ns(self.stood_ns)
     }
@@ -45,7 +45,7 @@ impl Clock {
         RunTime::from_ns(at.as_ns().saturating_sub(self.not_run_ns))
     }
 
-    /// See [`super::Machine::record_wait`]. True if the machine's time has stood since.
+    /// See [`super::Machine::record_wait`]. True if the machine's time was stopped since.
     pub fn record_wait(&mut self, ns: u64, taken_ns: u64) -> bool {
         match self.policy {
             ClockPolicy::Wall => {
@@ -68,7 +68,7 @@ impl Clock {
         self.is_tsc_moved = true;
     }
 
-    /// Whether the guest waits for something in its RAM, or a reading of its counter is wanted.
+    /// Whether a page in the guest's RAM is stale, or a reading of its counter is wanted.
     pub const fn has_news(&self) -> bool {
         self.is_tsc_moved || self.paravirtual.has_news()
     }

@@ -10,8 +10,8 @@
 //! any device: messages of its own (MSI) ----------------------------> local APIC
 //! ```
 //!
-//! Whatever may change what the processor takes next raises *attention*. As long as nothing does,
-//! the entry that follows is the one before but for its reply, and the loop looks at nothing here.
+//! Any change to what the processor may take next raises *attention*. Without it, the next
+//! entry differs from the last only in its reply, and the loop looks at nothing here.
 
 use crate::plan::DeviceSet;
 use devices::ioapic::IoApic;
@@ -69,7 +69,7 @@ impl Interrupts {
         self.has_attention
     }
 
-    /// The processor's side is looked at now.
+    /// The loop consults the controllers now.
     pub const fn take_attention(&mut self) {
         self.has_attention = false;
     }
@@ -88,7 +88,7 @@ impl Interrupts {
         }
     }
 
-    /// A message of a device's own. Where no local APIC takes it, it is gone.
+    /// A device's own message. If no local APIC accepts it, it is lost.
     #[cfg_attr(not(test), expect(dead_code, reason = "no device here signals by messages yet"))]
     pub fn send(&mut self, message: &Message) {
         self.has_attention = true;
@@ -108,7 +108,7 @@ impl Interrupts {
         while let Some(vector) = local_apic.take_eoi() {
             io_apic.end_of_interrupt(vector);
         }
-        // A level that no local APIC takes is offered again at the next access, which may be the
+        // A level that no local APIC accepts is sent again at the next access, which may be the
         // one that changes the destination, LDR, DFR, SVR or the APIC's base.
         let mut first = 0;
         while let Some((pin, message)) = io_apic.next_message(first) {
@@ -148,7 +148,7 @@ impl Interrupts {
             || self.local_apic.as_ref().is_some_and(LocalApic::has_interrupt)
     }
 
-    /// The interrupt the processor takes now; None if it vanished meanwhile.
+    /// The interrupt the processor takes now; None if it was withdrawn.
     pub fn acknowledge(&mut self) -> Option<u8> {
         self.has_attention = true;
         match self.has_external_interrupt() {
@@ -204,7 +204,7 @@ impl Interrupts {
     }
 }
 
-/// The registers, for the three maps; whoever writes one carries messages afterwards.
+/// The registers, for the three maps; carry messages after each write.
 impl Interrupts {
     pub fn pic(&mut self) -> &mut PicPair {
         self.has_attention = true;

@@ -1,6 +1,6 @@
 //! The MMIO map: three windows, each there only if the plan has the device. Elsewhere loads give
-//! all ones and stores go nowhere. The guest may move the local APIC's window by IA32_APIC_BASE;
-//! where that names RAM, the guest reaches the RAM, and where it names another window, the local
+//! all ones and stores are ignored. The guest may move the local APIC's window by IA32_APIC_BASE:
+//! over RAM, the guest reaches the RAM; over another window, the local
 //! APIC.
 
 use super::Machine;

@@ -1,9 +1,9 @@
-//! What a guest on a shared core cannot find out by itself, told as KVM tells it (Linux
-//! Documentation/virt/kvm/x86/msr.rst and cpuid.rst), so that kernels which know KVM know us: the
+//! What a guest on a shared core cannot measure, by KVM's interface (Linux
+//! Documentation/virt/kvm/x86/msr.rst and cpuid.rst), which kernels already support: the
 //! rate of the time-stamp counter, the time, and how long the guest had to wait for the core.
 //!
-//! The guest says by an MSR where in its RAM it wants a structure kept. The machine has no RAM:
-//! [`Paravirtual::next_write`] is what has to be written, and the loop hands it to the backend.
+//! The guest registers a structure's address in its RAM by an MSR. The machine has no RAM: the
+//! loop writes each [`Paravirtual::next_write`] there.
 
 use devices::lapic::{GeneralProtection, TscClock};
 use devices::time::MachineTime;
@@ -141,7 +141,7 @@ impl Paravirtual {
         Some(Ok(()))
     }
 
-    /// The guest has had to wait so long in all.
+    /// The guest has waited for `ns` in total.
     pub(super) const fn set_stolen(&mut self, ns: u64) {
         if self.stolen_ns != ns {
             self.stolen_ns = ns;
@@ -155,7 +155,7 @@ impl Paravirtual {
         self.clock.is_stale = self.clock.is_enabled();
     }
 
-    /// The clock is to be written, by a reading of the counter of just now.
+    /// The clock is to be written, with a new reading of the counter.
     pub(super) const fn is_clock_stale(&self) -> bool {
         self.clock.is_stale
     }
@@ -184,7 +184,7 @@ impl Paravirtual {
 
 /// `struct pvclock_vcpu_time_info`.
 fn clock_structure(address: u64, version: u32, stamp: Stamp) -> MemoryWrite {
-    /// The counter may be believed on all processors, of which there is one.
+    /// The counter is synchronized on all processors, of which there is one.
     const STABLE: u8 = 1;
     let (multiplier, shift) = scale(stamp.hz);
     MemoryWrite::at(address)
@@ -224,7 +224,7 @@ mod tests {
         u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
     }
 
-    /// What a guest makes of the structure when its counter stands at `tsc`.
+    /// The time a guest computes from the structure at counter value `tsc`.
     fn guest_ns(write: &MemoryWrite, tsc: u64) -> u64 {
         let bytes = write.bytes();
         let multiplier = u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes"));

@@ -1,5 +1,5 @@
-//! The port map. It looks like the table it is; whoever is not in it reads all ones and ignores
-//! what is written.
+//! The port map. A port that is not in it reads all ones and ignores
+//! writes.
 
 use super::Machine;
 use crate::Instant;
@@ -8,7 +8,7 @@ use crate::seam::Size;
 use devices::power::{Ending, RESET_CONTROL};
 use devices::time::MachineTime;
 
-/// Who owns a port.
+/// The owner of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Pic,
@@ -33,7 +33,7 @@ impl Owner {
             0x2f8..=0x2ff => Self::Serial(Com::Com2, (port - 0x2f8) as u8),
             0x3e8..=0x3ef => Self::Serial(Com::Com3, (port - 0x3e8) as u8),
             0x3f8..=0x3ff => Self::Serial(Com::Com1, (port - 0x3f8) as u8),
-            // Among them 0x80, on which guests write to let time pass.
+            // Among them 0x80, which guests write as a delay.
             _ => Self::Nobody,
         }
     }
@@ -82,7 +82,7 @@ impl Owner {
     }
 }
 
-/// The part that a serial port had in an access.
+/// An access that reached a serial port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SerialAccess {
     /// The port.
@@ -91,10 +91,10 @@ pub struct SerialAccess {
     pub register: Option<u8>,
 }
 
-/// What an OUT had for a consequence.
+/// The effect of an OUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortWrite {
-    /// None outside the machine.
+    /// Nothing outside the machine.
     Done,
     /// A serial port was written.
     Serial(SerialAccess),

@@ -145,7 +145,7 @@ fn a_level_that_no_local_apic_accepts_comes_once_one_does() {
     const DFR_FLAT: (u64, u64) = (APIC + 0xe0, 0xffff_ffff);
     const ENTRY_FOR_0: [(u64, u64); 2] = [(0xfec0_0000, 0x19), (0xfec0_0010, 0)];
     let now = Instant::ZERO;
-    // What is missing when COM1 asks; what then lets the interrupt come.
+    // What blocks COM1's interrupt; the write that lets it through.
     let logical = 0x8000 | 1 << 11 | 0x44;
     type Writes<'a> = &'a [(u64, u64)];
     let cases: [(u64, u64, Writes<'_>, Writes<'_>); 5] = [
@@ -300,8 +300,7 @@ fn any_device_may_send_a_message() {
     bare().interrupts.send(&message);
 }
 
-/// What the guest does with registers that interrupt nothing leaves the processor alone; what may
-/// interrupt it does not.
+/// Accesses that cannot cause an interrupt raise no attention; those that may, do.
 #[test]
 fn attention_is_raised_by_pins_priorities_and_time() {
     let now = Instant::ZERO;

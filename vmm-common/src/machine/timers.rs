@@ -1,8 +1,8 @@
 //! What makes pulses as time passes: 8254, clock, HPET and the local APIC's timer.
 //!
-//! Each counts its ticks, so that sampling late misses none. What a guest has not taken yet is
-//! owed, by one mechanism for all of them: a [`Backlog`] for each [`Source`] keeps the ticks by the
-//! rules told there, and [`Timers::deliver_late`] makes the next one as soon as its line is free.
+//! Each counts its ticks, so that sampling late misses none. One mechanism keeps those that are
+//! pending: a [`Backlog`] for each [`Source`], by the rules described there;
+//! [`Timers::deliver_late`] makes the next one as soon as its line is free.
 
 use super::interrupts::{Interrupts, Line};
 use devices::backlog::{Backlog, Ticks};
@@ -45,7 +45,7 @@ pub(super) struct Timers {
     hpet: Option<Hpet>,
     /// What each HPET timer drove last.
     hpet_lines: [Option<Line>; TIMERS],
-    /// Ticks that came due and were not made yet, by [`Source::index`].
+    /// Ticks that are due and not made yet, by [`Source::index`].
     late: [Backlog; Source::COUNT],
     /// The guest's run time as of the last look.
     run_time: RunTime,
@@ -167,7 +167,7 @@ impl Timers {
         for (timer, before) in self.hpet_lines.iter_mut().enumerate() {
             let (pin, level) = hpet.line(timer);
             let line = pin.map(|pin| Line { pin, irq: hpet.legacy_irq(timer) });
-            // A timer that is routed elsewhere lets go of the line it held.
+            // A rerouted timer releases its old line.
             if let Some(left) = before.filter(|_| *before != line) {
                 interrupts.set_line(left, false);
             }
@@ -181,7 +181,7 @@ impl Timers {
     /// Takes from every timer what has come due by `now`.
     fn take_ticks(&mut self, now: MachineTime, run_time: RunTime, interrupts: &mut Interrupts) {
         self.run_time = run_time;
-        // Taken in any case: while the HPET has the lines, these two are not connected.
+        // Drained always: while the HPET has the lines, these two are not connected.
         let pit = self.pit.take_ticks(now);
         let rtc = self.rtc.take_ticks();
         self.owe(Source::Pit, Some(pit).filter(|_| !self.is_replaced()));
@@ -197,7 +197,7 @@ impl Timers {
         }
     }
 
-    /// None: the source is not connected, and nothing is owed.
+    /// None: the source is not connected, and nothing is pending.
     fn owe(&mut self, source: Source, ticks: Option<Ticks>) {
         let late = &mut self.late[source.index()];
         match ticks {

@@ -1,11 +1,11 @@
-//! How long a VM that could run waits for the core at most: what `check` promises and the receipt
-//! holds against what was seen. Time that a host takes is not in it; the receipt tells that apart.
+//! How long a runnable VM waits for the core at most: `check` promises it, and the receipt
+//! compares it with the measured wait. The host's time is not in it; the receipt separates that.
 
 use super::{Plan, Share, VmPlan};
 
 /// What a turn may take besides its quantum: the switch, the exit that its end waits for, the
-/// console's output between two turns, and a remainder carried over. Seen: 0.1 ms over a KVM that
-/// interprets, 0.27 ms of counted time in emulators (32 ns an instruction and more).
+/// console's output between two turns, and a remainder carried over. Measured: 0.1 ms over a KVM
+/// that interprets, 0.27 ms of counted time in emulators (32 ns an instruction and more).
 pub const TURN_OVERHEAD_NS: u64 = 300_000;
 
 /// Budgets that sum to nearly the whole core may keep it for so long that no useful bound exists.
@@ -37,7 +37,7 @@ impl Plan {
         let quantum_ns = (cycle_ns * weight / weights.max(1)).max(1);
         let paid_off = u128::from(TURN_OVERHEAD_NS) / quantum_ns;
         let rounds = 1 + paid_off.min(u128::from(crate::scheduler::MAX_DEBT_QUANTA));
-        // One that has the core to itself waits from turn to turn, too.
+        // A VM alone on the core, too, waits between its turns.
         let others_ns = others_ns + (weighted - 1).max(1) * u128::from(TURN_OVERHEAD_NS);
         with_budgets(rounds * others_ns, self.vms.iter().filter_map(budget_of))
     }
@@ -58,7 +58,7 @@ fn budget_of(vm: &VmPlan) -> Option<(u128, u128)> {
     }
 }
 
-/// The time in which `turns_ns` of work get done beside budgets that go first.
+/// The time in which `turns_ns` of work complete beside budgets of higher priority.
 ///
 /// Each may take the end of one period and the beginning of the next in one piece, as a deferrable
 /// server does (Strosnider, Lehoczky and Sha, 1995).

@@ -71,7 +71,7 @@ impl Receipt {
         for vm in &self.vms {
             let received =
                 vm.received_ppm.map_or_else(|| "-".to_string(), |p| Percent(p).to_string());
-            // What others leave, and not a share of its own, is what a budget goes without.
+            // A budget is not divided by weight, so nothing is due.
             let due = vm
                 .budget
                 .as_ref()

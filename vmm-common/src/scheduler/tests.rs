@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 const MS: u64 = 1_000_000;
 
-/// Runs everybody to the end of each turn for `turns` turns; returns who got how much.
+/// Runs all to the end of each turn for `turns` turns; returns what each got.
 fn spin(scheduler: &mut Scheduler, vcpus: usize, turns: usize) -> Vec<u64> {
     let mut now = Instant::ZERO;
     let mut received = vec![0; vcpus];

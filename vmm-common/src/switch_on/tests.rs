@@ -30,7 +30,7 @@ fn boot() -> Boot {
     }
 }
 
-/// A processor that has everything, with 40 bits of physical address.
+/// A processor with all features and 40 bits of physical address.
 fn processor(leaf: u32, _subleaf: u32) -> CpuidResult {
     match leaf {
         0x8000_0008 => CpuidResult { eax: 40, ..CpuidResult::default() },

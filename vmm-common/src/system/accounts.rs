@@ -8,8 +8,8 @@ use crate::seam::Host;
 
 impl<M: GuestMemory> System<M> {
     /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
-    /// `now` is the switch's. The host is taken to have come last: mostly it is what made the turn
-    /// end late.
+    /// `now` is the switch's. The host's part is assumed to come last: usually it is why the turn
+    /// ended late.
     #[inline]
     pub(super) fn close_turn<H: Host>(
         &mut self,

@@ -31,7 +31,7 @@ impl<M: GuestMemory> System<M> {
     pub(super) fn halt(&mut self, vm: VmIndex, is_interrupt_flag_set: bool, now: Instant) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         machine.advance(now);
-        // Room that its last output has left since it was taken may be what it waits for.
+        // It may wait for THRE, which the drain of its last output raises.
         machine.sample_serial_pins();
         vcpu.is_halted = true;
         vcpu.is_deaf = !is_interrupt_flag_set;

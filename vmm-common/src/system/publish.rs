@@ -1,4 +1,4 @@
-//! What a guest finds in its RAM, before it goes on, of the time and of its wait.
+//! Publishes the time and steal time in a guest's RAM before an entry.
 
 use super::System;
 use crate::Instant;
@@ -7,14 +7,14 @@ use crate::memory::GuestMemory;
 use crate::seam::{Entry, VcpuBackend};
 
 impl<M: GuestMemory> System<M> {
-    /// Readies the machine for a turn that begins `now`. True if the guest is to find something new
-    /// in its RAM.
+    /// Prepares the machine for a turn that begins `now`. True if there is something to publish
+    /// in the guest's RAM.
     #[inline]
     pub(super) fn prepare(&mut self, vm: VmIndex, now: Instant) -> bool {
         /// How often the time-stamp counter is compared with the clock, which may be slewed.
         const CHECK_TSC_EVERY_NS: u64 = 1_000_000_000;
         let account = &self.ledger.vms[vm];
-        // A clock that stands must not fall behind what the guest has read as it was stopped.
+        // A stopped clock must not fall behind what the guest read just before its preemption.
         let waiting_ns = account.waiting_ns.saturating_sub(account.leaving_ns);
         let taken_ns = account.taken_ns;
         let vm = &mut self.vms[vm];
@@ -28,7 +28,7 @@ impl<M: GuestMemory> System<M> {
         vm.machine.has_news()
     }
 
-    /// Writes what the guest wants to find in its RAM. Where it named no RAM, it finds nothing.
+    /// Writes the structures that the guest registered. One outside RAM is ignored.
     pub(super) fn publish_time<B: VcpuBackend>(&mut self, vm: VmIndex, backend: &mut B) {
         let vm = &mut self.vms[vm];
         if vm.machine.wants_tsc() {

@@ -1,5 +1,5 @@
-//! What an access to a serial port sets in motion: bytes over links and consoles, and what
-//! [`crate::polling`] makes of it.
+//! The effects of an access to a serial port: bytes over links and consoles, and the verdict of
+//! [`crate::polling`].
 
 use super::{Step, System};
 use crate::Instant;
@@ -17,7 +17,7 @@ use devices::uart::Port;
 /// Records a tap keeps until the host fetches them.
 const TAP_RECORDS: usize = 1 << 16;
 
-/// A link and whose ports are its ends.
+/// A link and the ports at its ends.
 #[derive(Debug)]
 pub struct Wire {
     /// The link.
@@ -77,7 +77,7 @@ impl<M: GuestMemory> System<M> {
         let mut has_found = has_link && self.pump_wire_of(vm, com, now);
         if has_console {
             self.drain_console(vm, com, host);
-            // Reading makes room and shows that the guest listens; writing does neither.
+            // Reading makes room and shows that the driver is ready; writing does neither.
             has_found |= read.is_some() && self.feed_console(vm, com, now, host);
         }
         let seen = Access { com, read: register.zip(read), has_found };
@@ -90,7 +90,7 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// Moves what can be moved on the wire at this port, and wakes whom it reaches. True if that is
+    /// Pumps the wire at this port, and wakes the VMs it reaches. True if one of them is
     /// this VM.
     fn pump_wire_of(&mut self, vm: VmIndex, com: Com, now: Instant) -> bool {
         let Some(wire) = self.vms[vm].machine.wire_of(com) else { return false };
@@ -108,7 +108,7 @@ impl<M: GuestMemory> System<M> {
         is_reached
     }
 
-    /// A byte, or room for one, has come to `vm`: whoever polls or halts for it goes on.
+    /// A byte, or room for one, has come to `vm`: wakes a vCPU that polls or halts for it.
     fn wake_by_byte(&mut self, vm: VmIndex, now: Instant) {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let has_event = machine.has_interrupt() || machine.has_nmi();
@@ -117,7 +117,7 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// Unplugs the cables of a VM that ended.
+    /// Disconnects the ports of a VM that ended.
     pub(super) fn unplug<H: Host>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
         for com in Com::ALL {
             if self.vms[vm].machine.serial_mut(com).is_some_and(|port| port.has_console()) {

@@ -157,7 +157,7 @@ pub const fn decrement(a: u64, size: u8, flags: u64) -> Computed {
     Computed { value, flags: with(new, CF, flags) }
 }
 
-/// BT and the like: bit `number` of `a`, which CF tells.
+/// BT and the like: CF is bit `number` of `a`.
 #[must_use]
 pub const fn bit(operation: BitOperation, a: u64, number: u64, size: u8, flags: u64) -> Computed {
     let bit = 1 << (number % (8 * size as u64));
@@ -223,8 +223,8 @@ pub const fn crc32(sum: u32, bytes: u64, size: u8) -> u32 {
     sum as u32
 }
 
-/// The product of two operands, lower and upper half, and flags: CF and OF tell that the upper half
-/// counts.
+/// The product of two operands, lower and upper half, and flags: CF and OF are set if the upper
+/// half is significant.
 #[must_use]
 pub const fn multiply(a: u64, b: u64, is_signed: bool, size: u8, flags: u64) -> (u64, u64, u64) {
     let bits = 8 * size as u32;

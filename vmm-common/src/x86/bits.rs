@@ -1,4 +1,4 @@
-//! Values of so many bytes.
+//! Values of a given size in bytes.
 
 /// The bits of a value of `size` bytes, up to 8.
 pub const fn mask(size: u8) -> u64 {

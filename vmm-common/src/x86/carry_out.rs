@@ -27,8 +27,8 @@ pub(super) struct Execution<'a, G> {
     pub instruction: &'a Instruction,
 }
 
-/// Carries out `instruction`, at which the guest was left. `reads` is what devices have returned
-/// for it so far. `resolved` is the access that made the processor leave the guest.
+/// Carries out `instruction`, which caused the exit. `reads` is what devices have returned
+/// for it so far. `resolved` is the access that caused the exit.
 pub fn carry_out<G: Guest>(
     guest: &mut G,
     instruction: &Instruction,
@@ -196,7 +196,7 @@ impl<G: Guest> Execution<'_, G> {
         Ok(())
     }
 
-    /// A comparison that fails stores what was there, as the processor does.
+    /// A failed comparison writes the old value back, as the processor does.
     fn compare_exchange(&mut self) -> Result<(), Stop> {
         let size = self.instruction.size;
         let place = self.operand_place(AccessKind::Write)?;

@@ -15,7 +15,7 @@ pub enum Refusal {
     TooLong,
     /// LOCK where the processor allows none: #UD.
     Undefined,
-    /// None of those that are carried out: it accesses no memory, or is not an integer's or a move.
+    /// Not emulated: it accesses no memory, or is neither an integer instruction nor a move.
     Unknown,
 }
 
@@ -29,7 +29,7 @@ pub fn decode(code_bits: u8, bytes: &[u8]) -> Result<Instruction, Refusal> {
     decode_to(&mut instruction, code_bits, bytes).map(|()| instruction)
 }
 
-/// The same, to where the instruction is wanted.
+/// The same, in place.
 ///
 /// # Errors
 /// [`Refusal`]; the instruction is of no use then.
@@ -161,7 +161,7 @@ impl Decoder<'_> {
         if self.code_bits == 64 { 8 } else { self.operand_size() }
     }
 
-    /// The same for stacks, which in 64-bit mode know no 4 bytes.
+    /// The same for stacks, which in 64-bit mode have no 4-byte operands.
     pub fn stack_size(&self) -> u8 {
         match (self.code_bits, self.prefixes.has_operand_size) {
             (64, true) if !self.is_wide() => 2,

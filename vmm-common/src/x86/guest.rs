@@ -1,4 +1,4 @@
-//! What carrying out an instruction needs of a guest.
+//! The guest state that emulating an instruction needs.
 
 use super::paging::Paging;
 use crate::memory::GuestMemory;

@@ -63,7 +63,7 @@ pub enum Operation {
     Jump,
     Return,
     Leave,
-    /// CLFLUSH, CLFLUSHOPT, CLWB: the access is checked, and that is all.
+    /// CLFLUSH, CLFLUSHOPT, CLWB: the access is only checked.
     FlushLine,
     MoveString,
     StoreString,
@@ -93,7 +93,7 @@ pub enum Operand {
     Immediate,
 }
 
-/// How often shifts shift.
+/// The count of a shift.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -154,7 +154,7 @@ pub struct Instruction {
     pub len: u8,
 }
 
-/// INS or OUTS, as exits tell of it.
+/// INS or OUTS, as exits report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortString {
     /// INS.

@@ -119,7 +119,7 @@ impl<'a, G: Guest> Memory<'a, G> {
         Ok(())
     }
 
-    /// What a device has returned, if it was asked already.
+    /// What a device has returned, if it was read already.
     pub fn wanted(&mut self, read: Read) -> Result<u64, Stop> {
         let value = self.reads.get(self.taken).ok_or(Stop::Wants(read))?;
         self.taken += 1;

@@ -11,7 +11,7 @@ use super::segmentation;
 use crate::registers::segment;
 
 impl<G: Guest> Execution<'_, G> {
-    /// How often a shift shifts.
+    /// The count of a shift.
     pub fn count(&self) -> u64 {
         match self.instruction.count {
             Count::Immediate => self.instruction.immediate & 0xff,
@@ -56,7 +56,7 @@ impl<G: Guest> Execution<'_, G> {
         }
     }
 
-    /// The sum that a memory operand is, in its segment.
+    /// A memory operand's offset in its segment.
     pub fn offset(&self, memory: &MemoryOperand) -> u64 {
         let guest = &*self.memory.guest;
         let mut offset = memory.displacement;

@@ -1,4 +1,4 @@
-//! What an instruction that is carried out wants of devices, and how it ends.
+//! What an emulated instruction needs of devices, and how it ends.
 
 /// An exception for the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,10 @@ pub enum Write {
     Port { port: u16, size: u8, value: u32 },
 }
 
-/// How far an instruction has got.
+/// An instruction's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Come again with what this returns behind what has been read so far.
+    /// Call again with what this returns appended to the reads so far.
     Wants(Read),
     /// Done: registers and RAM are as behind the instruction, or behind one element of a repeated
     /// one, which `next_rip` leads back to. These writes are yet to be handed to devices, in order.
@@ -69,7 +69,7 @@ pub enum Outcome {
     Exception(Exception),
 }
 
-/// An access that the processor has translated: it left the guest with this address.
+/// An access that the processor has translated: the VM exit gave this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// Guest-physical.

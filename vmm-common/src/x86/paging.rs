@@ -35,7 +35,7 @@ pub enum AccessKind {
     Execute,
 }
 
-/// An access, and on whose behalf.
+/// An access, and its privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// What it does.
@@ -46,7 +46,7 @@ pub struct Access {
     pub may_reach_user: bool,
 }
 
-/// What paging translates by (SDM vol. 3, 4.1.1), and what of it the processor has.
+/// Registers that control paging (SDM vol. 3, 4.1.1), and the processor's paging features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
     /// CR0.

@@ -17,7 +17,7 @@ mod state;
 use descriptor::Descriptor;
 use state::{Image, Width};
 
-/// What a task switch changes besides what [`Guest`] has.
+/// State that a task switch changes, beyond [`Guest`].
 pub trait TaskGuest: Guest {
     /// GDTR.
     fn gdtr(&self) -> TableRegister;
@@ -66,7 +66,7 @@ pub enum TaskFault {
     OutsideRam(u64),
 }
 
-/// What of memory can go wrong.
+/// Why an access to memory fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Raises(Exception),
@@ -165,7 +165,8 @@ fn load_segments<G: TaskGuest>(guest: &mut G, image: &Image) -> Result<(), Stop>
             guest.set_segment(index, descriptor::of_virtual_8086(selector));
         }
     } else {
-        // What cannot be loaded keeps its hidden part, so that the exception can be delivered.
+        // A segment that cannot be loaded keeps its hidden part, so that the exception can be
+        // delivered.
         for (index, selector) in (0..).zip(image.selectors) {
             let segment = guest.segment(index);
             guest.set_segment(index, Segment { selector, ..segment });

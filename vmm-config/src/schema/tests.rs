@@ -3,7 +3,7 @@ use crate::node::{self, Node};
 use std::fs;
 use std::path::PathBuf;
 
-/// What of the JSON Schema standard is used, patterns of values aside.
+/// The part of the JSON Schema standard that is used, without patterns of values.
 fn is_valid(value: &Value, schema: &Value) -> bool {
     let Value::Object(rules) = schema else { panic!("{schema} is no schema") };
     rules.iter().all(|(rule, argument)| match rule.as_str() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
 
-/// Written at once without waiting: what a pipe takes as a whole when it is ready (PIPE_BUF).
+/// Written at once without waiting: a ready pipe accepts so much as a whole (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
 
 /// Standard output, shared by all VMs.
@@ -56,7 +56,7 @@ impl Output {
         }
     }
 
-    /// Writes what the reader takes without waiting; see also [`Console::show_prompt`].
+    /// Writes what the reader accepts without waiting; see also [`Console::show_prompt`].
     pub fn flush(&mut self, console: &mut Console, now: Instant) {
         console.show_prompt(now);
         let mut written = 0;
@@ -69,11 +69,11 @@ impl Output {
         console.written(written);
     }
 
-    /// Writes all that is left. Gives up on a reader that takes nothing for `patience_ms`, and
-    /// returns how many bytes that cost.
+    /// Drains the output. Gives up on a reader that accepts nothing for `patience_ms`, and
+    /// returns how many bytes were lost.
     pub fn drain(&mut self, console: &mut Console, patience_ms: i32) -> usize {
         console.finish();
-        /// Pause before retrying a reader that is ready but takes nothing.
+        /// Pause before retrying a reader that is ready but accepts nothing.
         const PAUSE_MS: i32 = 10;
         let (mut written, mut patience_ms) = (0, patience_ms);
         while written < console.waiting().len() && !self.is_closed() && patience_ms > 0 {

@@ -1,9 +1,9 @@
-//! The terminal in raw mode for as long as VMs run, and as it was in every other case.
+//! The terminal, in raw mode while VMs run, and restored however the run ends.
 
 use std::io;
 use std::sync::Mutex;
 
-/// The settings to go back to; here rather than in [`RawTerminal`], for the panic hook.
+/// The settings to restore; here rather than in [`RawTerminal`], for the panic hook.
 static SAVED: Mutex<Option<libc::termios>> = Mutex::new(None);
 
 /// Standard input passes every key as it is typed, Ctrl-C aside, until this is dropped.
@@ -11,14 +11,14 @@ static SAVED: Mutex<Option<libc::termios>> = Mutex::new(None);
 pub struct RawTerminal(());
 
 impl RawTerminal {
-    /// Switches the terminal that standard input is.
+    /// Switches the terminal at standard input.
     pub fn new() -> io::Result<Self> {
         let saved = crate::sys::terminal_settings(libc::STDIN_FILENO)?;
         let mut raw = saved;
         // ISIG stays: Ctrl-C ends the run. OPOST stays: our own lines end in a plain newline.
         raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::IEXTEN);
         raw.c_iflag &= !(libc::IXON | libc::ICRNL | libc::INLCR | libc::ISTRIP);
-        // The keys that would end or stop us with the terminal as it is now are the guests'.
+        // Keys that would end or stop this process in raw mode go to the guests.
         raw.c_cc[libc::VQUIT] = libc::_POSIX_VDISABLE;
         raw.c_cc[libc::VSUSP] = libc::_POSIX_VDISABLE;
         raw.c_cc[libc::VMIN] = 1;
@@ -36,13 +36,13 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Puts the terminal back as it was found.
+/// Restores the terminal's settings.
 fn restore() {
     // A panic while the lock is held is not possible: nothing in between can panic.
     if let Ok(mut saved) = SAVED.try_lock()
         && let Some(saved) = saved.take()
     {
-        // If it fails the terminal has gone, and there is nothing to restore.
+        // If it fails, the terminal is gone, and there is nothing to restore.
         let _ = crate::sys::set_terminal_settings(libc::STDIN_FILENO, &saved);
     }
 }

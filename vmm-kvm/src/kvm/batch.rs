@@ -4,8 +4,8 @@
 //! This is sound because on one core no other code can see the byte before this guest exits, every
 //! other access to the port exits, and the ring is emptied first, in order. It is on only
 //! while [`Entry::batchable_ports`](vmm_common::seam::Entry::batchable_ports) says that the guest
-//! itself cannot tell, and only once a port has seen a number of writes: switching costs more than
-//! an exit.
+//! itself cannot observe it, and only after a number of writes to a port: switching costs more
+//! than an exit.
 
 use kvm_ioctls::{IoEventAddress, VcpuFd, VmFd};
 use std::sync::Arc;

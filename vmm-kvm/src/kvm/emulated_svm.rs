@@ -1,7 +1,7 @@
-//! QEMU emulates AMD's SVM, which Linux's KVM takes for a processor's, but two things are missing.
+//! QEMU emulates AMD's SVM, on which Linux's KVM runs, but two features are missing.
 //!
-//! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5): a guest that is left between
-//! `sti` and `hlt` gets its interrupt before the HLT, and then sleeps although it was woken.
+//! Its VMRUN does not load the shadow of STI (APM vol. 2, 15.21.5): a guest that exits between
+//! `sti` and `hlt` gets its interrupt before the HLT, and then sleeps through the wake-up.
 //!
 //! It does not intercept XSETBV (15.9): the guest changes the host's XCR0, KVM does not see it,
 //! and CPUID leaf 0xd does not follow. XSAVE is hidden there.
@@ -47,7 +47,7 @@ pub fn is_host() -> bool {
 }
 
 /// Called before an interrupt is injected: if the kernel's next instruction is HLT, the interrupt
-/// is delivered behind it, as it would be with the shadow of STI.
+/// is delivered after it, as with the shadow of STI.
 pub fn pass_halt(fd: &VcpuFd, ram: &GuestRam) -> Result<(), kvm_ioctls::Error> {
     let special = fd.get_sregs()?;
     if special.ss.dpl != 0 {

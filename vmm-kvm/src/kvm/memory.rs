@@ -9,7 +9,7 @@ use vmm_common::boot::{Boot, Images};
 use vmm_common::memory::GuestMemory;
 use vmm_common::plan::ram_ranges;
 
-/// RAM of one VM, where the plan says that so much lies.
+/// RAM of one VM, in the plan's ranges for its size.
 #[derive(Clone, Debug)]
 pub struct GuestRam(GuestMemoryMmap);
 
@@ -45,7 +45,7 @@ impl GuestRam {
         self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
     }
 
-    /// Shows the RAM to a VM's guest.
+    /// Maps the RAM for a VM's guest.
     pub fn give_to(&self, vm: &VmFd) -> Result<()> {
         for (slot, region) in (0_u32..).zip(self.0.iter()) {
             let start = region.start_addr();

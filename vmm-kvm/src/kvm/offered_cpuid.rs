@@ -1,4 +1,4 @@
-//! CPUID: what KVM offers guests of this host's processor, and a guest's table as KVM takes it.
+//! CPUID: KVM's offer to guests on this host's processor, and a guest's table in KVM's format.
 
 use super::emulated_svm;
 use anyhow::{Context, Result};
@@ -6,7 +6,7 @@ use kvm_bindings as kvm;
 use kvm_ioctls::Kvm;
 use vmm_common::cpuid::{CpuidEntry, CpuidResult};
 
-/// The table as KVM takes it.
+/// The table in KVM's format.
 pub fn kvm_cpuid(table: &[CpuidEntry]) -> Result<kvm::CpuId> {
     let entry = |row: &CpuidEntry| kvm::kvm_cpuid_entry2 {
         function: row.leaf,

@@ -2,15 +2,15 @@
 //! not run then, and a VM that is preempted more often than others must not pay for it from its
 //! share.
 //!
-//! Getting out of a guest that the timer stops: mostly the same time from the deadline on, so that
-//! what is usual is the overhead and what is beyond it the guest ran on, or the host took. Over a
-//! KVM that interprets, leaving takes 15 us to 45 us.
+//! VM exit at the timer: mostly the same time from the deadline on. The usual time is the overhead;
+//! in any excess the guest ran on, or the host took the core. Over a
+//! KVM that interprets, the exit takes 15 us to 45 us.
 //!
-//! Getting in: the way to KVM_RUN is measured. KVM's own way from there is half of what a guest
-//! that leaves at once takes, which port accesses show, and then the guest starts cold. What cold
-//! costs cannot be seen from here; half of what leaving took fits. Two guests of weights 1 and 3
-//! at slices of 1 ms then do 25.0 to 25.2 % and 74.8 to 75.0 % of the work, where without it it was
-//! 24.5 % (a loop in memory, leaving 44 us) and 24.85 % (a loop of RDTSC, leaving 15 us).
+//! VM entry: the time up to KVM_RUN is measured. KVM's own part is half the round trip of a guest
+//! that exits at once, measured at port accesses; then the guest starts with cold caches, whose
+//! cost cannot be measured here; half of the exit's time fits. Two guests of weights 1 and 3
+//! at slices of 1 ms then do 25.0 to 25.2 % and 74.8 to 75.0 % of the work; without it, the first
+//! did 24.5 % (a loop in memory, exit 44 us) and 24.85 % (a loop of RDTSC, exit 15 us).
 
 use vmm_common::Instant;
 
@@ -24,7 +24,7 @@ pub struct Overhead {
 }
 
 impl Overhead {
-    /// KVM_RUN took so long for a guest that left it by itself for a port.
+    /// KVM_RUN took `took_ns` until the guest's own exit for a port.
     pub fn left_for_port(&mut self, took_ns: u64) {
         self.round_trip.add(took_ns);
     }
@@ -47,8 +47,7 @@ impl Overhead {
     }
 }
 
-/// The lower quartile of the last samples: what is usual even where the host takes the core at
-/// every other exit.
+/// The lower quartile of the last samples: robust even if the host preempts every other exit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usual {
     last: [u64; Self::SAMPLES],

@@ -1,4 +1,4 @@
-//! Between KVM's registers and ours.
+//! Converts between KVM's registers and ours.
 
 use super::GuestRam;
 use anyhow::{Context, Result};
@@ -60,8 +60,8 @@ pub fn enable_apic(vcpu: &VcpuFd, is_enabled: bool) -> Result<(), kvm_ioctls::Er
     vcpu.set_sregs(&special)
 }
 
-/// The registers for a dump, with the bytes at the instruction pointer; what KVM does not tell is
-/// zero.
+/// The registers for a dump, with the bytes at the instruction pointer; those that KVM does not
+/// return are zero.
 pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
     let general = vcpu.get_regs().unwrap_or_default();
     let special = vcpu.get_sregs().unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn dump(vcpu: &VcpuFd, ram: &GuestRam) -> CpuState {
     state
 }
 
-/// Where a guest's linear address is in its RAM, if it is anywhere.
+/// The RAM address of a guest's linear address, if mapped.
 pub fn physical(vcpu: &VcpuFd, cr0: u64, linear: u64) -> Option<u64> {
     if cr0 & PAGED != PAGED {
         return Some(linear & 0xffff_ffff);

@@ -1,4 +1,4 @@
-//! The page that KVM shares with us for a vCPU, `struct kvm_run`: typed looks at its unions.
+//! The page that KVM shares with us for a vCPU, `struct kvm_run`: typed access to its unions.
 //!
 //! Every function here reads the union member that `exit_reason` says is the valid one (KVM API
 //! documentation, section 5).
@@ -54,7 +54,7 @@ pub fn mmio(run: &kvm_run) -> (u64, [u8; 8], u8, bool) {
     // SAFETY: the caller saw KVM_EXIT_MMIO; every bit pattern of these integers is a value.
     let mmio = unsafe { run.__bindgen_anon_1.mmio };
     let len = mmio.len.min(8) as usize;
-    // Behind those, KVM leaves what an access before has put there.
+    // The bytes after those are stale.
     let mut data = [0; 8];
     data[..len].copy_from_slice(&mmio.data[..len]);
     (mmio.phys_addr, data, len as u8, mmio.is_write != 0)

@@ -1,7 +1,7 @@
 //! A guest's time-stamp counter: reading it, holding it back, and the guest's own writes.
 //!
-//! It is moved by its offset (KVM_VCPU_TSC_OFFSET). Writing the counter will not do: KVM takes
-//! writes of ours that lie close together for attempts to synchronize several vCPUs, and ignores
+//! It is moved by its offset (KVM_VCPU_TSC_OFFSET), not by writing the counter: KVM takes host
+//! writes that lie close together for attempts to synchronize several vCPUs, and ignores
 //! the difference.
 
 use crate::sys::Clock;
@@ -61,7 +61,7 @@ pub fn read(fd: &VcpuFd, clock: Clock) -> Result<TscReading> {
 
 /// Carries out the guest's write to its counter.
 pub fn write(fd: &VcpuFd, value: u64) -> Result<()> {
-    /// A KVM without the attribute, or which does not follow it, is off by more than this.
+    /// A KVM without the attribute, or that ignores it, is off by more than this.
     const NEAR_TICKS: i64 = 1 << 30;
     let is_moved = get(fd).and_then(|offset| {
         let ticks = value.wrapping_sub(counter(fd).map_err(io::Error::other)?);

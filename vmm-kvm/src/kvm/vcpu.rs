@@ -1,4 +1,4 @@
-//! One vCPU: `enter` as KVM_RUN does it.
+//! One vCPU: `enter` by KVM_RUN.
 
 use super::batch::Batch;
 use super::offered_cpuid::kvm_cpuid;
@@ -21,7 +21,7 @@ mod exits;
 
 use exits::Pending;
 
-/// A vCPU ready to run, on whichever thread starts it.
+/// A vCPU ready to run, on the thread that starts it.
 #[derive(Debug)]
 pub struct PreparedVcpu {
     fd: VcpuFd,
@@ -43,7 +43,7 @@ pub struct KvmVcpu {
     is_on_emulated_svm: bool,
     /// [`Entry::tsc_held_ns`] as of the last entry.
     tsc_held_ns: u64,
-    /// What KVM's copy of IA32_APIC_BASE says.
+    /// The enable bit of KVM's IA32_APIC_BASE.
     is_apic_enabled: bool,
     overhead: Overhead,
     /// Of the last KVM_RUN.
@@ -59,7 +59,7 @@ impl PreparedVcpu {
         Ok(Self { fd, batch, ram, clock })
     }
 
-    /// Lets CPUID answer from this table.
+    /// Makes CPUID return this table.
     pub fn set_cpuid(&self, table: &[CpuidEntry]) -> Result<()> {
         self.fd.set_cpuid2(&kvm_cpuid(table)?).context("KVM_SET_CPUID2")
     }
@@ -112,7 +112,7 @@ impl KvmVcpu {
         }
     }
 
-    /// Between turns nothing ends KVM_RUN.
+    /// Disarms the timer between turns.
     pub fn rest(&mut self) {
         self.timer.disarm(self.clock.now());
     }
@@ -207,8 +207,8 @@ impl VcpuBackend for KvmVcpu {
     }
 }
 
-/// The instruction is finished by the next KVM_RUN, and may raise an exception then: KVM delivers
-/// that, and drops an interrupt that was queued before it.
+/// The next KVM_RUN completes the instruction, which may raise an exception: KVM delivers
+/// that, and drops an interrupt queued before it.
 fn is_unfinished(reason: &ExitReason) -> bool {
     use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn, PortOut};
     match reason {

@@ -1,4 +1,4 @@
-//! The one clock that all times are of.
+//! The one clock of all times.
 
 use std::mem::MaybeUninit;
 use vmm_common::Instant;

@@ -1,4 +1,4 @@
-//! Files that are not files: signals, standard input and output, the terminal.
+//! File descriptors of signals, standard input and output, and the terminal.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -29,10 +29,10 @@ pub fn stdin() -> io::Result<File> {
     Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
 }
 
-/// Standard output without the standard library's buffer: what is written is written.
+/// Standard output without the standard library's buffer.
 ///
-/// A terminal is opened anew, not to wait for it: that it is ready says nothing of how much it
-/// takes, and the flag set on the open file that we share with the shell would outlive us.
+/// A terminal is opened again, as non-blocking: readiness does not tell how much it accepts, and
+/// the flag set on the open file that we share with the shell would outlive this process.
 pub fn stdout() -> io::Result<File> {
     if io::stdout().is_terminal() {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -49,7 +49,7 @@ pub fn is_writable(fd: RawFd, timeout_ms: libc::c_int) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
     // SAFETY: the pointer is to one pollfd of ours.
     let ready = unsafe { libc::poll(&mut poll, 1, timeout_ms) };
-    // An error or a closed reader shows when it is written to.
+    // An error or a closed reader shows at the write.
     ready > 0
 }
 

@@ -1,8 +1,8 @@
-//! Memory: what the machine has, and giving back what is no longer needed.
+//! Memory: how much is available, and freeing what is no longer needed.
 
 use std::ptr;
 
-/// Bytes of memory this machine could give away now, or None if it does not say.
+/// Bytes of memory available now, or None if the host does not say.
 pub fn available_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -10,9 +10,9 @@ pub fn available_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Gives back the memory that only starting up needed: of the text and constants of the program and
-/// its libraries what is mapped now (it comes back from the files, page by page, where it is needed
-/// again), and free heap.
+/// Frees memory that only start-up needed: resident pages of text and constants of the program and
+/// its libraries (which are read again from the files, page by page, when needed), and free
+/// heap.
 pub fn forget_start_up() {
     // SAFETY: the callback keeps to what it is given, and needs no data.
     unsafe { libc::dl_iterate_phdr(Some(forget_object), ptr::null_mut()) };

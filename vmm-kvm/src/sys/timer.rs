@@ -29,8 +29,8 @@ extern "C" fn end_kvm_run(
 
 /// A timer that ends this thread's KVM_RUN at a moment. Stays on the thread that made it.
 ///
-/// The flag stays up from when the timer goes off until it is armed anew, so that neither a signal
-/// just before KVM_RUN nor one long before it is missed.
+/// The flag stays set from the timer's expiry until it is rearmed, so that neither a signal
+/// just before KVM_RUN nor an earlier one is lost.
 #[derive(Debug)]
 pub struct ThreadTimer {
     id: libc::timer_t,
@@ -78,15 +78,15 @@ impl ThreadTimer {
         self.armed_for = Some(deadline);
         // Zero would disarm.
         self.set(self.origin_ns.saturating_add(deadline.as_ns()).max(1));
-        // From here on only the new moment raises the flag. A signal of the old one, or an early
-        // one of the new, has been taken by now: the clock knows which of them counts.
+        // From here on only the new moment sets the flag. A signal of the old one, or an early
+        // one of the new, has been handled by now: the clock decides which of them counts.
         self.set_flag(0);
         if clock.now() >= deadline {
             self.set_flag(1);
         }
     }
 
-    /// Ends KVM_RUN no more. `now` spares the call when the timer has gone off already.
+    /// Disarms the timer. `now` saves the call if it has expired already.
     pub fn disarm(&mut self, now: Instant) {
         if self.armed_for.take().is_some_and(|deadline| deadline > now) {
             self.set(0);

@@ -258,8 +258,9 @@ fn nimble(run: Tandem) {
     run.ended_with(0).shows("nimble: the result: COM1 writes OK!!!!");
 }
 
-/// A run of three in which there was a stretch to measure shares on. A host that takes the core most
-/// of the time leaves none, as guests that spin by the clock are soon done: then it runs again.
+/// A run of three in which there was a stretch to measure shares on. A host that takes the core
+/// most of the time leaves none, as guests that spin by the clock are soon done: then it runs
+/// again.
 fn measured(run: Tandem, file: &str, vm: &str) -> Finished {
     const MOST_RUNS: u32 = 20;
     let mut run = ended_well(run, 3);

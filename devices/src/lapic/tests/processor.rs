@@ -1,4 +1,4 @@
-//! What the processor asks of its local APIC besides interrupts.
+//! The processor's view of its local APIC besides interrupts.
 
 use super::enabled;
 

@@ -1,4 +1,4 @@
-//! Who hears whom: rates, and machines that start at different times.
+//! Which ends receive: rates, and machines that start at different times.
 
 use super::{Bench, DATA, DEPTH, FCR, IER, LCR, LOSSLESS, LOSSY, LSR, MCR, THRE};
 use crate::link::LinkEnd;

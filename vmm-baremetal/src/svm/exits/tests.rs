@@ -130,7 +130,7 @@ fn the_other_exits() {
     assert_eq!(exit(0x7d, 0, 0), Event::Fault(Fault::Unexpected { exit: 0x7d }));
     let refused = Fault::EntryFailed { reason: u64::MAX };
     assert_eq!(exit(u64::MAX, 0, 0), Event::Fault(refused));
-    // As QEMU tells it.
+    // As QEMU reports it.
     let refused = Fault::EntryFailed { reason: 0xffff_ffff };
     assert_eq!(exit(0xffff_ffff, 0, 0), Event::Fault(refused));
     assert_eq!((name(u64::MAX), name(0x400), name(0x1f)), ("INVALID", "NPF", "not intercepted"));

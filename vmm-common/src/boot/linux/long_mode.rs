@@ -22,7 +22,7 @@ pub(super) fn gdt(entry: Entry) -> Vec<u8> {
 /// PML4, page-directory pointers, four directories.
 pub(super) const PAGE_TABLE_BYTES: u64 = 6 * 0x1000;
 
-/// Four GiB where they are, in pages of 2 MiB; the tables lie at `address`.
+/// Identity maps 4 GiB in pages of 2 MiB; the tables lie at `address`.
 pub(super) fn page_tables(address: u64) -> Vec<u8> {
     const PRESENT_WRITABLE: u64 = 0b11;
     const LARGE: u64 = 1 << 7;

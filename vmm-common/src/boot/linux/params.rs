@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 /// Their length.
 pub(super) const BYTES: usize = 0x1000;
-/// initrd_addr_max of a kernel without header: what all 64-bit ones say.
+/// initrd_addr_max of a kernel without header: that of all 64-bit ones.
 pub(super) const INITRD_MAX: u32 = 0x7fff_ffff;
 /// cmdline_size of a kernel without header: COMMAND_LINE_SIZE, less the zero.
 pub(super) const CMDLINE_MAX: u32 = 2047;
@@ -20,7 +20,7 @@ pub(super) struct Initrd {
     pub(super) len: u32,
 }
 
-/// What the loader knows.
+/// Addresses that the loader fills in.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// Where the command line lies.
@@ -45,7 +45,7 @@ impl Params {
         params
     }
 
-    /// For a kernel that has no header: what it reads of one.
+    /// For a kernel that has no header: the fields it reads.
     pub(super) fn without_header() -> Self {
         /// 2.12, as Linux's own code for such entries says.
         const VERSION: u16 = 0x020c;
@@ -62,7 +62,7 @@ impl Params {
         params
     }
 
-    /// With what the loader knows.
+    /// Adds the loader's fields.
     pub(super) fn complete(mut self, loaded: &Loaded) -> Vec<u8> {
         /// type_of_loader: one without an assigned number. With 0 there is no initrd.
         const UNDEFINED_LOADER: u8 = 0xff;

@@ -11,13 +11,13 @@ pub(super) const HEADER: usize = 0x1f1;
 pub(super) const HEADER_MAX_END: usize = 0x290;
 const MAGIC: &[u8] = b"HdrS";
 const MAGIC_AT: usize = 0x202;
-/// 2.06: the header says how long the command line may be.
+/// 2.06: the header has cmdline_size.
 const OLDEST: u16 = 0x0206;
-/// What comes before 3.00, of which nothing is known.
+/// The last before 3.00, which is undefined.
 const NEWEST: u16 = 0x02ff;
-/// 2.10: where the kernel would like to lie, and what it needs there.
+/// 2.10: the kernel's preferred address, and the memory it needs there.
 const WITH_INIT_SIZE: u16 = 0x020a;
-/// 2.12: what entries there are.
+/// 2.12: xloadflags, the entry points.
 const WITH_XLOADFLAGS: u16 = 0x020c;
 
 /// Whether `image` says it is a Linux bzImage.
@@ -35,7 +35,7 @@ pub(super) struct Setup {
     pub(super) has_long_entry: bool,
     pub(super) initrd_max: u32,
     pub(super) cmdline_max: u32,
-    /// Where what the kernel needs to unpack itself ends; 0 in ones that do not say.
+    /// End of the memory the kernel needs to unpack itself; 0 if its header lacks it.
     pub(super) runtime_end: u64,
 }
 
@@ -63,7 +63,7 @@ impl Setup {
     }
 }
 
-/// That the header is whole, and of a kernel that is entered at 1 MiB; where it ends.
+/// Checks that the header is whole, and of a kernel entered at 1 MiB; its end.
 fn check_header(image: &[u8], version: u16) -> Result<usize, BootError> {
     /// loadflags: the protected-mode code lies at 1 MiB.
     const LOADED_HIGH: u8 = 1;
@@ -101,12 +101,12 @@ fn check_header(image: &[u8], version: u16) -> Result<usize, BootError> {
     Ok(end)
 }
 
-/// That the protected-mode kernel is whole; where it begins.
+/// Checks that the protected-mode kernel is whole; where it begins.
 fn check_kernel(image: &[u8], syssize: u32) -> Result<usize, BootError> {
     const SECTOR: usize = 512;
-    /// What syssize counts.
+    /// The unit of syssize.
     const PARAGRAPH: u64 = 16;
-    /// What 0 means, for ancient reasons.
+    /// 0 means this, for compatibility.
     const DEFAULT_SECTORS: usize = 4;
     let sectors = match image[HEADER] {
         0 => DEFAULT_SECTORS,
@@ -114,7 +114,7 @@ fn check_kernel(image: &[u8], syssize: u32) -> Result<usize, BootError> {
     };
     let kernel = (sectors + 1) * SECTOR;
     let bytes = u64::from(syssize) * PARAGRAPH;
-    // What follows (a signature, padding) is no part of it, and does no harm.
+    // What follows (a signature, padding) is no part of it and is ignored.
     let has = image.len().saturating_sub(kernel) as u64;
     // Both entries are in it.
     let least = 0x200 + PARAGRAPH;
@@ -129,8 +129,8 @@ fn check_kernel(image: &[u8], syssize: u32) -> Result<usize, BootError> {
     Ok(kernel)
 }
 
-/// Where what the kernel needs ends (boot.rst, init_size): it moves itself to where it would rather
-/// lie, or to the next aligned place if it may lie anywhere.
+/// End of the memory the kernel needs (boot.rst, init_size): it moves itself to its preferred
+/// address, or to the next aligned one if it is relocatable.
 fn runtime_end(image: &[u8]) -> Result<u64, BootError> {
     let is_relocatable = image[0x234] != 0;
     let alignment = read_u32(image, 0x230).unwrap_or(0);

@@ -47,8 +47,8 @@ const fn masked(count: u64, size: u8) -> u32 {
     count as u32 & if size == 8 { 0x3f } else { 0x1f }
 }
 
-/// A shift or rotate of `size` bytes by `count`. By 0 changes nothing. OF, defined for a count of
-/// 1, is for others what that rule makes of the result.
+/// A shift or rotate of `size` bytes by `count`; 0 changes nothing. OF, defined for a count of
+/// 1, follows the same rule for others.
 #[must_use]
 pub const fn rotate(kind: Rotation, a: u64, count: u64, size: u8, flags: u64) -> Computed {
     let count = masked(count, size);

@@ -1,5 +1,5 @@
 //! Fast path: a load or store of a general register by a MOV, which nearly all accesses to devices
-//! are. The processor has translated the address and checked all there is to check.
+//! are. The processor has translated the address and made all checks.
 
 use super::{Execution, Guest, Memory};
 use crate::x86::bits::{mask, sign_extend};

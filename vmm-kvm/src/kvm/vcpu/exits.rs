@@ -1,5 +1,5 @@
-//! What KVM_RUN returned with, decoded and handed out in parts: gathered writes, then what the
-//! guest was left for, element by element if that is a string.
+//! Decodes KVM_RUN's exits and hands them out in parts: batched writes, then the
+//! exit itself, element by element if it is a string.
 
 use super::KvmVcpu;
 use crate::kvm::run_page::{self, PortString};
@@ -12,7 +12,7 @@ use vmm_common::seam::{Exit, ExitReason, Fault, Reply};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pending {
     Nothing,
-    /// Batched writes come first; then what the guest was left for.
+    /// Batched writes come first; then the exit itself.
     Exit,
     /// Accesses of a string from this one on.
     String {
@@ -44,7 +44,7 @@ impl KvmVcpu {
         Some(self.exit(reason, left_guest, is_last))
     }
 
-    /// What the guest was left for; a string of port accesses becomes pending.
+    /// The exit's reason; a string of port accesses becomes pending.
     fn decode(&mut self) -> ExitReason {
         let run = self.fd.get_kvm_run();
         match run.exit_reason {
@@ -64,13 +64,13 @@ impl KvmVcpu {
             kvm::KVM_EXIT_X86_WRMSR => {
                 let (index, value) = run_page::msr(run);
                 if index == IA32_TIME_STAMP_COUNTER {
-                    // The loop hears of it, too; what KVM refuses here, it would have refused
+                    // The loop gets this exit, too; what KVM refuses here, it would have refused
                     // before.
                     let _ = tsc::write(&self.fd, value);
                 }
                 ExitReason::MsrWrite { index, value }
             }
-            // A guest that single-steps gets its #DB behind HLT, which ends it.
+            // A guest that single-steps gets its #DB after HLT, which ends it.
             kvm::KVM_EXIT_HLT => match self.has_pending_exception() {
                 true => ExitReason::Preempted,
                 false => ExitReason::Halt,
@@ -104,7 +104,7 @@ impl KvmVcpu {
         self.string_element(string, 0)
     }
 
-    /// Access `index` of a string: an IN asks, an OUT tells and is done with.
+    /// Access `index` of a string: an IN needs a reply, an OUT is complete.
     fn string_element(&mut self, string: PortString, index: u32) -> ExitReason {
         let PortString { port, size, .. } = string;
         if string.is_in {
@@ -131,7 +131,7 @@ impl KvmVcpu {
     pub(super) fn answer(&mut self, reply: Reply) {
         match self.pending {
             Pending::Nothing => {}
-            // Batched writes want no answer, and the exit behind them was not handed out yet.
+            // Batched writes need no answer, and the exit after them was not handed out yet.
             Pending::Exit => return,
             Pending::String { string, next } => {
                 if let (true, Reply::Value(value)) = (string.is_in, reply) {
