@@ -17,6 +17,7 @@ mod control_block;
 pub mod controls;
 mod entry;
 pub mod npt;
+pub mod permission_maps;
 pub mod vmcb;
 
 pub use control_block::{ControlBlock, Exit, Intercept, Loaded, Run};
@@ -150,10 +151,10 @@ impl Svm {
 
 impl Maps {
     fn new(frames: &mut Frames, reach: Reach) -> Result<Self, OutOfFrames> {
-        let mut ports = frames.take_row(controls::PORT_MAP_FRAMES)?;
-        controls::fill_port_map(ports.bytes_mut(), &reach);
-        let mut msrs = frames.take_row(controls::MSR_MAP_FRAMES)?;
-        controls::fill_msr_map(msrs.bytes_mut(), &reach);
+        let mut ports = frames.take_row(permission_maps::PORT_MAP_FRAMES)?;
+        permission_maps::fill_ports(ports.bytes_mut(), &reach);
+        let mut msrs = frames.take_row(permission_maps::MSR_MAP_FRAMES)?;
+        permission_maps::fill_msrs(msrs.bytes_mut(), &reach);
         Ok(Self { ports, msrs, reach })
     }
 }

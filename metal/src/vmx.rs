@@ -10,6 +10,7 @@
 //!    the guest in the VMCS, loads the host from it ([`host_state`]), and resumes at the exit
 //!    landing in [`entry`].
 
+pub mod bitmaps;
 pub mod capabilities;
 mod control_block;
 pub mod control_registers;
@@ -21,6 +22,7 @@ pub mod field;
 mod host_state;
 pub(crate) mod initial;
 mod instructions;
+pub mod preemption_timer;
 
 pub use control_block::{ControlBlock, ENTRY_FAILED, Loaded, Run, Window};
 

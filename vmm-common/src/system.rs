@@ -25,9 +25,9 @@ use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
 mod accounts;
+mod halt;
 mod publish;
 mod serial;
-mod standing;
 
 pub use serial::Wire;
 

@@ -16,11 +16,11 @@ mod keys;
 mod native;
 mod node;
 mod record;
+mod refusals;
 mod schema;
 mod seed;
 mod summary;
 mod value;
-mod words;
 
 pub use fault::{Fault, Faults};
 pub use schema::schema;

@@ -4,8 +4,8 @@
 use crate::fault::Collector;
 use crate::keys::{Key, Keys, Kind};
 use crate::node::{Node, Position, Value};
+use crate::refusals::{list, repeated_key, unknown_key, wrong_value};
 use crate::value::{parse_duration_ns, parse_integer, parse_size};
-use crate::words::{list, repeated_key, unknown_key, wrong_value};
 use std::collections::BTreeMap;
 
 /// A mapping that has been read.

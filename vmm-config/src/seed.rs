@@ -5,7 +5,7 @@ use crate::fault::Collector;
 use crate::keys::{self, seed_vm_number};
 use crate::node::{Node, Position, Value};
 use crate::record::Record;
-use crate::words::repeated_key;
+use crate::refusals::repeated_key;
 use std::collections::btree_map::{BTreeMap, Entry};
 use vmm_common::plan::MAX_VMS;
 use vmm_common::seed::{SeedVm, to_plan};

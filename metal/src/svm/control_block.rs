@@ -136,10 +136,10 @@ impl ControlBlock {
         let writes_cr4 = control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR4 != 0;
         let selects_cr0 = control.intercept3 & intercept3::CR0_SEL_WRITE != 0;
         let maps = svm.maps_at(control.iopm_base, control.msrpm_base);
-        let [msr_reads, msr_writes] = controls::read_msr_map(maps.1);
+        let [msr_reads, msr_writes] = super::permission_maps::read_msrs(maps.1);
         vmm_common::grant::Reach {
             ram: self.tables.granted(),
-            ports: controls::read_port_map(maps.0),
+            ports: super::permission_maps::read_ports(maps.0),
             msr_reads,
             msr_writes,
             cr0: if selects_cr0 { controls::SELECTIVE_CR0 } else { u64::MAX },

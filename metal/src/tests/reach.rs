@@ -10,7 +10,7 @@ use crate::second_level::{Format, Tables};
 use crate::svm::Svm;
 use crate::vmx::capabilities::{Capabilities, tests::skylake};
 use crate::vmx::control_registers::Split;
-use crate::vmx::controls::{self, Controls};
+use crate::vmx::controls::Controls;
 use crate::vmx::ept;
 use crate::vmx::field::Field;
 use crate::vmx::initial::{self, Places};
@@ -47,7 +47,7 @@ fn reach_of_vmcs(fields: &[(Field, u64)], bitmaps: &[u64], tables: &Tables) -> R
     assert_eq!(field(Field::PinControls) & 0x49, 0x49);
     // #DB, #AC, #MC.
     assert_eq!(field(Field::ExceptionBitmap), 0x6_0002);
-    let (ports, msr_reads, msr_writes) = controls::read_bitmaps(bitmaps);
+    let (ports, msr_reads, msr_writes) = crate::vmx::bitmaps::read(bitmaps);
     Reach {
         ram: tables.granted(),
         ports,
@@ -75,7 +75,7 @@ fn a_vmcs_lets_a_guest_reach_what_it_is_granted_and_nothing_else() {
     };
     let fields = initial::controls(&controls, &split, &places);
     let mut bitmaps = [0; 1024 + 512];
-    controls::fill_bitmaps(&mut bitmaps, grant.reach());
+    crate::vmx::bitmaps::fill(&mut bitmaps, grant.reach());
     assert_eq!(reach_of_vmcs(&fields, &bitmaps, &tables), *grant.reach());
 }
 

@@ -1,12 +1,12 @@
 //! A vCPU's VMCS and what it refers to, made from a grant; and the one that is current.
 
 use super::control_registers::{Split, seen};
-use super::controls::{self, Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
+use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
 use super::entry::vmx_enter;
 use super::field::Field;
 use super::initial::{self, Places};
 use super::instructions::{self, read, read_nth, write, write_nth};
-use super::{Error, Vmx, ept, host_state};
+use super::{Error, Vmx, bitmaps, ept, host_state, preemption_timer};
 use crate::architecture::{efer, msr};
 use crate::extended_state::{ExtendedState, differ};
 use crate::frames::{Frame, Frames};
@@ -101,15 +101,15 @@ impl ControlBlock {
         let capabilities = vmx.capabilities;
         let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
         let tables = Tables::new(frames, ram, Format { has_2m, has_1g, ..ept::FORMAT })?;
-        let mut bitmaps = frames.take_row(3)?;
-        controls::fill_bitmaps(bitmaps.words_mut(), grant.reach());
+        let mut maps = frames.take_row(3)?;
+        bitmaps::fill(maps.words_mut(), grant.reach());
         let mut vmcs = frames.take()?;
         vmcs.words_mut()[0] = capabilities.revision().into();
         let controls = Controls::new(&capabilities)?;
         let split = Split::new(&capabilities, grant.reach());
         let virtual_apic = frames.take()?;
         let places = Places {
-            bitmaps: bitmaps.address(),
+            bitmaps: maps.address(),
             ept_pointer: ept::pointer(tables.root()),
             virtual_apic: virtual_apic.address(),
             vpid: vmx.vpids + 1,
@@ -137,7 +137,7 @@ impl ControlBlock {
         let mut block = Self {
             vmcs,
             _tables: tables,
-            _bitmaps: bitmaps,
+            _bitmaps: maps,
             split,
             controls,
             primary: controls.primary,
@@ -395,8 +395,9 @@ impl Loaded<'_> {
             return Run::Late;
         }
         let block = &mut *self.block;
+        let timer = preemption_timer::value(deadline - now, block.timer_shift);
         // SAFETY: it ends the guest's run.
-        unsafe { write(Field::TimerValue, timer_value(deadline - now, block.timer_shift).into()) };
+        unsafe { write(Field::TimerValue, timer.into()) };
         // SAFETY: every page fault of the hypervisor's ends it.
         unsafe { cpu::set_cr2(block.cr2) };
         // SAFETY: the VMCS holds the host's state as it is and confines the guest to its own; the
@@ -425,22 +426,5 @@ impl Loaded<'_> {
             self.write_segment(Field::GuestEsLimit, index, segment.limit.into());
             self.write_segment(Field::GuestEsAccess, index, segment.access.into());
         }
-    }
-}
-
-/// What the preemption timer is set to for so many ticks of the TSC.
-fn timer_value(ticks: u64, shift: u32) -> u32 {
-    u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_timer_never_runs_out_much_early_and_never_overflows() {
-        assert_eq!(timer_value(1, 0), 2);
-        assert_eq!(timer_value(63, 5), 2);
-        assert_eq!(timer_value(1 << 40, 5), u32::MAX);
     }
 }

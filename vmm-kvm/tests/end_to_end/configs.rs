@@ -150,7 +150,7 @@ fn shell(run: Tandem) {
 /// host takes is no VM's.
 fn weighted(run: Tandem) {
     const CYCLE_NS: u64 = 15_000_000;
-    let run = ended_well(run, 3);
+    let run = measured(run, "weighted.yml", "one");
     let contended_ns = run.number("/contended_ns");
     let vms = ["one", "two", "four"].map(|name| run.vm(name));
     let of = |vm: &Value, key: &str| vm[key].as_u64().unwrap_or_else(|| panic!("no {key}: {vm}"));
@@ -165,7 +165,7 @@ fn weighted(run: Tandem) {
 /// How much of the core a VM got for its budget is for the simulations: what the host takes away
 /// from a period cannot be given back in it. The receipt tells how the periods fared.
 fn budget(run: Tandem) {
-    let run = ended_well(run, 3);
+    let run = measured(run, "budget.yml", "first");
     let entitled = ["steady", "first", "second"].map(|vm| run.vm(vm)["entitled_ppm"].clone());
     assert_eq!(entitled, [200_000, 400_000, 400_000]);
     let periods = ["met_periods", "missed_periods"].map(|n| run.vm("steady")["budget"][n].as_u64());
@@ -256,6 +256,23 @@ fn nimble(run: Tandem) {
     let has_passed = |lines: &Vec<String>| lines.iter().any(|line| line == "nimble: all passed");
     assert!(lines.iter().all(has_passed), "{}", run.shown());
     run.ended_with(0).shows("nimble: the result: COM1 writes OK!!!!");
+}
+
+/// A run of three in which there was a stretch to measure shares on. A host that takes the core
+/// most of the time leaves none, as guests that spin by the clock are soon done: then it runs
+/// again.
+fn measured(run: Tandem, file: &str, vm: &str) -> Finished {
+    const MOST_RUNS: u32 = 20;
+    let mut run = ended_well(run, 3);
+    for _ in 1..MOST_RUNS {
+        if run.vm(vm)["received_ppm"].is_u64() {
+            break;
+        }
+        let (taken_ns, wall_ns) = (run.number("/taken_ns"), run.number("/wall_ns"));
+        assert!(taken_ns > wall_ns / 4, "{}", run.shown());
+        run = ended_well(Tandem::run(config(file)), 3);
+    }
+    run
 }
 
 fn ended_well(run: Tandem, vms: usize) -> Finished {
