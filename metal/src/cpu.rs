@@ -41,7 +41,7 @@ pub(crate) fn read_msr(index: u32) -> u64 {
 /// WRMSR.
 ///
 /// # Safety
-/// The value must leave the processor in a state in which this program can go on.
+/// The value must leave the processor in a state in which this program can run.
 #[inline]
 pub(crate) unsafe fn write_msr(index: u32, value: u64) {
     // SAFETY: the caller's promise.
@@ -83,7 +83,7 @@ macro_rules! control_registers {
         #[doc = concat!("Writes ", $register, ".")]
         ///
         /// # Safety
-        /// This program must be able to go on with the value.
+        /// This program must be able to run with the value.
         #[inline]
         pub(crate) unsafe fn $set(value: u64) {
             // SAFETY: the caller's promise.

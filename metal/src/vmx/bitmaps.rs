@@ -1,4 +1,4 @@
-//! The bitmaps of ports and MSRs that a VMCS points to: what is not granted leaves the guest.
+//! The bitmaps of ports and MSRs that a VMCS points to: what is not granted exits.
 
 use vmm_common::grant::Reach;
 

@@ -44,7 +44,7 @@ extern "sysv64" fn access_failed() -> ! {
 ///
 /// # Safety
 /// The value must not let the guest reach what is not its own, and a field of the host must hold
-/// what this program can go on with after an exit.
+/// what this program can resume with after an exit.
 pub(super) unsafe fn write(field: Field, value: u64) {
     // SAFETY: the caller's promise.
     unsafe { write_at(field as u32, value) }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 pub fn page() -> String {
     let mut page = String::from(
         "# What a guest reaches on bare metal\n\n\
-         Printed by `cargo xtask grant`. What is not here leaves the guest or raises an \
+         Printed by `cargo xtask grant`. What is not here exits or raises an \
          exception.\n\n\
          RAM: the VM's own, readable, writable and executable; no other address is mapped. Ports: \
          none.\n\n\
@@ -23,7 +23,7 @@ pub fn page() -> String {
         let (range, names, why) = (range(row.first, row.last), row.names, row.why);
         page += &format!("| {range} | {names} | {vmx} | {svm} | {why} |\n");
     }
-    page += "\nAll other MSRs leave the guest.\n\n| register | bits | where |\n|---|---|---|\n";
+    page += "\nAll other MSRs exit.\n\n| register | bits | where |\n|---|---|---|\n";
     let cr0 = |vendor: usize| {
         let names = CR0.iter().filter(|(_, _, passed)| passed[vendor]).map(|(_, name, _)| *name);
         names.collect::<Vec<_>>().join(", ")
@@ -45,7 +45,7 @@ pub fn page() -> String {
     add("EFER", &EFER_FEATURES, permitted.efer);
     let components = XSAVE_COMPONENTS & permitted.xcr0;
     page += &format!(
-        "| XCR0 | {components:#x}: x87, SSE, AVX, AVX-512 | XSETBV leaves the guest; as CPUID \
+        "| XCR0 | {components:#x}: x87, SSE, AVX, AVX-512 | XSETBV exits; as CPUID \
          0xd shows |\n"
     );
     page
