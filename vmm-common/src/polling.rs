@@ -10,6 +10,7 @@
 
 use crate::index::Com;
 use crate::plan::SERIAL_PORTS;
+use crate::seam::Exit;
 
 /// After so many polls in a row a guest dozes.
 const DOZE_POLLS: u32 = 1024;
@@ -171,8 +172,15 @@ impl ExitCost {
         self.taken < SAMPLES
     }
 
-    /// A guest was entered and left for a port access after `guest_ns`.
+    /// A guest was left after `guest_ns`.
     #[cold]
+    pub fn sample(&mut self, exit: &Exit, guest_ns: u64) {
+        if exit.left_guest && exit.reason.is_port() {
+            self.add(guest_ns);
+        }
+    }
+
+    /// A guest was entered and left for a port access after `guest_ns`.
     pub fn add(&mut self, guest_ns: u64) {
         if self.is_open() {
             self.samples_ns[self.taken] = guest_ns;

@@ -69,6 +69,11 @@ impl Interrupts {
         self.has_attention
     }
 
+    /// The next entry differs in something that is not an interrupt controller's.
+    pub const fn draw_attention(&mut self) {
+        self.has_attention = true;
+    }
+
     /// The processor's side is looked at now.
     pub const fn take_attention(&mut self) {
         self.has_attention = false;
