@@ -73,7 +73,7 @@ impl Polling {
     /// The guest ran for so long.
     #[inline]
     pub const fn ran(&mut self, guest_ns: u64) {
-        self.gap_ns = self.gap_ns.saturating_add(guest_ns);
+        self.gap_ns += guest_ns;
     }
 
     /// The guest has accessed a port in a way that can bring it nothing.

@@ -408,7 +408,9 @@ impl Loaded<'_> {
             return Run::Failed(read(Field::InstructionError) as u32);
         }
         let reason = read(Field::ExitReason);
-        block.is_launched |= reason & ENTRY_FAILED == 0;
+        if !block.is_launched {
+            block.is_launched = reason & ENTRY_FAILED == 0;
+        }
         Run::Exit(reason)
     }
 
@@ -430,7 +432,7 @@ impl Loaded<'_> {
 
 /// What the preemption timer is set to for so many ticks of the TSC.
 fn timer_value(ticks: u64, shift: u32) -> u32 {
-    u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX)
+    ((ticks >> shift) + 1).min(u32::MAX.into()) as u32
 }
 
 #[cfg(test)]
