@@ -140,15 +140,15 @@ impl Ledger {
         }
     }
 
-    /// The VMM worked for `vm` until `entered`, and the guest ran from then until `left`: one
+    /// The VMM worked for `vm` until `entered`, and the guest ran for `guest_ns` from then: one
     /// update for an exit. The core goes on working for `vm`.
     #[inline]
-    pub fn guest_ran(&mut self, vm: VmIndex, entered: Instant, left: Instant) -> &mut VmAccount {
+    pub fn guest_ran(&mut self, vm: VmIndex, entered: Instant, guest_ns: u64) -> &mut VmAccount {
         debug_assert_eq!(self.activity, Activity::Vmm(vm));
         let account = &mut self.vms[vm];
         account.vmm_ns += entered.ns_since(self.since);
-        account.guest_ns += left.ns_since(entered);
-        self.since = left;
+        account.guest_ns += guest_ns;
+        self.since = entered.after_ns(guest_ns);
         account
     }
 
@@ -198,7 +198,10 @@ impl Ledger {
     /// it, less `taken_ns` that the host has taken of it, and the VMM works for it from now on.
     #[inline]
     pub fn begin_turn(&mut self, vm: VmIndex, taken_ns: u64, now: Instant) {
-        self.core_turns_to(Activity::Vmm(vm), now);
+        debug_assert_eq!(self.activity, Activity::Switching);
+        self.switching_ns += now.ns_since(self.since);
+        self.since = now;
+        self.activity = Activity::Vmm(vm);
         self.taken_from_no_vm(taken_ns, now);
         let is_plain = self.taken_ns == 0;
         let account = &mut self.vms[vm];

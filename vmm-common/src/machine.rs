@@ -126,6 +126,7 @@ impl Machine {
     /// `Own` the machine's clock and the guest's time-stamp counter are held back by the wait.
     pub fn record_wait(&mut self, ns: u64, taken_ns: u64) {
         if self.clock.record_wait(ns, taken_ns) {
+            self.interrupts.draw_attention();
             self.find_deadline();
         }
     }

@@ -10,6 +10,7 @@
 
 use crate::index::Com;
 use crate::plan::SERIAL_PORTS;
+use crate::seam::Exit;
 
 /// A guest dozes after this many polls in a row.
 const DOZE_POLLS: u32 = 1024;
@@ -72,7 +73,7 @@ impl Polling {
     /// The guest ran for `guest_ns`.
     #[inline]
     pub const fn ran(&mut self, guest_ns: u64) {
-        self.gap_ns = self.gap_ns.saturating_add(guest_ns);
+        self.gap_ns += guest_ns;
     }
 
     /// The guest has accessed a port in a way that can bring it nothing.
@@ -171,8 +172,15 @@ impl ExitCost {
         self.taken < SAMPLES
     }
 
-    /// A guest was entered and left for a port access after `guest_ns`.
+    /// A guest was left after `guest_ns`.
     #[cold]
+    pub fn sample(&mut self, exit: &Exit, guest_ns: u64) {
+        if exit.left_guest && exit.reason.is_port() {
+            self.add(guest_ns);
+        }
+    }
+
+    /// A guest was entered and left for a port access after `guest_ns`.
     pub fn add(&mut self, guest_ns: u64) {
         if self.is_open() {
             self.samples_ns[self.taken] = guest_ns;

@@ -49,6 +49,10 @@ enum Account {
         quantum_ns: u64,
         /// What is left of this turn's grant; negative after an overrun.
         credit_ns: i64,
+        /// The most negative it gets: see [`MAX_DEBT_QUANTA`].
+        least_credit_ns: i64,
+        /// Less is no turn of its own: see [`MAX_REMAINDER_NS`].
+        least_turn_ns: i64,
     },
     Budget {
         run_ns: u64,
@@ -101,7 +105,13 @@ impl Scheduler {
                 let quantum = cycle_ns * u128::from(weight) / u128::from(weights.max(1));
                 let quantum_ns =
                     u64::try_from(quantum).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
-                Account::Weight { quantum_ns, credit_ns: 0 }
+                let quantum = quantum_ns as i64;
+                Account::Weight {
+                    quantum_ns,
+                    credit_ns: 0,
+                    least_credit_ns: quantum.saturating_mul(-(MAX_DEBT_QUANTA as i64)),
+                    least_turn_ns: MAX_REMAINDER_NS.min(quantum / 4),
+                }
             }
             Share::Budget { run_ns, period_ns } => Account::Budget {
                 run_ns: run_ns.clamp(1, i64::MAX as u64 / 4),
@@ -144,7 +154,9 @@ impl Scheduler {
         }
         let turn = if self.turn + 1 < self.entities.len() { self.turn + 1 } else { 0 };
         let entity = self.entities.get_mut(turn).filter(|entity| entity.is_ready())?;
-        let Account::Weight { quantum_ns, credit_ns } = &mut entity.account else { return None };
+        let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account else {
+            return None;
+        };
         let credit = credit_ns.saturating_add(*quantum_ns as i64);
         let left_ns = u64::try_from(credit).ok().filter(|left_ns| *left_ns > 0)?;
         *credit_ns = credit;
@@ -176,11 +188,9 @@ impl Scheduler {
     pub fn ran(&mut self, vcpu: VcpuIndex, ran_ns: u64) {
         let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
         match &mut self.entities[vcpu].account {
-            Account::Weight { credit_ns, quantum_ns } => {
-                let most_debt_ns = (*quantum_ns as i64).saturating_mul(MAX_DEBT_QUANTA as i64);
-                *credit_ns = credit_ns.saturating_sub(ran).max(-most_debt_ns);
-                let is_remainder = *credit_ns < MAX_REMAINDER_NS.min(*quantum_ns as i64 / 4);
-                if is_remainder && self.turn == vcpu.0 {
+            Account::Weight { credit_ns, least_credit_ns, least_turn_ns, .. } => {
+                *credit_ns = credit_ns.saturating_sub(ran).max(*least_credit_ns);
+                if *credit_ns < *least_turn_ns && self.turn == vcpu.0 {
                     self.is_turn_open = false;
                 }
             }
@@ -334,7 +344,9 @@ impl Scheduler {
             let entity = &mut self.entities[self.turn];
             let is_new_turn = !core::mem::replace(&mut self.is_turn_open, false);
             let is_ready = entity.is_ready();
-            let Account::Weight { quantum_ns, credit_ns } = &mut entity.account else { continue };
+            let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account else {
+                continue;
+            };
             if !is_ready {
                 continue;
             }
@@ -356,12 +368,14 @@ impl Scheduler {
     fn pay_debts(&mut self) {
         let ready = |entity: &&mut Entity| entity.is_ready();
         let laps = self.entities.iter_mut().filter(ready).filter_map(|entity| {
-            let Account::Weight { quantum_ns, credit_ns } = &entity.account else { return None };
+            let Account::Weight { quantum_ns, credit_ns, .. } = &entity.account else {
+                return None;
+            };
             Some(credit_ns.min(&0).unsigned_abs() / (*quantum_ns).max(1))
         });
         let laps = laps.min().unwrap_or(0);
         for entity in self.entities.iter_mut().filter(ready) {
-            if let Account::Weight { quantum_ns, credit_ns } = &mut entity.account {
+            if let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account {
                 let paid_ns = laps.saturating_mul(*quantum_ns);
                 *credit_ns = credit_ns.saturating_add_unsigned(paid_ns);
             }

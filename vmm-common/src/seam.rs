@@ -38,6 +38,8 @@ pub struct Entry {
     /// There is a local APIC, and IA32_APIC_BASE enables it, which CPUID.1:EDX\[9\] follows (SDM
     /// vol. 3, 11.4.3).
     pub is_apic_enabled: bool,
+    /// All but the reply and the deadline is as in the entry before, which brought no event.
+    pub is_again: bool,
     /// Ports that may be written in batches. None unless [`VcpuBackend::CAN_BATCH`].
     pub batchable_ports: BatchablePorts,
     /// By how much the guest's time-stamp counter is held back since the start, ns: it never falls.

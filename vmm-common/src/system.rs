@@ -115,8 +115,8 @@ impl<M: GuestMemory> System<M> {
         }
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VmIndex(0), What::IdleEnds);
+            self.ledger.core_turns_to(Activity::Switching, now);
         }
-        self.ledger.core_turns_to(Activity::Switching, now);
         self.feed_consoles(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
@@ -241,9 +241,12 @@ impl<M: GuestMemory> System<M> {
             entry.batchable_ports = machine.batchable_ports();
         }
         let entered = host.now();
-        // A timer faster than an entry must not starve the guest.
-        let soonest = entered.after_ns(if was_preempted { MIN_PROGRESS_NS } else { 0 });
-        entry.deadline = until.min(machine.deadline().max(soonest));
+        let mut due = machine.deadline();
+        if was_preempted {
+            // A timer faster than an entry must not keep the guest from ever getting on.
+            due = due.max(entered.after_ns(MIN_PROGRESS_NS));
+        }
+        entry.deadline = until.min(due);
         if let Some(Injection::Interrupt(vector)) = entry.inject {
             self.ledger.vms[vm].interrupts += 1;
             self.trace.record(*now, vm, What::Interrupt(vector));
@@ -253,7 +256,7 @@ impl<M: GuestMemory> System<M> {
         *now = host.now();
         let guest_ns = now.ns_since(entered).saturating_sub(exit.overhead_ns);
         *stopped = entered.after_ns(guest_ns);
-        let account = self.ledger.guest_ran(vm, entered, *stopped);
+        let account = self.ledger.guest_ran(vm, entered, guest_ns);
         match exit.left_guest {
             true => account.exits[exit.reason.kind()] += 1,
             false => account.batched += 1,
@@ -263,9 +266,14 @@ impl<M: GuestMemory> System<M> {
         vcpu.has_more = exit.has_more;
         vcpu.was_preempted = exit.reason == ExitReason::Preempted;
         vcpu.polling.ran(guest_ns);
-        machine.set_cr8(exit.cr8);
-        if self.exit_cost.is_open() && exit.left_guest && exit.reason.is_port() {
-            self.exit_cost.add(guest_ns);
+        if exit.cr8 != vcpu.entry.cr8 {
+            machine.set_cr8(exit.cr8);
+        }
+        if self.exit_cost.is_open() {
+            self.exit_cost.sample(&exit, guest_ns);
+        }
+        if exit.reason == ExitReason::Preempted || serial::sets(exit.reason, machine, vcpu) {
+            return Step::Continue;
         }
         let step = self.handle(vm, &exit, *now, host);
         // No other exit changes what is published in the guest's RAM.
@@ -281,7 +289,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// One line for each thing a guest can ask for.
-    #[inline]
+    #[inline(never)]
     fn handle<H: Host>(&mut self, vm: VmIndex, exit: &Exit, now: Instant, host: &mut H) -> Step {
         let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
         let ending = match exit.reason {

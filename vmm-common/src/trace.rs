@@ -41,26 +41,26 @@ pub struct Event {
 /// The last events, as many as it was made for.
 #[derive(Clone, Debug)]
 pub struct Trace {
+    /// A power of two of them, or none.
     ring: Box<[Event]>,
-    /// Where the next event goes.
-    next: usize,
     written: u64,
 }
 
 impl Trace {
-    /// A ring for the last `events` events; 0 records nothing.
+    /// A ring for the last `events` events, rounded up to a power of two; 0 records nothing.
     #[must_use]
     pub fn new(events: usize) -> Self {
         let blank = Event { at: Instant::ZERO, vm: 0, vcpu: 0, what: What::IdleEnds };
-        Self { ring: vec![blank; events].into_boxed_slice(), next: 0, written: 0 }
+        let len = if events == 0 { 0 } else { events.next_power_of_two() };
+        Self { ring: vec![blank; len].into_boxed_slice(), written: 0 }
     }
 
     /// Records an event of a VM's first vCPU over the oldest.
     #[inline]
     pub fn record(&mut self, at: Instant, vm: VmIndex, what: What) {
-        if let Some(slot) = self.ring.get_mut(self.next) {
+        let next = self.written as usize & self.ring.len().wrapping_sub(1);
+        if let Some(slot) = self.ring.get_mut(next) {
             *slot = Event { at, vm: vm.0 as u16, vcpu: 0, what };
-            self.next = if self.next + 1 < self.ring.len() { self.next + 1 } else { 0 };
             self.written += 1;
         }
     }

@@ -45,7 +45,7 @@ pub struct Vcpu {
     /// What it does with serial ports.
     pub polling: Polling,
     /// The last entry, from which the next one follows.
-    entry: Entry,
+    pub(crate) entry: Entry,
     /// An event is pending that the guest could not take, or `entry` injected one.
     has_event: bool,
     /// The last exit was a preemption: the next entry must make progress.
@@ -134,16 +134,18 @@ impl Vcpu {
     /// urgent event the guest can take now.
     #[inline]
     pub fn next_entry(&mut self, machine: &mut Machine) -> &mut Entry {
-        if self.has_event || machine.has_attention() {
+        let is_changed = self.has_event || machine.has_attention();
+        if is_changed {
             self.gather(machine);
         }
+        self.entry.is_again = !is_changed;
         self.is_halted = false;
         self.entry.reply = core::mem::take(&mut self.reply);
-        self.entry.tsc_held_ns = machine.tsc_held_ns();
         &mut self.entry
     }
 
-    /// What the interrupt controllers have for the processor.
+    /// What the interrupt controllers have for the processor, and its clock.
+    #[inline(never)]
     fn gather(&mut self, machine: &mut Machine) {
         machine.take_attention();
         self.has_nmi |= machine.take_nmi();
@@ -165,6 +167,7 @@ impl Vcpu {
         self.entry.inject = inject;
         self.entry.wants_window = wants_window;
         self.entry.cr8 = machine.cr8();
+        self.entry.tsc_held_ns = machine.tsc_held_ns();
         self.entry.tpr_threshold = machine.tpr_threshold();
         self.entry.is_apic_enabled = machine.is_apic_enabled();
     }

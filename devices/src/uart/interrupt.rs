@@ -16,6 +16,7 @@ enum Interrupt {
 impl Uart {
     /// The level of the interrupt line: a pure function of the registers.
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> bool {
         let is_connected = !self.is_gated_by_out2 || self.modem_outputs().out2;
         is_connected && self.pending_interrupt().is_some()
@@ -39,6 +40,7 @@ impl Uart {
         if self.has_fifos { identification | iir::FIFOS_ENABLED } else { identification }
     }
 
+    #[inline]
     const fn pending_interrupt(&self) -> Option<Interrupt> {
         let enabled = self.interrupt_enable;
         let waiting = self.line.rx.len();

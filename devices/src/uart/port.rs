@@ -100,6 +100,7 @@ impl Port {
 
     /// The level of the interrupt line: see [`Uart::pin`].
     #[must_use]
+    #[inline]
     pub fn pin(&self) -> bool {
         self.uart.pin()
     }

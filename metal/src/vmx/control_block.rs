@@ -409,7 +409,9 @@ impl Loaded<'_> {
             return Run::Failed(read(Field::InstructionError) as u32);
         }
         let reason = read(Field::ExitReason);
-        block.is_launched |= reason & ENTRY_FAILED == 0;
+        if !block.is_launched {
+            block.is_launched = reason & ENTRY_FAILED == 0;
+        }
         Run::Exit(reason)
     }
 

@@ -4,7 +4,7 @@
 /// What it is set to so that the guest is left after so many ticks of the TSC.
 #[inline]
 pub fn value(ticks: u64, shift: u32) -> u32 {
-    u32::try_from((ticks >> shift) + 1).unwrap_or(u32::MAX)
+    ((ticks >> shift) + 1).min(u32::MAX.into()) as u32
 }
 
 #[cfg(test)]

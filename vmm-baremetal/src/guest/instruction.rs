@@ -85,6 +85,7 @@ impl Carried {
 
 impl<G: LoadedVcpu> Loaded<'_, G> {
     /// An access to no RAM.
+    #[inline(never)]
     pub(super) fn memory(&mut self, address: u64, access: MemoryAccess) -> Option<ExitReason> {
         let fault = |fault| Some(ExitReason::Fault(fault));
         let resolved = match access {
@@ -121,6 +122,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
 
     /// INS or OUTS. The processor has checked IOPL and the I/O permission map, but not the
     /// memory operand (SDM vol. 3, 26.1.1; APM vol. 2, 15.10.2).
+    #[inline(never)]
     pub(super) fn port_string(
         &mut self,
         event: PortEvent,
@@ -164,6 +166,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// Completes it with what the device has returned.
+    #[inline(never)]
     pub(super) fn complete_plain(&mut self, value: u64) {
         let Carried { instruction, limits, .. } = &self.common.carried;
         let mut guest = View {
@@ -183,6 +186,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// Continues the instruction with a device's reply; returns its next exit.
+    #[inline(never)]
     pub(super) fn go_on_with(&mut self, reply: Reply) -> Option<ExitReason> {
         self.common.awaiting = Awaiting::Nothing;
         self.common.carried.reads.push(match reply {
@@ -227,6 +231,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// Switches to another task of the guest, where the processor leaves that to software.
+    #[inline(never)]
     pub(super) fn task_switch(&mut self, switch: &TaskSwitch) -> Option<ExitReason> {
         let mut guest = View {
             code_bits: code_bits(&self.guest),
@@ -253,6 +258,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// The last instruction's next pending write to a device.
+    #[inline(never)]
     pub(super) fn next_write(&mut self) -> Option<ExitReason> {
         self.common.writes.take().map(|write| match write {
             Write::Memory { address, size, value } => {

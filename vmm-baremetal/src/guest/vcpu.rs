@@ -152,8 +152,29 @@ impl Common {
     /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
     fn hold_tsc(&mut self, held_ns: u64) {
         let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        if added_ns == 0 {
+            return;
+        }
         let ticks = u128::from(added_ns) * u128::from(self.clock.hz()) / 1_000_000_000;
         self.resume.tsc_offset = self.resume.tsc_offset.wrapping_sub(ticks as u64);
+        self.resume.is_again = false;
+    }
+
+    /// What an entry brings that differs from the one before.
+    #[inline(never)]
+    fn take_changes(&mut self, entry: &Entry) {
+        self.hold_tsc(entry.tsc_held_ns);
+        self.is_apic_enabled = entry.is_apic_enabled;
+        let resume = &mut self.resume;
+        match entry.inject {
+            Some(Injection::Interrupt(vector)) => resume.inject = Some(Inject::Interrupt(vector)),
+            Some(Injection::Nmi) => resume.has_nmi = true,
+            None => {}
+        }
+        resume.is_again = false;
+        resume.cr8 = entry.cr8;
+        resume.tpr_threshold = entry.tpr_threshold;
+        resume.wants_window = entry.wants_window;
     }
 
     fn read_tsc(&self) -> TscReading {
@@ -176,7 +197,10 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     /// The event as an exit to the loop; None if it was handled here.
     fn decode(&mut self, event: Event) -> Option<ExitReason> {
         match event {
-            Event::Port(port) => self.port(port),
+            Event::Port(port) => match port.string {
+                Some(operand) => self.port_string(port, operand),
+                None => Some(self.port(port)),
+            },
             Event::Cpuid => {
                 self.cpuid();
                 None
@@ -216,6 +240,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
 
     /// The guest's instruction raises an exception. A fault sets RFLAGS.RF, as its handler finds it
     /// (SDM vol. 3, 18.3.1.1).
+    #[inline(never)]
     pub(super) fn raise(&mut self, vector: u8, error: Option<u32>) -> Option<ExitReason> {
         if vector != DB {
             self.set_rflags(self.common.left.rflags | rflags::RF);
@@ -242,18 +267,17 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         }
     }
 
-    fn port(&mut self, event: PortEvent) -> Option<ExitReason> {
-        let PortEvent { port, size, is_in, string } = event;
-        if let Some(operand) = string {
-            return self.port_string(event, operand);
-        }
+    /// IN or OUT of a register.
+    #[inline(always)]
+    fn port(&mut self, event: PortEvent) -> ExitReason {
+        let PortEvent { port, size, is_in, string: _ } = event;
         self.skip_instruction();
         if is_in {
             self.common.awaiting = Awaiting::In { size };
-            return Some(ExitReason::PortIn { port, size });
+            return ExitReason::PortIn { port, size };
         }
         let value = self.low(general::RAX) & mask(size) as u32;
-        Some(ExitReason::PortOut { port, size, value })
+        ExitReason::PortOut { port, size, value }
     }
 
     /// From the table, and the bits that follow the guest's registers (SDM vol. 2, CPUID).
@@ -285,6 +309,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     /// Answers as KVM, whose interface CPUID shows (Linux
     /// Documentation/virt/kvm/x86/hypercalls.rst): none of the features that come with a hypercall
     /// is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
+    #[inline(never)]
     fn hypercall(&mut self) {
         const VAPIC_POLL_IRQ: u64 = 1;
         const EPERM: i64 = 1;
@@ -300,16 +325,19 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.skip_instruction();
     }
 
+    #[inline(never)]
     fn write_msr(&mut self) -> Option<ExitReason> {
         let value = u64::from(self.low(general::RDX)) << 32 | u64::from(self.low(general::RAX));
         let index = self.low(general::RCX);
         if index == IA32_TIME_STAMP_COUNTER {
             self.common.resume.tsc_offset = value.wrapping_sub(cpu::tsc());
+            self.common.resume.is_again = false;
         }
         self.common.awaiting = Awaiting::WriteMsr;
         Some(ExitReason::MsrWrite { index, value })
     }
 
+    #[inline(never)]
     fn set_xcr(&mut self) -> Option<ExitReason> {
         let value = u64::from(self.low(general::RDX)) << 32 | u64::from(self.low(general::RAX));
         let is_ring_0 = self.guest.get(Register::Cpl) == 0;
@@ -323,8 +351,20 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.raise(GP, Some(0))
     }
 
+    /// Continues what the last exit began; the next exit, if there is one without entering the guest.
+    fn answer(&mut self, reply: Reply) -> Option<ExitReason> {
+        match self.common.awaiting {
+            Awaiting::Nothing => self.next_write(),
+            Awaiting::Instruction => self.go_on_with(reply),
+            Awaiting::In { .. } | Awaiting::Load | Awaiting::ReadMsr | Awaiting::WriteMsr => {
+                self.bring(reply);
+                None
+            }
+        }
+    }
+
     /// Completes the exit with its reply.
-    fn answer(&mut self, reply: Reply) {
+    fn bring(&mut self, reply: Reply) {
         let awaiting = core::mem::replace(&mut self.common.awaiting, Awaiting::Nothing);
         let value = match reply {
             Reply::Value(value) => value,
@@ -364,16 +404,16 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         };
         let Common { left, resume, .. } = &*self.common;
         // No shadow outlives an instruction; a single step's #DB comes first.
-        let is_blocked = left.has_event
-            || resume.inject.is_some()
-            || match resume.advance {
-                None => left.is_shadowed,
-                Some(_) => left.rflags & rflags::TF != 0,
-            };
+        let is_enabled = left.rflags & rflags::IF != 0;
+        let is_blocked = match resume.advance {
+            None => left.is_shadowed,
+            Some(_) => left.rflags & rflags::TF != 0,
+        };
+        let is_taken = left.has_event || resume.inject.is_some();
         Exit {
             reason,
-            is_interrupt_flag_set: left.rflags & rflags::IF != 0,
-            is_interruptible: is_open && left.rflags & rflags::IF != 0 && !is_blocked,
+            is_interrupt_flag_set: is_enabled,
+            is_interruptible: is_enabled && is_open && !is_blocked && !is_taken,
             cr8: left.cr8,
             left_guest: true,
             overhead_ns: 0,
@@ -385,33 +425,16 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
 
 impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
     fn enter(&mut self, entry: &Entry) -> Exit {
-        if entry.tsc_held_ns != self.common.tsc_held_ns {
-            self.common.hold_tsc(entry.tsc_held_ns);
-        }
         if entry.wants_tsc {
+            self.common.hold_tsc(entry.tsc_held_ns);
             return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
         }
-        let further = match self.common.awaiting {
-            Awaiting::Nothing if self.common.writes.is_empty() => None,
-            Awaiting::Nothing => self.next_write(),
-            Awaiting::Instruction => self.go_on_with(entry.reply),
-            Awaiting::In { .. } | Awaiting::Load | Awaiting::ReadMsr | Awaiting::WriteMsr => {
-                self.answer(entry.reply);
-                None
-            }
-        };
-        self.common.is_apic_enabled = entry.is_apic_enabled;
-        let resume = &mut self.common.resume;
-        match entry.inject {
-            Some(Injection::Interrupt(vector)) => resume.inject = Some(Inject::Interrupt(vector)),
-            Some(Injection::Nmi) => resume.has_nmi = true,
-            None => {}
+        if !entry.is_again {
+            self.common.take_changes(entry);
         }
-        resume.is_again = false;
-        resume.cr8 = entry.cr8;
-        resume.tpr_threshold = entry.tpr_threshold;
-        resume.wants_window = entry.wants_window;
-        if let Some(reason) = further {
+        let is_waiting =
+            self.common.awaiting != Awaiting::Nothing || !self.common.writes.is_empty();
+        if is_waiting && let Some(reason) = self.answer(entry.reply) {
             return Exit { left_guest: false, ..self.exit(reason) };
         }
         if entry.deadline != self.common.deadline {
@@ -424,6 +447,11 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
             *left = flags;
             (resume.advance, resume.inject, resume.has_nmi) = (None, None, false);
             resume.is_again = true;
+            // Fast path: almost every exit is such an access.
+            if let Event::Port(port @ PortEvent { string: None, .. }) = event {
+                let reason = self.port(port);
+                return self.exit(reason);
+            }
             if let Some(reason) = self.decode(event) {
                 return self.exit(reason);
             }
@@ -458,10 +486,5 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
 }
 
 const fn mask(size: u8) -> u64 {
-    match size {
-        1 => 0xff,
-        2 => 0xffff,
-        4 => 0xffff_ffff,
-        _ => u64::MAX,
-    }
+    u64::MAX >> (64 - 8 * (size & 0xf) as u32)
 }

@@ -62,7 +62,7 @@ impl Clock {
     #[inline]
     pub const fn tsc_of(&self, at: Instant) -> u64 {
         let ticks = (at.as_ns() as u128 * self.ticks_per_ns as u128) >> 32;
-        if ticks > (u64::MAX - self.start) as u128 { u64::MAX } else { self.start + ticks as u64 }
+        if ticks >> 64 == 0 { self.start.saturating_add(ticks as u64) } else { u64::MAX }
     }
 }
 

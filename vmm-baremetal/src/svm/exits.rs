@@ -101,15 +101,14 @@ pub const fn is_refused(exit_code: u64) -> bool {
     exit_code as u32 == code::INVALID as u32
 }
 
-/// The event of an exit; `instruction` fetches the instruction that caused it.
-pub fn decode(exit: &Exit, instruction: impl FnOnce() -> Instruction) -> Event {
+/// The event of an exit, but for IN and OUT, which are [`port`]'s.
+pub fn decode(exit: &Exit) -> Event {
     match exit.code {
         code::INTR | code::NMI | code::SMI | code::INIT => Event::HostInterrupt,
         code::VINTR => Event::Window,
         code::CPUID => Event::Cpuid,
         code::INVD | code::WBINVD => Event::Skip,
         code::HLT => Event::Halt,
-        code::IOIO => Event::Port(port(exit.info1, instruction)),
         code::MSR if exit.info1 & 1 == 0 => Event::ReadMsr,
         code::MSR => Event::WriteMsr,
         code::SHUTDOWN => Event::Shutdown,
@@ -148,7 +147,8 @@ fn nested_page_fault(exit: &Exit) -> Event {
 
 /// EXITINFO1 of IN and OUT (APM vol. 2, 15.10.2). Its segment is there only with decode assists,
 /// and QEMU leaves the address size out: both follow from the instruction.
-fn port(info: u64, instruction: impl FnOnce() -> Instruction) -> PortEvent {
+#[inline]
+pub fn port(info: u64, instruction: impl FnOnce() -> Instruction) -> PortEvent {
     const IN: u64 = 1 << 0;
     const STRING: u64 = 1 << 2;
     const REPEATED: u64 = 1 << 3;

@@ -15,6 +15,7 @@ use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 
 impl SvmGuest<'_> {
+    #[inline(never)]
     pub(super) fn read_msr(&mut self, general: &mut General) -> Event {
         let value = match general[general::RCX] as u32 {
             IA32_EFER => self.get(Register::Efer),
@@ -28,6 +29,7 @@ impl SvmGuest<'_> {
         Event::Handled
     }
 
+    #[inline(never)]
     pub(super) fn write_msr(&mut self, general: &General) -> Event {
         let value = general[general::RDX] << 32 | (general[general::RAX] & 0xffff_ffff);
         let is_written = match general[general::RCX] as u32 {
@@ -59,6 +61,7 @@ impl SvmGuest<'_> {
     }
 
     /// MOV to CR0, CR4 or CR8, or LMSW.
+    #[inline(never)]
     pub(super) fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
         let instruction = self.instruction();
         let Some(write) = instruction.control_register_write() else {
@@ -129,6 +132,7 @@ impl SvmGuest<'_> {
     }
 
     /// Reinjects an intercepted exception into the guest.
+    #[inline(never)]
     pub(super) fn exception(&mut self, exit_code: u64) -> Event {
         let vector = (exit_code - code::DB) as u8 + DB;
         if exit_code == code::MC {
@@ -151,6 +155,7 @@ impl SvmGuest<'_> {
     /// The IRET that ends the handler has not executed yet. A pending non-maskable interrupt is
     /// delivered right after it, before another instruction: the guest single-steps over it, as
     /// under KVM.
+    #[inline(never)]
     pub(super) fn nmi_handler_ends(&mut self) -> Event {
         let is_stepping = self.state.is_nmi_waiting && self.vmcb.state().rflags & rflags::TF == 0;
         let vmcb = self.vmcb.state();
@@ -166,6 +171,7 @@ impl SvmGuest<'_> {
     /// Whether the exit is the step over `iret`, which is hidden from the guest. After an exit
     /// before the IRET, it is still to execute; a fault in it ends the blocking as well (APM vol.
     /// 2, 15.21.9: IRET).
+    #[inline(never)]
     pub(super) fn follow_iret(&mut self, iret: Iret) -> bool {
         let is_debug = self.vmcb.exit().code == code::DB;
         let vmcb = self.vmcb.state_mut();

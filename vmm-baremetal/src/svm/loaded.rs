@@ -80,6 +80,7 @@ impl SvmVcpu {
 
 impl SvmGuest<'_> {
     /// Applies the parts of an entry that persist until changed.
+    #[inline(never)]
     fn apply(&mut self, resume: &Resume) {
         self.vmcb.set_cr8(resume.cr8);
         let is_cr8_watched = resume.tpr_threshold > 0;
@@ -105,7 +106,8 @@ impl SvmGuest<'_> {
         {
             return Event::Handled;
         }
-        match exit.code {
+        let event = match exit.code {
+            code::IOIO => return Event::Port(exits::port(exit.info1, || self.instruction())),
             code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
                 return self.write_control_register(exit.code, general);
             }
@@ -117,10 +119,11 @@ impl SvmGuest<'_> {
                 if let Some(halt) = self.finish_shadowed() {
                     return if self.has_pending_event() { Event::Handled } else { halt };
                 }
+                Event::HostInterrupt
             }
-            _ => {}
-        }
-        match exits::decode(&exit, || self.instruction()) {
+            _ => exits::decode(&exit),
+        };
+        match event {
             Event::HostInterrupt if cpu::tsc() >= deadline => Event::Deadline,
             Event::Window => {
                 self.want_window(false);
@@ -135,6 +138,7 @@ impl SvmGuest<'_> {
     }
 
     /// The bytes at CS:RIP, through the guest's page tables.
+    #[inline(never)]
     pub(super) fn instruction(&self) -> Instruction {
         let mut bytes = [0; INSTRUCTION_BYTES];
         let len = fetch(self, self.vmcb.state().rip, &self.state.ram, &mut bytes).len;
@@ -147,6 +151,7 @@ impl SvmGuest<'_> {
     }
 
     /// Delivers a pending non-maskable interrupt, if nothing blocks it.
+    #[inline(never)]
     fn deliver_nmi(&mut self) {
         if self.state.nmi == Nmi::Open && !self.has_pending_event() {
             self.state.is_nmi_waiting = false;
@@ -175,6 +180,7 @@ impl SvmGuest<'_> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn inject(&mut self, inject: Inject) {
         match inject {
             Inject::Interrupt(vector) if self.is_on_qemu() => self.raise_virtual(vector),

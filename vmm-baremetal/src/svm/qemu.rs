@@ -44,11 +44,15 @@ impl SvmGuest<'_> {
     }
 
     /// The end of the instruction that caused the exit. QEMU reports it only for IN and OUT.
+    #[inline]
     pub(super) fn next_rip(&self) -> u64 {
+        let exit = self.vmcb.exit();
+        if exit.code == code::IOIO { exit.info2 } else { self.decoded_next_rip() }
+    }
+
+    #[inline(never)]
+    fn decoded_next_rip(&self) -> u64 {
         let (exit, rip) = (self.vmcb.exit(), self.vmcb.state().rip);
-        if exit.code == code::IOIO {
-            return exit.info2;
-        }
         match (self.vmcb.next_rip(), opcode_len(exit.code)) {
             (Some(next_rip), _) => next_rip,
             (None, Some(opcode)) => rip.wrapping_add(self.instruction().prefixes().len + opcode),

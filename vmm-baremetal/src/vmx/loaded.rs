@@ -66,6 +66,7 @@ impl VmxVcpu {
 
 impl VmxGuest<'_> {
     /// Applies the parts of an entry that persist until changed.
+    #[inline(never)]
     fn apply(&mut self, resume: &Resume) {
         self.vmcs.set_cr8(resume.cr8);
         self.vmcs.set_tpr_threshold(resume.tpr_threshold);
@@ -76,16 +77,16 @@ impl VmxGuest<'_> {
         }
     }
 
-    /// The event of the next entry; a pending non-maskable interrupt, if nothing blocks it.
-    fn take_pending(&mut self) -> Option<Pending> {
+    /// Makes a pending non-maskable interrupt the next entry's event, if nothing blocks it.
+    #[inline(never)]
+    fn deliver_nmi(&mut self) {
         let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
         let state = &mut *self.state;
-        if state.has_nmi && state.pending.is_none() && state.interruptibility & blocked == 0 {
+        if state.pending.is_none() && state.interruptibility & blocked == 0 {
             state.has_nmi = false;
             state.pending = Some(Pending::of(VALID | TYPE_NMI | u32::from(vector::NMI), 0));
         }
         self.vmcs.want_window(Window::Nmi, self.state.has_nmi);
-        self.state.pending.take()
     }
 
     /// Handles the last exit here, or returns it as an event.
@@ -97,7 +98,10 @@ impl VmxGuest<'_> {
         self.state.interruptibility = self.vmcs.read(Field::GuestInterruptibility);
         self.keep_interrupted_event();
         let has_string_information = self.vmcs.has_string_information();
-        match exits::decode(reason, |field| self.vmcs.read(field), has_string_information) {
+        if reason as u16 == exits::reason::IO {
+            return exits::port(|field| self.vmcs.read(field), has_string_information);
+        }
+        match exits::decode(reason, |field| self.vmcs.read(field)) {
             Decision::Event(Event::TaskSwitch(switch)) => self.task_switch(switch),
             // A guest that single-steps gets its #DB after HLT, which ends it.
             Decision::Event(Event::Halt) if self.is_debugged() => Event::Skip,
@@ -151,11 +155,13 @@ impl VmxGuest<'_> {
     }
 
     /// A single step is pending.
+    #[inline(never)]
     pub(super) fn step(&mut self) {
         let pending = self.vmcs.read(Field::GuestPendingDebug);
         self.vmcs.write(Field::GuestPendingDebug, pending | SINGLE_STEP);
     }
 
+    #[inline(never)]
     pub(super) fn inject(&mut self, inject: Inject) {
         let (information, error) = match inject {
             Inject::Interrupt(vector) => (u32::from(vector), 0),
@@ -195,7 +201,10 @@ impl LoadedVcpu for VmxGuest<'_> {
         if !resume.is_again {
             self.apply(resume);
         }
-        let pending = self.take_pending();
+        if self.state.has_nmi {
+            self.deliver_nmi();
+        }
+        let pending = self.state.pending.take();
         if let Some(Pending { information, error, instruction_length }) = pending {
             self.vmcs.inject(information, error, instruction_length);
         }

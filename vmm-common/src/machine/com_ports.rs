@@ -34,7 +34,7 @@ impl Serial {
     }
 
     /// The guest writes a register.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, com: Com, register: u8, value: u8, interrupts: &mut Interrupts) {
         let Some(port) = &mut self.ports[com] else { return };
         port.write(register, value);
@@ -67,14 +67,15 @@ impl Serial {
         BatchablePorts(self.ports.iter().enumerate().map(bit).sum())
     }
 
-    #[inline]
+    #[inline(always)]
     fn sample_after_access(&mut self, com: Com, interrupts: &mut Interrupts) {
         self.sample_pin(com, interrupts);
-        self.sample_moved(interrupts);
+        if self.moved != 0 {
+            self.sample_moved(interrupts);
+        }
     }
 
     /// Carries the pins of ports whose far side has moved.
-    #[inline]
     pub fn sample_moved(&mut self, interrupts: &mut Interrupts) {
         while self.moved != 0 {
             let com = Com::ALL[self.moved.trailing_zeros() as usize % Com::ALL.len()];

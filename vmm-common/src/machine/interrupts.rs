@@ -69,6 +69,11 @@ impl Interrupts {
         self.has_attention
     }
 
+    /// The next entry differs in something outside the interrupt controllers.
+    pub const fn draw_attention(&mut self) {
+        self.has_attention = true;
+    }
+
     /// The loop consults the controllers now.
     pub const fn take_attention(&mut self) {
         self.has_attention = false;

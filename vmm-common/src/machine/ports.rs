@@ -135,6 +135,7 @@ impl Machine {
         }
     }
 
+    #[inline(never)]
     fn port_read_slow(
         &mut self,
         port: u16,
@@ -170,6 +171,20 @@ impl Machine {
         }
     }
 
+    /// Fast path: OUT of a byte to a register of a serial port that moves nothing. None, and
+    /// nothing is done, if it is another access.
+    #[inline(always)]
+    pub fn serial_set(&mut self, port: u16, value: u8) -> Option<Com> {
+        let (com, register) = Owner::serial(port)?;
+        let access = SerialAccess { com, register: Some(register) };
+        if access.can_move() {
+            return None;
+        }
+        self.serial.write(com, register, value, &mut self.interrupts);
+        Some(com)
+    }
+
+    #[inline(never)]
     fn port_write_slow(&mut self, port: u16, size: Size, value: u32, now: Instant) -> PortWrite {
         if Owner::of(port) == Owner::Power {
             return self.power.write(port, size, value).map_or(PortWrite::Done, PortWrite::Ends);
