@@ -351,7 +351,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.raise(GP, Some(0))
     }
 
-    /// Continues what the last exit began; the next exit, if there is one without entering the guest.
+    /// Continues what the last exit began; the next exit, if one comes without an entry.
     fn answer(&mut self, reply: Reply) -> Option<ExitReason> {
         match self.common.awaiting {
             Awaiting::Nothing => self.next_write(),

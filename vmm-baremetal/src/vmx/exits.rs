@@ -155,7 +155,8 @@ pub enum ControlAccess {
     LoadStatusWord { value: u16 },
 }
 
-/// What an exit with this reason asks for; `field` reads its VMCS fields. IN and OUT are [`port`]'s.
+/// What an exit with this reason asks for; `field` reads its VMCS fields. IN and OUT are for
+/// [`port`].
 pub fn decode(exit_reason: u64, field: impl Fn(Field) -> u64) -> Decision {
     let basic = exit_reason as u16;
     let unexpected = Event::Fault(Fault::Unexpected { exit: basic.into() });
