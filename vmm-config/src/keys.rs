@@ -1,5 +1,5 @@
-//! The keys of both spellings. [`crate::record`] reads by this one table, and
-//! [`mod@crate::schema`] is made of it, so that both have the same keys.
+//! The keys of both spellings. [`crate::record`] reads by this one table and refuses every other
+//! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
     BASE_BAUD, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,

@@ -1,4 +1,5 @@
-//! Extended page tables: their entries and the pointer to them (SDM vol. 3, 29.3).
+//! Extended page tables: their entries and the pointer to them (SDM vol. 3, 29.3). What builds them
+//! is [`crate::second_level`].
 
 use crate::second_level::Format;
 
