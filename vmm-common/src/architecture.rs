@@ -22,6 +22,7 @@ pub mod cr0 {
 pub mod cr4 {
     pub const PSE: u64 = 1 << 4;
     pub const PAE: u64 = 1 << 5;
+    pub const PGE: u64 = 1 << 7;
     pub const UMIP: u64 = 1 << 11;
     pub const VMXE: u64 = 1 << 13;
     pub const FSGSBASE: u64 = 1 << 16;
@@ -32,13 +33,14 @@ pub mod cr4 {
     pub const PKE: u64 = 1 << 22;
 }
 
-/// Bits of IA32_EFER (SDM vol. 3, 2.2.1).
+/// Bits of IA32_EFER (SDM vol. 3, 2.2.1; APM vol. 2, 3.1.7).
 #[allow(missing_docs)]
 pub mod efer {
     pub const SCE: u64 = 1 << 0;
     pub const LME: u64 = 1 << 8;
     pub const LMA: u64 = 1 << 10;
     pub const NXE: u64 = 1 << 11;
+    pub const SVME: u64 = 1 << 12;
 }
 
 /// Numbers of MSRs (SDM vol. 4).
