@@ -13,10 +13,11 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::grant::Grant;
-use vmm_common::index::VcpuIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
-use vmm_common::stop::exit_code;
+use vmm_common::seam::VcpuBackend;
+use vmm_common::stop::{StopRequest, exit_code};
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
@@ -116,7 +117,7 @@ fn share_core<P: Processor>(
     loop {
         host.between_turns();
         if let Some(request) = host.stop_request {
-            system.stop(request.why(), host);
+            stop(system, core, host, request);
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
@@ -129,6 +130,24 @@ fn share_core<P: Processor>(
             Next::Idle { until } => host.idle(until),
             Next::Done => return,
         }
+    }
+}
+
+/// Ends the VMs that still run, each with its registers if the request asks for them.
+fn stop<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost,
+    request: StopRequest,
+) {
+    for vm in VmIndex::first(system.vms.len()) {
+        if system.vms[vm].ending.is_some() || !request.wants_registers() {
+            system.stop_vm(vm, request.why(), None, host);
+            continue;
+        }
+        let mut loaded = core.load(vm.vcpu());
+        system.stop_vm(vm, request.why(), Some(loaded.registers()), host);
+        host.console.say_dump(vm.0, &loaded.dump());
     }
 }
 

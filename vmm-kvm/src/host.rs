@@ -119,7 +119,7 @@ impl LinuxHost {
     }
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) {
-        let key = self.console.typed(&arrived.typed).then_some(StopRequest::Interrupted);
+        let key = self.console.typed(&arrived.typed);
         let signal = arrived.signal.map(|signal| match signal {
             libc::SIGINT => StopRequest::Interrupted,
             signal => StopRequest::Signal(signal as u8),

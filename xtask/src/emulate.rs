@@ -209,7 +209,7 @@ pub(crate) fn copy(
             Err(RecvTimeoutError::Timeout) if is_timed_out => return Ok((all, true)),
             Err(RecvTimeoutError::Timeout) => {
                 is_timed_out = true;
-                keyboard.end();
+                keyboard.time_is_up();
                 deadline = Some(Instant::now() + TO_END);
             }
         }

@@ -76,9 +76,7 @@ impl BareHost {
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
         for _ in 0..KEYS_AT_A_LOOK {
             let Some(key) = self.serial.receive() else { break };
-            if self.console.typed(&[key]) {
-                self.stop_request = Some(StopRequest::Interrupted);
-            }
+            self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
         self.console.show_prompt(now);
         self.send();
