@@ -32,8 +32,10 @@ pub mod guest_ram;
 #[cfg(feature = "bare")]
 pub mod heap;
 pub mod interrupts;
+pub mod io_apic;
 pub mod loader;
 pub mod local_apic;
+pub mod nmi_timer;
 pub mod paging;
 pub mod port;
 pub mod second_level;

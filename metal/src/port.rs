@@ -7,8 +7,9 @@ use core::arch::asm;
 pub struct Port(u16);
 
 /// First and last port of each such device.
-const OWN: [(u16, u16); 11] = [
+const OWN: [(u16, u16); 12] = [
     (0x20, 0x21),     // 8259, first
+    (0x40, 0x40),     // 8254, channel 0
     (0x42, 0x43),     // 8254, channel 2 and control
     (0x61, 0x61),     // gate of channel 2
     (0x70, 0x71),     // MC146818

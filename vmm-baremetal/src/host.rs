@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod emulator;
 pub mod exceptions;
 pub mod power;
 pub mod serial;

@@ -15,9 +15,10 @@ use metal::loader::{Loader, Memory, Needs, Refused};
 use metal::local_apic::HostApic;
 use metal::svm::Svm;
 use metal::vmx::Vmx;
-use metal::{cpu, heap, interrupts};
+use metal::{cpu, heap, interrupts, nmi_timer};
 use vmm_baremetal::host::clock::{self, Clock};
 use vmm_baremetal::host::console::refuse;
+use vmm_baremetal::host::emulator::Beneath;
 use vmm_baremetal::host::power::{self, MACHINE_REFUSED};
 use vmm_baremetal::host::serial::Serial;
 use vmm_baremetal::host::{exceptions, wall_clock};
@@ -108,6 +109,9 @@ fn start(input: &Input<'_>, memory: Memory, resources: Resources) -> Result<u8, 
     let mut frames = memory.frames;
     if SVM_VENDORS.contains(&cpu::cpuid(0, 0).ecx) {
         let svm = Svm::enable(&mut frames).map_err(|error| format!("{error}"))?;
+        if Beneath::find() == Beneath::Bochs {
+            nmi_timer::begin(resources.clock.hz());
+        }
         run::run(svm, input, frames, resources)
     } else {
         let vmx = Vmx::enable(&mut frames).map_err(|error| format!("{error}"))?;

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, anyhow};
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
-use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -152,17 +151,6 @@ impl Machine {
             [(is_linux, LINUX), (self.is_terminal, "terminal"), (self.is_untagged, "untagged")];
         let words = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
         words.collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// A child that does not outlive this value.
-pub(crate) struct Running(pub(crate) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended is not there to be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -8,7 +8,7 @@ use metal::port::Port;
 pub const MACHINE_REFUSED: u8 = 3;
 
 /// Bochs and QEMU log what is written to this port.
-const DEBUG_CONSOLE: Port = Port::new(0xe9);
+pub(super) const DEBUG_CONSOLE: Port = Port::new(0xe9);
 
 /// Writes a line for the program that runs the emulator; a real machine ignores it.
 pub fn debug_line(text: &str) {

@@ -1,6 +1,7 @@
 //! What COM1 receives: this process's standard input, or keys that wait for what is shown.
 
-use super::{Machine, Running};
+use super::Machine;
+use crate::child::Running;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
