@@ -39,7 +39,7 @@ pub(crate) fn arm(deadline: u64) {
 /// The count that ends just after so many ticks of the time-stamp counter.
 fn ticks(tsc_ticks: u64, ticks_per_tsc: u64) -> u16 {
     const ROUNDING: u128 = 2;
-    let ticks = (u128::from(tsc_ticks) * u128::from(ticks_per_tsc) >> 32) + ROUNDING;
+    let ticks = ((u128::from(tsc_ticks) * u128::from(ticks_per_tsc)) >> 32) + ROUNDING;
     u16::try_from(ticks).unwrap_or(u16::MAX)
 }
 

@@ -41,6 +41,17 @@ impl Port {
         panic!("not a port of the hypervisor's")
     }
 
+    /// A port of the power management that firmware's ACPI tables name; None for a number below
+    /// those that boards give it, or of PCI's configuration, by which a device could be made to
+    /// write memory.
+    #[must_use]
+    pub const fn of_power_management(number: u32) -> Option<Self> {
+        match number {
+            0x400..0xcf8 | 0xd00..=0xffff => Some(Self(number as u16)),
+            _ => None,
+        }
+    }
+
     /// IN of a byte.
     #[must_use]
     #[inline]
@@ -52,6 +63,38 @@ impl Port {
                 "in al, dx",
                 in("dx") self.0,
                 out("al") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        value
+    }
+
+    /// IN of a word.
+    #[must_use]
+    pub fn read_word(self) -> u16 {
+        let value: u16;
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!(
+                "in ax, dx",
+                in("dx") self.0,
+                out("ax") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        value
+    }
+
+    /// IN of a double word.
+    #[must_use]
+    pub fn read_long(self) -> u32 {
+        let value: u32;
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!(
+                "in eax, dx",
+                in("dx") self.0,
+                out("eax") value,
                 options(nomem, nostack, preserves_flags),
             );
         }
@@ -94,6 +137,10 @@ mod tests {
     #[test]
     fn ports_of_others_cannot_be_named() {
         assert_eq!(Port::new(0x3f8), Port(0x3f8));
+        assert_eq!(Port::of_power_management(0x608), Some(Port(0x608)));
+        for number in [0, 0x3f8, 0xcf8, 0xcf9, 0xcff, 0x1_0000] {
+            assert_eq!(Port::of_power_management(number), None, "{number:#x}");
+        }
         // PCI's configuration, by which a device could be made to write memory.
         for port in [0x3f7, 0xcf8, 0xcfc, 0x600] {
             assert!(std::panic::catch_unwind(|| Port::new(port)).is_err(), "{port:#x}");

@@ -1,5 +1,7 @@
 //! The bare machine as the loop's host.
 
+pub mod acpi;
+pub mod calibration;
 pub mod clock;
 pub mod console;
 pub mod emulator;

@@ -7,7 +7,6 @@ use crate::host::clock::Clock;
 use crate::host::console::BareHost;
 use crate::host::power;
 use crate::start::input::Input;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
@@ -84,7 +83,7 @@ pub fn run<P: Processor>(
         confinement::report(&reach);
     }
     let (frames, heap) = (frames.taken_bytes(), heap_used());
-    power::debug_line(&format!(
+    power::debug_line(format_args!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
     Ok(finish(core.processor, input, system, host))
@@ -169,7 +168,7 @@ fn finish<P: Processor>(
     host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
-        power::debug_line(&format!("tandem-receipt: {json}"));
+        power::debug_line(format_args!("tandem-receipt: {json}"));
     }
     exit_code(host.stop_request, receipt.is_success())
 }

@@ -59,6 +59,8 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// For QEMU.
     pub accelerator: Accelerator,
+    /// QEMU's board, in its words; None: a q35.
+    pub board: Option<String>,
     /// MiB.
     pub memory_mib: u64,
     /// When it is switched off at the latest.

@@ -1,8 +1,8 @@
 //! Bochs: a PC whose CPU has VMX or SVM, booted from an ISO.
 //!
 //! It draws its screen in a terminal and will not start without one, so it gets a pseudo-terminal;
-//! what is written to port 0xe9 comes out among the drawing. COM1 is a socket that it connects to, so
-//! that no port has to be guessed.
+//! what is written to port 0xe9 comes out among the drawing. COM1 is a socket that it connects to,
+//! so that no port has to be guessed.
 
 use super::{Keyboard, Machine, Report, Typed, chunks, copy, refused, report};
 use crate::child::{self, Running};

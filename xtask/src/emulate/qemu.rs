@@ -70,7 +70,7 @@ fn arguments(machine: &Machine) -> Vec<String> {
     };
     let is_counted = machine.has_counted_clock && machine.accelerator == Accelerator::Tcg;
     let pairs = [
-        ("-machine", "q35"),
+        ("-machine", machine.board.as_deref().unwrap_or("q35")),
         ("-accel", accelerator),
         ("-cpu", cpu),
         ("-m", &memory),
