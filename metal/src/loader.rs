@@ -7,6 +7,7 @@ pub mod multiboot;
 mod requirements;
 #[cfg(feature = "bare")]
 mod start;
+mod structures;
 
 use crate::carve::Free;
 use crate::frames::Frames;
@@ -26,6 +27,8 @@ pub struct Needs {
     pub heap_bytes: u64,
     /// For frames, besides those of its own page tables.
     pub frame_bytes: u64,
+    /// Guests' tables map 4 KiB at a time, and take a frame for each 2 MiB.
+    pub has_small_pages: bool,
     /// Where a plan may lie, if the loader brought no module.
     pub plan: Range,
 }

@@ -19,11 +19,26 @@ const INPUT: u32 = 2;
 /// Ticks of the 8254 for one of the time-stamp counter, times 2^32; 0: it is not needed.
 static TICKS_PER_TSC: AtomicU64 = AtomicU64::new(0);
 
+/// Those that came and were not the timer's.
+static OTHERS: AtomicU64 = AtomicU64::new(0);
+
+/// Non-maskable interrupts that came and were not of this file: hardware reports a fault by them.
+#[must_use]
+pub fn others() -> u64 {
+    OTHERS.load(Ordering::Relaxed)
+}
+
+/// One was taken. Where they are the timer's, no other can be told from them.
+pub(crate) fn count() {
+    if TICKS_PER_TSC.load(Ordering::Relaxed) == 0 {
+        OTHERS.store(others() + 1, Ordering::Relaxed);
+    }
+}
+
 /// Ends the runs of guests by non-maskable interrupts from now on, besides.
 pub fn begin(tsc_hz: u64) {
-    let apic_id = (cpu::cpuid(1, 0).ebx >> 24) as u8;
     if let Some(io_apic) = IoApic::at(USUAL_ADDRESS) {
-        io_apic.deliver_nmi(INPUT, apic_id);
+        io_apic.deliver_nmi(INPUT);
         TICKS_PER_TSC.store((PIT_HZ << 32) / tsc_hz.max(1), Ordering::Relaxed);
     }
 }

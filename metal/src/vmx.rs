@@ -113,6 +113,11 @@ impl Vmx {
         result
     }
 
+    /// EPT of vCPUs made from now on maps 4 KiB at a time.
+    pub const fn use_small_pages(&mut self) {
+        self.capabilities.ept_vpid &= !capabilities::EPT_LARGE;
+    }
+
     /// vCPUs made from now on have no VPID.
     pub const fn untag(&mut self) {
         self.capabilities.secondary &= !((controls::VPID as u64) << 32);

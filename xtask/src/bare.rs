@@ -49,6 +49,9 @@ pub struct Run {
     /// Do without VPID and ASID: translations are dropped at each switch
     #[arg(long)]
     untagged: bool,
+    /// A word for the kernel's command line, as small_pages
+    #[arg(long, value_name = "WORD")]
+    word: Vec<String>,
     /// Write the receipt as JSON, too
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -136,6 +139,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         is_terminal: io::stdout().is_terminal(),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
+        words: arguments.word.clone(),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

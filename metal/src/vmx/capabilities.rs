@@ -20,6 +20,8 @@ const EPT_4_LEVELS: u64 = 1 << 6;
 const EPT_WRITE_BACK: u64 = 1 << 14;
 const EPT_2M: u64 = 1 << 16;
 const EPT_1G: u64 = 1 << 17;
+/// EPT can map more than 4 KiB at once.
+pub(super) const EPT_LARGE: u64 = EPT_2M | EPT_1G;
 const INVEPT_SINGLE: u64 = 1 << 20 | 1 << 25;
 const INVVPID_SINGLE: u64 = 1 << 32 | 1 << 41;
 

@@ -108,9 +108,10 @@ impl SvmGuest<'_> {
         }
         let event = match exit.code {
             code::IOIO => return Event::Port(exits::port(exit.info1, || self.instruction())),
-            code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
+            code::WRITE_CR0 | code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
                 return self.write_control_register(exit.code, general);
             }
+            code::READ_CR0 | code::READ_CR4 => return self.read_control_register(&exit, general),
             code::DB | code::AC | code::MC => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
             // No counter exists (APM vol. 3, RDPMC).
@@ -247,10 +248,10 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Rip => state.rip,
             Register::Rsp => state.rsp,
             Register::Rflags => state.rflags,
-            Register::Cr0 => state.cr0,
+            Register::Cr0 => self.vmcb.cr0(),
             Register::Cr2 => state.cr2(),
             Register::Cr3 => state.cr3,
-            Register::Cr4 => state.cr4,
+            Register::Cr4 => self.vmcb.cr4(),
             Register::Efer => efer::from_vmcb(state.efer),
             Register::Dr7 => state.dr7,
             Register::GdtrBase => state.gdtr.base,
@@ -271,13 +272,13 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Rip => state.rip = value,
             Register::Rsp => state.rsp = value,
             Register::Rflags => state.rflags = value,
-            Register::Cr0 => state.cr0 = value,
+            Register::Cr0 => self.vmcb.set_cr0(value),
             Register::Cr2 => self.vmcb.set_cr2(value),
             Register::Cr3 => {
                 state.cr3 = value;
                 self.vmcb.flush();
             }
-            Register::Cr4 => state.cr4 = value,
+            Register::Cr4 => self.vmcb.set_cr4(value),
             Register::Efer => state.efer = efer::to_vmcb(value),
             Register::Dr7 => state.dr7 = value,
             Register::GdtrBase => state.gdtr.base = value,

@@ -7,7 +7,7 @@ use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::General;
 use metal::architecture::vector::{DB, GP, MC};
-use metal::architecture::{ACCESS_LONG, cr0, efer, rflags};
+use metal::architecture::{ACCESS_LONG, cr0, cr4, efer, rflags};
 use metal::vmx::field::Field;
 use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::general;
@@ -107,8 +107,10 @@ impl VmxGuest<'_> {
             ControlAccess::LoadStatusWord { value } => {
                 self.load_cr0(control_registers::status_word(old, value))
             }
-            // Only bits that the guest cannot have cause an exit.
-            ControlAccess::Load { control: 4, .. } => self.refuse(),
+            // Bits that the guest cannot have cause an exit, and MCE, which it only sees.
+            ControlAccess::Load { control: 4, general: from } => {
+                self.load_cr4(self.operand(general, from))
+            }
             ControlAccess::Load { .. } | ControlAccess::Store { .. } => {
                 let exit = exits::reason::CONTROL_REGISTER.into();
                 Event::Fault(Fault::Unexpected { exit })
@@ -124,17 +126,46 @@ impl VmxGuest<'_> {
             is_code_64: self.is_code_64(),
         };
         let Ok(loaded) = control_registers::load_cr0(mode, value) else { return self.refuse() };
-        if control_registers::has_pdptes(loaded) && !control_registers::has_pdptes(mode) {
-            let table = self.get(Register::Cr3) & 0xffff_ffe0;
-            for index in 0..4 {
-                let entry = self.state.ram.word(table + 8 * u64::from(index));
-                let Some(entry) = entry else { return self.refuse() };
-                self.set(Register::Pdpte(index), entry);
-            }
+        let needs_pdptes =
+            control_registers::has_pdptes(loaded) && !control_registers::has_pdptes(mode);
+        if needs_pdptes && !self.load_pdptes() {
+            return self.refuse();
         }
         self.set(Register::Cr0, loaded.cr0);
         self.set(Register::Efer, loaded.efer);
-        // The change of paging drops translations, which the processor would have done itself.
+        self.change_paging()
+    }
+
+    fn load_cr4(&mut self, value: u64) -> Event {
+        let [cr0, cr3, old, efer] =
+            [Register::Cr0, Register::Cr3, Register::Cr4, Register::Efer].map(|it| self.get(it));
+        if !control_registers::accepts_cr4(value, old, cr3, efer, self.state.permitted_cr4) {
+            return self.refuse();
+        }
+        let mode = Mode { cr0, cr4: value, efer, is_code_64: false };
+        // What a change of these loads (SDM vol. 3, 4.4.1).
+        let is_change = (value ^ old) & (cr4::PAE | cr4::PGE | cr4::PSE | cr4::SMEP) != 0;
+        if is_change && control_registers::has_pdptes(mode) && !self.load_pdptes() {
+            return self.refuse();
+        }
+        self.set(Register::Cr4, value);
+        self.change_paging()
+    }
+
+    /// The entries that PAE paging keeps in the processor; false: they are not in RAM.
+    fn load_pdptes(&mut self) -> bool {
+        let table = self.get(Register::Cr3) & 0xffff_ffe0;
+        (0..4).all(|index| {
+            let entry = self.state.ram.word(table + 8 * u64::from(index));
+            entry.is_some_and(|entry| {
+                self.set(Register::Pdpte(index), entry);
+                true
+            })
+        })
+    }
+
+    /// The change drops translations, which the processor would have done itself.
+    fn change_paging(&mut self) -> Event {
         self.vmcs.drop_translations();
         self.skip_instruction();
         Event::Handled
