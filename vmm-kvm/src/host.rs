@@ -2,6 +2,7 @@
 
 use crate::console::Output;
 use crate::events::{Arrived, HostEvents};
+use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, process_cpu_ns};
 use anyhow::Result;
 use vmm_common::Instant;
@@ -30,8 +31,11 @@ pub struct LinuxHost {
     pub console: Console,
     /// Standard output.
     pub output: Output,
+    /// Logs and taps.
+    pub recorder: Recorder,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    logs: Vec<Option<Slot>>,
     events: HostEvents,
     time_limit: Instant,
     next_look: Instant,
@@ -50,11 +54,11 @@ struct CpuAccount {
 }
 
 impl LinuxHost {
-    /// A host that ends the run at `time_limit`.
+    /// A host that ends the run at `time_limit`, and records each VM's output in its log.
     pub fn new(
         clock: Clock,
-        console: Console,
-        output: Output,
+        (console, output): (Console, Output),
+        (recorder, logs): (Recorder, Vec<Option<Slot>>),
         events: HostEvents,
         time_limit: Instant,
     ) -> Self {
@@ -62,6 +66,8 @@ impl LinuxHost {
             clock,
             console,
             output,
+            recorder,
+            logs,
             stop_request: None,
             events,
             time_limit,
@@ -142,7 +148,9 @@ impl Host for LinuxHost {
     }
 
     fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
-        self.output.log(vm, bytes);
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, bytes);
+        }
         self.console.print(vm, bytes);
         if !self.console.waiting().is_empty() {
             let now = self.clock.now();

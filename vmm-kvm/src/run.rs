@@ -4,6 +4,7 @@ use crate::console::{Output, RawTerminal};
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
+use crate::outputs::{Incomplete, Recorder};
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::turn::Turn;
@@ -12,9 +13,9 @@ use kvm_ioctls::Kvm;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::iter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
 use vmm_common::cpuid::CpuidResult;
@@ -69,6 +70,8 @@ pub struct Outcome {
     pub is_output_read: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
+    /// Logs and taps that lack something, as messages.
+    pub incomplete_files: Vec<String>,
 }
 
 /// The state that the turn guards.
@@ -88,6 +91,8 @@ type MadeVm = (PreparedVcpu, (Machine, GuestRam));
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
+/// How long the last bytes for logs and taps wait for a file that takes none.
+const FILE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last output waits for a stalled reader.
 const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
@@ -107,7 +112,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let made = make_vms(&kvm, loaded, clock)?;
     let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let output = open_output(&names, options.console, options.log_dir.as_deref())?;
+    let output = open_output(options.console)?;
     let settings = ConsoleSettings {
         is_terminal: output.is_terminal(),
         has_command_keys: is_terminal,
@@ -117,10 +122,12 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let console = Console::new(plan, settings);
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
-    let host = LinuxHost::new(clock, console, output, events, time_limit);
+    // Only now, so that a run that is refused creates and truncates nothing.
+    let (recorder, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let host = LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
     let terminal = is_terminal.then(RawTerminal::new).transpose();
     let terminal = terminal.context("the terminal's settings")?;
-    let taps = Taps::open(plan)?;
+    let taps = Taps::new(plan, &files.taps);
     let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
     drop(terminal);
@@ -186,17 +193,12 @@ fn make_vm(
     Ok((vcpu, (machine.switch_on(tsc, clock.now()), ram)))
 }
 
-fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(dir) = log_dir {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("the log directory {}", dir.display()))?;
-    }
+fn open_output(place: ConsolePlace) -> Result<Output> {
     let to = match place {
         ConsolePlace::Standard => sys::stdout().context("standard output")?,
         ConsolePlace::File(file) => file,
     };
-    Output::new(to, &names, log_dir).context("the log files")
+    Ok(Output::new(to))
 }
 
 fn run_threads(
@@ -281,7 +283,7 @@ impl World {
             return next;
         }
         match self.host.between_turns() {
-            Ok(true) => self.taps.drain(&mut self.system),
+            Ok(true) => self.record(),
             Ok(false) => {}
             Err(error) => self.give_up(error),
         }
@@ -291,7 +293,14 @@ impl World {
         self.system.next(&mut self.host)
     }
 
+    /// Hands over what logs and taps have gathered.
+    fn record(&mut self) {
+        self.taps.drain(&mut self.system, &mut self.host.recorder);
+        self.host.recorder.hand_over();
+    }
+
     fn idle(&mut self, until: Instant) {
+        self.record();
         if let Err(error) = self.host.idle(until) {
             self.give_up(error);
         }
@@ -305,11 +314,15 @@ impl World {
 }
 
 fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
-    let World { mut system, mut host, taps, .. } = world;
+    let World { mut system, mut host, mut taps, .. } = world;
     let end = host.clock.now();
     let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
     let receipt = Receipt::close(&loaded.plan, &mut system, end);
-    let mut troubles = taps.finish(&mut system);
+    taps.drain(&mut system, &mut host.recorder);
+    let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
+    let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
+    incomplete_files.extend(taps.omissions(&mut system));
+    let mut troubles = Vec::new();
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
     }
@@ -317,12 +330,15 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
         troubles.push(format!("{unread} bytes of output left out: they were not read"));
     }
     troubles.extend(host.console.omissions());
-    for (vm, error) in loaded.plan.vms.iter().zip(host.output.log_errors()) {
-        if let Some(error) = error {
-            troubles.push(format!("{}'s log is not complete: {error}", vm.name));
-        }
-    }
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
-    Ok(Outcome { system, receipt, stop_request, core, is_output_read, console_troubles: troubles })
+    Ok(Outcome {
+        system,
+        receipt,
+        stop_request,
+        core,
+        is_output_read,
+        console_troubles: troubles,
+        incomplete_files,
+    })
 }

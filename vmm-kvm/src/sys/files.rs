@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 
@@ -69,5 +69,17 @@ pub fn terminal_settings(fd: RawFd) -> io::Result<libc::termios> {
 pub fn set_terminal_settings(fd: RawFd, settings: &libc::termios) -> io::Result<()> {
     // SAFETY: the pointer is to settings that the caller holds.
     let result = unsafe { libc::tcsetattr(fd, libc::TCSANOW, settings) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes reads and writes of an open file wait.
+pub fn set_blocking(file: &File) -> io::Result<()> {
+    // SAFETY: the call reads flags of a descriptor that `file` owns.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call sets flags of a descriptor that `file` owns.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,8 +1,8 @@
 //! What the host does not give: exit code 3, and on standard errors what to do about it.
 
-use crate::harness::{Finished, Scratch, Tandem};
+use crate::harness::{Finished, Scratch, Tandem, with_mounts};
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 /// A VM that would end at once.
 const SMALL: &str = "vms: [{name: small, cmdline: poweroff}]";
@@ -12,14 +12,6 @@ fn check_refused(run: Tandem, what: &str) -> Finished {
     let run = run.finish().ended_with(3).complains("vmm-kvm: ").complains(what);
     assert!(run.output.is_empty(), "{}", run.shown());
     run
-}
-
-/// A shell script run as root of a mount namespace of its own: what it mounts, only it sees.
-fn with_mounts(run: Tandem, script: &str) -> Tandem {
-    let is_root = std::fs::metadata("/proc/self").expect("Linux has /proc").uid() == 0;
-    let user: &[&str] = if is_root { &[] } else { &["--map-root-user"] };
-    let shell = ["sh", "-e", "-c", script, "sh"];
-    run.started_by(["unshare", "--mount"].iter().chain(user).chain(&shell))
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod endings;
 mod harness;
 mod host_refuses;
 mod main_job;
+mod output_files;
 mod output_troubles;
 mod terminal;
 mod timeline;
