@@ -86,7 +86,8 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         // Without a reader, a write to standard output could block for ever.
         complain(&text);
     }
-    for trouble in outcome.console_troubles.iter().chain(&outcome.incomplete_files) {
+    let troubles = [&outcome.console_troubles, &outcome.incomplete_files, &outcome.host_refusals];
+    for trouble in troubles.into_iter().flatten() {
         complain(trouble);
     }
     let mut has_failed = !outcome.incomplete_files.is_empty();
@@ -99,7 +100,10 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
-    exit_code(outcome.stop_request, outcome.receipt.is_success() && !has_failed)
+    match outcome.stop_request {
+        None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
+        request => exit_code(request, outcome.receipt.is_success() && !has_failed),
+    }
 }
 
 fn check(config: &Path) -> u8 {

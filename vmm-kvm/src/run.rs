@@ -1,6 +1,6 @@
 //! A run from plan to receipt: creates VMs, a pinned thread for each vCPU, and their one turn.
 
-use crate::console::{Output, RawTerminal};
+use crate::console::Output;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
@@ -11,7 +11,7 @@ use crate::turn::Turn;
 use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::Kvm;
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::iter;
 use std::path::PathBuf;
 use std::thread;
@@ -23,9 +23,11 @@ use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
+use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
+use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
 
 /// What the command line adds to a config.
@@ -70,6 +72,8 @@ pub struct Outcome {
     pub is_output_read: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
+    /// VMs that the host did not go on running, as messages.
+    pub host_refusals: Vec<String>,
     /// Logs and taps that lack something, as messages.
     pub incomplete_files: Vec<String>,
 }
@@ -106,8 +110,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let is_shared = matches!(options.console, ConsolePlace::Standard);
     let stdin = is_shared.then(sys::stdin).transpose().context("standard input")?;
     let is_terminal = stdin.as_ref().is_some_and(File::is_terminal);
-    let events =
-        HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT], stdin)?;
+    let events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
     let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
@@ -124,13 +127,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
     let (recorder, files) = Recorder::open(plan, options.log_dir.as_deref())?;
-    let host = LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
-    let terminal = is_terminal.then(RawTerminal::new).transpose();
-    let terminal = terminal.context("the terminal's settings")?;
+    let mut host =
+        LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
+    if is_terminal {
+        host.take_terminal()?;
+    }
     let taps = Taps::new(plan, &files.taps);
     let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
-    drop(terminal);
     finish(world, loaded, core)
 }
 
@@ -313,8 +317,23 @@ impl World {
     }
 }
 
+/// Why the host did not go on running a VM, and what to do, if it did not.
+fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
+    let Some(Ending::Fault(Fault::Host { errno })) = vm.ending else { return None };
+    let error = io::Error::from_raw_os_error(errno);
+    let advice = match errno {
+        libc::EAGAIN => {
+            "; KVM may lack a thread of its own: see `ulimit -u` and the pids.max of the cgroup"
+        }
+        libc::ENOMEM => "; the host, or the memory.max of the cgroup, has no memory left",
+        _ => "",
+    };
+    Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
+}
+
 fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, .. } = world;
+    host.give_terminal_back();
     let end = host.clock.now();
     let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
     let receipt = Receipt::close(&loaded.plan, &mut system, end);
@@ -332,6 +351,7 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
     troubles.extend(host.console.omissions());
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
+    let host_refusals = system.vms.iter().filter_map(host_refusal).collect();
     Ok(Outcome {
         system,
         receipt,
@@ -339,6 +359,7 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
         core,
         is_output_read,
         console_troubles: troubles,
+        host_refusals,
         incomplete_files,
     })
 }

@@ -116,3 +116,33 @@ fn a_clock_that_stands_does_so_or_is_refused() {
         assert!(core_ns.iter().sum::<u64>() > SPIN_NS * 9 / 10, "{core_ns:?}: {}", run.shown());
     }
 }
+
+/// With few threads allowed, KVM or this process lacks one; with enough, the guest runs. Root is
+/// allowed all it wants, so that it runs this as another user.
+#[test]
+fn threads_that_the_host_does_not_give_end_in_a_refusal() {
+    const USER: &str = "64321";
+    const KEPT: &str = "+dac_override,+dac_read_search";
+    let is_root = rustix::process::getuid().is_root();
+    for threads in 1..8 {
+        let run = Tandem::run_text("vms: [{name: small, cmdline: poweroff, memory: 8MiB}]");
+        let limit = ["prlimit".to_string(), format!("--nproc={threads}"), "--".to_string()];
+        let user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"].into_iter();
+        let user = user.chain(["--inh-caps", KEPT, "--ambient-caps", KEPT]).map(String::from);
+        let user: Vec<_> = user.filter(|_| is_root).collect();
+        let run = run.started_by(user.into_iter().chain(limit)).finish();
+        if run.code() == Some(0) {
+            run.shows("[small powered off, status 0]");
+            return;
+        }
+        let run = run.ended_with(3);
+        let is_told = run.errors.contains("the host cannot start a thread")
+            || run.errors.contains("VM small: the host does not run its vCPU: Resource temp");
+        assert!(is_told, "{threads} threads: {}", run.shown());
+        if !is_root {
+            // Its other processes count, too, however many they are.
+            return;
+        }
+    }
+    panic!("7 threads are more than enough");
+}

@@ -11,6 +11,7 @@ mod console;
 mod endings;
 mod harness;
 mod host_refuses;
+mod job_control;
 mod main_job;
 mod output_files;
 mod output_troubles;
