@@ -11,6 +11,7 @@ pub mod host;
 pub mod kvm;
 pub mod outputs;
 mod parking;
+pub mod placement;
 pub mod run;
 pub mod sys;
 pub mod tap;

@@ -6,7 +6,7 @@
 mod recorder;
 mod reports;
 
-pub use recorder::{Incomplete, LogFiles, Recorder, Slot};
+pub use recorder::{Incomplete, LogFiles, Recorder, Slot, THREAD};
 pub use reports::Reports;
 
 use std::fs::{self, Metadata};

@@ -4,7 +4,8 @@ use crate::console::Output;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
-use crate::outputs::{Incomplete, Recorder};
+use crate::outputs::{self, Incomplete, Recorder};
+use crate::placement::Placement;
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::turn::Turn;
@@ -83,6 +84,7 @@ struct World {
     system: System<GuestRam>,
     host: LinuxHost,
     taps: Taps,
+    placement: Placement,
     /// The choice of the thread that handed the turn over.
     decided: Option<Next>,
     trouble: Option<anyhow::Error>,
@@ -133,9 +135,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
         host.take_terminal()?;
     }
     let taps = Taps::new(plan, &files.taps);
-    let world = World { system, host, taps, decided: None, trouble: None };
+    let mut placement = Placement::new(core);
+    placement.add(sys::this_thread(), "main".into());
+    if let Some(thread) = host.recorder.thread() {
+        placement.add(thread, outputs::THREAD.into());
+    }
+    let world = World { system, host, taps, placement, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
-    finish(world, loaded, core)
+    finish(world, loaded)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -254,8 +261,17 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
     sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
+    let mut is_known = false;
     while let Some(mut held) = turn.wait(me) {
+        if !is_known {
+            is_known = true;
+            let name = thread::current().name().unwrap_or("?").to_string();
+            held.placement.add(sys::this_thread(), name);
+        }
         loop {
+            if !held.placement.is_here() {
+                held.return_to_core();
+            }
             match held.next() {
                 Next::Run { vcpu, until } if vcpu.0 == me => {
                     let World { system, host, .. } = &mut *held;
@@ -287,7 +303,12 @@ impl World {
             return next;
         }
         match self.host.between_turns() {
-            Ok(true) => self.record(),
+            Ok(true) => {
+                self.record();
+                let now = self.host.clock.now();
+                let looked = self.placement.look(now);
+                self.say_moves(looked);
+            }
             Ok(false) => {}
             Err(error) => self.give_up(error),
         }
@@ -295,6 +316,23 @@ impl World {
             self.system.stop(request.why(), &mut self.host);
         }
         self.system.next(&mut self.host)
+    }
+
+    /// This thread, or all of them, are on another core than the run's.
+    fn return_to_core(&mut self) {
+        let now = self.host.clock.now();
+        let looked = self.placement.put_back(now);
+        self.say_moves(looked);
+    }
+
+    fn say_moves(&mut self, looked: io::Result<Vec<String>>) {
+        match looked {
+            Ok(lines) => lines.iter().for_each(|line| self.host.console.say(line)),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                self.give_up(error.context("the threads cannot be kept on one core"));
+            }
+        }
     }
 
     /// Hands over what logs and taps have gathered.
@@ -331,8 +369,8 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
-    let World { mut system, mut host, mut taps, .. } = world;
+fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
+    let World { mut system, mut host, mut taps, placement, .. } = world;
     host.give_terminal_back();
     let end = host.clock.now();
     let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
@@ -341,7 +379,7 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
     let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
     let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
     incomplete_files.extend(taps.omissions(&mut system));
-    let mut troubles = Vec::new();
+    let mut troubles: Vec<String> = placement.summary().into_iter().collect();
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
     }
@@ -356,7 +394,7 @@ fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
         system,
         receipt,
         stop_request,
-        core,
+        core: placement.core(),
         is_output_read,
         console_troubles: troubles,
         host_refusals,

@@ -11,7 +11,9 @@ mod signals;
 mod timer;
 
 pub use clock::{Clock, process_cpu_ns};
-pub use cores::{allowed_cores, pin_to};
+pub use cores::{
+    allowed_cores, allowed_cores_of, current_core, is_pinned_to, pin_thread_to, pin_to, this_thread,
+};
 pub use files::{
     is_foreground, is_writable, set_blocking, set_terminal_settings, stdin, stdout,
     terminal_settings,

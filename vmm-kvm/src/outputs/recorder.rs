@@ -5,18 +5,21 @@
 //! where the file takes them too slowly. The thread is on the core of all others.
 
 use super::{check_is_plain, check_kind, log_name, log_path, tap_name};
+use crate::sys::this_thread;
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 use std::{mem, thread};
 use vmm_common::plan::Plan;
 
 /// Kept for one file that takes its bytes slowly.
 const QUEUE_BYTES: usize = 4 << 20;
+/// The thread's name.
+pub const THREAD: &str = "files";
 /// Written at once: so much is progress.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -27,6 +30,7 @@ pub struct Recorder {
     gathered: Vec<Vec<u8>>,
     omitted: Vec<u64>,
     shared: Arc<Shared>,
+    thread: Option<i32>,
 }
 
 /// A file of a [`Recorder`].
@@ -118,15 +122,15 @@ impl Recorder {
         let queues = names.iter().map(|_| Queue::default()).collect();
         let state = Mutex::new(State { queues, progress: 0 });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
-        if count > 0 {
-            let shared = Arc::clone(&shared);
-            let thread = thread::Builder::new().name("files".into());
-            // Not joined: it may be inside a write that does not return.
-            thread
-                .spawn(move || shared.write_all(files))
-                .context("the host cannot start a thread")?;
-        }
-        Ok(Self { names, gathered: vec![Vec::new(); count], omitted: vec![0; count], shared })
+        let thread = (count > 0).then(|| start_thread(files, Arc::clone(&shared))).transpose()?;
+        let (gathered, omitted) = (vec![Vec::new(); count], vec![0; count]);
+        Ok(Self { names, gathered, omitted, shared, thread })
+    }
+
+    /// The number of the thread, if there is one.
+    #[must_use]
+    pub fn thread(&self) -> Option<i32> {
+        self.thread
     }
 
     /// Takes bytes for a file. Never waits.
@@ -248,6 +252,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Starts the thread; its number. It is not joined: it may be inside a write that does not return.
+fn start_thread(files: Vec<File>, shared: Arc<Shared>) -> Result<i32> {
+    let (tell, told) = mpsc::channel();
+    let thread = thread::Builder::new().name(THREAD.into());
+    let work = move || {
+        // It is waited for below.
+        let _ = tell.send(this_thread());
+        shared.write_all(files);
+    };
+    thread.spawn(work).context("the host cannot start a thread")?;
+    told.recv().context("the thread that writes files has ended")
 }
 
 /// Opens a file to write, not yet truncated, without following a link and without waiting for a

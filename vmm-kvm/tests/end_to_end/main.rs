@@ -13,6 +13,7 @@ mod harness;
 mod host_refuses;
 mod job_control;
 mod main_job;
+mod one_core;
 mod output_files;
 mod output_troubles;
 mod terminal;
