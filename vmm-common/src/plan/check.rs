@@ -96,6 +96,7 @@ pub fn check(plan: &Plan, limits: &Limits) -> Vec<Problem> {
     check_vm_names(plan, &mut problems);
     check_keyboard(plan, &mut problems);
     shares::check(plan, limits, &mut problems);
+    check_ends(plan, &mut problems);
     check_links(plan, &mut problems);
     problems.0
 }
@@ -247,6 +248,21 @@ fn check_keyboard(plan: &Plan, problems: &mut Problems) {
                 "{name} starts with the keyboard already; allowed: one VM, and Ctrl-A moves it"
             ),
         );
+    }
+}
+
+/// A plan from YAML names links, and has none that are not there; a packed one numbers them.
+fn check_ends(plan: &Plan, problems: &mut Problems) {
+    let links = plan.links.len();
+    for (index, vm) in plan.vms.iter().enumerate() {
+        for (port, serial) in vm.serial.iter().enumerate() {
+            if let Some(link) = serial.link().filter(|link| *link >= links) {
+                problems.add(
+                    Field::VmSerial(index, port),
+                    format!("an end of link {link}, counted from 0; there are {links} links"),
+                );
+            }
+        }
     }
 }
 
