@@ -1,9 +1,10 @@
 //! This process as the loop's host: the clock, the shared console, and what may end the run early.
 
-use crate::console::Output;
+use crate::console::{Output, RawTerminal};
 use crate::events::{Arrived, HostEvents};
-use crate::sys::{Clock, process_cpu_ns};
-use anyhow::Result;
+use crate::outputs::{Recorder, Slot};
+use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
+use anyhow::{Context, Result};
 use vmm_common::Instant;
 use vmm_common::console::Console;
 use vmm_common::index::VmIndex;
@@ -12,10 +13,13 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
+const SIGINT: u8 = libc::SIGINT as u8;
 /// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
 /// By now every thread has run once, and memory that only start-up needed can be freed.
 const SETTLED: Instant = Instant::from_ns(20_000_000);
+/// How often the host looks whether the terminal is still this process's.
+const TERMINAL_LOOK_NS: u64 = 100_000_000;
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
 /// Output is collected for this long before it is written, while guests run.
@@ -30,14 +34,26 @@ pub struct LinuxHost {
     pub console: Console,
     /// Standard output.
     pub output: Output,
+    /// Logs and taps.
+    pub recorder: Recorder,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    logs: Vec<Option<Slot>>,
+    terminal: Option<Terminal>,
     events: HostEvents,
     time_limit: Instant,
     next_look: Instant,
     next_flush: Instant,
     is_settled: bool,
     account: CpuAccount,
+}
+
+/// The terminal at standard input.
+#[derive(Debug)]
+struct Terminal {
+    raw: RawTerminal,
+    is_foreground: bool,
+    next_look: Instant,
 }
 
 /// Separates the host's time from ours: the host took the time in which this process neither had
@@ -50,11 +66,11 @@ struct CpuAccount {
 }
 
 impl LinuxHost {
-    /// A host that ends the run at `time_limit`.
+    /// A host that ends the run at `time_limit`, and records each VM's output in its log.
     pub fn new(
         clock: Clock,
-        console: Console,
-        output: Output,
+        (console, output): (Console, Output),
+        (recorder, logs): (Recorder, Vec<Option<Slot>>),
         events: HostEvents,
         time_limit: Instant,
     ) -> Self {
@@ -62,7 +78,10 @@ impl LinuxHost {
             clock,
             console,
             output,
+            recorder,
+            logs,
             stop_request: None,
+            terminal: None,
             events,
             time_limit,
             next_look: Instant::ZERO,
@@ -70,6 +89,18 @@ impl LinuxHost {
             is_settled: false,
             account: CpuAccount { begin: clock.now(), cpu_before_ns: process_cpu_ns(), idle_ns: 0 },
         }
+    }
+
+    /// Switches the terminal at standard input to raw mode, until it is given back.
+    pub fn take_terminal(&mut self) -> Result<()> {
+        let raw = RawTerminal::new().context("the terminal's settings")?;
+        self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.follow_terminal(Instant::ZERO)
+    }
+
+    /// Restores the terminal.
+    pub fn give_terminal_back(&mut self) {
+        self.terminal = None;
     }
 
     /// Between turns: polls for keys and signals if that is due, and writes output. True if it was
@@ -84,8 +115,11 @@ impl LinuxHost {
             self.is_settled = true;
             crate::sys::forget_start_up();
         }
-        let arrived = self.events.look(self.console.typing_room())?;
-        self.follow_up(arrived, now);
+        if self.terminal.as_ref().is_some_and(|terminal| now >= terminal.next_look) {
+            self.follow_terminal(now)?;
+        }
+        let arrived = self.events.look(self.typing_room())?;
+        self.follow_up(arrived, now)?;
         Ok(true)
     }
 
@@ -99,16 +133,53 @@ impl LinuxHost {
             // The reader is behind: retry soon.
             output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
-        let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
+        let until = until.min(self.time_limit).min(output_due).min(self.terminal_due(now));
+        let wait_ns = until.ns_since(now);
         let before = (self.clock.now(), process_cpu_ns());
-        let arrived = self.events.wait(self.console.typing_room(), wait_ns)?;
+        let arrived = self.events.wait(self.typing_room(), wait_ns)?;
         let now = self.clock.now();
         let cpu_ns = process_cpu_ns() - before.1;
         // Time slept beyond the wake-up time is the host's.
         let slept_ns = now.ns_since(before.0).min(wait_ns);
         self.account.idle_ns += slept_ns.saturating_sub(cpu_ns);
-        self.follow_up(arrived, now);
+        if self.terminal.is_some() {
+            self.follow_terminal(now)?;
+        }
+        self.follow_up(arrived, now)
+    }
+
+    /// How many keys may come now: none while they are the shell's.
+    fn typing_room(&self) -> usize {
+        match &self.terminal {
+            Some(Terminal { is_foreground: false, .. }) => 0,
+            Some(_) | None => self.console.typing_room(),
+        }
+    }
+
+    /// When the host must look whether it has got the terminal back.
+    fn terminal_due(&self, now: Instant) -> Instant {
+        match &self.terminal {
+            Some(Terminal { is_foreground: false, .. }) => now.after_ns(TERMINAL_LOOK_NS),
+            Some(_) | None => Instant::FAR_FUTURE,
+        }
+    }
+
+    fn follow_terminal(&mut self, now: Instant) -> Result<()> {
+        let Some(terminal) = &mut self.terminal else { return Ok(()) };
+        terminal.next_look = now.after_ns(TERMINAL_LOOK_NS);
+        terminal.is_foreground = terminal.raw.follow().context("the terminal's settings")?;
         Ok(())
+    }
+
+    /// Stops as asked to, and goes on once this process is continued. The terminal is as it was
+    /// meanwhile.
+    fn pause(&mut self, signal: StopSignal) -> Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.raw.leave();
+        }
+        signal.stop();
+        let now = self.clock.now();
+        self.follow_terminal(now)
     }
 
     fn flush(&mut self) {
@@ -118,15 +189,20 @@ impl LinuxHost {
         }
     }
 
-    fn follow_up(&mut self, arrived: Arrived, now: Instant) {
+    fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
         let key = self.console.typed(&arrived.typed);
-        let signal = arrived.signal.map(|signal| match signal {
-            libc::SIGINT => StopRequest::Interrupted,
-            signal => StopRequest::Signal(signal as u8),
-        });
+        let mut signal = None;
+        for received in arrived.signals {
+            match received {
+                Signal::Stop(stop) => self.pause(stop)?,
+                Signal::End(SIGINT) => signal = Some(StopRequest::Interrupted),
+                Signal::End(number) => signal = Some(StopRequest::Signal(number)),
+            }
+        }
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
         self.flush();
+        Ok(())
     }
 }
 
@@ -142,7 +218,9 @@ impl Host for LinuxHost {
     }
 
     fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
-        self.output.log(vm, bytes);
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, bytes);
+        }
         self.console.print(vm, bytes);
         if !self.console.waiting().is_empty() {
             let now = self.clock.now();

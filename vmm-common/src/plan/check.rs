@@ -4,7 +4,7 @@
 //! and column.
 
 use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
-use crate::units::{Bytes, ExactTime};
+use crate::units::{Bytes, Escaped, ExactTime};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -72,7 +72,7 @@ pub struct Problem {
 }
 
 /// The longest slice: a second.
-const MAX_SLICE_NS: u64 = 1_000_000_000;
+pub const MAX_SLICE_NS: u64 = 1_000_000_000;
 /// The largest weight.
 pub const MAX_WEIGHT: u32 = 10_000;
 /// The longest period of a budget: ten seconds.
@@ -229,7 +229,10 @@ fn check_name(name: &str, field: Field, problems: &mut Problems) {
         let start: String = name.chars().take(2 * MAX_NAME_CHARS).collect();
         problems.add(
             field,
-            format!("name is {start:?}; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _"),
+            format!(
+                "name is {}; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _",
+                Escaped(&start)
+            ),
         );
     }
 }

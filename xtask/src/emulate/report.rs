@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn memory_is_told_in_bytes_or_not_at_all() {
-        let told = report("tandem-memory: {\"frames_bytes\":8192,\"heap_bytes\":100}\x1b[K\n");
-        assert_eq!(told.memory, Some(Memory { frames_bytes: 8192, heap_bytes: 100 }));
+        let whole = report("tandem-memory: {\"frames_bytes\":8192,\"heap_bytes\":100}\x1b[K\n");
+        assert_eq!(whole.memory, Some(Memory { frames_bytes: 8192, heap_bytes: 100 }));
         assert_eq!(report("tandem-memory: {\"frames_bytes\":8192}\n").memory, None);
         assert_eq!(report("tandem-receipt: {}\n").memory, None);
     }
