@@ -114,7 +114,7 @@ mod tests {
             7 => CpuidResult { ebx: ebx_7, edx: edx_7, ..CpuidResult::default() },
             _ => CpuidResult::default(),
         };
-        Barriers::by(cpuid, flaws).names().collect::<alloc::vec::Vec<_>>().join("+")
+        Barriers::by(cpuid, flaws).names().collect::<Vec<_>>().join("+")
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! the guest's accesses are intercepted.
 //!
 //! Caches are on, whatever the guest asks for, as nested paging takes CR0.CD from the VMCB (APM
-//! vol. 2, 15.25.8): a guest that never switches them on would run uncached. Machine checks are on, as
-//! without CR4.MCE one shuts the processor down (APM vol. 2, 9.2).
+//! vol. 2, 15.25.8): a guest that never switches them on would run uncached. Machine checks are on,
+//! as without CR4.MCE one shuts the processor down (APM vol. 2, 9.2).
 
 use super::vmcb::{
     INTERCEPT_READ_CR0, INTERCEPT_READ_CR4, INTERCEPT_WRITE_CR0, INTERCEPT_WRITE_CR4, Vmcb,
