@@ -147,7 +147,6 @@ pub fn arm_timer(deadline: u64) {
     if let Some(apic) = apic() {
         apic.arm(deadline);
     }
-    nmi_timer::arm(deadline);
 }
 
 /// An interrupt with this vector was taken, through our IDT or by a VM exit.
@@ -199,7 +198,6 @@ extern "C" fn interrupt_taken(exception: &Exception) {
         unsafe { cpu::set_dr6(reset::DR6) };
     } else if exception.vector == NMI {
         nmi_timer::count();
-        ARMED.store(0, Ordering::Relaxed);
     } else {
         end_with_report(exception);
     }

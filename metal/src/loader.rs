@@ -11,7 +11,7 @@ mod structures;
 
 use crate::carve::Free;
 use crate::frames::Frames;
-use multiboot::{Information, Range};
+use multiboot::Range;
 
 /// The loader's registers at the entry, which creates the only one.
 #[derive(Debug)]
@@ -44,8 +44,6 @@ pub struct Memory {
     pub module: Option<&'static [u8]>,
     /// The memory of [`Needs::plan`], where there is no module, and memory beyond it.
     pub plan: Option<&'static [u8]>,
-    /// What the loader said, for its command line.
-    pub information: Information,
 }
 
 /// Why the hypervisor has no memory.

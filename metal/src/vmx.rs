@@ -15,6 +15,7 @@ pub mod capabilities;
 mod control_block;
 pub mod control_registers;
 pub mod controls;
+mod demanded;
 mod entry;
 pub mod ept;
 pub mod failure;
@@ -77,6 +78,7 @@ impl Vmx {
         }
         let capabilities = Capabilities::read(cpu::read_msr);
         capabilities.check()?;
+        demanded::check(&capabilities)?;
         let mut region = frames.take()?;
         region.words_mut()[0] = capabilities.revision().into();
         let cr0 = (cpu::cr0() | capabilities.cr0_fixed0) & capabilities.cr0_fixed1;

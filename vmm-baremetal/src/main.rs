@@ -65,6 +65,7 @@ fn hypervisor_main(loader: Loader) -> ! {
     }
     interrupts::load(exceptions::end);
     let is_intel = cpu::cpuid(0, 0).ecx == INTEL;
+    let (is_terminal, is_untagged) = (loader.has_word("terminal"), loader.has_word("untagged"));
     let has_small_pages = loader.has_word("small_pages")
         || multihit::needs_small_pages(is_intel, arch_capabilities(), Beneath::find());
     let divided = loader.divide(&needs(has_small_pages));
@@ -84,8 +85,8 @@ fn hypervisor_main(loader: Loader) -> ! {
         clock: or_refuse(start_clock(&acpi), MACHINE_REFUSED),
         epoch_seconds: wall_clock::unix_seconds(),
         has_small_pages,
-        is_terminal: memory.has_word("terminal"),
-        is_untagged: memory.has_word("untagged"),
+        is_terminal,
+        is_untagged,
         heap_used: heap::used_bytes,
     };
     power::off(or_refuse(start(&input, memory, resources), MACHINE_REFUSED))

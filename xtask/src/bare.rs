@@ -87,6 +87,9 @@ pub fn run(arguments: &Run) -> u8 {
         return USAGE;
     }
     let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    if arguments.on != Emulator::Debian {
+        load.unwritten_taps().for_each(|note| complain(&note));
+    }
     match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
@@ -96,6 +99,7 @@ pub fn run(arguments: &Run) -> u8 {
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
     let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    load.unwritten_taps().for_each(|note| complain(&note));
     let kernel = kernel_or_built(&arguments.kernel);
     match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,

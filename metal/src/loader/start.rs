@@ -79,16 +79,7 @@ impl Loader {
             frames,
             module: information.module.map(bytes_at),
             plan: has_plan.then(|| bytes_at(plan)),
-            information,
         })
-    }
-}
-
-impl Memory {
-    /// Whether the loader's command line has `wanted` among its words.
-    #[must_use]
-    pub fn has_word(&self, wanted: &str) -> bool {
-        self.information.has_word(wanted, word)
     }
 }
 

@@ -3,12 +3,12 @@
 use super::controls;
 use super::vmcb::{self, State, Vmcb, intercept3, virtual_interrupt};
 use super::{Svm, entry, npt};
-use crate::architecture::{efer, reset};
+use crate::architecture::{efer, reset, rflags};
 use crate::extended_state::ExtendedState;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::guest_ram::GuestRam;
 use crate::second_level::{Format, Tables};
-use crate::{General, cpu, interrupts};
+use crate::{General, cpu, interrupts, nmi_timer};
 use core::arch::asm;
 use vmm_common::grant::{Grant, Vendor};
 use vmm_common::registers::{CpuState, TableRegister, general, segment};
@@ -383,6 +383,9 @@ impl Loaded<'_> {
             return Run::Late;
         }
         interrupts::arm_timer(deadline);
+        if self.vmcb.state.rflags & rflags::IF == 0 && nmi_timer::lacks(deadline) {
+            nmi_timer::arm(deadline);
+        }
         self.vmcb.state.rax = general[general::RAX];
         // A frame's address is its physical one.
         let vmcb = &raw mut *self.vmcb as u64;

@@ -29,13 +29,14 @@ impl Vmcb {
 
     /// CR4 as the guest sees it.
     pub(super) const fn cr4(&self) -> u64 {
-        (self.state.cr4 & !cr4::MCE) | self.control.seen_cr4
+        let is_seen = self.control.sees_mce & 1 != 0;
+        (self.state.cr4 & !cr4::MCE) | if is_seen { cr4::MCE } else { 0 }
     }
 
     /// Sets it.
     pub(super) const fn set_cr4(&mut self, seen: u64) {
         self.state.cr4 = seen | cr4::MCE;
-        self.control.seen_cr4 = seen & cr4::MCE;
+        self.control.sees_mce = (seen & cr4::MCE != 0) as u64;
         self.intercept_access(INTERCEPT_WRITE_CR4, true);
         self.intercept_access(INTERCEPT_READ_CR4, seen & cr4::MCE == 0);
     }

@@ -141,9 +141,10 @@ pub(super) struct Control {
     pub(super) fetched_len: u8,
     pub(super) fetched: [u8; 15],
     _control_end: [u8; 0x300],
-    /// Of the bytes left to software: bits of CR0 and CR4 that the guest alone sees.
+    /// Of the bytes left to software: bits of CR0 that the guest alone sees.
     pub(super) seen_cr0: u64,
-    pub(super) seen_cr4: u64,
+    /// Whether the guest sees CR4.MCE set: 0 or 1.
+    pub(super) sees_mce: u64,
     _software_end: [u64; 2],
 }
 

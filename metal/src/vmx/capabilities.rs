@@ -65,6 +65,11 @@ pub enum Missing {
     Control {
         name: &'static str,
     },
+    /// A control that cannot be cleared.
+    Off {
+        word: &'static str,
+        bit: u32,
+    },
     EptFourLevels,
     EptWriteBack,
     Invept,
@@ -196,6 +201,9 @@ impl fmt::Display for Missing {
                 "firmware has locked VMX off (IA32_FEATURE_CONTROL): switch it on in its setup",
             ),
             Self::Control { name } => write!(f, "the processor's VMX has no \"{name}\" control"),
+            Self::Off { word, bit } => {
+                write!(f, "the processor's VMX demands bit {bit} of the {word} controls")
+            }
             Self::EptFourLevels => f.write_str("EPT has no tables of four levels"),
             Self::EptWriteBack => f.write_str("EPT tables cannot lie in write-back memory"),
             Self::Invept => f.write_str("the processor has no single-context INVEPT"),

@@ -96,10 +96,7 @@ impl SvmGuest<'_> {
     fn settle(&mut self, general: &mut General, deadline: u64) -> Event {
         let exit = self.vmcb.exit();
         if !exits::is_refused(exit.code) {
-            let event = events::interrupted(exit.interrupt_info);
-            if event != self.vmcb.event_injection() {
-                self.vmcb.inject(event);
-            }
+            self.vmcb.inject(events::interrupted(exit.interrupt_info));
         }
         if let Nmi::Returning(iret) = self.state.nmi
             && self.follow_iret(iret)
@@ -108,10 +105,9 @@ impl SvmGuest<'_> {
         }
         let event = match exit.code {
             code::IOIO => return Event::Port(exits::port(exit.info1, || self.instruction())),
-            code::WRITE_CR0 | code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
-                return self.write_control_register(exit.code, general);
+            code::READ_CR0..=code::WRITE_CR15 | code::CR0_SEL_WRITE => {
+                return self.control_register(&exit, general);
             }
-            code::READ_CR0 | code::READ_CR4 => return self.read_control_register(&exit, general),
             code::DB | code::AC | code::MC => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
             // No counter exists (APM vol. 3, RDPMC).

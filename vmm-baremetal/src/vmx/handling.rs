@@ -97,7 +97,11 @@ impl VmxGuest<'_> {
         Event::Handled
     }
 
-    pub(super) fn control_register(&mut self, access: ControlAccess, general: &General) -> Event {
+    pub(super) fn control_register(
+        &mut self,
+        access: ControlAccess,
+        general: &mut General,
+    ) -> Event {
         let old = self.get(Register::Cr0);
         match access {
             ControlAccess::Load { control: 0, general: from } => {
@@ -110,6 +114,19 @@ impl VmxGuest<'_> {
             // Bits that the guest cannot have cause an exit, and MCE, which it only sees.
             ControlAccess::Load { control: 4, general: from } => {
                 self.load_cr4(self.operand(general, from))
+            }
+            // Where the processor demands these exits.
+            ControlAccess::Load { control: 3, general: from } => {
+                self.load_cr3(self.operand(general, from))
+            }
+            ControlAccess::Store { control: 3, general: to } => {
+                let value = self.get(Register::Cr3);
+                match to {
+                    general::RSP => self.set(Register::Rsp, value),
+                    to => general[to] = value,
+                }
+                self.skip_instruction();
+                Event::Handled
             }
             ControlAccess::Load { .. } | ControlAccess::Store { .. } => {
                 let exit = exits::reason::CONTROL_REGISTER.into();
@@ -133,6 +150,26 @@ impl VmxGuest<'_> {
         }
         self.set(Register::Cr0, loaded.cr0);
         self.set(Register::Efer, loaded.efer);
+        self.change_paging()
+    }
+
+    /// MOV to CR3 (SDM vol. 3, 4.4.1 and 4.10.4.1).
+    fn load_cr3(&mut self, value: u64) -> Event {
+        const NO_FLUSH: u64 = 1 << 63;
+        const PHYSICAL: u64 = (1 << 52) - 1;
+        let [cr0, cr4, efer] =
+            [Register::Cr0, Register::Cr4, Register::Efer].map(|it| self.get(it));
+        let value = if cr4 & cr4::PCIDE != 0 { value & !NO_FLUSH } else { value };
+        if value & !PHYSICAL != 0 {
+            return self.refuse();
+        }
+        let old = self.get(Register::Cr3);
+        self.set(Register::Cr3, value);
+        let mode = Mode { cr0, cr4, efer, is_code_64: false };
+        if control_registers::has_pdptes(mode) && !self.load_pdptes() {
+            self.set(Register::Cr3, old);
+            return self.refuse();
+        }
         self.change_paging()
     }
 

@@ -99,7 +99,7 @@ impl VmxGuest<'_> {
     }
 
     /// Handles the last exit here, or returns it as an event.
-    fn settle(&mut self, reason: u64, general: &General, deadline: u64) -> Event {
+    fn settle(&mut self, reason: u64, general: &mut General, deadline: u64) -> Event {
         if reason & ENTRY_FAILED != 0 {
             return Event::Fault(Fault::EntryFailed { reason });
         }
