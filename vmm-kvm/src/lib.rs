@@ -15,5 +15,6 @@ pub mod placement;
 pub mod run;
 pub mod sys;
 pub mod tap;
+mod threads;
 pub mod timeline;
 pub mod turn;
