@@ -159,7 +159,8 @@ impl Receipt {
     }
 
     /// Every VM ended with status 0, or as its plan takes for success, and lossless links kept
-    /// their promise. What a guest does to its own transmitter, or by a wrong rate, is no breach of it.
+    /// their promise. What a guest does to its own transmitter, or by a wrong rate, does not
+    /// break it.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.vms.iter().all(|vm| vm.is_success) && self.undelivered_bytes == 0
