@@ -60,6 +60,9 @@ pub struct Run {
     /// Write each VM's raw output to DIR/NAME.log, too
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
+    /// Keep all rights: for debuggers and profilers (see SECURITY.md)
+    #[arg(long)]
+    pub unconfined: bool,
     /// End the run after this long, as 90s, 500ms or 2m; a number alone is in seconds
     #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     pub timeout: Option<u64>,

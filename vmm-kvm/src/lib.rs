@@ -5,6 +5,7 @@
 //! command line is in `main.rs`.
 
 pub mod cli;
+pub mod confinement;
 pub mod console;
 pub mod events;
 pub mod host;

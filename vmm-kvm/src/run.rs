@@ -1,6 +1,7 @@
 //! A run from plan to receipt: creates the VMs and what surrounds them, lets their threads run, and
 //! closes the accounts.
 
+use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
@@ -46,6 +47,8 @@ pub struct Options {
     pub trace_events: usize,
     /// Where the console is.
     pub console: ConsolePlace,
+    /// What to give up before the first guest runs; None for a process that does more than one run.
+    pub confinement: Option<confinement::Request>,
 }
 
 /// Where the shared console is.
@@ -117,7 +120,11 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
-    let (recorder, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let confinement = options.confinement.as_ref().map(Confinement::of_process).transpose()?;
+    let of_recorder = confinement.clone();
+    let prepare = move || confine(of_recorder.as_ref(), Role::Files);
+    let recorder = Recorder::start(opened, prepare)?;
     let mut host =
         LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
     if is_terminal {
@@ -130,8 +137,9 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
         placement.add(thread, outputs::THREAD.into());
     }
     let world = World::new(system, host, taps, placement);
-    let world = run_threads(world, vcpus, &names, core)?;
-    finish(world, loaded)
+    let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
+    let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
+    finish(world, loaded, shortfalls)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -215,7 +223,7 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
+fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
     host.give_terminal_back();
     let end = host.clock.now();
@@ -225,7 +233,8 @@ fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
     let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
     let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
     incomplete_files.extend(taps.omissions(&mut system));
-    let mut troubles: Vec<String> = placement.summary().into_iter().collect();
+    let mut troubles: Vec<String> = shortfalls;
+    troubles.extend(placement.summary());
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
     }

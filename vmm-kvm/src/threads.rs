@@ -1,6 +1,7 @@
 //! The threads, one for each vCPU, and the state that the turn guards. The holder of the turn asks
 //! the loop what comes next, and does it or names the thread that can.
 
+use crate::confinement::{Confinement, Role, confine};
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
 use crate::placement::Placement;
@@ -57,7 +58,7 @@ pub fn run_threads(
     world: World,
     vcpus: Vec<PreparedVcpu>,
     names: &[String],
-    core: u64,
+    confinement: Option<&Confinement>,
 ) -> Result<World> {
     let turn = Turn::new(world, vcpus.len());
     thread::scope(|scope| {
@@ -67,7 +68,7 @@ pub fn run_threads(
             let name = format!("{}.0", names[me]);
             let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
                 let _abandon = AbandonOnPanic(turn);
-                let result = run_vcpu(me, vcpu, turn, core);
+                let result = run_vcpu(me, vcpu, turn, confinement);
                 if result.is_err() {
                     turn.abandon();
                 }
@@ -78,10 +79,14 @@ pub fn run_threads(
         if threads.iter().any(Result::is_err) {
             turn.abandon();
         }
+        let confined = confine(confinement, Role::Main);
+        if confined.is_err() {
+            turn.abandon();
+        }
         for thread in threads {
             thread?.join().map_err(|_| anyhow!("a vCPU thread panicked; please report this"))??;
         }
-        Ok::<_, anyhow::Error>(())
+        confined
     })?;
     let mut world = turn.into_inner();
     world.trouble.take().map_or(Ok(world), Err)
@@ -99,9 +104,14 @@ impl Drop for AbandonOnPanic<'_> {
 }
 
 /// A vCPU's thread: waits for the turn, runs while it has it, hands it on.
-fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
-    sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
+fn run_vcpu(
+    me: usize,
+    vcpu: PreparedVcpu,
+    turn: &Turn<World>,
+    confinement: Option<&Confinement>,
+) -> Result<()> {
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
+    confine(confinement, Role::Vcpu)?;
     let mut is_known = false;
     while let Some(mut held) = turn.wait(me) {
         if !is_known {
