@@ -5,6 +5,7 @@
 use crate::Instant;
 use crate::plan::Plan;
 use crate::registers::CpuState;
+use crate::stop::StopRequest;
 use crate::vm::Ending;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -59,14 +60,15 @@ impl Console {
         self.lines.push(vm, bytes);
     }
 
-    /// Takes what was typed; true if it asks for the end of the run.
+    /// Takes what was typed; the request to end the run that was among it.
     #[must_use]
-    pub fn typed(&mut self, bytes: &[u8]) -> bool {
-        let mut wants_end = false;
+    pub fn typed(&mut self, bytes: &[u8]) -> Option<StopRequest> {
+        let mut request = None;
         for command in self.keyboard.typed(bytes) {
             match command {
                 Command::Focus(vm) => self.say_focus(vm),
-                Command::End => wants_end = true,
+                Command::End => request = Some(StopRequest::Interrupted),
+                Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),
             }
         }
@@ -74,7 +76,7 @@ impl Console {
             self.has_said_lost_keys = true;
             self.lines.say("[keys are lost: more were typed ahead than there is room for]");
         }
-        wants_end
+        request
     }
 
     /// How many bytes may be typed now without losing any.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use vmm_common::boot::{self, Images, Part};
 use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource};
-use vmm_common::units::Bytes;
+use vmm_common::units::{Bytes, Escaped};
 
 /// The images of the plan's VMs, in its order; those that cannot be read are reported and left out.
 pub(crate) fn load(
@@ -149,6 +149,6 @@ fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, Strin
 fn name(source: &ImageSource) -> String {
     match source {
         ImageSource::Builtin(name) => shown(name),
-        ImageSource::File(path) => path.escape_debug().to_string(),
+        ImageSource::File(path) => Escaped(path).to_string(),
     }
 }

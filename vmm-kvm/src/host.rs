@@ -190,7 +190,7 @@ impl LinuxHost {
     }
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
-        let key = self.console.typed(&arrived.typed).then_some(StopRequest::Interrupted);
+        let key = self.console.typed(&arrived.typed);
         let mut signal = None;
         for received in arrived.signals {
             match received {

@@ -37,12 +37,21 @@ fn main() -> ExitCode {
             print(&format!("{:#}\n", vmm_config::schema()));
             SUCCESS
         }
+        (Some(Command::Guests), _) => {
+            print(&guest_list());
+            SUCCESS
+        }
         (None, None) => {
             complain("which config? allowed: vmm-kvm CONFIG, or vmm-kvm --help");
             BAD_PLAN
         }
     };
     ExitCode::from(code)
+}
+
+/// Name and summary of each built-in guest.
+fn guest_list() -> String {
+    guests::IMAGES.iter().map(|image| format!("{:<16} {}\n", image.name, image.summary)).collect()
 }
 
 fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {

@@ -12,6 +12,7 @@ pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
       Ctrl-A x       end the run
+      Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
       Ctrl-A ?       this help";
 
@@ -39,6 +40,8 @@ pub enum Command {
     Focus(usize),
     /// End the run.
     End,
+    /// End the run as its time limit does.
+    EndWithRegisters,
     /// Show [`HELP`].
     Help,
 }
@@ -141,6 +144,7 @@ impl Keyboard {
                 self.focus_on(next.unwrap_or(self.focus))
             }
             b'x' => Some(Command::End),
+            b't' => Some(Command::EndWithRegisters),
             _ => Some(Command::Help),
         }
     }
@@ -177,6 +181,7 @@ mod tests {
         let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"\x01"), []);
         assert_eq!(keyboard.typed(b"x"), [Command::End]);
+        assert_eq!(keyboard.typed(b"t\x01t"), [Command::EndWithRegisters]);
     }
 
     #[test]

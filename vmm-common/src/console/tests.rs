@@ -51,22 +51,23 @@ fn a_dump_follows_the_ending_and_the_keyboard_goes_on() {
 #[test]
 fn commands_move_the_keyboard_help_and_end_the_run() {
     let mut console = console(SETTINGS);
-    assert!(!console.typed(b"a\x011b"));
+    assert_eq!(console.typed(b"a\x011b"), None);
     assert_eq!(printed(&mut console), "[the keyboard is right's]\n");
     assert_eq!((console.take_key(0), console.take_key(1)), (Some(b'a'), Some(b'b')));
-    assert!(!console.typed(b"\x01?"));
+    assert_eq!(console.typed(b"\x01?"), None);
     assert_eq!(printed(&mut console), alloc::format!("{HELP}\n"));
-    assert!(console.typed(b"\x01x"));
+    assert_eq!(console.typed(b"\x01x"), Some(StopRequest::Interrupted));
+    assert_eq!(console.typed(b"\x01t"), Some(StopRequest::TimedOut));
 }
 
 #[test]
 fn lost_keys_are_reported_once() {
     let mut console = console(SETTINGS);
     assert_eq!(console.typing_room(), 3);
-    assert!(!console.typed(b"abcd"));
+    assert_eq!(console.typed(b"abcd"), None);
     let text = "[keys are lost: more were typed ahead than there is room for]\n";
     assert_eq!(printed(&mut console), text);
-    assert!(!console.typed(b"e"));
+    assert_eq!(console.typed(b"e"), None);
     assert_eq!(printed(&mut console), "");
 }
 

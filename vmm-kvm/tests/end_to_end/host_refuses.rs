@@ -104,7 +104,7 @@ fn a_clock_that_stands_does_so_or_is_refused() {
                        - {<<: *spin, name: two}\n";
     let run = Tandem::run_text(VMS).finish();
     if run.code() == Some(3) {
-        run.complains("clock: own needs KVM_VCPU_TSC_OFFSET")
+        run.complains("clock: own needs a KVM that moves a vCPU's TSC")
             .complains("allowed here: clock: wall");
         return;
     }
