@@ -1,5 +1,5 @@
-//! What a run gives up before its first guest runs: rights that no run needs, and that a guest which
-//! got the better of this process could use.
+//! What a run gives up before its first guest runs: rights that no run needs, and that a guest
+//! which took over this process could use.
 //!
 //! [`Confinement::of_process`] comes when all files are open and before any thread is started,
 //! [`Confinement::of_thread`] in each thread. What the kernel cannot do is told, and the run goes

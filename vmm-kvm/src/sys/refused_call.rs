@@ -32,8 +32,8 @@ extern "C" fn end_process(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
-    /// `si_syscall` of siginfo_t, in words of 32 bits (asm-generic/siginfo.h): behind three numbers,
-    /// padding, and an address.
+    /// `si_syscall` of siginfo_t, in words of 32 bits (asm-generic/siginfo.h): behind three
+    /// numbers, padding, and an address.
     const CALL_WORD: usize = 6;
     let word = info.cast::<i32>().wrapping_add(CALL_WORD);
     // SAFETY: the kernel hands over a whole siginfo_t, which has more words than that.
