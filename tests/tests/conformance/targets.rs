@@ -223,6 +223,7 @@ fn emulated(
         is_terminal: false,
         has_counted_clock: clock == Clock::Counted,
         is_untagged,
+        words: Vec::new(),
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,
