@@ -58,8 +58,8 @@ pub struct Run {
     /// Write the console's output to a file, too
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Switch the machine off after this long
-    #[arg(long, value_name = "SECONDS")]
+    /// Switch the machine off after this long, as 90s or 2m; a number alone is in seconds
+    #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     timeout: Option<u64>,
     /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is
     /// built
@@ -138,7 +138,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         accelerator: arguments.accel,
         board: arguments.board.clone(),
         memory_mib,
-        timeout: arguments.timeout.map(Duration::from_secs),
+        timeout: arguments.timeout.map(Duration::from_nanos),
         has_keyboard: true,
         is_terminal: io::stdout().is_terminal(),
         has_counted_clock: arguments.counted,

@@ -16,5 +16,6 @@ mod main_job;
 mod one_core;
 mod output_files;
 mod output_troubles;
+mod posture;
 mod terminal;
 mod timeline;
