@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
+use vmm_common::console::Display;
 use vmm_common::grant::Grant;
 use vmm_common::index::VcpuIndex;
 use vmm_common::receipt::Receipt;
@@ -33,8 +34,8 @@ pub struct Resources {
     pub clock: Clock,
     /// Unix time at the clock's start, seconds.
     pub epoch_seconds: u64,
-    /// The console is a terminal.
-    pub is_terminal: bool,
+    /// What shows the console.
+    pub display: Display,
     /// Guests' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
     /// Bytes of the heap in use.
@@ -51,7 +52,7 @@ pub fn run<P: Processor>(
     mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used } = resources;
+    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used } = resources;
     if is_untagged {
         processor.untag();
     }
@@ -72,7 +73,7 @@ pub fn run<P: Processor>(
         vcpus.push(vcpu);
     }
     let mut core = Core { processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, is_terminal);
+    let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     let (frames, heap) = (frames.taken_bytes(), heap_used());

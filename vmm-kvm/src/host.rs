@@ -84,6 +84,7 @@ impl LinuxHost {
             self.is_settled = true;
             crate::sys::forget_start_up();
         }
+        self.output.follow_size(&mut self.console);
         let arrived = self.events.look(self.console.typing_room())?;
         self.follow_up(arrived, now);
         Ok(true)

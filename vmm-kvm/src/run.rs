@@ -109,7 +109,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(&names, options.console, options.log_dir.as_deref())?;
     let settings = ConsoleSettings {
-        is_terminal: output.is_terminal(),
+        display: output.display(),
         has_command_keys: is_terminal,
         output_bytes: OUTPUT_BYTES,
         typed_ahead_bytes: TYPED_AHEAD_BYTES,
@@ -123,8 +123,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let taps = Taps::open(plan)?;
     let world = World { system, host, taps, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
-    drop(terminal);
-    finish(world, loaded, core)
+    finish(world, terminal, loaded, core)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -304,10 +303,17 @@ impl World {
     }
 }
 
-fn finish(world: World, loaded: &Loaded, core: u64) -> Result<Outcome> {
+fn finish(
+    world: World,
+    terminal: Option<RawTerminal>,
+    loaded: &Loaded,
+    core: u64,
+) -> Result<Outcome> {
     let World { mut system, mut host, taps, .. } = world;
     let end = host.clock.now();
     let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
+    // Once it has all its lines: they are for a terminal that is raw.
+    drop(terminal);
     let receipt = Receipt::close(&loaded.plan, &mut system, end);
     let mut troubles = taps.finish(&mut system);
     if let Some(error) = host.output.write_error() {

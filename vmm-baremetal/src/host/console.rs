@@ -5,7 +5,7 @@ use super::power;
 use super::serial::Serial;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
-use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::VmIndex;
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
@@ -43,9 +43,9 @@ pub struct BareHost {
 impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, is_terminal: bool) -> Self {
+    pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
         let settings = ConsoleSettings {
-            is_terminal,
+            display,
             has_command_keys: true,
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
@@ -80,7 +80,7 @@ impl BareHost {
                 self.stop_request = Some(StopRequest::Interrupted);
             }
         }
-        self.console.show_prompt(now);
+        self.console.show_prompts(now);
         self.send();
     }
 
@@ -98,27 +98,34 @@ impl BareHost {
     /// Prints all that is left, and then `text`.
     pub fn finish(&mut self, text: &str) {
         self.console.finish();
+        self.send_all();
         self.console.say(text);
-        for byte in self.console.waiting() {
-            self.serial.send(*byte);
-        }
-        self.console.written(self.console.waiting().len());
+        self.send_all();
         self.serial.drain();
     }
 
     /// Sends what the port accepts without waiting.
     fn send(&mut self) {
-        let mut sent = 0;
-        for bytes in self.console.waiting().chunks(FIFO_BYTES) {
-            if !self.serial.can_send() {
-                break;
-            }
+        while !self.console.waiting().is_empty() && self.serial.can_send() {
+            let waiting = self.console.waiting();
+            let bytes = &waiting[..waiting.len().min(FIFO_BYTES)];
             for byte in bytes {
                 self.serial.put(*byte);
             }
-            sent += bytes.len();
+            let sent = bytes.len();
+            self.console.written(sent);
         }
-        self.console.written(sent);
+    }
+
+    /// Sends everything, waiting for the port.
+    fn send_all(&mut self) {
+        while let bytes @ [_, ..] = self.console.waiting() {
+            for byte in bytes {
+                self.serial.send(*byte);
+            }
+            let sent = bytes.len();
+            self.console.written(sent);
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Standard output, where the console's lines go, and each VM's raw output in its log.
 
-use crate::sys::is_writable;
+use crate::sys::{is_writable, terminal_columns};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 use vmm_common::Instant;
-use vmm_common::console::Console;
+use vmm_common::console::{Ability, Console, Display};
 
 /// Written at once without waiting: a ready pipe accepts so much as a whole (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
@@ -16,6 +16,7 @@ const CHUNK_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct Output {
     to: File,
+    is_terminal: bool,
     logs: Vec<Log>,
     /// Why nothing can be written any more.
     write_error: Option<io::Error>,
@@ -37,12 +38,25 @@ impl Output {
             Ok(Log { file, error: None })
         };
         let logs = names.iter().map(log).collect::<io::Result<_>>()?;
-        Ok(Self { to, logs, write_error: None })
+        Ok(Self { is_terminal: to.is_terminal(), to, logs, write_error: None })
     }
 
-    /// The output is a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.to.is_terminal()
+    /// What shows the output.
+    pub fn display(&self) -> Display {
+        if !self.is_terminal {
+            return Display::Stream;
+        }
+        let variable = |name| std::env::var(name).ok();
+        let ability =
+            Ability::of_environment(variable("TERM").as_deref(), variable("NO_COLOR").as_deref());
+        Display::Terminal { columns: terminal_columns(self.to.as_raw_fd()), ability }
+    }
+
+    /// Takes over the terminal's size, where the output is one.
+    pub fn follow_size(&self, console: &mut Console) {
+        if self.is_terminal {
+            console.set_columns(terminal_columns(self.to.as_raw_fd()));
+        }
     }
 
     /// Logs what VM `vm` printed.
@@ -56,17 +70,15 @@ impl Output {
         }
     }
 
-    /// Writes what the reader accepts without waiting; see also [`Console::show_prompt`].
+    /// Writes what the reader accepts without waiting; see also [`Console::show_prompts`].
     pub fn flush(&mut self, console: &mut Console, now: Instant) {
-        console.show_prompt(now);
-        let mut written = 0;
-        while written < console.waiting().len() && is_writable(self.to.as_raw_fd(), 0) {
-            match self.write(&console.waiting()[written..]) {
+        console.show_prompts(now);
+        while !console.waiting().is_empty() && is_writable(self.to.as_raw_fd(), 0) {
+            match self.write(console.waiting()) {
                 0 => break,
-                more => written += more,
+                written => console.written(written),
             }
         }
-        console.written(written);
     }
 
     /// Drains the output. Gives up on a reader that accepts nothing for `patience_ms`, and
@@ -75,21 +87,21 @@ impl Output {
         console.finish();
         /// Pause before retrying a reader that is ready but accepts nothing.
         const PAUSE_MS: i32 = 10;
-        let (mut written, mut patience_ms) = (0, patience_ms);
-        while written < console.waiting().len() && !self.is_closed() && patience_ms > 0 {
+        let mut patience_ms = patience_ms;
+        while !console.waiting().is_empty() && !self.is_closed() && patience_ms > 0 {
             if !is_writable(self.to.as_raw_fd(), patience_ms) {
                 break;
             }
-            match self.write(&console.waiting()[written..]) {
+            match self.write(console.waiting()) {
                 0 => {
                     std::thread::sleep(Duration::from_millis(PAUSE_MS as u64));
                     patience_ms -= PAUSE_MS;
                 }
-                more => written += more,
+                written => console.written(written),
             }
         }
-        let left = console.waiting().len() - written;
-        console.written(written + left);
+        let left = console.waiting_bytes();
+        console.written(left);
         left
     }
 
