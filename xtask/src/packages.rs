@@ -28,6 +28,8 @@ pub const BOCHS: &[Need] = &[
     need("/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so", "bochs-term"),
     need("setsid", "util-linux"),
 ];
+/// What tests of the console on a terminal need.
+pub const TMUX: &[Need] = &[need("tmux", "tmux")];
 /// What making an ISO needs.
 pub const GRUB: &[Need] = &[
     need("grub-mkrescue", "grub-common"),

@@ -215,7 +215,8 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
     let mut console = on_terminal();
     console.print(0, b"$ ");
     assert!(!console.typed(b"\x01r"));
-    let text = alloc::format!("{LEFT}$ \r\n[left has the terminal raw until Ctrl-A r]\r\n");
+    let line = "[left has the terminal raw until Ctrl-A r]";
+    let text = alloc::format!("{LEFT}$ \r\n{line}\r\n\x1b[22;0t");
     assert_eq!(printed(&mut console), text);
     let screen = b"\x1b[?1049h\x1b[2J\x9b1;1Htext\n";
     console.print(0, screen);
