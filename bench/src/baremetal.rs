@@ -81,16 +81,16 @@ const PRIVILEGED: [&str; 4] = ["metal/src", "vmm-baremetal/src", "vmm-common/src
 const MOST_PRIVILEGED_LINES: f64 = 6000.0;
 const MOST_IMAGE_KIB: f64 = 1024.0;
 
-/// Measures everything; `told` hears of each line as soon as it is known.
+/// Measures everything; `report` gets each line as soon as it is measured.
 ///
 /// # Errors
 /// The hypervisor cannot be built or Bochs cannot be run, or a run failed.
-pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
+pub fn measure(mut report: impl FnMut(&Line)) -> Result<Vec<Line>> {
     let kernel = xtask::hypervisor::build()?;
     let machines = CPUS.map(|cpu| Counting::new(&kernel, Emulator::Bochs, cpu));
     let mut lines = Vec::new();
     let mut add = |line: Line| {
-        told(&line);
+        report(&line);
         lines.push(line);
     };
     for (what, most, measure) in MEASURED {
@@ -106,16 +106,16 @@ pub fn measure(mut told: impl FnMut(&Line)) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Counts single operations beside what Linux's KVM takes; `told` hears of each as soon as it is
-/// known.
+/// Counts single operations beside what Linux's KVM takes; `report` gets each as soon as it is
+/// counted.
 ///
 /// # Errors
 /// As [`measure`].
-pub fn operations(told: impl FnMut(&operations::Counted)) -> Result<Vec<operations::Counted>> {
-    operations::count(&xtask::hypervisor::build()?, told)
+pub fn operations(report: impl FnMut(&operations::Counted)) -> Result<Vec<operations::Counted>> {
+    operations::count(&xtask::hypervisor::build()?, report)
 }
 
-/// One exit to the hypervisor and back, of a kind that `exit_storm` knows and makes with `own`
+/// One exit to the hypervisor and back, of a kind that `exit_storm` has and makes with `own`
 /// instructions a round.
 fn exit(bochs: &Counting, kind: &str, own: u64) -> Result<Option<f64>> {
     /// Rounds of both runs: in one slice, with as many digits.

@@ -55,7 +55,7 @@ struct World {
     ports: Vec<Port>,
     guests: Vec<Guest>,
     now: u64,
-    /// Every end stays live at one rate, and nobody is careless: then nothing may be lost.
+    /// Every end stays live at one rate, and no guest reads late: then nothing may be lost.
     is_gentle: bool,
 }
 

@@ -351,7 +351,7 @@ fn nimbos_trigger_does_not_strand_a_lone_byte() {
     console.check(&[In(IIR, ALL, 0xcc), In(DATA, ALL, b'\r'), In(IIR, ALL, 0xc1)]);
 }
 
-/// The scratch test by which 8250s are told from 16450s.
+/// The scratch test that tells an 8250 from a 16450.
 #[test]
 fn scratch_register_stores_every_value() {
     let mut console = Console::new();

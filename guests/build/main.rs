@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-/// The environment variable that tells the kernel's source where the programs are.
+/// The environment variable by which the kernel's source finds the programs.
 const PROGRAMS_VARIABLE: &str = "GUEST_OS_PROGRAMS";
 const PAGE_BYTES: usize = 4096;
 

@@ -1,5 +1,5 @@
 //! Refuses instructions in ring-0 code that a KVM without hardware help cannot run: it interprets
-//! ring 0, and its interpreter knows neither floating point nor most later extensions. One such
+//! ring 0, and its interpreter has neither floating point nor most later extensions. One such
 //! instruction ends the machine, perhaps on a path that is seldom taken, so the build looks at all.
 
 use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic};

@@ -24,7 +24,7 @@ const PIT_HZ: u64 = 1_193_182;
 const SYSTEM_CONTROL: u16 = 0x61;
 
 const MEASURE_NS: u64 = 2_000_000;
-/// Assumed when nothing tells the rate: sleeps are then wrong by a factor, but end.
+/// Assumed when no source has the rate: sleeps are then wrong by a factor, but end.
 const GUESS_KILOHERTZ: u64 = 2_000_000;
 
 /// The rate of the time-stamp counter in kHz.

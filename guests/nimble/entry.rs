@@ -42,7 +42,7 @@ nimble_entry:
     cli
     cld
     mov ebp, eax
-    mov edi, offset image_bss_start // the loader of a raw image knows of no bss
+    mov edi, offset image_bss_start // a raw image has no bss that a loader could clear
     mov ecx, offset image_bss_end
     sub ecx, edi
     xor eax, eax

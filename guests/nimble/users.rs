@@ -134,7 +134,7 @@ pub fn send() -> Verdict {
 pub fn receive() -> Verdict {
     const LONGEST: u64 = 64;
     let length = run_to_exit(&raw const user_receive, [USER_HEAP.start, LONGEST])?;
-    // SAFETY: as above; the program fills no more than it was told.
+    // SAFETY: as above; the program fills no more than its argument says.
     let line = unsafe { slice::from_raw_parts(USER_HEAP.start as *const u8, length as usize) };
     let text = str::from_utf8(line).unwrap_or("(no text)");
     report::print(Line::new().text("nimble: the result: ").text(text));

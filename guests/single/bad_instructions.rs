@@ -61,7 +61,7 @@ const ATTEMPTS: &[(&str, &[u8], Otherwise)] = &[
     ("XSETBV of a register that is not there", &[0x0F, 0x01, 0xD1], Never),
     // XOR ECX, ECX; XOR EAX, EAX; XSETBV
     ("XSETBV without x87", &[0x31, 0xC9, 0x31, 0xC0, 0x0F, 0x01, 0xD1], Never),
-    // MOV EAX, 16; MOV CR8, RAX. Of this and of CR0's, QEMU's processor takes the bits it knows.
+    // MOV EAX, 16; MOV CR8, RAX. Of this and of CR0's, QEMU's processor takes the bits it has.
     ("CR8 of 16", &[0xB8, 16, 0, 0, 0, 0x44, 0x0F, 0x22, 0xC0], Nothing),
     // MOV RAX, CR0; MOV EDX, EAX; BTS EAX; MOV CR0, RAX; MOV CR0, RDX
     // NW without CD, and back: QEMU's processor takes it, but no VMRUN may find it in a guest.

@@ -96,7 +96,7 @@ fn rounds_of(rounds: u64, step: impl Fn()) -> bool {
     })
 }
 
-/// The time that the page tells; None if its stamp is ahead of the counter.
+/// The time that the page gives; None if its stamp is ahead of the counter.
 fn page_time() -> Option<u64> {
     loop {
         let version = field(0, 4);

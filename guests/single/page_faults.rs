@@ -1,5 +1,5 @@
 //! String I/O, and instructions with page tables in a hole, where page tables allow it and where
-//! they do not: each line tells the fault (error code, CR2 as an offset), RCX behind it, and the
+//! they do not: each line has the fault (error code, CR2 as an offset), RCX behind it, and the
 //! Accessed and Dirty flags.
 #![no_std]
 #![no_main]

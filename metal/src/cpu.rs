@@ -25,7 +25,7 @@ pub fn tsc() -> u64 {
 #[inline]
 pub(crate) fn read_msr(index: u32) -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: reading a register changes nothing that Rust knows of.
+    // SAFETY: reading a register has no effect on the program's memory.
     unsafe {
         asm!(
             "rdmsr",

@@ -86,13 +86,6 @@ impl Frame {
         unsafe { core::slice::from_raw_parts_mut(self.address as *mut u64, self.words) }
     }
 
-    /// As bytes.
-    #[cfg(test)]
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: as for `words`.
-        unsafe { core::slice::from_raw_parts(self.address as *const u8, self.words * 8) }
-    }
-
     /// As bytes, to change.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `words_mut`.

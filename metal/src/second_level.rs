@@ -9,6 +9,8 @@ use crate::paging::LARGE;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+mod mappings;
+
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const ROOT_LEVEL: u32 = 3;
 
@@ -32,17 +34,6 @@ pub struct Tables {
     frames: Vec<Frame>,
 }
 
-/// A stretch of guest-physical memory, and where it lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// Guest-physical address.
-    pub guest: u64,
-    /// Host-physical address.
-    pub host: u64,
-    /// Length.
-    pub bytes: u64,
-}
-
 impl Tables {
     /// Maps `ram` with all rights, by pages as large as alignment and `format` allow.
     ///
@@ -63,49 +54,6 @@ impl Tables {
     #[must_use]
     pub fn root(&self) -> u64 {
         self.frames.last().expect("`new` makes a root").address()
-    }
-
-    /// The same as a grant names it.
-    #[cfg(test)]
-    pub fn granted(&self) -> Vec<vmm_common::grant::RamPiece> {
-        let piece = |mapping: Mapping| vmm_common::grant::RamPiece {
-            guest: mapping.guest..mapping.guest + mapping.bytes,
-            host: mapping.host,
-        };
-        self.mappings().into_iter().map(piece).collect()
-    }
-
-    /// Everything that the tables map, read from them, in the guest's order, neighbours joined.
-    #[must_use]
-    pub fn mappings(&self) -> Vec<Mapping> {
-        let mut found = Vec::new();
-        self.walk(self.root(), ROOT_LEVEL, 0, &mut found);
-        found
-    }
-
-    fn walk(&self, table: u64, level: u32, guest: u64, found: &mut Vec<Mapping>) {
-        let table = self.frames.iter().find(|frame| frame.address() == table);
-        let words = table.expect("entries lead to our own tables only").words();
-        let bytes = entry_bytes(level);
-        for (guest, &entry) in (guest..).step_by(bytes as usize).zip(words) {
-            let host = entry & ADDRESS;
-            if entry == 0 {
-                continue;
-            }
-            if level > 0 && entry & LARGE == 0 {
-                self.walk(host, level - 1, guest, found);
-                continue;
-            }
-            assert!(host.is_multiple_of(bytes), "the processor takes no page that is not aligned");
-            match found.last_mut() {
-                Some(last)
-                    if last.guest + last.bytes == guest && last.host + last.bytes == host =>
-                {
-                    last.bytes += bytes;
-                }
-                _ => found.push(Mapping { guest, host, bytes }),
-            }
-        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod controls;
 mod entry;
 pub mod npt;
 pub mod permission_maps;
+mod read_back;
 pub mod vmcb;
 
 pub use control_block::{ControlBlock, Exit, Intercept, Loaded, Run};
@@ -139,13 +140,6 @@ impl Svm {
             host_vmcb: take(),
             maps: None,
         }
-    }
-
-    /// The ports' map and the MSRs' that lie there.
-    pub fn maps_at(&self, ports: u64, msrs: u64) -> (&[u8], &[u8]) {
-        let maps = self.maps.as_ref().expect("a control block was made");
-        assert_eq!((ports, msrs), (maps.ports.address(), maps.msrs.address()));
-        (maps.ports.bytes(), maps.msrs.bytes())
     }
 }
 

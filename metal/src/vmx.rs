@@ -23,6 +23,7 @@ mod host_state;
 pub(crate) mod initial;
 mod instructions;
 pub mod preemption_timer;
+pub(crate) mod read_back;
 
 pub use control_block::{ControlBlock, ENTRY_FAILED, Loaded, Run, Window};
 

@@ -1,5 +1,6 @@
 //! A vCPU: what both vendors share of it.
 
+pub mod confinement;
 pub mod control_registers;
 mod instruction;
 pub mod vcpu;

@@ -1,5 +1,6 @@
 //! A run from plan to receipt, on either vendor's processor.
 
+use crate::guest::confinement;
 use crate::guest::vcpu::{Loaded, Vcpu};
 use crate::guest::vendor::Processor;
 use crate::host::clock::Clock;
@@ -58,7 +59,7 @@ pub fn run<P: Processor>(
     }
     let plan = &input.plan;
     let mut vcpus = Vec::new();
-    let mut machines = Vec::new();
+    let (mut machines, mut grants) = (Vec::new(), Vec::new());
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
@@ -68,6 +69,8 @@ pub fn run<P: Processor>(
         let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
         let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant)?;
         let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
+        confinement::check(vcpu.reach(&mut processor), grant.reach())?;
+        grants.push(grant);
         let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
@@ -76,6 +79,10 @@ pub fn run<P: Processor>(
     let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
+    for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
+        let reach = confinement::check(vcpu.reach(&mut core.processor), grant.reach())?;
+        confinement::report(&reach);
+    }
     let (frames, heap) = (frames.taken_bytes(), heap_used());
     power::debug_line(&format!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"

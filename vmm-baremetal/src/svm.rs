@@ -15,7 +15,7 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::svm::{ControlBlock, Svm};
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::grant::{Grant, Vendor};
+use vmm_common::grant::{Grant, Reach, Vendor};
 use vmm_common::registers::CpuState;
 
 impl Processor for Svm {
@@ -37,6 +37,10 @@ impl Processor for Svm {
         ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| SvmVcpu::new(block, ram, grant.permitted()))
             .map_err(|_| String::from("the VMs' tables do not fit into the hypervisor's memory"))
+    }
+
+    fn reach(&mut self, vcpu: &SvmVcpu) -> Result<Reach, &'static str> {
+        self.reach(&vcpu.block)
     }
 
     fn untag(&mut self) {

@@ -14,7 +14,7 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::vmx::{ControlBlock, Vmx};
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::grant::{Grant, Vendor};
+use vmm_common::grant::{Grant, Reach, Vendor};
 use vmm_common::registers::CpuState;
 
 impl Processor for Vmx {
@@ -36,6 +36,10 @@ impl Processor for Vmx {
         ControlBlock::new(self, frames, &ram, boot, grant)
             .map(|block| VmxVcpu::new(block, ram, boot))
             .map_err(|error| format!("{error}"))
+    }
+
+    fn reach(&mut self, vcpu: &VmxVcpu) -> Result<Reach, &'static str> {
+        self.reach(&vcpu.block)
     }
 
     fn untag(&mut self) {

@@ -8,6 +8,7 @@
 use crate::cpuid::{CpuidEntry, Permitted};
 use alloc::vec::Vec;
 use core::ops::Range;
+use serde::Serialize;
 
 mod page;
 
@@ -23,7 +24,7 @@ pub enum Vendor {
 }
 
 /// A stretch of RAM, readable, writable and executable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RamPiece {
     /// Guest-physical addresses.
     pub guest: Range<u64>,
@@ -32,7 +33,7 @@ pub struct RamPiece {
 }
 
 /// What a guest reaches without a VM exit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reach {
     /// RAM, in ascending order.
     pub ram: Vec<RamPiece>,

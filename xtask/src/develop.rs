@@ -5,7 +5,7 @@ use std::process::Stdio;
 use xtask::emulate::Emulator;
 use xtask::hypervisor;
 
-/// Formatting and lints, of host and of bare-metal code.
+/// Formatting, lints and links of the docs, of host and of bare-metal code.
 pub fn check() -> bool {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     const BARE: &[&str] =
@@ -15,6 +15,7 @@ pub fn check() -> bool {
         && cargo(&[&["clippy", "--workspace", "--all-targets"], &DENY[..]].concat())
         && cargo(&[BARE, &DENY[..]].concat())
         && cargo(&[HYPERVISOR, hypervisor::FLAGS, &DENY[..]].concat())
+        && cargo(&["doc", "--workspace", "--no-deps", "--quiet"])
 }
 
 /// Runs all tests, and adds up what each test program reports.

@@ -72,7 +72,7 @@ pub struct Machine {
     /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and
     /// the run does not wait while the machine idles.
     pub has_counted_clock: bool,
-    /// VMs' translations are not told apart by VPID or ASID.
+    /// VMs' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
 }
 

@@ -33,7 +33,7 @@ pub fn build_static() -> Result<PathBuf> {
 /// Builds a package with more `flags` for cargo; where its binary is, which has the package's name.
 ///
 /// # Errors
-/// Cargo cannot be run, or failed, which it told on standard error.
+/// Cargo cannot be run, or failed, which it reported on standard error.
 pub fn built(package: &str, flags: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--package", package, "--message-format", "json-render-diagnostics"]);

@@ -33,7 +33,7 @@ pub struct Counting {
 pub struct Run {
     /// Where the time went.
     pub receipt: Receipt,
-    /// The hypervisor's memory, if it told.
+    /// The hypervisor's memory, if it reported it.
     pub memory: Option<Memory>,
     /// What an instruction takes by the emulator's clock.
     pub ns_per_instruction: f64,

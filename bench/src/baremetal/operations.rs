@@ -43,11 +43,11 @@ impl Counted {
     }
 }
 
-/// Counts all operations; `told` hears of each as soon as it is known.
+/// Counts all operations; `report` gets each as soon as it is counted.
 ///
 /// # Errors
 /// An emulator cannot be run, or a run failed.
-pub fn count(kernel: &Path, mut told: impl FnMut(&Counted)) -> Result<Vec<Counted>> {
+pub fn count(kernel: &Path, mut report: impl FnMut(&Counted)) -> Result<Vec<Counted>> {
     let machines =
         [Emulator::Bochs, Emulator::Qemu].map(|emulator| Counting::new(kernel, emulator, None));
     let mut counted = Vec::new();
@@ -58,7 +58,7 @@ pub fn count(kernel: &Path, mut told: impl FnMut(&Counted)) -> Result<Vec<Counte
                 .with_context(|| format!("{what}, in {}", machine.name()))?;
         }
         let operation = Counted { what, figures, kvm };
-        told(&operation);
+        report(&operation);
         counted.push(operation);
     }
     Ok(counted)

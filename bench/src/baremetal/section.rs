@@ -141,7 +141,7 @@ fn verdict(line: &Line) -> &'static str {
         Figures::Common(figure) if figure <= most => "met",
         Figures::Common(_) => "missed",
         Figures::Each(figures) => match figures.map(is_met) {
-            [None, _] | [_, None] => "not told by the hypervisor",
+            [None, _] | [_, None] => "not reported by the hypervisor",
             [Some(true), Some(true)] => "met",
             [Some(false), Some(true)] => "missed on VMX",
             [Some(true), Some(false)] => "missed on SVM",
@@ -165,7 +165,7 @@ mod tests {
         check(Figures::Each([Some(9.1), Some(1.0)]), "missed on VMX");
         check(Figures::Each([Some(9.0), Some(10.0)]), "missed on SVM");
         check(Figures::Each([Some(99.0), Some(99.0)]), "missed");
-        check(Figures::Each([None, Some(1.0)]), "not told by the hypervisor");
+        check(Figures::Each([None, Some(1.0)]), "not reported by the hypervisor");
         check(Figures::Common(9.1), "missed");
         assert_eq!(verdict(&line(Figures::Common(9.1), None)), "");
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_row_shows_what_is_there() {
         let text = section(&[line(Figures::Each([Some(311.25), None]), Some(300.0))], &[]);
-        assert!(text.contains("| a thing | 311.2 | - | <= 300 | not told"), "{text}");
+        assert!(text.contains("| a thing | 311.2 | - | <= 300 | not reported"), "{text}");
         assert!(
             section(&[line(Figures::Common(12.0), None)], &[])
                 .contains("| a thing | 12 | the same |  |  |")

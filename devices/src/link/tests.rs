@@ -319,7 +319,7 @@ fn a_break_is_a_marked_zero_behind_what_was_sent_before() {
         let has_interrupt = bench.ports[1].pin();
         let status = bench.ports[1].read(LSR);
         assert_eq!(status & 1, 1, "a byte is there");
-        assert_eq!(has_interrupt, status & 0x10 != 0, "the line status interrupt tells of it");
+        assert_eq!(has_interrupt, status & 0x10 != 0, "the line status interrupt reports it");
         assert_eq!(bench.ports[1].read(LSR) & 0x10, 0, "the read has cleared it");
         *heard = (status & 0x10 != 0, bench.ports[1].read(DATA));
     }

@@ -10,7 +10,7 @@ use crate::schedule::Turn;
 use crate::trap::{self, Frame};
 use crate::{fault, system_call};
 
-/// Everything the kernel knows.
+/// The kernel's state.
 pub struct Kernel {
     pub timer: Timer,
     pub frames: FramePool,

@@ -1,4 +1,4 @@
-//! What the kernel knows about a process.
+//! The kernel's record of a process.
 
 use crate::floating_point::FloatingPoint;
 use crate::memory::PageTable;

@@ -157,7 +157,7 @@ impl Kernel {
         }
     }
 
-    /// Reads the line status back to back, which tells a monitor that nothing else is to be done.
+    /// Reads the line status back to back, by which a monitor sees that nothing else is to do.
     fn poll_console(&mut self, awaited: u8) {
         for _ in 0..POLLS_PER_LOOK {
             let status = console_status();

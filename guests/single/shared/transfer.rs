@@ -83,7 +83,7 @@ fn exchange(link: &mut Link, mut outgoing: &[u8], mut incoming: &mut [u8]) {
     }
 }
 
-/// Compares what came with the checksum behind it, and tells the sender.
+/// Compares what came with the checksum behind it, and reports the result to the sender.
 fn verify(link: &mut Link, length: u64) -> bool {
     let work = Work { start: RECEIVED_AT, length, seed: 0 };
     let checksum = ring3::run(checksum, &raw const work as u64) as u32;

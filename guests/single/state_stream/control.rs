@@ -150,7 +150,7 @@ fn cr4(stream: &mut Stream) {
 
 fn cr8(stream: &mut Stream) {
     let mut registers = stream.registers();
-    // QEMU's processor takes the four bits that it knows.
+    // QEMU's processor takes the four bits that it has.
     registers.0[RAX] = match stream.random.below(4) {
         0 if stream.is_exact => stream.random.any(),
         _ => stream.random.below(16),

@@ -146,7 +146,7 @@ const ABSENT: &[u32] = &[
     0xFFFF_FFFF,
 ];
 
-/// The processor's own: the bits that are tried. Left out: the time-stamp counter, which tells
+/// The processor's own: the bits that are tried. Left out: the time-stamp counter, which depends on
 /// time; TSC_AUX, which a processor without RDTSCP has not.
 const OWN: &[(u32, u64)] = &[
     // AMD's processors keep 32 bits of these, and need not check more.
@@ -279,7 +279,7 @@ fn apic_base(stream: &mut Stream) {
 /// Registers of the local APIC: #GP outside x2APIC mode.
 fn x2apic(stream: &mut Stream) {
     /// Left out of writes: the interrupt command, by which the guest would reset itself; the
-    /// timer's entry, whose deadline mode bare metal alone offers; its count, which tells time.
+    /// timer's entry, whose deadline mode bare metal alone offers; its count, which time changes.
     const NOT_WRITTEN: &[u32] = &[0x830, 0x832, 0x838];
     let index = 0x800 + stream.random.below(0x41) as u32;
     if stream.is_x2apic && NOT_WRITTEN.contains(&index) {

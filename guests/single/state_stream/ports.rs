@@ -26,7 +26,7 @@ const fn read_only(port: u16, sizes: &'static [u8], mask: u32, is_common: bool) 
     Place { port, sizes, is_written: false, mask, is_common }
 }
 
-/// Left out: what tells time (the 8254, the clock's registers, the upper half of 0x61), what ends
+/// Left out: what time changes (the 8254, the clock's registers, the upper half of 0x61), what ends
 /// the VM (0x92, 0xCF9, 0xF4, the ACPI block, the keyboard controller), what prints.
 #[rustfmt::skip]
 const PLACES: &[Place] = &[

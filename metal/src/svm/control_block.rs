@@ -16,9 +16,8 @@ use vmm_common::registers::{CpuState, TableRegister, general, segment};
 /// A vCPU's VMCB, its tables and maps.
 #[derive(Debug)]
 pub struct ControlBlock {
-    vmcb: Frame,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the VMCB refers to them"))]
-    tables: Tables,
+    pub(super) vmcb: Frame,
+    pub(super) tables: Tables,
     has_next_rip: bool,
     extended: ExtendedState,
 }
@@ -118,33 +117,6 @@ impl ControlBlock {
             has_next_rip: capabilities.has_next_rip,
             extended: ExtendedState::new(svm.extensions, grant, frames)?,
         })
-    }
-}
-
-#[cfg(test)]
-impl ControlBlock {
-    /// What it lets its guest reach, read from the VMCB and all that it refers to.
-    pub fn reach(&self, svm: &Svm) -> vmm_common::grant::Reach {
-        let Vmcb { control, state } = Vmcb::of(&self.vmcb);
-        assert_eq!(control.nested_cr3, self.tables.root());
-        assert_eq!((control.nested_paging, control.asid != 0), (vmcb::NESTED_PAGING, true));
-        assert_eq!(control.virtual_interrupt, virtual_interrupt::MASKING);
-        assert_eq!(state.efer & efer::SVME, efer::SVME);
-        // #DB, #AC, #MC; all words of instructions and events.
-        assert_eq!(control.intercept_exceptions, 0x6_0002);
-        assert_eq!((control.intercept3, control.intercept4), (0x9d4c_802f, 0x7e7f));
-        let writes_cr4 = control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR4 != 0;
-        let selects_cr0 = control.intercept3 & intercept3::CR0_SEL_WRITE != 0;
-        let maps = svm.maps_at(control.iopm_base, control.msrpm_base);
-        let [msr_reads, msr_writes] = super::permission_maps::read_msrs(maps.1);
-        vmm_common::grant::Reach {
-            ram: self.tables.granted(),
-            ports: super::permission_maps::read_ports(maps.0),
-            msr_reads,
-            msr_writes,
-            cr0: if selects_cr0 { controls::SELECTIVE_CR0 } else { u64::MAX },
-            cr4: if writes_cr4 { 0 } else { u64::MAX },
-        }
     }
 }
 

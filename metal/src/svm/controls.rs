@@ -6,10 +6,6 @@ use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
 /// MOV to CR4, which may set only what the guest can have.
 pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
 
-/// Bits of CR0 that the guest changes without a VM exit, which CR0_SEL_WRITE lets pass.
-#[cfg(test)]
-pub const SELECTIVE_CR0: u64 = crate::architecture::cr0::TS | crate::architecture::cr0::MP;
-
 /// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;

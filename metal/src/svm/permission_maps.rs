@@ -27,31 +27,8 @@ pub fn fill_msrs(map: &mut [u8], reach: &Reach) {
     }
 }
 
-/// Ports that the map lets pass.
-#[cfg(test)]
-pub fn read_ports(map: &[u8]) -> Vec<u16> {
-    let is_open = |port: &u16| map[usize::from(*port) / 8] >> (port % 8) & 1 == 0;
-    (0..=u16::MAX).filter(is_open).collect()
-}
-
-/// MSRs that are read, and that are written, which the map lets pass.
-#[cfg(test)]
-pub fn read_msrs(map: &[u8]) -> [Vec<u32>; 2] {
-    [0, 1].map(|write| {
-        let is_open = |index: &u32| {
-            msr_bit(*index)
-                .is_some_and(|bit| map[(bit + write) / 8] >> ((bit + write) % 8) & 1 == 0)
-        };
-        (0..0x2000)
-            .chain(0xc000_0000..0xc000_2000)
-            .chain(0xc001_0000..0xc001_2000)
-            .filter(is_open)
-            .collect()
-    })
-}
-
 /// The bit for reads of an MSR; that for writes is the next one. MSRs without always exit.
-const fn msr_bit(index: u32) -> Option<usize> {
+pub(super) const fn msr_bit(index: u32) -> Option<usize> {
     let (byte, offset) = match index {
         0..=0x1fff => (0, index),
         0xc000_0000..=0xc000_1fff => (0x800, index - 0xc000_0000),

@@ -209,7 +209,6 @@ const _: () = {
 
 impl Vmcb {
     /// The control block in `frame`.
-    #[cfg(test)]
     pub(super) fn of(frame: &Frame) -> &Self {
         let words = frame.words();
         assert_eq!(size_of_val(words), size_of::<Self>(), "a VMCB is one frame");

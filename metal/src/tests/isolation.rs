@@ -8,6 +8,7 @@ use crate::loader::multiboot::Range;
 use crate::second_level::{Format, Tables};
 use crate::svm::npt;
 use crate::vmx::ept;
+use vmm_common::grant::RamPiece;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -61,7 +62,9 @@ fn all_mapped(sizes: &[u64], format: Format) -> (Vec<Range>, Vec<Vec<Mapped>>) {
         let ram = GuestRam::new(free.take(bytes, LARGE_PAGE, u64::MAX).expect("there is room"));
         let tables = Tables::new(&mut frames, &ram, format).expect("there are enough frames");
         let host = |host, bytes| Range { begin: host, end: host + bytes };
-        mapped.push(tables.mappings().iter().map(|m| (m.guest, host(m.host, m.bytes))).collect());
+        let pieces = tables.mappings().expect("its own tables");
+        let bytes = |piece: &RamPiece| piece.guest.end - piece.guest.start;
+        mapped.push(pieces.iter().map(|m| (m.guest.start, host(m.host, bytes(m)))).collect());
     }
     (hypervisors, mapped)
 }

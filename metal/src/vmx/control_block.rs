@@ -27,9 +27,9 @@ const VIRTUAL_TPR: usize = 0x80 / 8;
 /// A vCPU's VMCS, its tables and bitmaps.
 #[derive(Debug)]
 pub struct ControlBlock {
-    vmcs: Frame,
-    _tables: Tables,
-    _bitmaps: Frame,
+    pub(super) vmcs: Frame,
+    pub(super) tables: Tables,
+    pub(super) bitmaps: Frame,
     split: Split,
     controls: Controls,
     /// As the VMCS has it.
@@ -136,8 +136,8 @@ impl ControlBlock {
         let extended = ExtendedState::new(vmx.extensions, grant, frames)?;
         let mut block = Self {
             vmcs,
-            _tables: tables,
-            _bitmaps: maps,
+            tables,
+            bitmaps: maps,
             split,
             controls,
             primary: controls.primary,
@@ -194,13 +194,19 @@ impl Vmx {
     pub fn loaded<'a>(&'a mut self, block: &'a mut ControlBlock) -> Loaded<'a> {
         let address = block.vmcs.address();
         assert_eq!(address, self.resident, "the state of another vCPU is in the processor");
+        self.make_current(address);
+        Loaded { block, _vmx: self }
+    }
+
+    /// Makes a block's VMCS the one that is read and written.
+    #[inline]
+    pub(super) fn make_current(&mut self, address: u64) {
         if self.current != address {
             // SAFETY: the region has been the processor's since the block was made.
             let loaded = unsafe { instructions::vmptrld(address) };
             loaded.expect("it was possible when the block was made");
             self.current = address;
         }
-        Loaded { block, _vmx: self }
     }
 }
 

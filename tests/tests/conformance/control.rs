@@ -54,7 +54,7 @@ const GUESTS: &[(&str, Control)] = &[
     ("large_memory", Differs("firmware takes another part of the memory for itself")),
     ("bad_instructions", Differs("QEMU's processor takes bits of CR4 and EFER that its CPUID \
         hides")),
-    ("page_faults", Differs("QEMU tells an AND's fault as a load's, and crashes by tables in a \
+    ("page_faults", Differs("QEMU reports an AND's fault as a load's, and crashes by tables in a \
         hole while it counts")),
     ("tasks", Same("")),
     ("device_stream", Differs("QEMU's HPET takes no bytes, and memory that is absent reads 0; \

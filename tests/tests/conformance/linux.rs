@@ -132,7 +132,7 @@ fn linux_keeps_its_clock_by_the_8254_beside_a_busy_vm() {
     let [seconds, kernel_ms] = numbers[..] else { panic!("{line}") };
     println!("{seconds} s by the chip, {kernel_ms} ms by the kernel");
     assert!(seconds >= SECONDS, "{line}");
-    // 0.1 %, and the hundredth of a second to which the kernel tells each of both readings.
+    // 0.1 %, and the hundredth of a second to which the kernel reports both readings.
     let allowed_ms = seconds + 20;
     assert!(kernel_ms.abs_diff(seconds * 1000) <= allowed_ms, "{line}");
 }

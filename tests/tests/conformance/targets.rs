@@ -46,6 +46,8 @@ enum Clock {
 pub struct Outcome {
     pub console: String,
     pub receipt: Value,
+    /// What each VM's guest reaches, as a bare-metal target reads it back from its control blocks.
+    pub reaches: Vec<Value>,
     pub exit: i32,
 }
 
@@ -189,7 +191,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
     let errors = fs::read_to_string(&errors).unwrap_or_default();
     let json = fs::read(&receipt).unwrap_or_else(|_| panic!("{errors}"));
     let receipt = serde_json::from_slice(&json).expect("a receipt is JSON");
-    Outcome { console, receipt, exit: status.code().unwrap_or(-1) }
+    Outcome { console, receipt, reaches: Vec::new(), exit: status.code().unwrap_or(-1) }
 }
 
 fn emulated(
@@ -236,7 +238,9 @@ fn emulated(
         panic!("no receipt{why}; the console's last lines:\n{}", last_lines(&console))
     });
     let receipt = serde_json::from_str(&receipt).expect("a receipt is JSON");
-    Outcome { console, receipt, exit: report.exit.map_or(-1, i32::from) }
+    let reaches = report.reaches.iter().map(|json| serde_json::from_str(json));
+    let reaches = reaches.collect::<Result<_, _>>().expect("what guests reach is JSON");
+    Outcome { console, receipt, reaches, exit: report.exit.map_or(-1, i32::from) }
 }
 
 /// Where a run that hangs has got to: who shows only a part of a long message shows its end.

@@ -1,11 +1,16 @@
 //! The world switch: two VMs with different values in every register, on every target, and once
 //! more without VPID and ASID.
 //!
-//! What is offered depends on the processor, so the lines are not compared across targets.
+//! What is offered depends on the processor, so the lines are not compared across targets. On the
+//! bare-metal ones each control block is read back when the guests have run: what it lets its guest
+//! reach is what the grant says.
 
 use crate::targets::{Outcome, Target};
 use crate::transcript;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use vmm_common::cpuid::{self, CpuidFeatures, CpuidResult};
+use vmm_common::grant::{Grant, Vendor};
 
 /// At the least, of each VM: switches at hundreds of different points.
 const LEAST_TURNS: u64 = 300;
@@ -29,7 +34,39 @@ pub fn check(config: &str) {
         let is_fine = |verdict: &String| verdict == "PASSED" || verdict == "not offered";
         assert!(column.verdicts.values().all(is_fine), "{}", shown());
         assert!(column.least_turns >= LEAST_TURNS, "{} turns: {}", column.least_turns, shown());
+        match Target::BARE.iter().find(|target| name.starts_with(target.name())) {
+            Some(target) => check_reaches(*target, outcome),
+            None => assert_eq!(name, Target::Kvm.name()),
+        }
     }
+}
+
+/// Reaches of control blocks that were built and run, against the table that GRANT.md prints.
+fn check_reaches(target: Target, outcome: &Outcome) {
+    let vendor = if target == Target::VmxBochs { Vendor::Vmx } else { Vendor::Svm };
+    let features =
+        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 1_000_000_000 };
+    let everything = |_, _| CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 };
+    let grant = Grant::new(vendor, Vec::new(), &cpuid::table(features, everything));
+    let granted = serde_json::to_value(grant.reach()).expect("it has no map");
+    let number = |value: &Value| value.as_u64().expect("an address");
+    let mut hosts: Vec<(u64, u64)> = Vec::new();
+    assert_eq!(outcome.reaches.len(), outcome.vms().len(), "{}", outcome.console);
+    for reach in &outcome.reaches {
+        for part in ["ports", "msr_reads", "msr_writes"] {
+            assert_eq!(reach[part], granted[part], "{part} on {}", target.name());
+        }
+        // A processor may lack a bit that the table has.
+        for part in ["cr0", "cr4"] {
+            assert_eq!(number(&reach[part]) & !number(&granted[part]), 0, "{part}");
+        }
+        let ram = reach["ram"].as_array().expect("it is a list");
+        let [piece] = ram.as_slice() else { panic!("4 MiB lie below the hole: {ram:?}") };
+        assert_eq!(piece["guest"], json!({"start": 0, "end": 4 << 20}));
+        hosts.push((number(&piece["host"]), number(&piece["host"]) + (4 << 20)));
+    }
+    hosts.sort_unstable();
+    assert!(hosts.windows(2).all(|pair| pair[0].1 <= pair[1].0), "shared RAM: {hosts:x?}");
 }
 
 /// What the VMs of one target say.

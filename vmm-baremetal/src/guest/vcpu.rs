@@ -20,6 +20,7 @@ use metal::guest_ram::GuestRam;
 use metal::{General, cpu};
 use vmm_common::Instant;
 use vmm_common::cpuid::{self, CpuidEntry, CpuidResult};
+use vmm_common::grant::Reach;
 use vmm_common::registers::{CpuState, TableRegister, general};
 use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, TscReading, VcpuBackend};
 use vmm_common::x86::Writes;
@@ -129,6 +130,11 @@ impl<V> Vcpu<V> {
     /// Gives the processor to this vCPU, after `before`, which has it, if one has.
     pub fn switch<P: Processor<Vcpu = V>>(&mut self, processor: &mut P, before: Option<&mut Self>) {
         processor.switch(&mut self.vendors, before.map(|before| &mut before.vendors));
+    }
+
+    /// What its guest reaches, as [`Processor::reach`].
+    pub fn reach<P: Processor<Vcpu = V>>(&self, processor: &mut P) -> Result<Reach, &'static str> {
+        processor.reach(&self.vendors)
     }
 
     /// This vCPU, which has the processor.

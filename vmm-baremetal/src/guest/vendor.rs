@@ -11,7 +11,7 @@ use metal::extended_state::ExtendedState;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::grant::{Grant, Vendor};
+use vmm_common::grant::{Grant, Reach, Vendor};
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, segment};
 use vmm_common::seam::Fault;
 use vmm_common::x86::Exception;
@@ -255,6 +255,12 @@ pub trait Processor {
         boot: &CpuState,
         grant: &Grant,
     ) -> Result<Self::Vcpu, String>;
+
+    /// What a vCPU's guest reaches, read from its control block and all that it points to.
+    ///
+    /// # Errors
+    /// What in the control block does not confine it.
+    fn reach(&mut self, vcpu: &Self::Vcpu) -> Result<Reach, &'static str>;
 
     /// Makes vCPUs without a VPID or ASID of their own from now on.
     fn untag(&mut self);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     /// The message about a kernel whose protocol is not named.
-    fn told(image: &[u8]) -> Result<BootKind, String> {
+    fn kind_or_message(image: &[u8]) -> Result<BootKind, String> {
         let placed = place(&vm(BootKind::Auto, "", RAM), &Images::of(image));
         placed.map(|boot| boot.kind).map_err(|error| error.why)
     }
@@ -166,7 +166,7 @@ mod tests {
         let expected = format!(
             "{what}; allowed: a multiboot 1, Linux or PVH kernel, or boot: raw for raw code"
         );
-        assert_eq!(told(image), Err(expected));
+        assert_eq!(kind_or_message(image), Err(expected));
         let raw = place(&vm(BootKind::Flat, "", RAM), &Images::of(image));
         assert!(raw.is_ok(), "asked for, it is raw code");
     }
@@ -208,23 +208,24 @@ mod tests {
     #[test]
     fn files_without_a_signature_are_raw_code() {
         for image in [vec![0xf4], b"text".to_vec(), vec![0x90; 100], with(0, b"code")] {
-            assert_eq!(told(&image), Ok(BootKind::Flat));
+            assert_eq!(kind_or_message(&image), Ok(BootKind::Flat));
         }
     }
 
     #[test]
-    fn elf_files_of_other_machines_and_user_programs_are_told() {
+    fn elf_files_of_other_machines_and_user_programs_are_kind_or_message() {
         let mut image = samples::vmlinux();
         samples::put(&mut image, 18, &183_u16.to_le_bytes());
         let why = "e_machine is 183 (arm64); allowed: 3 (386) or 62 (x86-64)";
-        assert_eq!(told(&image), Err(why.into()));
+        assert_eq!(kind_or_message(&image), Err(why.into()));
         let mut image = samples::vmlinux();
         // The second program header's type.
         samples::put(&mut image, 64 + 56, &3_u32.to_le_bytes());
         assert!(
-            told(&image).is_err_and(|why| why.starts_with("a program for an operating system"))
+            kind_or_message(&image)
+                .is_err_and(|why| why.starts_with("a program for an operating system"))
         );
-        assert_eq!(told(&samples::vmlinux()), Ok(BootKind::Linux));
+        assert_eq!(kind_or_message(&samples::vmlinux()), Ok(BootKind::Linux));
     }
 
     #[test]

@@ -19,18 +19,18 @@ pub const WINDOW_BYTES: u64 = 0x1000;
 impl Machine {
     /// A load of 1, 2, 4 or 8 bytes.
     pub fn mmio_read(&mut self, address: u64, size: Size, now: Instant) -> u64 {
-        const NOBODY: u64 = u64::MAX;
+        const ABSENT: u64 = u64::MAX;
         let now = self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
         let value = match page {
             _ if self.is_local_apic(page) => {
                 let local_apic = self.interrupts.local_apic();
-                local_apic.map_or(NOBODY, |d| d.mmio_read(offset, now).into())
+                local_apic.map_or(ABSENT, |d| d.mmio_read(offset, now).into())
             }
-            IO_APIC_BASE => self.interrupts.io_apic().map_or(NOBODY, |d| d.read(offset).into()),
-            HPET_BASE => self.timers.hpet().map_or(NOBODY, |d| d.read(offset, size, now)),
-            _ => return NOBODY,
+            IO_APIC_BASE => self.interrupts.io_apic().map_or(ABSENT, |d| d.read(offset).into()),
+            HPET_BASE => self.timers.hpet().map_or(ABSENT, |d| d.read(offset, size, now)),
+            _ => return ABSENT,
         };
         self.after_access(now);
         value

@@ -288,7 +288,7 @@ mod tests {
     fn what_was_stolen_is_told_where_the_guest_wants_it() {
         let mut paravirtual = paravirtual(0);
         paravirtual.set_stolen(7);
-        assert_eq!(paravirtual.next_write(), None, "nobody asked");
+        assert_eq!(paravirtual.next_write(), None, "the guest has not asked");
         assert_eq!(paravirtual.write(STEAL_TIME, 0x2041), Some(Ok(())));
         let first = paravirtual.next_write().expect("stale");
         assert_eq!((first.address, word(first.bytes(), 0)), (0x2040, 7));

@@ -17,7 +17,7 @@ enum Owner {
     Rtc,
     Serial(Com, u8),
     Power,
-    Nobody,
+    Absent,
 }
 
 impl Owner {
@@ -34,7 +34,7 @@ impl Owner {
             0x3e8..=0x3ef => Self::Serial(Com::Com3, (port - 0x3e8) as u8),
             0x3f8..=0x3ff => Self::Serial(Com::Com1, (port - 0x3f8) as u8),
             // Among them 0x80, which guests write as a delay.
-            _ => Self::Nobody,
+            _ => Self::Absent,
         }
     }
 
@@ -75,7 +75,7 @@ enum FollowUp {
 impl Owner {
     const fn follow_up(self) -> FollowUp {
         match self {
-            Self::Nobody | Self::Power | Self::Serial(..) => FollowUp::Nothing,
+            Self::Absent | Self::Power | Self::Serial(..) => FollowUp::Nothing,
             Self::Pic => FollowUp::LateTicks,
             Self::Pit | Self::Keyboard | Self::Rtc => FollowUp::Everything,
         }
@@ -224,7 +224,7 @@ impl Machine {
             // A wide access that reaches it is one to PCI's configuration address, which is absent.
             Owner::Power if port == RESET_CONTROL => 0xff,
             Owner::Power => self.power.read(port, 1, now) as u8,
-            Owner::Nobody => 0xff,
+            Owner::Absent => 0xff,
         }
     }
 
@@ -238,7 +238,7 @@ impl Machine {
                 self.serial.write(com, register, value, &mut self.interrupts);
             }
             // Reached by the upper bytes of a wide access only: no power register begins there.
-            Owner::Power | Owner::Nobody => {}
+            Owner::Power | Owner::Absent => {}
         }
     }
 }
@@ -247,7 +247,7 @@ fn wide_access(owner: Owner) -> Option<SerialAccess> {
     match owner {
         Owner::Serial(com, _) => Some(SerialAccess { com, register: None }),
         Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
-        Owner::Nobody => None,
+        Owner::Absent => None,
     }
 }
 

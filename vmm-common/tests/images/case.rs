@@ -145,7 +145,7 @@ impl Case {
 }
 
 /// An error with the file whose fault it is.
-pub fn told(error: &BootError) -> String {
+pub fn message(error: &BootError) -> String {
     match error.part {
         Part::Kernel => format!("kernel: {error}"),
         Part::Bios => format!("bios: {error}"),

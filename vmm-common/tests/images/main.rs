@@ -12,7 +12,7 @@ mod promises;
 mod samples;
 mod seeds;
 
-use case::{Case, told};
+use case::{Case, message};
 use std::fs;
 use vmm_common::plan::BootKind;
 
@@ -25,7 +25,8 @@ fn every_bad_image_gives_the_message_in_its_file() {
         assert!(paths.len() >= 8, "{loader} has {}", paths.len());
         for path in paths {
             let (case, expected) = seeds::read(&path);
-            let message = case.place().map_or_else(|error| told(&error), |_| "it is placed".into());
+            let message =
+                case.place().map_or_else(|error| message(&error), |_| "it is placed".into());
             if is_blessing {
                 let text = fs::read_to_string(&path).expect("it was just read");
                 let old = format!("\nerror: {expected}\n");

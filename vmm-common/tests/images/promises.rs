@@ -1,6 +1,6 @@
 //! What `boot::place` promises, whatever it is given.
 
-use super::case::{Case, told};
+use super::case::{Case, message};
 use vmm_common::boot::{Boot, Content, Part};
 use vmm_common::registers::{general, segment};
 
@@ -18,9 +18,9 @@ pub fn hold(case: &Case) {
         Ok(boot) => boot,
         Err(error) => {
             let says_what_is_allowed = ["allowed", "needed"].iter().any(|w| error.why.contains(w));
-            assert!(says_what_is_allowed, "{}", told(&error));
+            assert!(says_what_is_allowed, "{}", message(&error));
             if let Part::Module(index) = error.part {
-                assert!(index < case.modules.len(), "{}", told(&error));
+                assert!(index < case.modules.len(), "{}", message(&error));
             }
             return;
         }

@@ -1,4 +1,4 @@
-//! The scheduler under any sequence of events, against a model that only knows what it promises.
+//! The scheduler under any sequence of events, against a model of its promises alone.
 
 use crate::runner::check;
 use proptest::collection::vec;

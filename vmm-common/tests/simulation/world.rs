@@ -1,5 +1,5 @@
 //! A simulated target: the loop as every target drives it, and what must hold whatever the guests
-//! do. A scenario describes its VMs, runs them and then checks what only it knows.
+//! do. A scenario describes its VMs, runs them and then checks what it alone can.
 //!
 //! | held in every run | by |
 //! |---|---|

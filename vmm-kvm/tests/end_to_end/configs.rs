@@ -174,7 +174,7 @@ fn weighted(run: Tandem) {
 }
 
 /// How much of the core a VM got for its budget is for the simulations: what the host takes away
-/// from a period cannot be given back in it. The receipt tells how the periods fared.
+/// from a period cannot be given back in it. The receipt says which periods were met.
 fn budget(run: Tandem) {
     let run = measured(run, "budget.yml", "first");
     let entitled = ["steady", "first", "second"].map(|vm| run.vm(vm)["entitled_ppm"].clone());

@@ -9,7 +9,7 @@ use loom::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 /// As the standard library's: it promises that who finds the value sees what happened before it was
-/// set, and no more. The model knows of the flag alone.
+/// set, and no more. The model has the flag alone.
 #[derive(Debug)]
 pub struct OnceLock<T> {
     is_set: AtomicBool,

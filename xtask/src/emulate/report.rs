@@ -4,6 +4,8 @@
 const EXIT: &str = "tandem-exit: ";
 /// Leads the line with the receipt as JSON.
 const RECEIPT: &str = "tandem-receipt: ";
+/// Leads a line with what one VM's guest reaches, as JSON, read back from its control block.
+const REACH: &str = "tandem-reach: ";
 /// Leads the line with the memory in use, as JSON.
 const MEMORY: &str = "tandem-memory: ";
 
@@ -18,6 +20,8 @@ pub struct Report {
     pub receipt: Option<String>,
     /// What the hypervisor used of the machine's memory; None: it did not say.
     pub memory: Option<Memory>,
+    /// What each VM's guest reaches, `vmm_common::grant::Reach` as JSON.
+    pub reaches: Vec<String>,
     /// All lines of port 0xe9, cleared of what an emulator draws between them.
     pub debug: Vec<String>,
     /// It was switched off because its time was up.
@@ -40,7 +44,8 @@ impl Report {
         let exit = debug.iter().rev().find_map(|line| exit(line));
         let receipt = debug.iter().rev().find_map(|line| json(line, RECEIPT));
         let memory = debug.iter().rev().find_map(|line| memory(line));
-        Self { console, exit, receipt, memory, debug, is_timed_out }
+        let reaches = debug.iter().filter_map(|line| json(line, REACH)).collect();
+        Self { console, exit, receipt, memory, reaches, debug, is_timed_out }
     }
 }
 
@@ -129,8 +134,8 @@ mod tests {
 
     #[test]
     fn memory_is_told_in_bytes_or_not_at_all() {
-        let told = report("tandem-memory: {\"frames_bytes\":8192,\"heap_bytes\":100}\x1b[K\n");
-        assert_eq!(told.memory, Some(Memory { frames_bytes: 8192, heap_bytes: 100 }));
+        let whole = report("tandem-memory: {\"frames_bytes\":8192,\"heap_bytes\":100}\x1b[K\n");
+        assert_eq!(whole.memory, Some(Memory { frames_bytes: 8192, heap_bytes: 100 }));
         assert_eq!(report("tandem-memory: {\"frames_bytes\":8192}\n").memory, None);
         assert_eq!(report("tandem-receipt: {}\n").memory, None);
     }

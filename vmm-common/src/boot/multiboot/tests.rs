@@ -84,12 +84,12 @@ fn a_header_of_multiboot_2_or_out_of_place_is_told() {
         samples::put(&mut image, at, &header);
         image
     };
-    let told = [
+    let refused = [
         (second, "it has a multiboot 2 header at 0x40, and multiboot 2 is not supported"),
         (out_of_place(0x2000), "it has a multiboot header at 0x2000, where no loader looks"),
         (out_of_place(0x102), "it has a multiboot header at 0x102, where no loader looks"),
     ];
-    for (image, why) in told {
+    for (image, why) in refused {
         let error = place_image(&image).unwrap_err();
         assert!(error.why.starts_with(why) && error.why.contains("; allowed: "), "{error}");
     }

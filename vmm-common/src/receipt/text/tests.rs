@@ -89,8 +89,8 @@ fn a_promise_that_was_not_kept_is_told_and_so_is_the_host_s_part() {
     assert!(text.contains("blackout: 1.054s of the 1.058s taken by the host; promise kept"));
     let own = VmReceipt { longest_own_blackout_ns: 16 * MS, ..vm("own") };
     let text = receipt(alloc::vec![own], 0).to_string();
-    let told = "blackout: 16.00ms without the host's part, where 5.20ms was promised";
-    assert!(text.contains(told), "{text}");
+    let expected = "blackout: 16.00ms without the host's part, where 5.20ms was promised";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
