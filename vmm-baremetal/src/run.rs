@@ -148,12 +148,12 @@ fn finish<P: Processor>(
 ) -> u8 {
     let end = host.clock.now();
     let receipt = Receipt::close(&input.plan, &mut system, end);
-    host.finish(&receipt.closing_lines(0));
+    let is_output_whole = host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(&format!("tandem-receipt: {json}"));
     }
-    exit_code(host.stop_request, receipt.is_success())
+    exit_code(host.stop_request, receipt.is_success() && is_output_whole)
 }
 
 /// Zeros and the pieces of the boot.

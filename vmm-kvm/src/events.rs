@@ -17,6 +17,7 @@ const CHUNK_BYTES: usize = 4096;
 /// The host's events.
 pub struct HostEvents {
     manager: EventManager<Sources>,
+    signals: Vec<i32>,
     id: event_manager::SubscriberId,
 }
 
@@ -50,11 +51,11 @@ struct Sources {
 impl HostEvents {
     /// Events of `signals`, which are blocked from now on, and of standard input, if it is wanted.
     pub fn new(signals: &[i32], stdin: Option<File>) -> Result<Self> {
-        let signals = crate::sys::signal_file(signals).context("signals as a file")?;
+        let file = crate::sys::signal_file(signals).context("signals as a file")?;
         let is_file = |stdin: &File| stdin.metadata().is_ok_and(|data| data.is_file());
         let is_stdin_always_ready = stdin.as_ref().is_some_and(is_file);
         let sources = Sources {
-            signals,
+            signals: file,
             timer: TimerFd::new().context("a timer as a file")?,
             stdin,
             is_stdin_always_ready,
@@ -63,7 +64,13 @@ impl HostEvents {
         };
         let mut manager = EventManager::new().context("epoll")?;
         let id = manager.add_subscriber(sources);
-        Ok(Self { manager, id })
+        Ok(Self { manager, signals: signals.to_vec(), id })
+    }
+
+    /// The signals do from now on what they do by default: to end a process that waits for its last
+    /// lines to be read.
+    pub fn release_signals(&mut self) {
+        crate::sys::unblock(&self.signals);
     }
 
     /// What has arrived. Reads at most `space` keys; the rest waits in the terminal or pipe.

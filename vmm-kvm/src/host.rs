@@ -18,6 +18,10 @@ const LOOK_NS: u64 = 2_000_000;
 const SETTLED: Instant = Instant::from_ns(20_000_000);
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
+/// At the end, a terminal and an interrupted run wait so long for a reader that accepts nothing.
+const PATIENCE_MS: i32 = 2000;
+/// Meanwhile, signals are looked for this often.
+const DRAIN_LOOK_MS: i32 = 20;
 /// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
@@ -112,6 +116,33 @@ impl LinuxHost {
         Ok(())
     }
 
+    /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
+    /// or a file is waited for, as every program does, until a signal or the time limit interrupts
+    /// the run. Such a run gives up after a while, and so does one on a terminal, which may be
+    /// stopped (Ctrl-S). Another signal ends the wait.
+    pub fn drain(&mut self) -> Result<usize> {
+        self.console.finish();
+        let mut patience_ms = PATIENCE_MS;
+        while !self.console.waiting().is_empty() && !self.output.is_closed() && patience_ms > 0 {
+            let has_written = self.output.write_some(&mut self.console, DRAIN_LOOK_MS);
+            let was_interrupted = self.stop_request.is_some();
+            let arrived = self.events.look(0)?;
+            match (has_written, was_interrupted && arrived.signal.is_some()) {
+                (_, true) => patience_ms = 0,
+                (true, false) => patience_ms = PATIENCE_MS,
+                (false, false) if was_interrupted || self.output.is_terminal() => {
+                    patience_ms -= DRAIN_LOOK_MS;
+                }
+                (false, false) => {}
+            }
+            self.note_stop_request(&arrived, false, self.clock.now());
+        }
+        let unread = self.console.waiting_bytes();
+        self.console.written(unread);
+        self.events.release_signals();
+        Ok(unread)
+    }
+
     fn flush(&mut self) {
         self.output.flush(&mut self.console, self.clock.now());
         if self.output.is_closed() {
@@ -120,14 +151,19 @@ impl LinuxHost {
     }
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) {
-        let key = self.console.typed(&arrived.typed).then_some(StopRequest::Interrupted);
+        let has_end_key = self.console.typed(&arrived.typed);
+        self.note_stop_request(&arrived, has_end_key, now);
+        self.flush();
+    }
+
+    fn note_stop_request(&mut self, arrived: &Arrived, has_end_key: bool, now: Instant) {
+        let key = has_end_key.then_some(StopRequest::Interrupted);
         let signal = arrived.signal.map(|signal| match signal {
             libc::SIGINT => StopRequest::Interrupted,
             signal => StopRequest::Signal(signal as u8),
         });
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
-        self.flush();
     }
 }
 

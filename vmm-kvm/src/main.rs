@@ -90,7 +90,8 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
-    exit_code(outcome.stop_request, outcome.receipt.is_success() && !has_failed)
+    let is_success = outcome.receipt.is_success() && outcome.is_output_whole && !has_failed;
+    exit_code(outcome.stop_request, is_success)
 }
 
 /// The files that a run is to write, opened before it: a wrong path must not waste a run.

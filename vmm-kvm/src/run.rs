@@ -67,6 +67,8 @@ pub struct Outcome {
     pub core: u64,
     /// Standard output still has a reader.
     pub is_output_read: bool,
+    /// No output was left out because it was not read.
+    pub is_output_whole: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
 }
@@ -88,8 +90,6 @@ type MadeVm = (PreparedVcpu, (Machine, GuestRam));
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
-/// How long the last output waits for a stalled reader.
-const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
 /// Runs what was loaded to its end.
 pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
@@ -311,7 +311,7 @@ fn finish(
 ) -> Result<Outcome> {
     let World { mut system, mut host, taps, .. } = world;
     let end = host.clock.now();
-    let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
+    let unread = host.drain()?;
     // Once it has all its lines: they are for a terminal that is raw.
     drop(terminal);
     let receipt = Receipt::close(&loaded.plan, &mut system, end);
@@ -330,5 +330,14 @@ fn finish(
     }
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
-    Ok(Outcome { system, receipt, stop_request, core, is_output_read, console_troubles: troubles })
+    let is_output_whole = is_output_read && host.console.omissions().next().is_none();
+    Ok(Outcome {
+        system,
+        receipt,
+        stop_request,
+        core,
+        is_output_read,
+        is_output_whole,
+        console_troubles: troubles,
+    })
 }

@@ -13,7 +13,7 @@ pub use clock::{Clock, process_cpu_ns};
 pub use cores::{allowed_cores, pin_to};
 pub use files::{
     is_writable, set_terminal_settings, signal_file, stdin, stdout, terminal_columns,
-    terminal_settings,
+    terminal_settings, unblock,
 };
 pub use host_memory::{available_memory, forget_start_up};
 pub use timer::ThreadTimer;

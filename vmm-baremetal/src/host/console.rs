@@ -3,6 +3,8 @@
 use super::clock::Clock;
 use super::power;
 use super::serial::Serial;
+use alloc::string::String;
+use alloc::vec::Vec;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings, Display};
@@ -95,13 +97,18 @@ impl BareHost {
         }
     }
 
-    /// Prints all that is left, and then `text`.
-    pub fn finish(&mut self, text: &str) {
+    /// Prints all that is left, what had to be left out, and `text`; false if something was.
+    pub fn finish(&mut self, text: &str) -> bool {
         self.console.finish();
         self.send_all();
+        let omissions: Vec<String> = self.console.omissions().collect();
+        for omission in &omissions {
+            self.console.say(omission);
+        }
         self.console.say(text);
         self.send_all();
         self.serial.drain();
+        omissions.is_empty()
     }
 
     /// Sends what the port accepts without waiting.

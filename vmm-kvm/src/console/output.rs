@@ -81,28 +81,24 @@ impl Output {
         }
     }
 
-    /// Drains the output. Gives up on a reader that accepts nothing for `patience_ms`, and
-    /// returns how many bytes were lost.
-    pub fn drain(&mut self, console: &mut Console, patience_ms: i32) -> usize {
-        console.finish();
-        /// Pause before retrying a reader that is ready but accepts nothing.
-        const PAUSE_MS: i32 = 10;
-        let mut patience_ms = patience_ms;
-        while !console.waiting().is_empty() && !self.is_closed() && patience_ms > 0 {
-            if !is_writable(self.to.as_raw_fd(), patience_ms) {
-                break;
-            }
-            match self.write(console.waiting()) {
-                0 => {
-                    std::thread::sleep(Duration::from_millis(PAUSE_MS as u64));
-                    patience_ms -= PAUSE_MS;
-                }
-                written => console.written(written),
-            }
+    /// Writes a first piece of what waits, and waits for the reader up to `wait_ms`; whether it
+    /// accepted something.
+    pub fn write_some(&mut self, console: &mut Console, wait_ms: i32) -> bool {
+        if !is_writable(self.to.as_raw_fd(), wait_ms) {
+            return false;
         }
-        let left = console.waiting_bytes();
-        console.written(left);
-        left
+        let written = self.write(console.waiting());
+        if written == 0 && !self.is_closed() {
+            // A terminal may be ready and accept nothing.
+            std::thread::sleep(Duration::from_millis(wait_ms as u64));
+        }
+        console.written(written);
+        written > 0
+    }
+
+    /// The output is a terminal.
+    pub const fn is_terminal(&self) -> bool {
+        self.is_terminal
     }
 
     /// The reader has gone.

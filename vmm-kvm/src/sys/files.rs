@@ -24,6 +24,14 @@ pub fn signal_file(signals: &[libc::c_int]) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Undoes the blocking of [`signal_file`] in this thread.
+pub fn unblock(signals: &[libc::c_int]) {
+    let Ok(set) = vmm_sys_util::signal::create_sigset(signals) else { return };
+    // SAFETY: the set is initialised and ours; the old mask is not asked for.
+    let result = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut()) };
+    debug_assert_eq!(result, 0, "the set is valid, and so is what is done with it");
+}
+
 /// Standard input without the standard library's buffer, in which keys would wait unseen by epoll.
 pub fn stdin() -> io::Result<File> {
     Ok(io::stdin().as_fd().try_clone_to_owned()?.into())

@@ -106,7 +106,8 @@ fn run(file: &str) {
 
 fn escapes(run: Tandem) {
     let run = ended_well(run, 2);
-    assert_eq!(run.lines_of("other"), ["Hello, world!"]);
+    let lines = run.lines_of("other");
+    assert_eq!(lines[1..], ["$ hello_world", "Hello, world!", "$ poweroff"], "{lines:?}");
 }
 
 fn main_job(run: Tandem) {
