@@ -122,7 +122,9 @@ fn share_core<P: Processor>(
     host: &mut BareHost,
 ) {
     loop {
-        host.between_turns();
+        if let Some(begin) = host.between_turns() {
+            system.console_had(begin, host.clock.now());
+        }
         if let Some(request) = host.stop_request {
             system.stop(request.why(), host);
         }

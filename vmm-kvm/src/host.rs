@@ -18,8 +18,9 @@ const LOOK_NS: u64 = 2_000_000;
 const SETTLED: Instant = Instant::from_ns(20_000_000);
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
-/// At the end, a terminal and an interrupted run wait so long for a reader that accepts nothing.
-const PATIENCE_MS: i32 = 2000;
+/// At the end, a terminal that accepts nothing is given up after this time, and any reader once the
+/// run was interrupted.
+const PATIENCE_NS: u64 = 2_000_000_000;
 /// Meanwhile, signals are looked for this often.
 const DRAIN_LOOK_MS: i32 = 20;
 /// Output is collected for this long before it is written, while guests run.
@@ -76,12 +77,12 @@ impl LinuxHost {
         }
     }
 
-    /// Between turns: polls for keys and signals if that is due, and writes output. True if it was
-    /// due.
-    pub fn between_turns(&mut self) -> Result<bool> {
+    /// Between turns: polls for keys and signals if that is due, and writes output. Returns when
+    /// that began, if it was due.
+    pub fn between_turns(&mut self) -> Result<Option<Instant>> {
         let now = self.clock.now();
         if now < self.next_look {
-            return Ok(false);
+            return Ok(None);
         }
         self.next_look = now.after_ns(LOOK_NS);
         if !self.is_settled && now >= SETTLED {
@@ -91,7 +92,7 @@ impl LinuxHost {
         self.output.follow_size(&mut self.console);
         let arrived = self.events.look(self.console.typing_room())?;
         self.follow_up(arrived, now);
-        Ok(true)
+        Ok(Some(now))
     }
 
     /// No VM can run before `until`: waits for that moment, a key or a signal.
@@ -118,24 +119,25 @@ impl LinuxHost {
 
     /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
     /// or a file is waited for, as every program does, until a signal or the time limit interrupts
-    /// the run. Such a run gives up after a while, and so does one on a terminal, which may be
-    /// stopped (Ctrl-S). Another signal ends the wait.
+    /// the run. Such a run gives up after a while, and so does one on a terminal that accepts
+    /// nothing, as it may be stopped (Ctrl-S). Another signal ends the wait.
     pub fn drain(&mut self) -> Result<usize> {
         self.console.finish();
-        let mut patience_ms = PATIENCE_MS;
-        while !self.console.waiting().is_empty() && !self.output.is_closed() && patience_ms > 0 {
+        let mut since = self.clock.now();
+        while !self.console.waiting().is_empty() && !self.output.is_closed() {
             let has_written = self.output.write_some(&mut self.console, DRAIN_LOOK_MS);
             let was_interrupted = self.stop_request.is_some();
             let arrived = self.events.look(0)?;
-            match (has_written, was_interrupted && arrived.signal.is_some()) {
-                (_, true) => patience_ms = 0,
-                (true, false) => patience_ms = PATIENCE_MS,
-                (false, false) if was_interrupted || self.output.is_terminal() => {
-                    patience_ms -= DRAIN_LOOK_MS;
-                }
-                (false, false) => {}
+            let now = self.clock.now();
+            let is_limited = was_interrupted || self.output.is_terminal();
+            let has_patience = !is_limited || now.ns_since(since) < PATIENCE_NS;
+            if !has_patience || was_interrupted && arrived.signal.is_some() {
+                break;
             }
-            self.note_stop_request(&arrived, false, self.clock.now());
+            self.note_stop_request(&arrived, false, now);
+            if !was_interrupted && (has_written || self.stop_request.is_some()) {
+                since = now;
+            }
         }
         let unread = self.console.waiting_bytes();
         self.console.written(unread);

@@ -280,8 +280,11 @@ impl World {
             return next;
         }
         match self.host.between_turns() {
-            Ok(true) => self.taps.drain(&mut self.system),
-            Ok(false) => {}
+            Ok(Some(begin)) => {
+                self.taps.drain(&mut self.system);
+                self.system.console_had(begin, self.host.clock.now());
+            }
+            Ok(None) => {}
             Err(error) => self.give_up(error),
         }
         if let Some(request) = self.host.stop_request {

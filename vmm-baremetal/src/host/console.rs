@@ -62,17 +62,16 @@ impl BareHost {
         }
     }
 
-    /// Between turns: polls keys, if that is due, and sends output to the port.
+    /// Between turns: polls keys, if that is due, and sends output to the port. Returns when that
+    /// began, if it was due.
     #[inline]
-    pub fn between_turns(&mut self) {
+    pub fn between_turns(&mut self) -> Option<Instant> {
         // Each turn asks: no conversion to nanoseconds.
-        if cpu::tsc() >= self.next_look_tsc {
-            self.look();
-        }
+        (cpu::tsc() >= self.next_look_tsc).then(|| self.look())
     }
 
     #[inline(never)]
-    fn look(&mut self) {
+    fn look(&mut self) -> Instant {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
@@ -84,6 +83,7 @@ impl BareHost {
         }
         self.console.show_prompts(now);
         self.send();
+        now
     }
 
     /// No guest can run before `until`: sleeps until then, but polls keys.

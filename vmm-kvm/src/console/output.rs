@@ -12,6 +12,9 @@ use vmm_common::console::{Ability, Console, Display};
 /// Written at once without waiting: a ready pipe accepts so much as a whole (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
 
+/// Written at most between turns, in these pieces: however fast the reader is, the VMs wait.
+const MAX_CHUNKS: usize = 16;
+
 /// Standard output, shared by all VMs.
 #[derive(Debug)]
 pub struct Output {
@@ -73,7 +76,10 @@ impl Output {
     /// Writes what the reader accepts without waiting; see also [`Console::show_prompts`].
     pub fn flush(&mut self, console: &mut Console, now: Instant) {
         console.show_prompts(now);
-        while !console.waiting().is_empty() && is_writable(self.to.as_raw_fd(), 0) {
+        for _ in 0..MAX_CHUNKS {
+            if console.waiting().is_empty() || !is_writable(self.to.as_raw_fd(), 0) {
+                break;
+            }
             match self.write(console.waiting()) {
                 0 => break,
                 written => console.written(written),
