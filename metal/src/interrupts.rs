@@ -4,7 +4,7 @@
 use crate::architecture::{reset, vector};
 use crate::local_apic::{HostApic, TIMER_VECTOR};
 use crate::port::Port;
-use crate::{cpu, descriptors, svm};
+use crate::{cpu, descriptors, nmi_timer, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -146,6 +146,7 @@ pub fn arm_timer(deadline: u64) {
     if let Some(apic) = apic() {
         apic.arm(deadline);
     }
+    nmi_timer::arm(deadline);
 }
 
 /// An interrupt with this vector was taken, through our IDT or by a VM exit.
@@ -190,7 +191,10 @@ extern "C" fn interrupt_taken(exception: &Exception) {
         // the host. SAFETY: the guest's DR6 is in its VMCB; nothing of the host's depends on the
         // register.
         unsafe { cpu::set_dr6(reset::DR6) };
-    } else if exception.vector != NMI {
+    } else if exception.vector == NMI {
+        // The timer's, perhaps.
+        ARMED.store(0, Ordering::Relaxed);
+    } else {
         end_with_report(exception);
     }
 }

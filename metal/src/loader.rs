@@ -4,6 +4,8 @@
 mod long_mode;
 pub mod multiboot;
 #[cfg(feature = "bare")]
+mod requirements;
+#[cfg(feature = "bare")]
 mod start;
 
 use crate::carve::Free;

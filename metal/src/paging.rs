@@ -18,7 +18,7 @@ const UNCACHED: u64 = 1 << 4 | 1 << 3;
 pub(crate) const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const LARGE_BYTES: u64 = 1 << 21;
-const DEVICES: Range = Range { begin: 0xe000_0000, end: 1 << 32 };
+pub(crate) const DEVICES: Range = Range { begin: 0xe000_0000, end: 1 << 32 };
 
 /// Where our own parts lie.
 #[derive(Clone, Copy, Debug)]

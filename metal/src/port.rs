@@ -7,8 +7,9 @@ use core::arch::asm;
 pub struct Port(u16);
 
 /// First and last port of each such device.
-const OWN: [(u16, u16); 11] = [
+const OWN: [(u16, u16); 12] = [
     (0x20, 0x21),     // 8259, first
+    (0x40, 0x40),     // 8254, channel 0
     (0x42, 0x43),     // 8254, channel 2 and control
     (0x61, 0x61),     // gate of channel 2
     (0x70, 0x71),     // MC146818
@@ -40,6 +41,17 @@ impl Port {
         panic!("not a port of the hypervisor's")
     }
 
+    /// A port of the power management that firmware's ACPI tables name; None for a number below
+    /// those that boards give it, or of PCI's configuration, by which a device could be made to
+    /// write memory.
+    #[must_use]
+    pub const fn of_power_management(number: u32) -> Option<Self> {
+        match number {
+            0x400..0xcf8 | 0xd00..=0xffff => Some(Self(number as u16)),
+            _ => None,
+        }
+    }
+
     /// IN of a byte.
     #[must_use]
     #[inline]
@@ -51,6 +63,38 @@ impl Port {
                 "in al, dx",
                 in("dx") self.0,
                 out("al") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        value
+    }
+
+    /// IN of a word.
+    #[must_use]
+    pub fn read_word(self) -> u16 {
+        let value: u16;
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!(
+                "in ax, dx",
+                in("dx") self.0,
+                out("ax") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        value
+    }
+
+    /// IN of a double word.
+    #[must_use]
+    pub fn read_long(self) -> u32 {
+        let value: u32;
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!(
+                "in eax, dx",
+                in("dx") self.0,
+                out("eax") value,
                 options(nomem, nostack, preserves_flags),
             );
         }
@@ -93,6 +137,10 @@ mod tests {
     #[test]
     fn ports_of_others_cannot_be_named() {
         assert_eq!(Port::new(0x3f8), Port(0x3f8));
+        assert_eq!(Port::of_power_management(0x608), Some(Port(0x608)));
+        for number in [0, 0x3f8, 0xcf8, 0xcf9, 0xcff, 0x1_0000] {
+            assert_eq!(Port::of_power_management(number), None, "{number:#x}");
+        }
         // PCI's configuration, by which a device could be made to write memory.
         for port in [0x3f7, 0xcf8, 0xcfc, 0x600] {
             assert!(std::panic::catch_unwind(|| Port::new(port)).is_err(), "{port:#x}");

@@ -1,7 +1,10 @@
 //! The bare machine as the loop's host.
 
+pub mod acpi;
+pub mod calibration;
 pub mod clock;
 pub mod console;
+pub mod emulator;
 pub mod exceptions;
 pub mod power;
 pub mod serial;

@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 use metal::carve::Free;
 use metal::guest_ram::GuestRam;
 use metal::loader::multiboot::Range;
@@ -15,9 +16,12 @@ use metal::loader::{Loader, Memory, Needs, Refused};
 use metal::local_apic::HostApic;
 use metal::svm::Svm;
 use metal::vmx::Vmx;
-use metal::{cpu, heap, interrupts};
-use vmm_baremetal::host::clock::{self, Clock};
-use vmm_baremetal::host::console::refuse;
+use metal::{cpu, firmware, heap, interrupts, nmi_timer};
+use vmm_baremetal::host::acpi::Acpi;
+use vmm_baremetal::host::calibration::{self, Rates};
+use vmm_baremetal::host::clock::Clock;
+use vmm_baremetal::host::console::{refuse, report};
+use vmm_baremetal::host::emulator::Beneath;
 use vmm_baremetal::host::power::{self, MACHINE_REFUSED};
 use vmm_baremetal::host::serial::Serial;
 use vmm_baremetal::host::{exceptions, wall_clock};
@@ -51,9 +55,10 @@ fn hypervisor_main(loader: Loader) -> ! {
     let mut memory = or_refuse(loader.divide(&NEEDS).map_err(Refused::text), MACHINE_REFUSED);
     let input = or_refuse(input::read(source(&memory), memory.free.bytes()), BAD_PLAN);
     let ram = or_refuse(carve(&mut memory.free, &input.plan), BAD_PLAN);
+    let acpi = Acpi::find(&firmware::read);
     let resources = Resources {
         ram,
-        clock: start_clock(),
+        clock: or_refuse(start_clock(&acpi), MACHINE_REFUSED),
         epoch_seconds: wall_clock::unix_seconds(),
         display: display(&memory),
         is_untagged: memory.has_word("untagged"),
@@ -106,13 +111,14 @@ fn carve(free: &mut Free, plan: &Plan) -> Result<Vec<GuestRam>, String> {
 }
 
 /// Measures the counter and the timer, and gets the timer ready.
-fn start_clock() -> Clock {
+fn start_clock(acpi: &Acpi) -> Result<Clock, String> {
     let mut apic = HostApic::new();
     apic.count_down();
-    let (tsc_hz, timer_hz) = clock::measure(|| apic.count());
+    let Rates { tsc_hz, timer_hz } = calibration::measure(acpi, || apic.count())?;
     apic.set_rates(timer_hz, tsc_hz);
+    power::debug_line(format_args!("tandem-clock: {tsc_hz} Hz"));
     interrupts::use_apic(&apic);
-    Clock::new(cpu::tsc(), tsc_hz)
+    Ok(Clock::new(cpu::tsc(), tsc_hz))
 }
 
 /// Runs the plan on VMX or SVM, whichever this processor has; the exit code.
@@ -122,6 +128,9 @@ fn start(input: &Input<'_>, memory: Memory, resources: Resources) -> Result<u8, 
     let mut frames = memory.frames;
     if SVM_VENDORS.contains(&cpu::cpuid(0, 0).ecx) {
         let svm = Svm::enable(&mut frames).map_err(|error| format!("{error}"))?;
+        if Beneath::find() == Beneath::Bochs {
+            nmi_timer::begin(resources.clock.hz());
+        }
         run::run(svm, input, frames, resources)
     } else {
         let vmx = Vmx::enable(&mut frames).map_err(|error| format!("{error}"))?;
@@ -131,8 +140,11 @@ fn start(input: &Input<'_>, memory: Memory, resources: Resources) -> Result<u8, 
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    use core::fmt::Write;
-    // An absent port accepts everything; there is no other output.
-    let _ = writeln!(Serial::again(), "\ntandem: our own bug, please report it: {info}");
+    static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
+    // To say why must not go wrong for ever.
+    if HAS_PANICKED.swap(true, Ordering::Relaxed) {
+        cpu::halt_for_ever();
+    }
+    report(format_args!("our own bug, please report it: {info}"));
     power::off(MACHINE_REFUSED)
 }

@@ -7,7 +7,6 @@ use crate::host::clock::Clock;
 use crate::host::console::BareHost;
 use crate::host::power;
 use crate::start::input::Input;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
@@ -15,10 +14,11 @@ use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::console::Display;
 use vmm_common::grant::Grant;
-use vmm_common::index::VcpuIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
-use vmm_common::stop::exit_code;
+use vmm_common::seam::VcpuBackend;
+use vmm_common::stop::{StopRequest, exit_code};
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
@@ -84,7 +84,7 @@ pub fn run<P: Processor>(
         confinement::report(&reach);
     }
     let (frames, heap) = (frames.taken_bytes(), heap_used());
-    power::debug_line(&format!(
+    power::debug_line(format_args!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
     Ok(finish(core.processor, input, system, host))
@@ -126,7 +126,7 @@ fn share_core<P: Processor>(
             system.console_had(begin, host.clock.now());
         }
         if let Some(request) = host.stop_request {
-            system.stop(request.why(), host);
+            stop(system, core, host, request);
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
@@ -142,6 +142,24 @@ fn share_core<P: Processor>(
     }
 }
 
+/// Ends the VMs that still run, each with its registers if the request asks for them.
+fn stop<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost,
+    request: StopRequest,
+) {
+    for vm in VmIndex::first(system.vms.len()) {
+        if system.vms[vm].ending.is_some() || !request.wants_registers() {
+            system.stop_vm(vm, request.why(), None, host);
+            continue;
+        }
+        let mut loaded = core.load(vm.vcpu());
+        system.stop_vm(vm, request.why(), Some(loaded.registers()), host);
+        host.console.say_dump(vm.0, &loaded.dump());
+    }
+}
+
 fn finish<P: Processor>(
     processor: P,
     input: &Input<'_>,
@@ -153,7 +171,7 @@ fn finish<P: Processor>(
     let is_output_whole = host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
-        power::debug_line(&format!("tandem-receipt: {json}"));
+        power::debug_line(format_args!("tandem-receipt: {json}"));
     }
     exit_code(host.stop_request, receipt.is_success() && is_output_whole)
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod promise;
-pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS, MAX_WEIGHT};
-pub use check::{Field, Limits, Problem, check};
+pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
+pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use promise::TURN_OVERHEAD_NS;
 
 /// The most modules a VM may have.

@@ -37,6 +37,15 @@ impl StopRequest {
             Self::OutputClosed => "the output has no reader any more",
         }
     }
+
+    /// What still ran may be stuck: its registers are shown.
+    #[must_use]
+    pub const fn wants_registers(self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Interrupted | Self::Signal(_) | Self::OutputClosed => false,
+        }
+    }
 }
 
 /// The exit code of a run that ended by `request`, or by itself.

@@ -27,6 +27,39 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(pub u64);
 
+/// Text as YAML has it in double quotes, if it holds what does not print on one line: controls,
+/// line separators, and what changes the direction of text; or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const IS_SPECIAL: fn(char) -> bool = |c| {
+            c.is_control()
+                || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+                || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
+        };
+        if !self.0.contains(IS_SPECIAL) && !self.0.is_empty() {
+            return f.write_str(self.0);
+        }
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\0' => f.write_str("\\0")?,
+                '\t' => f.write_str("\\t")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\x1b' => f.write_str("\\e")?,
+                c if IS_SPECIAL(c) && u32::from(c) < 0x100 => write!(f, "\\x{:02x}", u32::from(c))?,
+                c if IS_SPECIAL(c) => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
 impl fmt::Display for MeasuredTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

@@ -3,6 +3,7 @@
 use crate::node::Position;
 use std::collections::BTreeSet;
 use std::fmt;
+use vmm_common::units::Escaped;
 
 /// Faults shown in full; the closing line counts the others.
 const MAX_SHOWN: usize = 100;
@@ -101,15 +102,12 @@ fn printable(c: char) -> char {
 
 /// A value for messages: on one line, and not too long.
 pub(crate) fn shown(value: &str) -> String {
-    let mut text: String = value.chars().take(MAX_VALUE_CHARS).flat_map(escaped).collect();
+    let start: String = value.chars().take(MAX_VALUE_CHARS).collect();
+    let mut text = Escaped(&start).to_string();
     if value.chars().nth(MAX_VALUE_CHARS).is_some() {
         text.push_str("...");
     }
-    if text.is_empty() { String::from("empty") } else { text }
-}
-
-fn escaped(c: char) -> Box<dyn Iterator<Item = char>> {
-    if c.is_control() { Box::new(c.escape_default()) } else { Box::new(std::iter::once(c)) }
+    if value.is_empty() { String::from("empty") } else { text }
 }
 
 /// Collects faults, each once.
@@ -170,7 +168,7 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         let text = rendered("a: \x1b[2J\tb", 1, 4, 1);
         assert!(!text.contains('\x1b') && !text.contains('\t'), "{text:?}");
-        assert_eq!(shown("a\x1bb\n"), r"a\u{1b}b\n");
+        assert_eq!(shown("a\x1bb\n"), r#""a\eb\n""#);
         assert_eq!(shown(&"z".repeat(41)), format!("{}...", "z".repeat(40)));
     }
 

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use vmm_common::boot::{self, Images, Part};
 use vmm_common::plan::{BootKind, DEFAULT_MEMORY_BYTES, Field, ImageSource};
-use vmm_common::units::Bytes;
+use vmm_common::units::{Bytes, Escaped};
 
 /// The images of the plan's VMs, in its order; those that cannot be read are reported and left out.
 pub(crate) fn load(
@@ -136,25 +136,19 @@ fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, Strin
         let (bytes, memory) = (Bytes(bytes), Bytes(memory_bytes));
         format!("it has {bytes}, the memory {memory}; allowed: an image that fits{what}")
     };
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err(String::from("it is no regular file"));
-    }
-    if metadata.len() > memory_bytes {
-        return Err(too_large(metadata.len()));
+    let (file, len) = crate::open_regular(path.as_ref()).map_err(|error| error.to_string())?;
+    if len > memory_bytes {
+        return Err(too_large(len));
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    // It may have grown since.
-    let read = file.take(memory_bytes.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| error.to_string())?;
-    let len = bytes.len() as u64;
-    if len > memory_bytes { Err(too_large(len)) } else { Ok(bytes) }
+    // No more than it said: files of procfs say 0, and reading some of them waits for ever.
+    file.take(len).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 fn name(source: &ImageSource) -> String {
     match source {
         ImageSource::Builtin(name) => shown(name),
-        ImageSource::File(path) => path.escape_debug().to_string(),
+        ImageSource::File(path) => Escaped(path).to_string(),
     }
 }

@@ -2,7 +2,8 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    BASE_BAUD, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, MAX_WEIGHT, PAGE_BYTES,
+    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_SLICE_NS, MAX_VMS,
+    MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -30,7 +31,9 @@ pub(crate) enum Kind {
     /// Bytes, a multiple of `step` up to `max`.
     Size { step: u64, max: u64 },
     /// A time with its unit.
-    Duration,
+    Duration { min_ns: u64, max_ns: u64 },
+    /// A rate: 115200 divided by a whole number.
+    Baud,
     /// Text of up to `max_bytes` bytes.
     Text { max_bytes: usize },
     /// A name: letters, digits, `-` and `_`.
@@ -74,8 +77,8 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
 const PATH: Kind = Kind::Text { max_bytes: 4096 };
 const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: MAX_MEMORY_BYTES };
-const BAUD: Kind = Kind::Integer { min: 1, max: BASE_BAUD as u64 };
 const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
+const BUDGET_TIME: Kind = Kind::Duration { min_ns: MIN_SLICE_NS, max_ns: MAX_BUDGET_PERIOD_NS };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
 const OUTCOME: Kind = Kind::Choice(&["failure", "success"]);
 const PORT: Kind = Kind::Port {
@@ -87,7 +90,7 @@ const PORT: Kind = Kind::Port {
 /// The native spelling.
 #[rustfmt::skip]
 pub(crate) static TOP: Keys = Keys { of: "a config", keys: &[
-    optional("slice", Kind::Duration,
+    optional("slice", Kind::Duration { min_ns: MIN_SLICE_NS, max_ns: MAX_SLICE_NS },
         "How long a VM of average weight runs before the next one's turn. Default: 5ms"),
     optional("core", ANY_INTEGER,
         "The host core that all VMs run on. Default: the first one allowed"),
@@ -149,8 +152,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
 
 #[rustfmt::skip]
 static BUDGET: Keys = Keys { of: "a budget", keys: &[
-    required("run", Kind::Duration, "Core time in each period"),
-    required("every", Kind::Duration, "The period"),
+    required("run", BUDGET_TIME, "Core time in each period"),
+    required("every", BUDGET_TIME, "The period"),
 ] };
 
 #[rustfmt::skip]
@@ -171,13 +174,13 @@ static PORT_KEYS: Keys = Keys { of: "a port", keys: &[
     optional("link", Kind::Name, "Always an end of the link with this name"),
     optional("switched", Kind::Name,
         "The console while the guest's IER is 0, an end of the link with this name while it is 1"),
-    optional("baud", BAUD, "Fixes the link's rate, whatever the guests program"),
+    optional("baud", Kind::Baud, "Fixes the link's rate, whatever the guests program"),
 ] };
 
 #[rustfmt::skip]
 static LINK: Keys = Keys { of: "a link", keys: &[
     required("name", Kind::Name, "Unique name, by which ports refer to it"),
-    optional("baud", BAUD,
+    optional("baud", Kind::Baud,
         "Fixes the rate of every end, whatever the guests program. Default: what they program"),
     optional("lossy", Kind::Boolean,
         "Drops bytes that do not fit instead of holding the sender back. Default: false"),

@@ -30,8 +30,9 @@ pub use value::parse_duration_ns;
 use fault::Collector;
 use node::{Node, Position, Value};
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::plan::{Limits, Plan};
@@ -150,19 +151,37 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         let allowed = Bytes(MAX_FILE_BYTES);
         format!("the file has {more}{bytes} bytes; allowed: up to {allowed}")
     };
-    let cannot = |error: std::io::Error| format!("cannot read the file: {error}");
-    let file = File::open(path).map_err(cannot)?;
-    let len = file.metadata().map_err(cannot)?.len();
-    if len > MAX_FILE_BYTES {
-        return Err(too_large("", len));
-    }
-    // A pipe or a device has no length.
+    let cannot = |error: io::Error| format!("cannot read the file: {error}");
+    let kind = std::fs::metadata(path).map_err(cannot)?.file_type();
+    // A pipe has no length; a device may never end, nor ever begin.
+    let (file, len) = match kind.is_fifo() {
+        true => (File::open(path).map_err(cannot)?, MAX_FILE_BYTES + 1),
+        false => match open_regular(path).map_err(cannot)? {
+            (_, len) if len > MAX_FILE_BYTES => return Err(too_large("", len)),
+            regular => regular,
+        },
+    };
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(len).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large("more than ", MAX_FILE_BYTES));
     }
     Ok(bytes)
+}
+
+/// Opens a regular file, and nothing else: neither the open nor a read of as many bytes as it has
+/// waits for what may never come.
+fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    let check = |data: &Metadata| match data.is_file() {
+        true => Ok(data.len()),
+        false => Err(io::Error::other("it is no regular file")),
+    };
+    // Before the open, too: that of a device may do something.
+    check(&std::fs::metadata(path)?)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let len = check(&file.metadata()?)?;
+    Ok((file, len))
 }
 
 /// The bytes as text, without a byte order mark.

@@ -7,6 +7,7 @@ use crate::node::{Node, Position, Value};
 use crate::refusals::{list, repeated_key, unknown_key, wrong_value};
 use crate::value::{parse_duration_ns, parse_integer, parse_size};
 use std::collections::BTreeMap;
+use vmm_common::plan::BASE_BAUD;
 
 /// A mapping that has been read.
 #[derive(Debug)]
@@ -159,7 +160,10 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
         Kind::Flag => integer(node).filter(|value| *value <= 1).map(Typed::Integer),
         Kind::Boolean => boolean(node).map(Typed::Boolean),
         Kind::Size { .. } => scalar(&node.value).and_then(parse_size).map(Typed::Integer),
-        Kind::Duration => scalar(&node.value).and_then(parse_duration_ns).map(Typed::Integer),
+        Kind::Baud => integer(node).filter(|v| fits(*v, u64::from(BASE_BAUD))).map(Typed::Integer),
+        Kind::Duration { .. } => {
+            scalar(&node.value).and_then(parse_duration_ns).map(Typed::Integer)
+        }
         Kind::Text { max_bytes } => scalar(&node.value)
             .filter(|text| text.len() <= *max_bytes && !text.contains('\0'))
             .map(Typed::text),

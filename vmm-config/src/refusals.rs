@@ -3,14 +3,16 @@
 use crate::keys::{Key, Keys, Kind};
 use crate::node::{Position, Value};
 use crate::record::scalar;
-use crate::value::nearest;
-use vmm_common::plan::MAX_NAME_CHARS;
+use crate::value::{nearest, parse_integer};
+use vmm_common::plan::{BASE_BAUD, MAX_NAME_CHARS};
 use vmm_common::units::Bytes;
 
 /// A value that the key does not allow.
 pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
     let is = if matches!(value, Value::Nothing) {
         String::from("has no value")
+    } else if is_needlessly_quoted(&key.kind, value) {
+        format!("is \"{}\"", value.shown())
     } else {
         format!("is {}", value.shown())
     };
@@ -18,7 +20,20 @@ pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
         if let Kind::Choice(words) | Kind::Port { words, .. } = &key.kind { *words } else { &[] };
     let meant = scalar(value).and_then(|text| nearest(text, words.iter().copied()));
     let meant = meant.map(|word| format!("did you mean {word}? ")).unwrap_or_default();
-    format!("{} {is}; {meant}allowed: {}", key.name, key.kind.allowed())
+    let quotes = if is_needlessly_quoted(&key.kind, value) { ", without quotes" } else { "" };
+    format!("{} {is}; {meant}allowed: {}{quotes}", key.name, key.kind.allowed())
+}
+
+/// A number or a truth value in quotes, which make it text: without them in the message, it would
+/// look as it should.
+fn is_needlessly_quoted(kind: &Kind, value: &Value) -> bool {
+    let Value::Text(text) = value else { return false };
+    match kind {
+        Kind::Integer { .. } | Kind::Baud | Kind::Flag => parse_integer(text).is_some(),
+        Kind::Boolean => matches!(text.as_str(), "true" | "false"),
+        Kind::Size { .. } | Kind::Duration { .. } | Kind::Text { .. } | Kind::Name => false,
+        Kind::Choice(_) | Kind::Mapping(_) | Kind::Port { .. } | Kind::List { .. } => false,
+    }
 }
 
 /// A repeated key.
@@ -52,7 +67,10 @@ impl Kind {
                 let (step, max) = (Bytes(*step), Bytes(*max));
                 format!("{step} to {max} in steps of {step}, as 16MiB or 0x100_0000")
             }
-            Self::Duration => String::from("a number with ns, us, ms, s or m behind it, as 5ms"),
+            Self::Baud => format!("{BASE_BAUD} divided by a whole number, as 9600"),
+            Self::Duration { .. } => {
+                String::from("a number with ns, us, ms, s or m behind it, as 5ms")
+            }
             Self::Text { max_bytes } => {
                 format!("text of up to {max_bytes} bytes, without NUL")
             }

@@ -2,10 +2,16 @@
 
 use crate::keys::{self, Key, Keys, Kind};
 use serde_json::{Map, Value, json};
-use vmm_common::plan::{MAX_NAME_CHARS, MAX_VMS};
+use vmm_common::plan::{BASE_BAUD, MAX_NAME_CHARS, MAX_VMS};
+
+mod ranges;
 
 /// A whole number in any spelling; only approximate, as the loader checks it.
 const INTEGER: &str = "(0[xob][0-9A-Fa-f][0-9A-Fa-f_]*|[0-9][0-9_]*)";
+/// Whole numbers that most readers of YAML take for text: with separators, or binary. Others in
+/// quotes the loader refuses.
+const INTEGER_AS_TEXT: &str = "^(?=.*_|0b)";
+const PORTS: [&str; 4] = ["com1", "com2", "com3", "com4"];
 /// The keys `vm0` to `vm63` of the seed's spelling.
 const SEED_VM_PATTERN: &str = "^vm(0|[1-9][0-9]?)$";
 
@@ -16,7 +22,15 @@ pub fn schema() -> Value {
     seed["patternProperties"] = json!({ SEED_VM_PATTERN: mapping(&keys::SEED_VM) });
     seed["minProperties"] = json!(2);
     seed["maxProperties"] = json!(1 + MAX_VMS);
+    // None left out: each one needs the one before.
+    let needs = |vm: usize| (format!("vm{vm}"), json!([format!("vm{}", vm - 1)]));
+    seed["dependentRequired"] = (1..MAX_VMS).map(needs).collect::<Map<_, _>>().into();
+    seed["allOf"] = (1..=MAX_VMS).map(vm_count).collect();
     let mut native = mapping(&keys::TOP);
+    one_keyboard(&mut native["properties"]["vms"]);
+    one_share_and_console(&mut native["properties"]["vms"]["items"]);
+    native["if"] = json!({ "properties": { "vms": { "contains": has_a_link_port() } } });
+    native["then"] = json!({ "required": ["links"] });
     native["title"] = json!("Tandem's own spelling");
     seed["title"] = json!("The seed's spelling");
     json!({
@@ -25,6 +39,42 @@ pub fn schema() -> Value {
         "description": "Virtual machines that share one physical core",
         "anyOf": [native, seed],
     })
+}
+
+/// `vm_count` is the number of VMs.
+fn vm_count(count: usize) -> Value {
+    json!({
+        "if": { "properties": { "vm_count": { "const": count } } },
+        "then": { "required": [format!("vm{}", count - 1)], "maxProperties": count + 1 },
+    })
+}
+
+fn one_keyboard(vms: &mut Value) {
+    let starts_with_it = json!({ "keyboard": { "const": true } });
+    vms["contains"] = json!({ "properties": starts_with_it, "required": ["keyboard"] });
+    vms["minContains"] = json!(0);
+    vms["maxContains"] = json!(1);
+}
+
+/// A weight or a budget, and one console port: `com1` is one if it is left out.
+fn one_share_and_console(vm: &mut Value) {
+    let switched = json!({ "type": "object", "required": ["switched"] });
+    let is_console = json!({ "anyOf": [{ "const": "console" }, switched] });
+    let mut refused = vec![json!({ "required": ["weight", "budget"] })];
+    for (index, first) in PORTS.iter().enumerate() {
+        for second in &PORTS[index + 1..] {
+            let named: Vec<_> = [first, second].into_iter().filter(|com| **com != "com1").collect();
+            let both = json!({ *first: is_console, *second: is_console });
+            refused.push(json!({ "properties": both, "required": named }));
+        }
+    }
+    vm["not"] = json!({ "anyOf": refused });
+}
+
+/// Only a mapping names a link.
+fn has_a_link_port() -> Value {
+    let of = |com: &str| json!({ "properties": { com: { "type": "object" } }, "required": [com] });
+    json!({ "anyOf": PORTS.map(of) })
 }
 
 fn mapping(keys: &Keys) -> Value {
@@ -51,20 +101,22 @@ fn kind(kind: &Kind) -> Value {
             } else {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
             };
-            let text = json!({ "type": "string", "pattern": format!("^{INTEGER}$") });
+            let text = format!("{INTEGER_AS_TEXT}{INTEGER}$");
+            let text = json!({ "type": "string", "pattern": text });
             json!({ "anyOf": [number, text] })
         }
         Kind::Flag => json!({ "enum": [0, 1] }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Size { step, max } => json!({ "anyOf": [
             { "type": "integer", "minimum": step, "maximum": max, "multipleOf": step },
-            {
-                "type": "string",
-                "pattern": format!("^{INTEGER} *(KiB|MiB|GiB)?$"),
-            },
+            { "type": "string", "pattern": ranges::sizes(*step, *max) },
         ] }),
-        Kind::Duration => {
-            json!({ "type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m)$" })
+        Kind::Baud => {
+            let rates = (1..=BASE_BAUD).filter(|baud| BASE_BAUD.is_multiple_of(*baud));
+            json!({ "enum": rates.collect::<Vec<_>>() })
+        }
+        Kind::Duration { min_ns, max_ns } => {
+            json!({ "type": "string", "pattern": ranges::durations(*min_ns, *max_ns) })
         }
         Kind::Text { max_bytes } => {
             json!({ "type": ["string", "number"], "maxLength": max_bytes })

@@ -7,7 +7,7 @@ use vmm_common::plan::{
     BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SerialPlan,
     Share, VmPlan,
 };
-use vmm_common::units::{Bytes, Percent, RoundedTime};
+use vmm_common::units::{Bytes, Escaped, Percent, RoundedTime};
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
@@ -53,10 +53,10 @@ fn write_vm(
     writeln!(out, "  memory   {}{keyboard}", Bytes(vm.memory_bytes))?;
     writeln!(out, "  kernel   {}", kernel(vm, kind))?;
     if !cmdline.is_empty() {
-        writeln!(out, "  cmdline  {}", cmdline.escape_debug())?;
+        writeln!(out, "  cmdline  {}", Escaped(cmdline))?;
     }
     for ModulePlan { source, cmdline } in &vm.boot.modules {
-        writeln!(out, "  module   {} {}", file(source), cmdline.escape_debug())?;
+        writeln!(out, "  module   {} {}", file(source), Escaped(cmdline))?;
     }
     if vm.clock == ClockPolicy::Own {
         writeln!(out, "  clock    stands while others have the core")?;
@@ -104,7 +104,7 @@ fn write_vm(
 fn file(source: &ImageSource) -> String {
     match source {
         ImageSource::Builtin(name) => format!("{name} (built in)"),
-        ImageSource::File(path) => path.escape_debug().to_string(),
+        ImageSource::File(path) => Escaped(path).to_string(),
     }
 }
 
@@ -150,7 +150,7 @@ fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> f
     let rate =
         link.baud.map_or_else(|| String::from("the guests' rate"), |baud| format!("{baud} baud"));
     let loss = if link.is_lossy { "lossy" } else { "lossless" };
-    let tap = link.tap.as_ref().map(|tap| format!(", tapped to {}", tap.escape_debug()));
+    let tap = link.tap.as_ref().map(|tap| format!(", tapped to {}", Escaped(tap)));
     let ends = ends.join(" <-> ");
     writeln!(out, "\nlink {}: {ends}, {rate}, {loss}{}", link.name, tap.unwrap_or_default())
 }

@@ -7,6 +7,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "configs/invalid";
@@ -65,10 +67,42 @@ fn a_directory_is_no_config() {
 }
 
 #[test]
-fn an_endless_file_is_refused() {
+fn an_endless_pipe_is_refused() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let writing = std::thread::spawn(move || while writer.write_all(&[b' '; 4096]).is_ok() {});
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let error = vmm_config::load(path.as_ref(), &support::environment()).unwrap_err();
+    let expected = "the file has more than 1048576 bytes; allowed: up to 1MiB\n";
+    assert!(error.to_string().starts_with(&format!("{path}: {expected}")), "{error}");
+    drop(reader);
+    writing.join().expect("it ends without a reader");
+}
+
+#[test]
+fn a_device_is_no_config() {
     let error = vmm_config::load(Path::new("/dev/zero"), &support::environment()).unwrap_err();
-    let expected = "/dev/zero: the file has more than 1048576 bytes; allowed: up to 1MiB\n";
+    let expected = "/dev/zero: cannot read the file: it is no regular file\n";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+/// Reading /proc/kmsg waits for the kernel's next message; like all of procfs it has 0 bytes.
+#[test]
+fn files_that_say_they_are_empty_are_not_read() {
+    let load = |text: &str| {
+        let loaded = vmm_config::load_bytes(
+            "one.yml",
+            text.as_bytes(),
+            Path::new(""),
+            &support::environment(),
+        );
+        loaded.unwrap_err().to_string()
+    };
+    for file in ["/proc/kmsg", "/proc/self/maps"] {
+        let error = load(&format!("vms: [{{kernel: {file}}}]"));
+        // Others than root may not open the first.
+        let is_empty = error.contains(&format!("kernel is {file}: the image is empty"));
+        assert!(is_empty || error.contains("Permission denied"), "{error}");
+    }
 }
 
 #[test]

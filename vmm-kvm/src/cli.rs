@@ -41,6 +41,8 @@ pub enum Command {
     },
     /// Print the JSON Schema of the YAML, for editors
     Schema,
+    /// List the built-in guests, what each does and its parameters
+    Guests,
 }
 
 /// A run.

@@ -1,23 +1,21 @@
 //! The host's events: keys, signals, the end of a wait. One epoll, polled between
 //! turns and waited on while no VM can run; no thread of its own.
 
+use crate::sys::{Signal, Signals, is_foreground};
 use anyhow::{Context, Result};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use vmm_sys_util::timerfd::TimerFd;
 
-/// Bytes of one `struct signalfd_siginfo`; the signal's number is its first word.
-const SIGNAL_INFO_BYTES: usize = 128;
 /// Read at once.
 const CHUNK_BYTES: usize = 4096;
 
 /// The host's events.
 pub struct HostEvents {
     manager: EventManager<Sources>,
-    signals: Vec<i32>,
     id: event_manager::SubscriberId,
 }
 
@@ -32,13 +30,13 @@ impl std::fmt::Debug for HostEvents {
 pub struct Arrived {
     /// Bytes read from standard input.
     pub typed: Vec<u8>,
-    /// The last signal received.
-    pub signal: Option<i32>,
+    /// Signals received, in order.
+    pub signals: Vec<Signal>,
 }
 
 #[derive(Debug)]
 struct Sources {
-    signals: File,
+    signals: Signals,
     timer: TimerFd,
     /// Standard input, until it ends.
     stdin: Option<File>,
@@ -49,13 +47,13 @@ struct Sources {
 }
 
 impl HostEvents {
-    /// Events of `signals`, which are blocked from now on, and of standard input, if it is wanted.
-    pub fn new(signals: &[i32], stdin: Option<File>) -> Result<Self> {
-        let file = crate::sys::signal_file(signals).context("signals as a file")?;
+    /// Events of signals, which are blocked from now on, and of standard input, if it is wanted.
+    pub fn new(stdin: Option<File>) -> Result<Self> {
+        let signals = Signals::block().context("signals as a file")?;
         let is_file = |stdin: &File| stdin.metadata().is_ok_and(|data| data.is_file());
         let is_stdin_always_ready = stdin.as_ref().is_some_and(is_file);
         let sources = Sources {
-            signals: file,
+            signals,
             timer: TimerFd::new().context("a timer as a file")?,
             stdin,
             is_stdin_always_ready,
@@ -64,13 +62,7 @@ impl HostEvents {
         };
         let mut manager = EventManager::new().context("epoll")?;
         let id = manager.add_subscriber(sources);
-        Ok(Self { manager, signals: signals.to_vec(), id })
-    }
-
-    /// The signals do from now on what they do by default: to end a process that waits for its last
-    /// lines to be read.
-    pub fn release_signals(&mut self) {
-        crate::sys::unblock(&self.signals);
+        Ok(Self { manager, id })
     }
 
     /// What has arrived. Reads at most `space` keys; the rest waits in the terminal or pipe.
@@ -145,17 +137,19 @@ impl Sources {
             Err(error) => {
                 let is_passing =
                     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
+                // So do keys typed while this process is in the background, which are the shell's.
+                let is_shells = error.raw_os_error() == Some(libc::EIO)
+                    && stdin.is_terminal()
+                    && !is_foreground(stdin.as_raw_fd());
                 // A closed terminal reads as an error: no more keys.
-                !is_passing
+                !is_passing && !is_shells
             }
         }
     }
 
     fn read_signals(&mut self) {
-        let mut info = [0; SIGNAL_INFO_BYTES];
-        while self.signals.read_exact(&mut info).is_ok() {
-            let number = [info[0], info[1], info[2], info[3]];
-            self.arrived.signal = Some(i32::from_le_bytes(number));
+        while let Some(signal) = self.signals.take() {
+            self.arrived.signals.push(signal);
         }
     }
 }

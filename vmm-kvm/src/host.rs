@@ -1,9 +1,10 @@
 //! This process as the loop's host: the clock, the shared console, and what may end the run early.
 
-use crate::console::Output;
+use crate::console::{Output, RawTerminal};
 use crate::events::{Arrived, HostEvents};
-use crate::sys::{Clock, process_cpu_ns};
-use anyhow::Result;
+use crate::outputs::{Recorder, Slot};
+use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
+use anyhow::{Context, Result};
 use vmm_common::Instant;
 use vmm_common::console::Console;
 use vmm_common::index::VmIndex;
@@ -12,17 +13,17 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
+mod drain;
+
+const SIGINT: u8 = libc::SIGINT as u8;
 /// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
 /// By now every thread has run once, and memory that only start-up needed can be freed.
 const SETTLED: Instant = Instant::from_ns(20_000_000);
+/// How often the host looks whether the terminal is still this process's.
+const TERMINAL_LOOK_NS: u64 = 100_000_000;
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
-/// At the end, a terminal that accepts nothing is given up after this time, and any reader once the
-/// run was interrupted.
-const PATIENCE_NS: u64 = 2_000_000_000;
-/// Meanwhile, signals are looked for this often.
-const DRAIN_LOOK_MS: i32 = 20;
 /// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
@@ -35,14 +36,26 @@ pub struct LinuxHost {
     pub console: Console,
     /// Standard output.
     pub output: Output,
+    /// Logs and taps.
+    pub recorder: Recorder,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    logs: Vec<Option<Slot>>,
+    terminal: Option<Terminal>,
     events: HostEvents,
     time_limit: Instant,
     next_look: Instant,
     next_flush: Instant,
     is_settled: bool,
     account: CpuAccount,
+}
+
+/// The terminal at standard input.
+#[derive(Debug)]
+struct Terminal {
+    raw: RawTerminal,
+    is_foreground: bool,
+    next_look: Instant,
 }
 
 /// Separates the host's time from ours: the host took the time in which this process neither had
@@ -55,11 +68,11 @@ struct CpuAccount {
 }
 
 impl LinuxHost {
-    /// A host that ends the run at `time_limit`.
+    /// A host that ends the run at `time_limit`, and records each VM's output in its log.
     pub fn new(
         clock: Clock,
-        console: Console,
-        output: Output,
+        (console, output): (Console, Output),
+        (recorder, logs): (Recorder, Vec<Option<Slot>>),
         events: HostEvents,
         time_limit: Instant,
     ) -> Self {
@@ -67,7 +80,10 @@ impl LinuxHost {
             clock,
             console,
             output,
+            recorder,
+            logs,
             stop_request: None,
+            terminal: None,
             events,
             time_limit,
             next_look: Instant::ZERO,
@@ -75,6 +91,18 @@ impl LinuxHost {
             is_settled: false,
             account: CpuAccount { begin: clock.now(), cpu_before_ns: process_cpu_ns(), idle_ns: 0 },
         }
+    }
+
+    /// Switches the terminal at standard input to raw mode, until it is given back.
+    pub fn take_terminal(&mut self) -> Result<()> {
+        let raw = RawTerminal::new().context("the terminal's settings")?;
+        self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.follow_terminal(Instant::ZERO)
+    }
+
+    /// Restores the terminal.
+    pub fn give_terminal_back(&mut self) {
+        self.terminal = None;
     }
 
     /// Between turns: polls for keys and signals if that is due, and writes output. Returns when
@@ -89,9 +117,12 @@ impl LinuxHost {
             self.is_settled = true;
             crate::sys::forget_start_up();
         }
+        if self.terminal.as_ref().is_some_and(|terminal| now >= terminal.next_look) {
+            self.follow_terminal(now)?;
+        }
         self.output.follow_size(&mut self.console);
-        let arrived = self.events.look(self.console.typing_room())?;
-        self.follow_up(arrived, now);
+        let arrived = self.events.look(self.typing_room())?;
+        self.follow_up(arrived, now)?;
         Ok(Some(now))
     }
 
@@ -105,44 +136,56 @@ impl LinuxHost {
             // The reader is behind: retry soon.
             output_due = output_due.clamp(now.after_ns(RETRY_NS / 2), now.after_ns(RETRY_NS));
         }
-        let wait_ns = until.min(self.time_limit).min(output_due).ns_since(now);
+        let until = until.min(self.time_limit).min(output_due).min(self.terminal_due(now));
+        let wait_ns = until.ns_since(now);
         let before = (self.clock.now(), process_cpu_ns());
-        let arrived = self.events.wait(self.console.typing_room(), wait_ns)?;
+        let arrived = self.events.wait(self.typing_room(), wait_ns)?;
         let now = self.clock.now();
         let cpu_ns = process_cpu_ns() - before.1;
         // Time slept beyond the wake-up time is the host's.
         let slept_ns = now.ns_since(before.0).min(wait_ns);
         self.account.idle_ns += slept_ns.saturating_sub(cpu_ns);
-        self.follow_up(arrived, now);
+        if self.terminal.is_some() {
+            self.follow_terminal(now)?;
+        }
+        self.follow_up(arrived, now)
+    }
+
+    /// How many keys may come now: none while they are the shell's.
+    fn typing_room(&self) -> usize {
+        match &self.terminal {
+            Some(Terminal { is_foreground: false, .. }) => 0,
+            Some(_) | None => self.console.typing_room(),
+        }
+    }
+
+    /// When the host must look whether it has got the terminal back.
+    fn terminal_due(&self, now: Instant) -> Instant {
+        match &self.terminal {
+            Some(Terminal { is_foreground: false, .. }) => now.after_ns(TERMINAL_LOOK_NS),
+            Some(_) | None => Instant::FAR_FUTURE,
+        }
+    }
+
+    fn follow_terminal(&mut self, now: Instant) -> Result<()> {
+        let Some(terminal) = &mut self.terminal else { return Ok(()) };
+        terminal.next_look = now.after_ns(TERMINAL_LOOK_NS);
+        terminal.is_foreground = terminal.raw.follow().context("the terminal's settings")?;
+        self.console.lend_terminal(terminal.is_foreground);
         Ok(())
     }
 
-    /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
-    /// or a file is waited for, as every program does, until a signal or the time limit interrupts
-    /// the run. Such a run gives up after a while, and so does one on a terminal that accepts
-    /// nothing, as it may be stopped (Ctrl-S). Another signal ends the wait.
-    pub fn drain(&mut self) -> Result<usize> {
-        self.console.finish();
-        let mut since = self.clock.now();
-        while !self.console.waiting().is_empty() && !self.output.is_closed() {
-            let has_written = self.output.write_some(&mut self.console, DRAIN_LOOK_MS);
-            let was_interrupted = self.stop_request.is_some();
-            let arrived = self.events.look(0)?;
-            let now = self.clock.now();
-            let is_limited = was_interrupted || self.output.is_terminal();
-            let has_patience = !is_limited || now.ns_since(since) < PATIENCE_NS;
-            if !has_patience || was_interrupted && arrived.signal.is_some() {
-                break;
-            }
-            self.note_stop_request(&arrived, false, now);
-            if !was_interrupted && (has_written || self.stop_request.is_some()) {
-                since = now;
-            }
+    /// Stops as asked to, and goes on once this process is continued. The terminal is as it was
+    /// meanwhile.
+    fn pause(&mut self, signal: StopSignal) -> Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            self.console.lend_terminal(false);
+            self.output.flush(&mut self.console, self.clock.now());
+            terminal.raw.leave();
         }
-        let unread = self.console.waiting_bytes();
-        self.console.written(unread);
-        self.events.release_signals();
-        Ok(unread)
+        signal.stop();
+        let now = self.clock.now();
+        self.follow_terminal(now)
     }
 
     fn flush(&mut self) {
@@ -152,20 +195,26 @@ impl LinuxHost {
         }
     }
 
-    fn follow_up(&mut self, arrived: Arrived, now: Instant) {
-        let has_end_key = self.console.typed(&arrived.typed);
-        self.note_stop_request(&arrived, has_end_key, now);
+    fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
+        let key = self.console.typed(&arrived.typed);
+        self.stop_request = self.stop_request.or(key);
+        self.answer(&arrived.signals, now)?;
         self.flush();
+        Ok(())
     }
 
-    fn note_stop_request(&mut self, arrived: &Arrived, has_end_key: bool, now: Instant) {
-        let key = has_end_key.then_some(StopRequest::Interrupted);
-        let signal = arrived.signal.map(|signal| match signal {
-            libc::SIGINT => StopRequest::Interrupted,
-            signal => StopRequest::Signal(signal as u8),
-        });
+    fn answer(&mut self, signals: &[Signal], now: Instant) -> Result<()> {
+        let mut request = None;
+        for signal in signals {
+            match *signal {
+                Signal::Stop(stop) => self.pause(stop)?,
+                Signal::End(SIGINT) => request = Some(StopRequest::Interrupted),
+                Signal::End(number) => request = Some(StopRequest::Signal(number)),
+            }
+        }
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
-        self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
+        self.stop_request = self.stop_request.or(request).or(timed_out);
+        Ok(())
     }
 }
 
@@ -181,7 +230,9 @@ impl Host for LinuxHost {
     }
 
     fn console_output(&mut self, VmIndex(vm): VmIndex, bytes: &[u8]) {
-        self.output.log(vm, bytes);
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, bytes);
+        }
         self.console.print(vm, bytes);
         if !self.console.waiting().is_empty() {
             let now = self.clock.now();

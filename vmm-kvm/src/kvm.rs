@@ -17,6 +17,7 @@ use vmm_common::machine::PASSED_MSRS;
 
 mod batch;
 mod emulated_svm;
+mod failures;
 mod memory;
 mod offered_cpuid;
 mod overhead;
@@ -49,7 +50,9 @@ pub fn open(config: &Path) -> Result<Kvm> {
         ),
         libc::EACCES | libc::EPERM => anyhow::anyhow!(
             "no permission to open /dev/kvm: join its group (often `sudo usermod -aG kvm $USER`, \
-             then log in anew) or run as root"
+             then log in anew) or run as root; the same file runs without it by \
+             `cargo xtask run {} --on qemu`",
+            config.display()
         ),
         _ => anyhow::Error::new(error).context("cannot open /dev/kvm"),
     })?;

@@ -1,14 +1,17 @@
 //! Several virtual machines on one core of a Linux host, over KVM.
 //!
 //! [`run`] is the run from plan to receipt, [`kvm`] the backend, [`turn`] the access to shared
-//! state, [`host`] this process as the loop's host. The command line is in `main.rs`.
+//! state, [`host`] this process as the loop's host, [`outputs`] the files that a run writes. The
+//! command line is in `main.rs`.
 
 pub mod cli;
 pub mod console;
 pub mod events;
 pub mod host;
 pub mod kvm;
+pub mod outputs;
 mod parking;
+pub mod placement;
 pub mod run;
 pub mod sys;
 pub mod tap;

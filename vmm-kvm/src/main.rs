@@ -1,15 +1,14 @@
 //! The command line: subcommands, messages, and the exit code.
 
-use anyhow::{Context, Result};
 use clap::Parser;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use vmm_common::plan::{Limits, MIN_SLICE_NS};
 use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, exit_code};
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
+use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
 use vmm_kvm::{sys, timeline};
 
@@ -35,6 +34,10 @@ fn main() -> ExitCode {
             print(&format!("{:#}\n", vmm_config::schema()));
             SUCCESS
         }
+        (Some(Command::Guests), _) => {
+            print(&guest_list());
+            SUCCESS
+        }
         (None, None) => {
             complain("which config? allowed: vmm-kvm CONFIG, or vmm-kvm --help");
             BAD_PLAN
@@ -43,12 +46,22 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Name and summary of each built-in guest.
+fn guest_list() -> String {
+    guests::IMAGES.iter().map(|image| format!("{:<16} {}\n", image.name, image.summary)).collect()
+}
+
 fn run_config(arguments: &Run) -> u8 {
-    let Some(loaded) = load(&arguments.config) else { return BAD_PLAN };
+    let wanted = Wanted {
+        receipt: arguments.receipt.clone(),
+        trace: arguments.trace.clone(),
+        log_dir: arguments.log_dir.clone(),
+    };
+    let Some(loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }
-    let reports = match Reports::open(arguments) {
+    let reports = match Reports::prepare(&wanted) {
         Ok(reports) => reports,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -82,60 +95,39 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         // Without a reader, a write to standard output could block for ever.
         complain(&text);
     }
-    for trouble in &outcome.console_troubles {
+    let troubles = [&outcome.console_troubles, &outcome.incomplete_files, &outcome.host_refusals];
+    for trouble in troubles.into_iter().flatten() {
         complain(trouble);
     }
-    let mut has_failed = false;
-    for error in reports.write(outcome).into_iter().filter_map(Result::err) {
+    let mut has_failed = !outcome.incomplete_files.is_empty();
+    let receipt = |to: &mut dyn Write| {
+        serde_json::to_writer_pretty(&mut *to, &outcome.receipt)?;
+        writeln!(to)
+    };
+    let errors = reports.write(receipt, |to| timeline::write(&outcome.system, to));
+    for error in errors {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
     let is_success = outcome.receipt.is_success() && outcome.is_output_whole && !has_failed;
-    exit_code(outcome.stop_request, is_success)
-}
-
-/// The files that a run is to write, opened before it: a wrong path must not waste a run.
-struct Reports {
-    receipt: Option<(PathBuf, File)>,
-    timeline: Option<(PathBuf, File)>,
-}
-
-impl Reports {
-    fn open(arguments: &Run) -> Result<Self> {
-        let open = |path: &Option<PathBuf>, what: &str| -> Result<Option<(PathBuf, File)>> {
-            let Some(path) = path else { return Ok(None) };
-            let file = File::create(path);
-            let file =
-                file.with_context(|| format!("cannot write {what} to {}", path.display()))?;
-            Ok(Some((path.clone(), file)))
-        };
-        let receipt = open(&arguments.receipt, "the receipt")?;
-        Ok(Self { receipt, timeline: open(&arguments.trace, "the timeline")? })
-    }
-
-    fn write(self, outcome: &Outcome) -> Vec<Result<()>> {
-        let receipt = self.receipt.map(|(path, file)| {
-            let context = || format!("cannot write the receipt to {}", path.display());
-            let mut file = BufWriter::new(file);
-            serde_json::to_writer_pretty(&mut file, &outcome.receipt).with_context(context)?;
-            writeln!(file).and_then(|()| file.flush()).with_context(context)
-        });
-        let timeline = self.timeline.map(|(path, file)| {
-            let context = || format!("cannot write the timeline to {}", path.display());
-            timeline::write(&outcome.system, BufWriter::new(file)).with_context(context)
-        });
-        receipt.into_iter().chain(timeline).collect()
+    match outcome.stop_request {
+        None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
+        request => exit_code(request, is_success),
     }
 }
 
 fn check(config: &Path) -> u8 {
-    let Some(loaded) = load(config) else { return BAD_PLAN };
+    let Some(loaded) = load(config, &Wanted::default()) else { return BAD_PLAN };
     print(&vmm_config::summary(&loaded));
+    let written = outputs::written_by_config(&loaded.plan);
+    if !written.is_empty() {
+        print(&format!("\na run creates or overwrites\n  {}\n", written.join("\n  ")));
+    }
     SUCCESS
 }
 
 fn compile(config: &Path, output: &Path) -> u8 {
-    let Some(loaded) = load(config) else { return BAD_PLAN };
+    let Some(loaded) = load(config, &Wanted::default()) else { return BAD_PLAN };
     let words = vmm_common::seed::from_plan(&loaded.plan);
     let Some(bytes) = vmm_common::seed::encode(&words) else {
         let (has, max) = (words.len(), vmm_common::seed::MAX_CONFIG_VMS);
@@ -149,8 +141,9 @@ fn compile(config: &Path, output: &Path) -> u8 {
     SUCCESS
 }
 
-/// The config's plan and images, or every fault on standard error.
-fn load(config: &Path) -> Option<Loaded> {
+/// The config's plan and images, or every fault on standard error; files that a run with these
+/// wishes may not write are such faults, too.
+fn load(config: &Path, wanted: &Wanted) -> Option<Loaded> {
     let limits = Limits {
         host_memory_bytes: sys::available_memory().unwrap_or(u64::MAX),
         min_slice_ns: MIN_SLICE_NS,
@@ -158,7 +151,11 @@ fn load(config: &Path) -> Option<Loaded> {
     };
     let builtin: Vec<_> = guests::IMAGES.iter().map(|image| (image.name, image.bytes)).collect();
     match vmm_config::load(config, &Environment { limits, builtin: &builtin }) {
-        Ok(loaded) => Some(loaded),
+        Ok(loaded) => {
+            let conflicts = outputs::conflicts(config, &loaded.plan, wanted);
+            conflicts.iter().for_each(|conflict| complain(conflict));
+            conflicts.is_empty().then_some(loaded)
+        }
         Err(faults) => {
             // Led by the file's name, as tools that parse compilers' output expect.
             let _ = write!(io::stderr(), "{faults}");

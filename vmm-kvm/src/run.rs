@@ -1,20 +1,22 @@
 //! A run from plan to receipt: creates VMs, a pinned thread for each vCPU, and their one turn.
 
-use crate::console::{Output, RawTerminal};
+use crate::console::Output;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
+use crate::outputs::{self, Incomplete, Recorder};
+use crate::placement::Placement;
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::turn::Turn;
 use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::Kvm;
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::iter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
 use vmm_common::cpuid::CpuidResult;
@@ -22,9 +24,11 @@ use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::scheduler::Next;
+use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
+use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
 
 /// What the command line adds to a config.
@@ -71,6 +75,10 @@ pub struct Outcome {
     pub is_output_whole: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
+    /// VMs that the host did not go on running, as messages.
+    pub host_refusals: Vec<String>,
+    /// Logs and taps that lack something, as messages.
+    pub incomplete_files: Vec<String>,
 }
 
 /// The state that the turn guards.
@@ -78,6 +86,7 @@ struct World {
     system: System<GuestRam>,
     host: LinuxHost,
     taps: Taps,
+    placement: Placement,
     /// The choice of the thread that handed the turn over.
     decided: Option<Next>,
     trouble: Option<anyhow::Error>,
@@ -90,6 +99,8 @@ type MadeVm = (PreparedVcpu, (Machine, GuestRam));
 const OUTPUT_BYTES: usize = 4 << 20;
 /// Keys kept for guests that do not read them; more wait in the terminal or the pipe.
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
+/// How long the last bytes for logs and taps wait for a file that takes none.
+const FILE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs what was loaded to its end.
 pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
@@ -101,13 +112,12 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let is_shared = matches!(options.console, ConsolePlace::Standard);
     let stdin = is_shared.then(sys::stdin).transpose().context("standard input")?;
     let is_terminal = stdin.as_ref().is_some_and(File::is_terminal);
-    let events =
-        HostEvents::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT], stdin)?;
+    let events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
     let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let output = open_output(&names, options.console, options.log_dir.as_deref())?;
+    let output = open_output(options.console)?;
     let settings = ConsoleSettings {
         display: output.display(),
         has_command_keys: is_terminal,
@@ -117,13 +127,22 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let console = Console::new(plan, settings);
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
-    let host = LinuxHost::new(clock, console, output, events, time_limit);
-    let terminal = is_terminal.then(RawTerminal::new).transpose();
-    let terminal = terminal.context("the terminal's settings")?;
-    let taps = Taps::open(plan)?;
-    let world = World { system, host, taps, decided: None, trouble: None };
+    // Only now, so that a run that is refused creates and truncates nothing.
+    let (recorder, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let mut host =
+        LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
+    if is_terminal {
+        host.take_terminal()?;
+    }
+    let taps = Taps::new(plan, &files.taps);
+    let mut placement = Placement::new(core);
+    placement.add(sys::this_thread(), "main".into());
+    if let Some(thread) = host.recorder.thread() {
+        placement.add(thread, outputs::THREAD.into());
+    }
+    let world = World { system, host, taps, placement, decided: None, trouble: None };
     let world = run_threads(world, vcpus, &names, core)?;
-    finish(world, terminal, loaded, core)
+    finish(world, loaded)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -185,17 +204,12 @@ fn make_vm(
     Ok((vcpu, (machine.switch_on(tsc, clock.now()), ram)))
 }
 
-fn open_output(names: &[String], place: ConsolePlace, log_dir: Option<&Path>) -> Result<Output> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if let Some(dir) = log_dir {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("the log directory {}", dir.display()))?;
-    }
+fn open_output(place: ConsolePlace) -> Result<Output> {
     let to = match place {
         ConsolePlace::Standard => sys::stdout().context("standard output")?,
         ConsolePlace::File(file) => file,
     };
-    Output::new(to, &names, log_dir).context("the log files")
+    Ok(Output::new(to))
 }
 
 fn run_threads(
@@ -247,8 +261,17 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
     sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
+    let mut is_known = false;
     while let Some(mut held) = turn.wait(me) {
+        if !is_known {
+            is_known = true;
+            let name = thread::current().name().unwrap_or("?").to_string();
+            held.placement.add(sys::this_thread(), name);
+        }
         loop {
+            if !held.placement.is_here() {
+                held.return_to_core();
+            }
             match held.next() {
                 Next::Run { vcpu, until } if vcpu.0 == me => {
                     let World { system, host, .. } = &mut *held;
@@ -281,7 +304,9 @@ impl World {
         }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
-                self.taps.drain(&mut self.system);
+                self.record();
+                let looked = self.placement.look(self.host.clock.now());
+                self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
             }
             Ok(None) => {}
@@ -293,7 +318,31 @@ impl World {
         self.system.next(&mut self.host)
     }
 
+    /// This thread, or all of them, are on another core than the run's.
+    fn return_to_core(&mut self) {
+        let now = self.host.clock.now();
+        let looked = self.placement.put_back(now);
+        self.say_moves(looked);
+    }
+
+    fn say_moves(&mut self, looked: io::Result<Vec<String>>) {
+        match looked {
+            Ok(lines) => lines.iter().for_each(|line| self.host.console.say(line)),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                self.give_up(error.context("the threads cannot be kept on one core"));
+            }
+        }
+    }
+
+    /// Hands over what logs and taps have gathered.
+    fn record(&mut self) {
+        self.taps.drain(&mut self.system, &mut self.host.recorder);
+        self.host.recorder.hand_over();
+    }
+
     fn idle(&mut self, until: Instant) {
+        self.record();
         if let Err(error) = self.host.idle(until) {
             self.give_up(error);
         }
@@ -306,19 +355,32 @@ impl World {
     }
 }
 
-fn finish(
-    world: World,
-    terminal: Option<RawTerminal>,
-    loaded: &Loaded,
-    core: u64,
-) -> Result<Outcome> {
-    let World { mut system, mut host, taps, .. } = world;
+/// Why the host did not go on running a VM, and what to do, if it did not.
+fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
+    let Some(Ending::Fault(Fault::Host { errno })) = vm.ending else { return None };
+    let error = io::Error::from_raw_os_error(errno);
+    let advice = match errno {
+        libc::EAGAIN => {
+            "; KVM may lack a thread of its own: see `ulimit -u` and the pids.max of the cgroup"
+        }
+        libc::ENOMEM => "; the host, or the memory.max of the cgroup, has no memory left",
+        _ => "",
+    };
+    Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
+}
+
+fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
+    let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
+    taps.drain(&mut system, &mut host.recorder);
     let unread = host.drain()?;
     // Once it has all its lines: they are for a terminal that is raw.
-    drop(terminal);
+    host.give_terminal_back();
     let receipt = Receipt::close(&loaded.plan, &mut system, end);
-    let mut troubles = taps.finish(&mut system);
+    let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
+    let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
+    incomplete_files.extend(taps.omissions(&mut system));
+    let mut troubles: Vec<String> = placement.summary().into_iter().collect();
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
     }
@@ -326,21 +388,19 @@ fn finish(
         troubles.push(format!("{unread} bytes of output left out: they were not read"));
     }
     troubles.extend(host.console.omissions());
-    for (vm, error) in loaded.plan.vms.iter().zip(host.output.log_errors()) {
-        if let Some(error) = error {
-            troubles.push(format!("{}'s log is not complete: {error}", vm.name));
-        }
-    }
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
     let is_output_whole = is_output_read && host.console.omissions().next().is_none();
+    let host_refusals = system.vms.iter().filter_map(host_refusal).collect();
     Ok(Outcome {
         system,
         receipt,
         stop_request,
-        core,
+        core: placement.core(),
         is_output_read,
         is_output_whole,
         console_troubles: troubles,
+        host_refusals,
+        incomplete_files,
     })
 }

@@ -7,13 +7,17 @@ mod clock;
 mod cores;
 mod files;
 mod host_memory;
+mod signals;
 mod timer;
 
 pub use clock::{Clock, process_cpu_ns};
-pub use cores::{allowed_cores, pin_to};
+pub use cores::{
+    allowed_cores, allowed_cores_of, current_core, is_pinned_to, pin_thread_to, pin_to, this_thread,
+};
 pub use files::{
-    is_writable, set_terminal_settings, signal_file, stdin, stdout, terminal_columns,
-    terminal_settings, unblock,
+    is_foreground, is_writable, set_blocking, set_terminal_settings, stdin, stdout,
+    terminal_columns, terminal_settings,
 };
 pub use host_memory::{available_memory, forget_start_up};
+pub use signals::{Signal, Signals, StopSignal};
 pub use timer::ThreadTimer;

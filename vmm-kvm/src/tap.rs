@@ -1,74 +1,61 @@
 //! The taps of a plan's links: what passes is written to a file, a line for each run of bytes of
 //! one sender: nanoseconds since the start, `VM.comN`, the bytes in hexadecimal.
 
-use anyhow::{Context, Result};
+use crate::outputs::{Recorder, Slot};
 use devices::link::LinkEnd;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fmt::Write;
 use vmm_common::plan::Plan;
 use vmm_common::system::System;
 
 /// Bytes on one line of a tap's file.
 const LINE_BYTES: usize = 32;
 
-/// The files of all links that have a tap.
+/// The taps of all links that have one.
 #[derive(Debug)]
 pub struct Taps {
-    taps: Vec<TapFile>,
+    taps: Vec<Tap>,
 }
 
 #[derive(Debug)]
-struct TapFile {
+struct Tap {
     wire: usize,
-    path: String,
-    file: BufWriter<File>,
-    error: Option<io::Error>,
+    link: String,
+    file: Slot,
 }
 
 impl Taps {
-    /// Creates the files that `plan` names.
-    pub fn open(plan: &Plan) -> Result<Self> {
-        let mut taps = Vec::new();
-        for (wire, link) in plan.links.iter().enumerate() {
-            let Some(path) = link.tap.clone() else { continue };
-            let file = File::create(&path);
-            let file = file.with_context(|| format!("link {}: the tap {path}", link.name))?;
-            taps.push(TapFile { wire, path, file: BufWriter::new(file), error: None });
-        }
-        Ok(Self { taps })
+    /// The taps of `plan`'s links, which go to these files, by link.
+    #[must_use]
+    pub fn new(plan: &Plan, files: &[Option<Slot>]) -> Self {
+        let links = plan.links.iter().zip(files).enumerate();
+        let taps = links.filter_map(|(wire, (link, file))| {
+            file.map(|file| Tap { wire, link: link.name.clone(), file })
+        });
+        Self { taps: taps.collect() }
     }
 
-    /// Writes what has passed since the last time.
-    pub fn drain<M>(&mut self, system: &mut System<M>) {
-        for tap in &mut self.taps {
-            let written = tap.drain(system);
-            tap.error = tap.error.take().or(written.err());
+    /// Records what has passed since the last time.
+    pub fn drain<M>(&mut self, system: &mut System<M>, recorder: &mut Recorder) {
+        for tap in &self.taps {
+            tap.drain(system, recorder);
         }
     }
 
-    /// Writes the rest; returns the errors as messages.
-    pub fn finish<M>(mut self, system: &mut System<M>) -> Vec<String> {
-        self.drain(system);
-        let trouble = |mut tap: TapFile| {
-            let error = tap.error.or(tap.file.flush().err());
+    /// Messages about bytes that passed unrecorded.
+    pub fn omissions<M>(&self, system: &mut System<M>) -> Vec<String> {
+        let lost = |tap: &Tap| {
             let lost = system.wires[tap.wire].link.tap().map_or(0, |ring| ring.overflowed());
-            let path = &tap.path;
-            match (error, lost) {
-                (Some(error), _) => Some(format!("the tap {path} is not complete: {error}")),
-                (None, 1..) => Some(format!("the tap {path} lacks {lost} bytes")),
-                (None, 0) => None,
-            }
+            (lost > 0).then(|| format!("the tap of link {} lacks {lost} bytes", tap.link))
         };
-        self.taps.into_iter().filter_map(trouble).collect()
+        self.taps.iter().filter_map(lost).collect()
     }
 }
 
-impl TapFile {
-    fn drain<M>(&mut self, system: &mut System<M>) -> io::Result<()> {
+impl Tap {
+    fn drain<M>(&self, system: &mut System<M>, recorder: &mut Recorder) {
         let System { vms, wires, .. } = system;
         let wire = &mut wires[self.wire];
-        let Some(ring) = wire.link.tap() else { return Ok(()) };
+        let Some(ring) = wire.link.tap() else { return };
         let mut line = String::new();
         let mut run: Option<(LinkEnd, usize)> = None;
         while let Some(record) = ring.take() {
@@ -88,8 +75,7 @@ impl TapFile {
         }
         if run.is_some() {
             line.push('\n');
-            self.file.write_all(line.as_bytes())?;
+            recorder.push(self.file, line.as_bytes());
         }
-        Ok(())
     }
 }

@@ -41,6 +41,9 @@ pub struct Run {
     /// What runs QEMU's instructions
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
+    /// QEMU's board, in its words, as q35,pit=off [default: q35]
+    #[arg(long, value_name = "BOARD")]
+    board: Option<String>,
     /// QEMU's clock counts instructions, 32 ns each, whatever the host does meanwhile
     #[arg(long)]
     counted: bool,
@@ -133,6 +136,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         emulator: arguments.on,
         cpu: arguments.cpu.clone(),
         accelerator: arguments.accel,
+        board: arguments.board.clone(),
         memory_mib,
         timeout: arguments.timeout.map(Duration::from_secs),
         has_keyboard: true,

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, anyhow};
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
-use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +60,8 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// For QEMU.
     pub accelerator: Accelerator,
+    /// QEMU's board, in its words; None: a q35.
+    pub board: Option<String>,
     /// MiB.
     pub memory_mib: u64,
     /// When it is switched off at the latest.
@@ -162,17 +163,6 @@ impl Machine {
     }
 }
 
-/// A child that does not outlive this value.
-pub(crate) struct Running(pub(crate) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended is not there to be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What a reader gives until its end, read by a thread of its own.
 pub(crate) fn chunks(mut reader: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
@@ -216,7 +206,7 @@ pub(crate) fn copy(
             Err(RecvTimeoutError::Timeout) if is_timed_out => return Ok((all, true)),
             Err(RecvTimeoutError::Timeout) => {
                 is_timed_out = true;
-                keyboard.end();
+                keyboard.time_is_up();
                 deadline = Some(Instant::now() + TO_END);
             }
         }

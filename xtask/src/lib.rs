@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod child;
 pub mod emulate;
 pub mod guest_files;
 pub mod hypervisor;

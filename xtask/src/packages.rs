@@ -19,7 +19,8 @@ pub struct Need {
 }
 
 /// What QEMU needs.
-pub const QEMU: &[Need] = &[need("qemu-system-x86_64", "qemu-system-x86")];
+pub const QEMU: &[Need] =
+    &[need("qemu-system-x86_64", "qemu-system-x86"), need("setpriv", "util-linux")];
 /// What Bochs needs.
 pub const BOCHS: &[Need] = &[
     need("bochs", "bochs"),
@@ -27,6 +28,7 @@ pub const BOCHS: &[Need] = &[
     need("/usr/share/bochs/VGABIOS-lgpl-latest", "vgabios"),
     need("/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so", "bochs-term"),
     need("setsid", "util-linux"),
+    need("setpriv", "util-linux"),
 ];
 /// What tests of the console on a terminal need.
 pub const TMUX: &[Need] = &[need("tmux", "tmux")];

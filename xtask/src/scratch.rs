@@ -1,13 +1,20 @@
 //! A folder for one run's files.
 
 use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new folder that goes away with this value.
+/// Removes the folder once its input ends, as it does when this process ends, however that comes.
+/// An emulator that is killed at the same time may still make a file in it.
+const REMOVER: &str = r#"read -r _; rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }"#;
+
+/// A new folder that goes away with this value, or with this process.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    remover: Child,
 }
 
 impl Scratch {
@@ -23,7 +30,12 @@ impl Scratch {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self { path })
+        let mut remover = Command::new("sh");
+        remover.args(["-c", REMOVER, "tandem-scratch"]).arg(&path).current_dir("/");
+        remover.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // What ends all of our group, as Ctrl-C does, does not end it.
+        let remover = remover.process_group(0).spawn().context("cannot run sh")?;
+        Ok(Self { path, remover })
     }
 
     /// Where it is.
@@ -45,7 +57,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        drop(self.remover.stdin.take());
         // What stays behind lies where temporary files are cleared away.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = self.remover.wait();
     }
 }

@@ -102,6 +102,7 @@ impl Counting {
             emulator: self.emulator,
             cpu: self.cpu.map(str::to_string),
             accelerator: Accelerator::Tcg,
+            board: None,
             memory_mib: load.machine_memory_mib(),
             timeout: Some(TIMEOUT),
             has_keyboard: false,

@@ -25,6 +25,7 @@ entry32:
     mov esp, offset boot_stack_top
     mov [boot_magic], eax
     mov [boot_information], ebx
+    call check_requirements
     mov dword ptr [boot_pml4], offset boot_pdpt + 3
     mov edi, offset boot_pdpt
     mov eax, offset boot_directories + 3

@@ -50,8 +50,8 @@ impl Information {
         }
         if flags & HAS_MODULES != 0 && field(20) > 0 {
             let module = u64::from(field(24));
-            let (begin, end) = (word(module).into(), word(module + 4).into());
-            information.module = (begin < end).then_some(Range { begin, end });
+            let (begin, end) = (u64::from(word(module)), u64::from(word(module + 4)));
+            information.module = Some(Range { begin, end: end.max(begin) });
         }
         if flags & HAS_MAP != 0 {
             let (mut at, end) = (u64::from(field(48)), u64::from(field(48)) + u64::from(field(44)));
@@ -159,5 +159,16 @@ mod tests {
         let information = read(&[(0x9000, 1), (0x9008, 1024)]);
         assert_eq!(information.ram(), [Range { begin: 0x10_0000, end: 0x20_0000 }]);
         assert_eq!(information.module, None);
+    }
+
+    #[test]
+    fn an_empty_module_is_one() {
+        let module = |begin, end| {
+            read(&[(0x9000, 8), (0x9014, 1), (0x9018, 0xa000), (0xa000, begin), (0xa004, end)])
+                .module
+        };
+        let empty = Some(Range { begin: 0x20_0000, end: 0x20_0000 });
+        assert_eq!(module(0x20_0000, 0x20_0000), empty);
+        assert_eq!(module(0x20_0000, 0x1f_0000), empty);
     }
 }

@@ -100,6 +100,9 @@ fn image() -> Image {
 }
 
 fn bytes_at(range: Range) -> &'static [u8] {
+    if range.begin == range.end {
+        return &[];
+    }
     let len = (range.end - range.begin) as usize;
     // SAFETY: mapped memory that was reserved for what lies there; nothing writes it.
     unsafe { core::slice::from_raw_parts(range.begin as *const u8, len) }

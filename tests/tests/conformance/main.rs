@@ -17,6 +17,7 @@ mod nimble;
 mod page_faults;
 mod processor;
 mod promises;
+mod start;
 mod streams;
 mod targets;
 mod tasks;

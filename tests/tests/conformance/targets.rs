@@ -216,6 +216,7 @@ fn emulated(
         emulator,
         cpu: cpu.map(str::to_string),
         accelerator: Accelerator::default(),
+        board: None,
         memory_mib,
         timeout: Some(TIMEOUT),
         has_keyboard: false,
@@ -251,7 +252,7 @@ fn last_lines(console: &str) -> &str {
 }
 
 /// The hypervisor, built once.
-fn kernel() -> &'static Path {
+pub fn kernel() -> &'static Path {
     static KERNEL: OnceLock<PathBuf> = OnceLock::new();
     KERNEL.get_or_init(|| hypervisor::build().expect("the hypervisor builds"))
 }

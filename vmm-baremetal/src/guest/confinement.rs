@@ -36,7 +36,7 @@ pub fn check(read: Result<Reach, &'static str>, granted: &Reach) -> Result<Reach
 /// Writes it for the program that runs the emulator.
 pub fn report(reach: &Reach) {
     if let Ok(json) = serde_json::to_string(reach) {
-        power::debug_line(&format!("tandem-reach: {json}"));
+        power::debug_line(format_args!("tandem-reach: {json}"));
     }
 }
 

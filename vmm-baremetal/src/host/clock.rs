@@ -1,11 +1,8 @@
-//! The clock: the processor's time-stamp counter, its rate measured against the 8254.
+//! The clock: the processor's time-stamp counter. Its rate is measured by [`super::calibration`].
 
 use metal::cpu;
-use metal::port::Port;
 use vmm_common::Instant;
 
-/// Rate of the 8254, Hz.
-const PIT_HZ: u64 = 1_193_182;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The time since the start, from the time-stamp counter.
@@ -64,80 +61,6 @@ impl Clock {
         let ticks = (at.as_ns() as u128 * self.ticks_per_ns as u128) >> 32;
         if ticks >> 64 == 0 { self.start.saturating_add(ticks as u64) } else { u64::MAX }
     }
-}
-
-/// The three counters at one moment.
-#[derive(Clone, Copy)]
-struct Sample {
-    tsc: u64,
-    other: u32,
-    pit: u16,
-    /// How long the reading took: its uncertainty.
-    took: u64,
-}
-
-/// Counts while channel 2 of the 8254 counts down for some 50 ms: ticks a second of the time-stamp
-/// counter, and of `other`, which counts down.
-#[must_use]
-pub fn measure(other: impl Fn() -> u32) -> (u64, u64) {
-    /// The 8254 is read when it has come down to this.
-    const LATE: u16 = 0x1800;
-    /// An emulated machine may be stopped for longer than the 8254 counts.
-    const TRIES: usize = 8;
-    let mut rates = (0, 0);
-    for _ in 0..TRIES {
-        start_channel_2();
-        let first = sample(&other);
-        while read_channel_2() > LATE && !is_over() {}
-        let last = sample(&other);
-        let ticks = u64::from(first.pit.wrapping_sub(last.pit)).max(1);
-        let hz = |counted: u64| counted * PIT_HZ / ticks;
-        let others = first.other.wrapping_sub(last.other);
-        rates = (hz(last.tsc - first.tsc), hz(others.into()));
-        if !is_over() {
-            break;
-        }
-    }
-    rates
-}
-
-/// The best of a few: the one that took least.
-fn sample(other: &impl Fn() -> u32) -> Sample {
-    const TRIES: usize = 16;
-    let one = |_| {
-        let before = cpu::tsc();
-        let (other, pit) = (other(), read_channel_2());
-        let took = cpu::tsc() - before;
-        Sample { tsc: before + took / 2, other, pit, took }
-    };
-    (0..TRIES).map(one).min_by_key(|sample| sample.took).expect("there is more than one try")
-}
-
-const GATE: Port = Port::new(0x61);
-const CONTROL: Port = Port::new(0x43);
-const CHANNEL_2: Port = Port::new(0x42);
-
-/// Speaker off, gate low; then mode 0, low and high byte, all ones; then gate high starts the
-/// count.
-fn start_channel_2() {
-    let gate = GATE.read() & !3;
-    GATE.write(gate);
-    CONTROL.write(0xb0);
-    CHANNEL_2.write(0xff);
-    CHANNEL_2.write(0xff);
-    GATE.write(gate | 1);
-}
-
-/// The count, latched.
-fn read_channel_2() -> u16 {
-    CONTROL.write(0x80);
-    let low = CHANNEL_2.read();
-    u16::from_le_bytes([low, CHANNEL_2.read()])
-}
-
-/// The count has ended, and wraps to the top.
-fn is_over() -> bool {
-    GATE.read() & 0x20 != 0
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use super::power;
 use super::serial::Serial;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+use metal::screen::Screen;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings, Display};
@@ -77,9 +79,7 @@ impl BareHost {
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
         for _ in 0..KEYS_AT_A_LOOK {
             let Some(key) = self.serial.receive() else { break };
-            if self.console.typed(&[key]) {
-                self.stop_request = Some(StopRequest::Interrupted);
-            }
+            self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
         self.console.show_prompts(now);
         self.send();
@@ -161,11 +161,16 @@ impl Host for BareHost {
 
 /// Prints why nothing can run, and ends with `code`.
 pub fn refuse(why: &str, code: u8) -> ! {
-    use core::fmt::Write;
-    let mut serial = Serial::again();
     for line in why.lines() {
-        // An absent port accepts everything.
-        let _ = writeln!(serial, "tandem: {line}");
+        report(format_args!("{line}"));
     }
     power::off(code)
+}
+
+/// Prints a line of Tandem's own, on COM1 and on the screen, without allocating.
+pub fn report(line: fmt::Arguments<'_>) {
+    use fmt::Write;
+    // An absent port or screen accepts everything.
+    let _ = writeln!(Serial::again(), "tandem: {line}");
+    let _ = writeln!(Screen, "tandem: {line}");
 }

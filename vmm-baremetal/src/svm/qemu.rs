@@ -18,7 +18,8 @@
 //! ([`super::handling`]).
 //!
 //! Bochs, in `metal`: VMRUN does not load CR2 (`svm::Loaded::set_cr2`), and the single step of an
-//! intercepted instruction reaches the host after VMRUN (`interrupts`).
+//! intercepted instruction reaches the host after VMRUN (`interrupts`), and a guest's IF masks the
+//! host's interrupts (`nmi_timer`).
 
 use super::exits::code;
 use super::loaded::SvmGuest;

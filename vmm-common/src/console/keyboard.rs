@@ -13,6 +13,7 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
       Ctrl-A r       let the VM that has it have the terminal raw, or no more
       Ctrl-A x       end the run
+      Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
       Ctrl-A ?       this help";
 
@@ -42,6 +43,8 @@ pub enum Command {
     Raw(usize),
     /// End the run.
     End,
+    /// End the run as its time limit does.
+    EndWithRegisters,
     /// Show [`HELP`].
     Help,
 }
@@ -145,6 +148,7 @@ impl Keyboard {
             }
             b'r' => Some(Command::Raw(self.focus)),
             b'x' => Some(Command::End),
+            b't' => Some(Command::EndWithRegisters),
             _ => Some(Command::Help),
         }
     }
@@ -181,6 +185,7 @@ mod tests {
         let mut keyboard = Keyboard::new(2, 0, true, ROOM);
         assert_eq!(keyboard.typed(b"\x01"), []);
         assert_eq!(keyboard.typed(b"x"), [Command::End]);
+        assert_eq!(keyboard.typed(b"t\x01t"), [Command::EndWithRegisters]);
     }
 
     #[test]

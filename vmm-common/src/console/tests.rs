@@ -51,22 +51,23 @@ fn a_dump_follows_the_ending_and_the_keyboard_goes_on() {
 #[test]
 fn commands_move_the_keyboard_help_and_end_the_run() {
     let mut console = console(SETTINGS);
-    assert!(!console.typed(b"a\x011b"));
+    assert_eq!(console.typed(b"a\x011b"), None);
     assert_eq!(printed(&mut console), "[the keyboard is right's]\n");
     assert_eq!((console.take_key(0), console.take_key(1)), (Some(b'a'), Some(b'b')));
-    assert!(!console.typed(b"\x01?"));
+    assert_eq!(console.typed(b"\x01?"), None);
     assert_eq!(printed(&mut console), alloc::format!("{HELP}\n"));
-    assert!(console.typed(b"\x01x"));
+    assert_eq!(console.typed(b"\x01x"), Some(StopRequest::Interrupted));
+    assert_eq!(console.typed(b"\x01t"), Some(StopRequest::TimedOut));
 }
 
 #[test]
 fn lost_keys_are_reported_once() {
     let mut console = console(SETTINGS);
     assert_eq!(console.typing_room(), 3);
-    assert!(!console.typed(b"abcd"));
+    assert_eq!(console.typed(b"abcd"), None);
     let text = "[keys are lost: more were typed ahead than there is room for]\n";
     assert_eq!(printed(&mut console), text);
-    assert!(!console.typed(b"e"));
+    assert_eq!(console.typed(b"e"), None);
     assert_eq!(printed(&mut console), "");
 }
 
@@ -206,7 +207,7 @@ fn a_dumb_terminal_gets_the_corrected_line_anew() {
     console.show_prompts(ms(30));
     console.show_prompts(ms(50));
     assert_eq!(printed(&mut console), "left  | ab\r\nleft  | a");
-    assert!(!console.typed(b"\x01r"));
+    assert_eq!(console.typed(b"\x01r"), None);
     assert!(printed(&mut console).contains("[no VM can have the terminal raw"));
 }
 
@@ -214,7 +215,7 @@ fn a_dumb_terminal_gets_the_corrected_line_anew() {
 fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
     let mut console = on_terminal();
     console.print(0, b"$ ");
-    assert!(!console.typed(b"\x01r"));
+    assert_eq!(console.typed(b"\x01r"), None);
     let line = "[left has the terminal raw until Ctrl-A r]";
     let text = alloc::format!("{LEFT}$ \r\n{line}\r\n\x1b[22;0t");
     assert_eq!(printed(&mut console), text);
@@ -226,13 +227,13 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
     console.written(screen.len());
     console.show_prompts(ms(1000));
     assert_eq!((console.waiting(), console.prompt_due()), (&b""[..], None));
-    assert!(!console.typed(b"\x011"));
+    assert_eq!(console.typed(b"\x011"), None);
     let text = printed(&mut console);
     assert!(text.starts_with("\x18\x1b\\\x1b[!p\x1b[?1049l"), "{text:?}");
     let lines = alloc::format!("{RIGHT}meanwhile\r\n[a line of Tandem's]\r\n");
     assert!(text.ends_with(&alloc::format!("\r\n{lines}[the keyboard is right's]\r\n")));
     // It has it again with the keyboard, until it is over.
-    assert!(!console.typed(b"\x010"));
+    assert_eq!(console.typed(b"\x010"), None);
     printed(&mut console);
     console.print(0, b"\x1b[6n");
     assert_eq!(printed(&mut console), "\x1b[6n");
@@ -246,7 +247,7 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
 #[test]
 fn a_run_that_ends_takes_the_terminal_back() {
     let mut console = on_terminal();
-    assert!(!console.typed(b"\x01r"));
+    assert_eq!(console.typed(b"\x01r"), None);
     printed(&mut console);
     console.finish();
     assert!(printed(&mut console).starts_with("\x18\x1b\\"));
@@ -263,7 +264,7 @@ fn tandems_own_lines_have_a_limit_and_room_beyond_the_guests() {
     console.say("[one more]");
     assert_eq!(console.waiting_bytes(), full + 11);
     for _ in 0..1000 {
-        assert!(!console.typed(b"\x01?"));
+        assert_eq!(console.typed(b"\x01?"), None);
     }
     assert!(console.waiting_bytes() <= 5000, "{}", console.waiting_bytes());
     printed(&mut console);

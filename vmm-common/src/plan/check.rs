@@ -4,7 +4,7 @@
 //! and column.
 
 use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
-use crate::units::{Bytes, ExactTime};
+use crate::units::{Bytes, Escaped, ExactTime};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -72,7 +72,7 @@ pub struct Problem {
 }
 
 /// The longest slice: a second.
-const MAX_SLICE_NS: u64 = 1_000_000_000;
+pub const MAX_SLICE_NS: u64 = 1_000_000_000;
 /// The largest weight.
 pub const MAX_WEIGHT: u32 = 10_000;
 /// The longest period of a budget: ten seconds.
@@ -96,6 +96,7 @@ pub fn check(plan: &Plan, limits: &Limits) -> Vec<Problem> {
     check_vm_names(plan, &mut problems);
     check_keyboard(plan, &mut problems);
     shares::check(plan, limits, &mut problems);
+    check_ends(plan, &mut problems);
     check_links(plan, &mut problems);
     problems.0
 }
@@ -228,7 +229,10 @@ fn check_name(name: &str, field: Field, problems: &mut Problems) {
         let start: String = name.chars().take(2 * MAX_NAME_CHARS).collect();
         problems.add(
             field,
-            format!("name is {start:?}; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _"),
+            format!(
+                "name is {}; allowed: 1 to {MAX_NAME_CHARS} letters, digits, - and _",
+                Escaped(&start)
+            ),
         );
     }
 }
@@ -244,6 +248,21 @@ fn check_keyboard(plan: &Plan, problems: &mut Problems) {
                 "{name} starts with the keyboard already; allowed: one VM, and Ctrl-A moves it"
             ),
         );
+    }
+}
+
+/// A plan from YAML names links, and has none that are not there; a packed one numbers them.
+fn check_ends(plan: &Plan, problems: &mut Problems) {
+    let links = plan.links.len();
+    for (index, vm) in plan.vms.iter().enumerate() {
+        for (port, serial) in vm.serial.iter().enumerate() {
+            if let Some(link) = serial.link().filter(|link| *link >= links) {
+                problems.add(
+                    Field::VmSerial(index, port),
+                    format!("an end of link {link}, counted from 0; there are {links} links"),
+                );
+            }
+        }
     }
 }
 

@@ -13,11 +13,21 @@ use crate::vm::Ending;
 impl<M: GuestMemory> System<M> {
     /// Ends every VM that still runs, when the host stops the run.
     pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
-        let now = host.now();
         for vm in VmIndex::first(self.vms.len()) {
-            if self.vms[vm].ending.is_none() {
-                self.end_vm(vm, Ending::Stopped { why }, None, now, host);
-            }
+            self.stop_vm(vm, why, None, host);
+        }
+    }
+
+    /// Ends one VM, if it still runs, with the registers that its console shows.
+    pub fn stop_vm<H: Host>(
+        &mut self,
+        vm: VmIndex,
+        why: &'static str,
+        registers: Option<CpuState>,
+        host: &mut H,
+    ) {
+        if self.vms[vm].ending.is_none() {
+            self.end_vm(vm, Ending::Stopped { why }, registers, host.now(), host);
         }
     }
 

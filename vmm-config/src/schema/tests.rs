@@ -3,69 +3,6 @@ use crate::node::{self, Node};
 use std::fs;
 use std::path::PathBuf;
 
-/// The part of the JSON Schema standard that is used, without patterns of values.
-fn is_valid(value: &Value, schema: &Value) -> bool {
-    let Value::Object(rules) = schema else { panic!("{schema} is no schema") };
-    rules.iter().all(|(rule, argument)| match rule.as_str() {
-        "$schema" | "title" | "description" | "pattern" | "patternProperties" => true,
-        "anyOf" => list(argument).iter().any(|schema| is_valid(value, schema)),
-        "oneOf" => list(argument).iter().filter(|schema| is_valid(value, schema)).count() == 1,
-        "enum" => list(argument).contains(value),
-        "type" => is_of_type(value, argument),
-        "minimum" => value.as_f64().is_none_or(|value| value >= argument.as_f64().unwrap()),
-        "maximum" => value.as_f64().is_none_or(|value| value <= argument.as_f64().unwrap()),
-        "multipleOf" => {
-            value.as_u64().is_none_or(|value| value.is_multiple_of(argument.as_u64().unwrap()))
-        }
-        "maxLength" => value.as_str().is_none_or(|text| text.len() as u64 <= count(argument)),
-        "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= count(argument)),
-        "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= count(argument)),
-        "minProperties" => value.as_object().is_none_or(|v| v.len() as u64 >= count(argument)),
-        "maxProperties" => value.as_object().is_none_or(|v| v.len() as u64 <= count(argument)),
-        "items" => {
-            value.as_array().is_none_or(|items| items.iter().all(|item| is_valid(item, argument)))
-        }
-        "required" => value
-            .as_object()
-            .is_none_or(|v| list(argument).iter().all(|key| v.contains_key(key.as_str().unwrap()))),
-        "properties" => value.as_object().is_none_or(|entries| {
-            entries.iter().all(|(key, value)| has_property(key, value, rules))
-        }),
-        "additionalProperties" => *argument == json!(false),
-        other => panic!("the schema uses {other}, which this test does not know"),
-    })
-}
-
-/// The key is described, by itself or by the one pattern of keys there is, and the value is valid.
-fn has_property(key: &str, value: &Value, rules: &Map<String, Value>) -> bool {
-    let by_name = rules["properties"].get(key);
-    let by_pattern = rules
-        .get("patternProperties")
-        .and_then(|patterns| keys::seed_vm_number(key).and_then(|_| patterns.get(SEED_VM_PATTERN)));
-    by_name.or(by_pattern).is_some_and(|schema| is_valid(value, schema))
-}
-
-fn is_of_type(value: &Value, types: &Value) -> bool {
-    let is = |name: &Value| match name.as_str().expect("types have names") {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "boolean" => value.is_boolean(),
-        other => panic!("no type {other}"),
-    };
-    types.as_array().map_or_else(|| is(types), |types| types.iter().any(is))
-}
-
-fn list(value: &Value) -> &Vec<Value> {
-    value.as_array().expect("a list")
-}
-
-fn count(value: &Value) -> u64 {
-    value.as_u64().expect("a count")
-}
-
 /// As an editor's reader of YAML 1.2 sees it.
 fn json(node: &Node) -> Value {
     match &node.value {
@@ -86,8 +23,8 @@ fn json(node: &Node) -> Value {
     }
 }
 
-fn is_valid_text(text: &str) -> bool {
-    is_valid(&json(&node::parse(text).unwrap().unwrap()), &schema())
+fn validator() -> jsonschema::Validator {
+    jsonschema::draft202012::new(&schema()).expect("it is a schema")
 }
 
 fn configs() -> PathBuf {
@@ -96,45 +33,60 @@ fn configs() -> PathBuf {
 
 #[test]
 fn every_config_that_tandem_brings_is_valid() {
+    let validator = validator();
     let files = fs::read_dir(configs()).expect("the configs are there");
     let paths = files.map(|file| file.unwrap().path());
     let paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "yml")).collect();
     assert!(paths.len() >= 7);
     for path in paths {
-        assert!(is_valid_text(&fs::read_to_string(&path).unwrap()), "{}", path.display());
+        let text = fs::read_to_string(&path).unwrap();
+        let config = json(&node::parse(&text).unwrap().unwrap());
+        let error = validator.validate(&config).err();
+        assert!(error.is_none(), "{}: {}", path.display(), error.unwrap());
     }
 }
 
+/// Invalid configs that the schema accepts, and why it has to.
+const ACCEPTED: [(&str, &str); 19] = [
+    ("baud_mismatch", "compares values at two places"),
+    ("baud_mismatch_with_link", "compares values at two places"),
+    ("budgets_leave_nothing", "adds"),
+    ("budgets_over", "adds"),
+    ("core_absent", "a fact of the host"),
+    ("duplicate_id", "compares values at two places"),
+    ("duplicate_key", "a reader of YAML refuses it"),
+    ("duplicate_link", "compares values at two places"),
+    ("duplicate_name", "compares values at two places"),
+    ("image_directory", "a file"),
+    ("image_larger_than_memory", "a file"),
+    ("image_missing", "a file"),
+    ("image_not_multiboot", "a file"),
+    ("image_unknown", "a path and a built-in guest's name are both text"),
+    ("link_one_end", "counts references"),
+    ("link_unknown", "a reference"),
+    ("memory_host", "a fact of the host"),
+    ("memory_unaligned", "a multiple, in text"),
+    ("weight_tiny", "divides"),
+];
+
 #[test]
-fn what_the_loader_refuses_by_its_table_the_schema_refuses_too() {
-    let names = [
-        "unknown_key",
-        "unknown_key_near",
-        "unknown_key_top",
-        "unknown_key_in_port",
-        "wrong_type",
-        "wrong_type_list",
-        "wrong_type_vm",
-        "seed_missing_key",
-        "seed_no_vm_count",
-        "seed_flag",
-        "seed_mixed",
-        "memory_zero",
-        "link_and_switched",
-        "port_word",
-        "weight_range",
-        "vcpus_two",
-        "no_vms",
-        "vms_missing",
-        "too_many_vms",
-        "not_a_mapping",
-        "slice_no_unit",
-        "budget_range",
-    ];
-    for name in names {
-        let path = configs().join("invalid").join(name).with_extension("yml");
-        assert!(!is_valid_text(&fs::read_to_string(path).unwrap()), "{name}");
+fn what_the_loader_refuses_the_schema_refuses_too_as_far_as_it_can() {
+    let validator = validator();
+    let files = fs::read_dir(configs().join("invalid")).expect("they are there");
+    let (mut accepted, mut refused) = (Vec::new(), 0);
+    for path in files.map(|file| file.unwrap().path()) {
+        let is_config = path.extension().is_some_and(|extension| extension == "yml");
+        let text = is_config.then(|| fs::read_to_string(&path).ok()).flatten();
+        // What is no YAML, no schema sees.
+        let Some(Ok(Some(node))) = text.as_deref().map(node::parse) else { continue };
+        match validator.is_valid(&json(&node)) {
+            true => accepted.push(path.file_stem().unwrap().to_str().unwrap().to_owned()),
+            false => refused += 1,
+        }
     }
+    accepted.sort_unstable();
+    assert_eq!(accepted, ACCEPTED.map(|(name, _)| name));
+    assert!(refused >= 40, "{refused}");
 }
 
 #[test]
@@ -149,8 +101,13 @@ fn every_key_is_described() {
                 *described += 1;
             }
         }
+        // Conditions name keys again.
+        let is_condition = |rule: &str| matches!(rule, "if" | "not" | "contains");
         match schema {
-            Value::Object(rules) => rules.values().for_each(|rule| check(rule, described)),
+            Value::Object(rules) => {
+                let rules = rules.iter().filter(|(name, _)| !is_condition(name));
+                rules.for_each(|(_, rule)| check(rule, described));
+            }
             Value::Array(items) => items.iter().for_each(|item| check(item, described)),
             _ => (),
         }

@@ -1,10 +1,9 @@
-//! Standard output, where the console's lines go, and each VM's raw output in its log.
+//! Standard output, where the console's lines go.
 
 use crate::sys::{is_writable, terminal_columns};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::{Ability, Console, Display};
@@ -20,28 +19,15 @@ const MAX_CHUNKS: usize = 16;
 pub struct Output {
     to: File,
     is_terminal: bool,
-    logs: Vec<Log>,
     /// Why nothing can be written any more.
     write_error: Option<io::Error>,
 }
 
-/// Where a VM's raw output goes too.
-#[derive(Debug)]
-struct Log {
-    file: Option<File>,
-    error: Option<io::Error>,
-}
-
 impl Output {
-    /// The output of VMs with these names on `to`; their raw bytes also to `log_dir/NAME.log`.
-    pub fn new(to: File, names: &[&str], log_dir: Option<&Path>) -> io::Result<Self> {
-        let log = |name: &&str| {
-            let file =
-                log_dir.map(|dir| File::create(dir.join(format!("{name}.log")))).transpose()?;
-            Ok(Log { file, error: None })
-        };
-        let logs = names.iter().map(log).collect::<io::Result<_>>()?;
-        Ok(Self { is_terminal: to.is_terminal(), to, logs, write_error: None })
+    /// The output of all VMs on `to`.
+    #[must_use]
+    pub fn new(to: File) -> Self {
+        Self { is_terminal: to.is_terminal(), to, write_error: None }
     }
 
     /// What shows the output.
@@ -59,17 +45,6 @@ impl Output {
     pub fn follow_size(&self, console: &mut Console) {
         if self.is_terminal {
             console.set_columns(terminal_columns(self.to.as_raw_fd()));
-        }
-    }
-
-    /// Logs what VM `vm` printed.
-    pub fn log(&mut self, vm: usize, bytes: &[u8]) {
-        let log = &mut self.logs[vm];
-        if let Some(file) = &mut log.file
-            && let Err(error) = file.write_all(bytes)
-        {
-            log.error = Some(error);
-            log.file = None;
         }
     }
 
@@ -115,11 +90,6 @@ impl Output {
     /// Why nothing can be written any more.
     pub fn write_error(&self) -> Option<&io::Error> {
         self.write_error.as_ref()
-    }
-
-    /// Why each VM's log is not complete.
-    pub fn log_errors(&self) -> impl Iterator<Item = Option<&io::Error>> {
-        self.logs.iter().map(|log| log.error.as_ref())
     }
 
     /// Writes a first piece of what waits; returns how much was taken.

@@ -1,20 +1,28 @@
-//! The terminal, in raw mode while VMs run, and restored however the run ends.
+//! The terminal, in raw mode while VMs run in its foreground, and restored however the run ends
+//! or stops.
 
+use crate::sys::{is_foreground, set_terminal_settings, terminal_settings};
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-/// The settings to restore; here rather than in [`RawTerminal`], for the panic hook.
+/// The settings to restore while it is raw; here rather than in [`RawTerminal`], for the panic
+/// hook.
 static SAVED: Mutex<Option<libc::termios>> = Mutex::new(None);
 
-/// Standard input passes every key as it is typed, Ctrl-C aside, until this is dropped.
+/// Standard input passes every key as it is typed, Ctrl-C aside, until this is dropped; but not
+/// while this process is in the background, where the terminal is the shell's.
 #[derive(Debug)]
-pub struct RawTerminal(());
+pub struct RawTerminal {
+    original: libc::termios,
+    raw: libc::termios,
+    is_raw: bool,
+}
 
 impl RawTerminal {
     /// Switches the terminal at standard input.
     pub fn new() -> io::Result<Self> {
-        let saved = crate::sys::terminal_settings(libc::STDIN_FILENO)?;
-        let mut raw = saved;
+        let original = terminal_settings(libc::STDIN_FILENO)?;
+        let mut raw = original;
         // ISIG stays: Ctrl-C ends the run. Without OPOST what the console prints stays as it is; on
         // a terminal its lines end in CR LF.
         raw.c_oflag &= !libc::OPOST;
@@ -25,27 +33,50 @@ impl RawTerminal {
         raw.c_cc[libc::VSUSP] = libc::_POSIX_VDISABLE;
         raw.c_cc[libc::VMIN] = 1;
         raw.c_cc[libc::VTIME] = 0;
-        *SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(saved);
         restore_on_panic();
-        crate::sys::set_terminal_settings(libc::STDIN_FILENO, &raw)?;
-        Ok(Self(()))
+        let mut this = Self { original, raw, is_raw: false };
+        this.follow()?;
+        Ok(this)
+    }
+
+    /// Makes it raw where this process has come to the foreground; true if it is there.
+    pub fn follow(&mut self) -> io::Result<bool> {
+        let is_foreground = is_foreground(libc::STDIN_FILENO);
+        match (self.is_raw, is_foreground) {
+            (false, true) => {
+                *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.original);
+                set_terminal_settings(libc::STDIN_FILENO, &self.raw)?;
+            }
+            // The shell has made its own settings.
+            (true, false) => *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            (true, true) | (false, false) => {}
+        }
+        self.is_raw = is_foreground;
+        Ok(is_foreground)
+    }
+
+    /// Restores it, until [`RawTerminal::follow`] is called.
+    pub fn leave(&mut self) {
+        restore();
+        self.is_raw = false;
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        restore();
+        self.leave();
     }
 }
 
-/// Restores the terminal's settings.
+/// Restores the terminal's settings, if they were changed and it is still ours.
 fn restore() {
     // A panic while the lock is held is not possible: nothing in between can panic.
     if let Ok(mut saved) = SAVED.try_lock()
         && let Some(saved) = saved.take()
+        && is_foreground(libc::STDIN_FILENO)
     {
         // If it fails, the terminal is gone, and there is nothing to restore.
-        let _ = crate::sys::set_terminal_settings(libc::STDIN_FILENO, &saved);
+        let _ = set_terminal_settings(libc::STDIN_FILENO, &saved);
     }
 }
 

@@ -21,7 +21,8 @@ vmm_sys_util::ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 /// Fails where KVM cannot move the counter, or accepts a new offset and ignores it. For a vCPU that
 /// has not run yet.
 pub fn check_can_move(fd: &VcpuFd) -> Result<()> {
-    const CLOCK_OWN: &str = "clock: own needs KVM_VCPU_TSC_OFFSET, which Linux 5.16 has; \
+    const CLOCK_OWN: &str = "clock: own needs a KVM that moves a vCPU's TSC by \
+        KVM_VCPU_TSC_OFFSET (Linux has it since 5.16, an emulated KVM may lack it at any version); \
         allowed here: clock: wall";
     let offset = get(fd).context(CLOCK_OWN)?;
     let other = offset ^ 1 << 40;

@@ -1,6 +1,7 @@
 //! One vCPU: `enter` by KVM_RUN.
 
 use super::batch::Batch;
+use super::failures::Failures;
 use super::offered_cpuid::kvm_cpuid;
 use super::overhead::Overhead;
 use super::run_page;
@@ -48,6 +49,7 @@ pub struct KvmVcpu {
     overhead: Overhead,
     /// Of the last KVM_RUN.
     overhead_ns: u64,
+    failures: Failures,
 }
 
 impl PreparedVcpu {
@@ -84,20 +86,19 @@ impl PreparedVcpu {
         let timer = unsafe { ThreadTimer::new(self.clock, flag) }?;
         let Self { fd, batch, ram, clock } = self;
         let is_on_emulated_svm = emulated_svm::is_host();
-        let pending = Pending::Nothing;
-        let overhead = Overhead::default();
         Ok(KvmVcpu {
             timer,
             fd,
             batch,
             ram,
             clock,
-            pending,
+            pending: Pending::Nothing,
             is_on_emulated_svm,
             tsc_held_ns: 0,
             is_apic_enabled: true,
-            overhead,
+            overhead: Overhead::default(),
             overhead_ns: 0,
+            failures: Failures::default(),
         })
     }
 }
@@ -165,18 +166,19 @@ impl KvmVcpu {
             Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => {
                 let returned = self.clock.now();
                 self.overhead.left_for_port(returned.ns_since(called));
-                Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
                 let returned = self.clock.now();
                 let moments = (entering, called);
                 self.overhead_ns = self.overhead.stopped(moments, entry.deadline, returned);
                 self.fd.get_kvm_run().exit_reason = kvm::KVM_EXIT_INTR;
-                Ok(())
+                return self.failures.count(error.errno());
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        self.failures.end();
+        Ok(())
     }
 }
 

@@ -1,36 +1,10 @@
-//! File descriptors of signals, standard input and output, and the terminal.
+//! File descriptors of standard input and output, and the terminal.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::ptr;
-
-/// Blocks `signals` in this thread and those it starts; they are read from the file instead.
-pub fn signal_file(signals: &[libc::c_int]) -> io::Result<File> {
-    let set = vmm_sys_util::signal::create_sigset(signals).map_err(io::Error::from)?;
-    // SAFETY: the set is initialised and ours; the old mask is not asked for.
-    let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) };
-    if result != 0 {
-        return Err(io::Error::from_raw_os_error(result));
-    }
-    // SAFETY: the set is initialised and ours.
-    let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and has no other owner.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-/// Undoes the blocking of [`signal_file`] in this thread.
-pub fn unblock(signals: &[libc::c_int]) {
-    let Ok(set) = vmm_sys_util::signal::create_sigset(signals) else { return };
-    // SAFETY: the set is initialised and ours; the old mask is not asked for.
-    let result = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut()) };
-    debug_assert_eq!(result, 0, "the set is valid, and so is what is done with it");
-}
 
 /// Standard input without the standard library's buffer, in which keys would wait unseen by epoll.
 pub fn stdin() -> io::Result<File> {
@@ -86,4 +60,26 @@ pub fn set_terminal_settings(fd: RawFd, settings: &libc::termios) -> io::Result<
     // SAFETY: the pointer is to settings that the caller holds.
     let result = unsafe { libc::tcsetattr(fd, libc::TCSANOW, settings) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes reads and writes of an open file wait.
+pub fn set_blocking(file: &File) -> io::Result<()> {
+    // SAFETY: the call reads flags of a descriptor that `file` owns.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call sets flags of a descriptor that `file` owns.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether this process has the terminal `fd`: it is not in the background of the shell that
+/// controls the terminal. A terminal that no shell controls has no background.
+#[must_use]
+pub fn is_foreground(fd: RawFd) -> bool {
+    // SAFETY: the call has no preconditions.
+    let foreground = unsafe { libc::tcgetpgrp(fd) };
+    // SAFETY: the call has no preconditions.
+    foreground < 0 || foreground == unsafe { libc::getpgrp() }
 }

@@ -54,10 +54,7 @@ impl ThreadTimer {
         let mut event: libc::sigevent = unsafe { mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = SIGRTMIN();
-        // Not `libc::gettid`: the standard library refers to that weakly, which in a static program
-        // leaves it null.
-        // SAFETY: the call has no preconditions.
-        event.sigev_notify_thread_id = unsafe { libc::syscall(libc::SYS_gettid) } as libc::c_int;
+        event.sigev_notify_thread_id = super::this_thread();
         let mut id = MaybeUninit::<libc::timer_t>::uninit();
         // SAFETY: both pointers are to values of ours that outlive the call.
         let result =

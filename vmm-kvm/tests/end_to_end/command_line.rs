@@ -136,3 +136,9 @@ fn help_and_version_are_no_errors() {
         .shows("--timeout");
     vmm_kvm([&"--version"]).ended_with(0).complains_of_nothing().shows("vmm-kvm 0.");
 }
+
+#[test]
+fn the_built_in_guests_are_listed() {
+    let run = vmm_kvm([&"guests"]).ended_with(0).complains_of_nothing();
+    run.shows("os               [COMMAND; ...] 64-bit OS with a shell\n");
+}

@@ -1,6 +1,6 @@
 //! The console in a pipe: plain lines led by names, typed bytes that arrive whole, logs and taps.
 
-use crate::harness::{Tandem, config};
+use crate::harness::{Tandem, config, with_mounts};
 use std::fs;
 
 const FNV_OFFSET: u32 = 0x811c_9dc5;
@@ -142,11 +142,15 @@ fn a_full_disk_for_a_tap_is_told_and_harms_no_vm() {
 vms:
   - {name: one, cmdline: put_char; poweroff, com1: {switched: wire}}
   - {name: two, cmdline: get_char; poweroff, com1: {switched: wire}}
-links: [{name: wire, tap: /dev/full}]
+links: [{name: wire, tap: full/wire.tap}]
 ";
-    let run = Tandem::run_text(text).finish().ended_with(0).adds_up();
+    let run = Tandem::run_text(text);
+    let full = run.scratch().directory("full");
+    let fill = "mount -t tmpfs -o size=4k none DIR; head -c 4096 /dev/zero > DIR/filler";
+    let script = format!("{fill}; exec \"$@\"").replace("DIR", &full.display().to_string());
+    let run = with_mounts(run, &script).finish().ended_with(1).adds_up();
     let run = run.shows("two | the result: COM1 writes OK!!!!");
-    run.complains("the tap /dev/full is not complete: No space left on device");
+    run.complains("the tap of link wire is not complete: No space left on device");
 }
 
 /// It halts until its transmitter is empty: nothing else ever wakes it.

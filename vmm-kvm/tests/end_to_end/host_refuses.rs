@@ -1,8 +1,8 @@
 //! What the host does not give: exit code 3, and on standard errors what to do about it.
 
-use crate::harness::{Finished, Scratch, Tandem};
+use crate::harness::{Finished, Scratch, Tandem, with_mounts};
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 /// A VM that would end at once.
 const SMALL: &str = "vms: [{name: small, cmdline: poweroff}]";
@@ -12,14 +12,6 @@ fn check_refused(run: Tandem, what: &str) -> Finished {
     let run = run.finish().ended_with(3).complains("vmm-kvm: ").complains(what);
     assert!(run.output.is_empty(), "{}", run.shown());
     run
-}
-
-/// A shell script run as root of a mount namespace of its own: what it mounts, only it sees.
-fn with_mounts(run: Tandem, script: &str) -> Tandem {
-    let is_root = std::fs::metadata("/proc/self").expect("Linux has /proc").uid() == 0;
-    let user: &[&str] = if is_root { &[] } else { &["--map-root-user"] };
-    let shell = ["sh", "-e", "-c", script, "sh"];
-    run.started_by(["unshare", "--mount"].iter().chain(user).chain(&shell))
 }
 
 #[test]
@@ -112,7 +104,7 @@ fn a_clock_that_stands_does_so_or_is_refused() {
                        - {<<: *spin, name: two}\n";
     let run = Tandem::run_text(VMS).finish();
     if run.code() == Some(3) {
-        run.complains("clock: own needs KVM_VCPU_TSC_OFFSET")
+        run.complains("clock: own needs a KVM that moves a vCPU's TSC")
             .complains("allowed here: clock: wall");
         return;
     }
@@ -123,4 +115,34 @@ fn a_clock_that_stands_does_so_or_is_refused() {
         let core_ns = parts.map(|part| run.number(&format!("/vms/{vm}/{part}")));
         assert!(core_ns.iter().sum::<u64>() > SPIN_NS * 9 / 10, "{core_ns:?}: {}", run.shown());
     }
+}
+
+/// With few threads allowed, KVM or this process lacks one; with enough, the guest runs. Root is
+/// allowed all it wants, so that it runs this as another user.
+#[test]
+fn threads_that_the_host_does_not_give_end_in_a_refusal() {
+    const USER: &str = "64321";
+    const KEPT: &str = "+dac_override,+dac_read_search";
+    let is_root = rustix::process::getuid().is_root();
+    for threads in 1..8 {
+        let run = Tandem::run_text("vms: [{name: small, cmdline: poweroff, memory: 8MiB}]");
+        let limit = ["prlimit".to_string(), format!("--nproc={threads}"), "--".to_string()];
+        let user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"].into_iter();
+        let user = user.chain(["--inh-caps", KEPT, "--ambient-caps", KEPT]).map(String::from);
+        let user: Vec<_> = user.filter(|_| is_root).collect();
+        let run = run.started_by(user.into_iter().chain(limit)).finish();
+        if run.code() == Some(0) {
+            run.shows("[small powered off, status 0]");
+            return;
+        }
+        let run = run.ended_with(3);
+        let is_told = run.errors.contains("the host cannot start a thread")
+            || run.errors.contains("VM small: the host does not run its vCPU: Resource temp");
+        assert!(is_told, "{threads} threads: {}", run.shown());
+        if !is_root {
+            // Its other processes count, too, however many they are.
+            return;
+        }
+    }
+    panic!("7 threads are more than enough");
 }

@@ -1,12 +1,13 @@
 //! A guest in QEMU alone, with no hypervisor of ours: the control that its transcript is held
 //! against.
 
-use super::{Emulator, Keyboard, Running, chunks, copy, qemu};
+use super::{Emulator, Keyboard, chunks, copy, qemu};
+use crate::child::{self, Running};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result, bail};
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ pub fn pair(kernels: [Kernel<'_>; 2], timeout: Duration) -> Result<[Alone; 2]> {
 }
 
 fn boot(kernel: Kernel<'_>, options: &[&str], deadline: Instant) -> Result<Alone> {
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = child::command("qemu-system-x86_64");
     qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "EPYC", "-m", MEMORY]);
     qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
     qemu.args(["-no-reboot", "-nodefaults", "-serial", "stdio"]).args(options);

@@ -1,18 +1,18 @@
 //! Bochs: a PC whose CPU has VMX or SVM, booted from an ISO.
 //!
 //! It draws its screen in a terminal and will not start without one, so it gets a pseudo-terminal;
-//! what is written to port 0xe9 comes out among the drawing. The pseudo-terminal is its session's,
-//! so that it ends with us. COM1 is a socket that it connects to, so that no port has to be
-//! guessed.
+//! what is written to port 0xe9 comes out among the drawing. COM1 is a socket that it connects to,
+//! so that no port has to be guessed.
 
-use super::{Keyboard, Machine, Report, Running, Typed, chunks, copy, refused, report};
+use super::{Keyboard, Machine, Report, Typed, chunks, copy, refused, report};
+use crate::child::{self, Running};
 use crate::scratch::Scratch;
 use crate::{image, pseudo_terminal};
 use anyhow::{Context, Result};
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub(super) fn run(
     scratch.write("debugger", DEBUGGER.repeat(MAX_STOPS).as_bytes())?;
     let (screen, terminal) = pseudo_terminal::open()?;
     let copy_of_terminal = || terminal.try_clone().context("cannot copy a file");
-    let mut command = Command::new("setsid");
+    let mut command = child::command("setsid");
     command.args(["--ctty", "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]);
     command.current_dir(scratch.path()).env("TERM", "linux");
     command.stdin(Stdio::from(copy_of_terminal()?)).stdout(Stdio::from(copy_of_terminal()?));

@@ -1,6 +1,7 @@
 //! What COM1 receives: this process's standard input, or keys that wait for what is shown.
 
-use super::{Machine, Running};
+use super::Machine;
+use crate::child::Running;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,8 @@ use std::thread;
 const INTERRUPT: u8 = 0x03;
 /// Ctrl-A x, the hypervisor's keys that end the run.
 const END: &[u8] = b"\x01x";
+/// Ctrl-A t: the same, and the registers of what still runs.
+const TIME_IS_UP: &[u8] = b"\x01t";
 
 /// Keys that are pressed once, when something was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +64,10 @@ impl<'a> Keyboard<'a> {
         keyboard
     }
 
-    /// Presses the hypervisor's keys that end the run.
-    pub(super) fn end(&self) {
+    /// Presses the hypervisor's keys that end the run as a time limit does.
+    pub(super) fn time_is_up(&self) {
         // A machine that is off by now needs no keys.
-        let _ = self.port.press(END);
+        let _ = self.port.press(TIME_IS_UP);
     }
 
     /// Presses those keys that waited for what is now among all that was `shown`.

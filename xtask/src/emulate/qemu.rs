@@ -1,15 +1,14 @@
 //! QEMU: a q35 whose CPU has SVM with nested paging; it loads a multiboot kernel, or Linux, by
 //! itself.
 
-use super::{
-    Accelerator, Emulator, Keyboard, Machine, Report, Running, Typed, chunks, copy, refused,
-};
+use super::{Accelerator, Emulator, Keyboard, Machine, Report, Typed, chunks, copy, refused};
+use crate::child::{self, Running};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 /// AMD's, since QEMU itself emulates only AMD's virtualization.
@@ -32,7 +31,7 @@ pub(super) fn run(
     scratch.write("plan", pack)?;
     fs::copy(kernel, scratch.path().join("tandem"))
         .with_context(|| format!("cannot copy {}", kernel.display()))?;
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = child::command("qemu-system-x86_64");
     // Names without a folder: QEMU takes commas and spaces apart.
     command.current_dir(scratch.path()).args(arguments(machine));
     // Never ours: a terminal's settings are not for QEMU to change.
@@ -71,7 +70,7 @@ fn arguments(machine: &Machine) -> Vec<String> {
     };
     let is_counted = machine.has_counted_clock && machine.accelerator == Accelerator::Tcg;
     let pairs = [
-        ("-machine", "q35"),
+        ("-machine", machine.board.as_deref().unwrap_or("q35")),
         ("-accel", accelerator),
         ("-cpu", cpu),
         ("-m", &memory),

@@ -1,12 +1,13 @@
 //! The small Linux in QEMU alone, with no hypervisor of ours: how it is without us.
 
 use super::Linux;
-use crate::emulate::{Emulator, Keyboard, Running, chunks, copy};
+use crate::child::{self, Running};
+use crate::emulate::{Emulator, Keyboard, chunks, copy};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result, bail};
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ fn boot(
     deadline: Instant,
     console: &mut dyn Write,
 ) -> Result<Done> {
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = child::command("qemu-system-x86_64");
     qemu.args(["-machine", "q35", "-accel", "tcg", "-m", MEMORY]);
     qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
     qemu.args(["-no-reboot", "-nodefaults"]);

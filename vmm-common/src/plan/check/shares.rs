@@ -18,10 +18,8 @@ pub(super) fn check(plan: &Plan, limits: &Limits, problems: &mut Problems) {
         if run_ns < limits.min_slice_ns || is_longer {
             let (run, period) = (ExactTime(run_ns), ExactTime(period_ns));
             let (min, max) = (ExactTime(limits.min_slice_ns), ExactTime(MAX_BUDGET_PERIOD_NS));
-            problems.add(
-                field,
-                format!("budget is {run} every {period}; allowed: from {min}, every {max} at most"),
-            );
+            let allowed = format!("run from {min} to every, every up to {max}");
+            problems.add(field, format!("budget is {run} every {period}; allowed: {allowed}"));
             continue;
         }
         let before_ppm = sum_ppm;

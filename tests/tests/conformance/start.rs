@@ -1,0 +1,97 @@
+//! Machines on which the hypervisor cannot start: it says why, and ends with the exit code of a
+//! machine or a plan that is refused.
+
+use crate::targets::kernel;
+use std::time::Duration;
+use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS};
+use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
+
+/// Far beyond what a start takes: only a hang gets here.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// QEMU's usual CPU.
+const CPU: &str = "EPYC,+svm,+npt";
+/// Longer than any refusal.
+const FEW_BYTES: usize = 600;
+
+fn machine(cpu: &str) -> Machine {
+    Machine {
+        emulator: Emulator::Qemu,
+        cpu: Some(cpu.to_owned()),
+        accelerator: Accelerator::default(),
+        board: None,
+        memory_mib: 64,
+        timeout: Some(TIMEOUT),
+        has_keyboard: false,
+        terminal: None,
+        has_counted_clock: true,
+        is_untagged: false,
+    }
+}
+
+fn start(machine: &Machine, module: &[u8]) -> (Report, String) {
+    let report = emulate::run(machine, kernel(), module, &mut std::io::sink());
+    let report = report.unwrap_or_else(|error| panic!("{error:#}"));
+    let console = String::from_utf8_lossy(&report.console).into_owned();
+    (report, console)
+}
+
+fn check_refused(machine: &Machine, module: &[u8], says: &str, exit: u8) {
+    let (report, console) = start(machine, module);
+    assert!(console.starts_with("tandem: ") && console.contains(says), "{says}:\n{console}");
+    assert!(console.len() < FEW_BYTES, "{console}");
+    assert_eq!(report.exit, Some(exit), "{console}");
+}
+
+#[test]
+fn a_processor_that_cannot_run_it_is_told_what_it_lacks() {
+    for (feature, says) in [
+        ("lm", "a 64-bit mode (CPUID 8000_0001h, EDX bit 29)"),
+        ("nx", "no-execute pages, or firmware forbids them"),
+        ("apic", "a local APIC, or firmware forbids it"),
+        ("fxsr", "FXSAVE and FXRSTOR (CPUID 1, EDX bit 24)"),
+    ] {
+        let says = format!("tandem: the processor lacks {says}");
+        check_refused(&machine(&format!("{CPU},-{feature}")), b"", &says, HOST_REFUSED);
+    }
+    let says = "the processor has no SVM";
+    check_refused(&machine("EPYC,-svm"), two_vms().as_slice(), says, HOST_REFUSED);
+}
+
+#[test]
+fn a_machine_with_little_memory_is_told_how_much_is_needed() {
+    for memory_mib in [8, 10] {
+        let machine = Machine { memory_mib, ..machine(CPU) };
+        check_refused(&machine, &two_vms(), "MiB of memory below 4 GiB", HOST_REFUSED);
+    }
+}
+
+#[test]
+fn a_module_that_is_empty_or_no_plan_is_refused() {
+    check_refused(&machine(CPU), b"", "the packed plan has 0 bytes", BAD_PLAN);
+    check_refused(&machine(CPU), b"nonsense", "does not begin with its magic", BAD_PLAN);
+}
+
+/// By QEMU's counted clock, whose time-stamp counter has 1 GHz.
+#[test]
+fn the_clock_is_right_without_an_8254_and_refused_without_any() {
+    for board in ["q35", "q35,pit=off", "q35,pit=off,hpet=off", "isapc"] {
+        let machine = Machine { board: Some(board.to_owned()), ..machine(CPU) };
+        let (report, console) = start(&machine, &two_vms());
+        let rate =
+            |line: &String| line.strip_prefix("tandem-clock: ")?.strip_suffix(" Hz")?.parse().ok();
+        let rate: Option<u64> = report.debug.iter().find_map(rate);
+        let rate = rate.unwrap_or_else(|| panic!("{board}:\n{console}"));
+        assert!(rate.abs_diff(1_000_000_000) < 1_000_000, "{board}: {rate} Hz");
+        assert_eq!(report.exit, Some(SUCCESS), "{board}:\n{console}");
+    }
+    let board = Some(String::from("isapc,pit=off"));
+    let machine = Machine { board, ..machine(CPU) };
+    check_refused(&machine, &two_vms(), "no clock can be trusted: none counts", HOST_REFUSED);
+}
+
+/// The seed's pair, packed.
+fn two_vms() -> Vec<u8> {
+    let config = crate::targets::configs().join("two.yml");
+    let loaded = xtask::load::config(&config, 1024).unwrap_or_else(|faults| panic!("{faults}"));
+    xtask::load::packed(loaded).pack
+}

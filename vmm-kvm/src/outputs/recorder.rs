@@ -1,0 +1,286 @@
+//! Logs and taps, written while VMs run, by a thread of their own: a write to a file waits for its
+//! file system, for ever on a server that is gone, and a vCPU's thread holds the turn.
+//!
+//! Bytes are gathered without a lock, handed over between turns, and dropped and counted
+//! where the file takes them too slowly. The thread is on the core of all others.
+
+use super::{check_is_plain, check_kind, log_name, log_path, tap_name};
+use crate::sys::this_thread;
+use anyhow::{Context, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+use std::{mem, thread};
+use vmm_common::plan::Plan;
+
+/// Kept for one file that takes its bytes slowly.
+const QUEUE_BYTES: usize = 4 << 20;
+/// The thread's name.
+pub const THREAD: &str = "files";
+/// Written at once: so much is progress.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The files that a run writes while it runs, by [`Slot`].
+#[derive(Debug, Default)]
+pub struct Recorder {
+    names: Vec<String>,
+    gathered: Vec<Vec<u8>>,
+    omitted: Vec<u64>,
+    shared: Arc<Shared>,
+    thread: Option<i32>,
+}
+
+/// A file of a [`Recorder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// The logs of all VMs, if there are any, and the taps of links that have one.
+#[derive(Debug, Default)]
+pub struct LogFiles {
+    /// By VM.
+    pub logs: Vec<Option<Slot>>,
+    /// By link.
+    pub taps: Vec<Option<Slot>>,
+}
+
+/// A file that lacks something, as a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete(pub String);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queues: Vec<Queue>,
+    /// Pieces written so far, of all files.
+    progress: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<u8>,
+    /// Bytes that the thread has taken and not written yet.
+    in_flight: usize,
+    error: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Opens the logs in `log_dir` and the taps of `plan`, and starts the thread if there are any.
+    ///
+    /// # Errors
+    /// The first that cannot be opened. All are looked at before one is truncated.
+    pub fn open(plan: &Plan, log_dir: Option<&Path>) -> Result<(Self, LogFiles)> {
+        let mut wanted: Vec<(String, PathBuf)> = Vec::new();
+        let mut want = |name: String, path: PathBuf| {
+            wanted.push((name, path));
+            Slot(wanted.len() - 1)
+        };
+        let log = |dir: &Path, vm: &str| (log_name(vm), log_path(dir, vm));
+        let logs = plan
+            .vms
+            .iter()
+            .map(|vm| log_dir.map(|dir| log(dir, &vm.name)).map(|(name, path)| want(name, path)));
+        let logs = logs.collect();
+        let taps = plan
+            .links
+            .iter()
+            .map(|link| link.tap.as_ref().map(|path| want(tap_name(&link.name), path.into())));
+        let files = LogFiles { logs, taps: taps.collect() };
+        if let Some(dir) = log_dir {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("the log directory {}", dir.display()))?;
+        }
+        let context = |name: &str, path: &Path| format!("{name}, {}", path.display());
+        for (name, path) in &wanted {
+            check_is_plain(path).with_context(|| context(name, path))?;
+        }
+        let mut opened = Vec::new();
+        for (name, path) in wanted {
+            let file = open_plain(&path).with_context(|| context(&name, &path))?;
+            opened.push((name, file));
+        }
+        for (name, file) in &opened {
+            file.set_len(0).with_context(|| name.clone())?;
+        }
+        Ok((Self::start(opened)?, files))
+    }
+
+    /// Writes to these files, each with a name for messages.
+    ///
+    /// # Errors
+    /// The host cannot start a thread.
+    pub fn start(files: Vec<(String, File)>) -> Result<Self> {
+        let (names, files): (Vec<String>, Vec<File>) = files.into_iter().unzip();
+        let count = names.len();
+        let queues = names.iter().map(|_| Queue::default()).collect();
+        let state = Mutex::new(State { queues, progress: 0 });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let thread = (count > 0).then(|| start_thread(files, Arc::clone(&shared))).transpose()?;
+        let (gathered, omitted) = (vec![Vec::new(); count], vec![0; count]);
+        Ok(Self { names, gathered, omitted, shared, thread })
+    }
+
+    /// The number of the thread, if there is one.
+    #[must_use]
+    pub fn thread(&self) -> Option<i32> {
+        self.thread
+    }
+
+    /// Takes bytes for a file. Never waits.
+    pub fn push(&mut self, Slot(slot): Slot, bytes: &[u8]) {
+        let gathered = &mut self.gathered[slot];
+        let room = QUEUE_BYTES - gathered.len().min(QUEUE_BYTES);
+        let taken = bytes.len().min(room);
+        gathered.extend_from_slice(&bytes[..taken]);
+        self.omitted[slot] += (bytes.len() - taken) as u64;
+    }
+
+    /// Hands over what was gathered. Never waits: while the thread holds the lock, it is for the
+    /// next time.
+    pub fn hand_over(&mut self) {
+        if self.gathered.iter().all(Vec::is_empty) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        if let Ok(state) = shared.state.try_lock() {
+            self.hand_over_to(state);
+        }
+    }
+
+    fn hand_over_to(&mut self, mut state: MutexGuard<'_, State>) {
+        for (gathered, queue) in self.gathered.iter_mut().zip(&mut state.queues) {
+            if queue.error.is_some() {
+                gathered.clear();
+            } else if queue.waiting.is_empty() {
+                mem::swap(gathered, &mut queue.waiting);
+            }
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for the files to be written, for `patience` while none takes anything; those that
+    /// lack something.
+    #[must_use]
+    pub fn finish(mut self, patience: Duration) -> Vec<Incomplete> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let mut progress = state.progress;
+        loop {
+            self.hand_over_to(state);
+            state = shared.lock();
+            let is_written = state.queues.iter().all(|queue| queue.left() == 0);
+            if is_written && self.gathered.iter().all(Vec::is_empty) {
+                break;
+            }
+            let waited = shared.changed.wait_timeout_while(state, patience, |state| {
+                state.progress == progress && state.queues.iter().any(|queue| queue.left() > 0)
+            });
+            let timeout;
+            (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                break;
+            }
+            progress = state.progress;
+        }
+        let files = self.names.iter().zip(&state.queues).zip(&self.gathered).zip(&self.omitted);
+        let incomplete = files.filter_map(|(((name, queue), gathered), omitted)| {
+            let left = *omitted + (queue.left() + gathered.len()) as u64;
+            match (&queue.error, left) {
+                (Some(error), _) => Some(format!("{name} is not complete: {error}")),
+                (None, 1..) => Some(format!("{name} lacks {left} bytes: the file took too few")),
+                (None, 0) => None,
+            }
+        });
+        incomplete.map(Incomplete).collect()
+    }
+}
+
+impl Queue {
+    fn left(&self) -> usize {
+        self.waiting.len() + self.in_flight
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: writes what is handed over, until the process ends.
+    fn write_all(&self, mut files: Vec<File>) {
+        let mut bytes = Vec::new();
+        loop {
+            let mut state = self.lock();
+            let slot = loop {
+                match state.queues.iter().position(|queue| !queue.waiting.is_empty()) {
+                    Some(slot) => break slot,
+                    None => {
+                        let woken = self.changed.wait(state);
+                        state = woken.unwrap_or_else(PoisonError::into_inner);
+                    }
+                }
+            };
+            let queue = &mut state.queues[slot];
+            bytes.clear();
+            mem::swap(&mut bytes, &mut queue.waiting);
+            queue.in_flight = bytes.len();
+            drop(state);
+            for chunk in bytes.chunks(CHUNK_BYTES) {
+                let written = files[slot].write_all(chunk);
+                let mut state = self.lock();
+                state.progress += 1;
+                let queue = &mut state.queues[slot];
+                queue.in_flight -= chunk.len();
+                let has_failed = written.is_err();
+                if let Err(error) = written {
+                    (queue.error, queue.in_flight) = (Some(error), 0);
+                    queue.waiting.clear();
+                }
+                drop(state);
+                self.changed.notify_all();
+                if has_failed {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Starts the thread; its number. It is not joined: it may be inside a write that does not return.
+fn start_thread(files: Vec<File>, shared: Arc<Shared>) -> Result<i32> {
+    let (tell, told) = mpsc::channel();
+    let thread = thread::Builder::new().name(THREAD.into());
+    let work = move || {
+        // It is waited for below.
+        let _ = tell.send(this_thread());
+        shared.write_all(files);
+    };
+    thread.spawn(work).context("the host cannot start a thread")?;
+    told.recv().context("the thread that writes files has ended")
+}
+
+/// Opens a file to write, not yet truncated, without following a link and without waiting for a
+/// FIFO's reader.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags)
+        .open(path)?;
+    // It may have been exchanged since it was looked at.
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;
