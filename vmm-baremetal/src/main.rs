@@ -27,6 +27,7 @@ use vmm_baremetal::host::serial::Serial;
 use vmm_baremetal::host::{exceptions, wall_clock};
 use vmm_baremetal::run::{self, Resources};
 use vmm_baremetal::start::input::{self, Input, Source};
+use vmm_common::console::{Ability, Display};
 use vmm_common::plan::{MAX_VMS, Plan};
 use vmm_common::seed::{CONFIG_ADDRESS, CONFIG_BYTES};
 use vmm_common::stop::BAD_PLAN;
@@ -59,7 +60,7 @@ fn hypervisor_main(loader: Loader) -> ! {
         ram,
         clock: or_refuse(start_clock(&acpi), MACHINE_REFUSED),
         epoch_seconds: wall_clock::unix_seconds(),
-        is_terminal: memory.has_word("terminal"),
+        display: display(&memory),
         is_untagged: memory.has_word("untagged"),
         heap_used: heap::used_bytes,
     };
@@ -71,6 +72,19 @@ fn or_refuse<T>(made: Result<T, impl AsRef<str>>, code: u8) -> T {
     match made {
         Ok(made) => made,
         Err(why) => refuse(why.as_ref(), code),
+    }
+}
+
+/// What the kernel's command line says of the console.
+fn display(memory: &Memory) -> Display {
+    let ability = match () {
+        () if memory.has_word("dumb") => Ability::Dumb,
+        () if memory.has_word("monochrome") => Ability::Monochrome,
+        () => Ability::Colours,
+    };
+    match memory.has_word("terminal") {
+        true => Display::Terminal { columns: 0, ability },
+        false => Display::Stream,
     }
 }
 

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
+use vmm_common::console::Display;
 use vmm_common::grant::Grant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::receipt::Receipt;
@@ -34,8 +35,8 @@ pub struct Resources {
     pub clock: Clock,
     /// Unix time at the clock's start, seconds.
     pub epoch_seconds: u64,
-    /// The console is a terminal.
-    pub is_terminal: bool,
+    /// What shows the console.
+    pub display: Display,
     /// Guests' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
     /// Bytes of the heap in use.
@@ -52,7 +53,7 @@ pub fn run<P: Processor>(
     mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used } = resources;
+    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used } = resources;
     if is_untagged {
         processor.untag();
     }
@@ -75,7 +76,7 @@ pub fn run<P: Processor>(
         vcpus.push(vcpu);
     }
     let mut core = Core { processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, is_terminal);
+    let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
@@ -121,7 +122,9 @@ fn share_core<P: Processor>(
     host: &mut BareHost,
 ) {
     loop {
-        host.between_turns();
+        if let Some(begin) = host.between_turns() {
+            system.console_had(begin, host.clock.now());
+        }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
         }
@@ -165,12 +168,12 @@ fn finish<P: Processor>(
 ) -> u8 {
     let end = host.clock.now();
     let receipt = Receipt::close(&input.plan, &mut system, end);
-    host.finish(&receipt.closing_lines(0));
+    let is_output_whole = host.finish(&receipt.closing_lines(0));
     processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(format_args!("tandem-receipt: {json}"));
     }
-    exit_code(host.stop_request, receipt.is_success())
+    exit_code(host.stop_request, receipt.is_success() && is_output_whole)
 }
 
 /// Zeros and the pieces of the boot.

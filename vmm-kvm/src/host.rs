@@ -22,6 +22,11 @@ const SETTLED: Instant = Instant::from_ns(20_000_000);
 const TERMINAL_LOOK_NS: u64 = 100_000_000;
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
+/// At the end, a terminal that accepts nothing is given up after this time, and any reader once the
+/// run was interrupted.
+const PATIENCE_NS: u64 = 2_000_000_000;
+/// Meanwhile, signals are looked for this often.
+const DRAIN_LOOK_MS: i32 = 20;
 /// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
@@ -103,12 +108,12 @@ impl LinuxHost {
         self.terminal = None;
     }
 
-    /// Between turns: polls for keys and signals if that is due, and writes output. True if it was
-    /// due.
-    pub fn between_turns(&mut self) -> Result<bool> {
+    /// Between turns: polls for keys and signals if that is due, and writes output. Returns when
+    /// that began, if it was due.
+    pub fn between_turns(&mut self) -> Result<Option<Instant>> {
         let now = self.clock.now();
         if now < self.next_look {
-            return Ok(false);
+            return Ok(None);
         }
         self.next_look = now.after_ns(LOOK_NS);
         if !self.is_settled && now >= SETTLED {
@@ -118,9 +123,10 @@ impl LinuxHost {
         if self.terminal.as_ref().is_some_and(|terminal| now >= terminal.next_look) {
             self.follow_terminal(now)?;
         }
+        self.output.follow_size(&mut self.console);
         let arrived = self.events.look(self.typing_room())?;
         self.follow_up(arrived, now)?;
-        Ok(true)
+        Ok(Some(now))
     }
 
     /// No VM can run before `until`: waits for that moment, a key or a signal.
@@ -182,6 +188,35 @@ impl LinuxHost {
         self.follow_terminal(now)
     }
 
+    /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
+    /// or a file is waited for, as every program does, until a signal or the time limit interrupts
+    /// the run. Such a run gives up after a while, and so does one on a terminal that accepts
+    /// nothing, as it may be stopped (Ctrl-S). Another signal ends the wait.
+    pub fn drain(&mut self) -> Result<usize> {
+        self.console.finish();
+        let mut since = self.clock.now();
+        while !self.console.waiting().is_empty() && !self.output.is_closed() {
+            self.recorder.hand_over();
+            let has_written = self.output.write_some(&mut self.console, DRAIN_LOOK_MS);
+            let was_interrupted = self.stop_request.is_some();
+            let signals = self.events.look(0)?.signals;
+            let now = self.clock.now();
+            let is_limited = was_interrupted || self.output.is_terminal();
+            let has_patience = !is_limited || now.ns_since(since) < PATIENCE_NS;
+            if !has_patience || was_interrupted && signals.iter().any(Signal::is_end) {
+                break;
+            }
+            self.note_stop_request(None, signals, now)?;
+            if !was_interrupted && (has_written || self.stop_request.is_some()) {
+                since = now;
+            }
+        }
+        let unread = self.console.waiting_bytes();
+        self.console.written(unread);
+        self.events.release_signals();
+        Ok(unread)
+    }
+
     fn flush(&mut self) {
         self.output.flush(&mut self.console, self.clock.now());
         if self.output.is_closed() {
@@ -191,8 +226,19 @@ impl LinuxHost {
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
         let key = self.console.typed(&arrived.typed);
+        self.note_stop_request(key, arrived.signals, now)?;
+        self.flush();
+        Ok(())
+    }
+
+    fn note_stop_request(
+        &mut self,
+        key: Option<StopRequest>,
+        signals: Vec<Signal>,
+        now: Instant,
+    ) -> Result<()> {
         let mut signal = None;
-        for received in arrived.signals {
+        for received in signals {
             match received {
                 Signal::Stop(stop) => self.pause(stop)?,
                 Signal::End(SIGINT) => signal = Some(StopRequest::Interrupted),
@@ -201,7 +247,6 @@ impl LinuxHost {
         }
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
-        self.flush();
         Ok(())
     }
 }

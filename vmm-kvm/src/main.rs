@@ -117,7 +117,10 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
     }
     match outcome.stop_request {
         None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
-        request => exit_code(request, outcome.receipt.is_success() && !has_failed),
+        request => {
+            let is_success = outcome.receipt.is_success() && outcome.is_output_whole;
+            exit_code(request, is_success && !has_failed)
+        }
     }
 }
 

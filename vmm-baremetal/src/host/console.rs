@@ -3,11 +3,13 @@
 use super::clock::Clock;
 use super::power;
 use super::serial::Serial;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use metal::screen::Screen;
 use metal::{cpu, interrupts};
 use vmm_common::Instant;
-use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::VmIndex;
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
@@ -45,9 +47,9 @@ pub struct BareHost {
 impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, is_terminal: bool) -> Self {
+    pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
         let settings = ConsoleSettings {
-            is_terminal,
+            display,
             has_command_keys: true,
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
@@ -62,17 +64,16 @@ impl BareHost {
         }
     }
 
-    /// Between turns: polls keys, if that is due, and sends output to the port.
+    /// Between turns: polls keys, if that is due, and sends output to the port. Returns when that
+    /// began, if it was due.
     #[inline]
-    pub fn between_turns(&mut self) {
+    pub fn between_turns(&mut self) -> Option<Instant> {
         // Each turn asks: no conversion to nanoseconds.
-        if cpu::tsc() >= self.next_look_tsc {
-            self.look();
-        }
+        (cpu::tsc() >= self.next_look_tsc).then(|| self.look())
     }
 
     #[inline(never)]
-    fn look(&mut self) {
+    fn look(&mut self) -> Instant {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
@@ -80,8 +81,9 @@ impl BareHost {
             let Some(key) = self.serial.receive() else { break };
             self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
-        self.console.show_prompt(now);
+        self.console.show_prompts(now);
         self.send();
+        now
     }
 
     /// No guest can run before `until`: sleeps until then, but polls keys.
@@ -95,30 +97,42 @@ impl BareHost {
         }
     }
 
-    /// Prints all that is left, and then `text`.
-    pub fn finish(&mut self, text: &str) {
+    /// Prints all that is left, what had to be left out, and `text`; false if something was.
+    pub fn finish(&mut self, text: &str) -> bool {
         self.console.finish();
-        self.console.say(text);
-        for byte in self.console.waiting() {
-            self.serial.send(*byte);
+        self.send_all();
+        let omissions: Vec<String> = self.console.omissions().collect();
+        for omission in &omissions {
+            self.console.say(omission);
         }
-        self.console.written(self.console.waiting().len());
+        self.console.say(text);
+        self.send_all();
         self.serial.drain();
+        omissions.is_empty()
     }
 
     /// Sends what the port accepts without waiting.
     fn send(&mut self) {
-        let mut sent = 0;
-        for bytes in self.console.waiting().chunks(FIFO_BYTES) {
-            if !self.serial.can_send() {
-                break;
-            }
+        while !self.console.waiting().is_empty() && self.serial.can_send() {
+            let waiting = self.console.waiting();
+            let bytes = &waiting[..waiting.len().min(FIFO_BYTES)];
             for byte in bytes {
                 self.serial.put(*byte);
             }
-            sent += bytes.len();
+            let sent = bytes.len();
+            self.console.written(sent);
         }
-        self.console.written(sent);
+    }
+
+    /// Sends everything, waiting for the port.
+    fn send_all(&mut self) {
+        while let bytes @ [_, ..] = self.console.waiting() {
+            for byte in bytes {
+                self.serial.send(*byte);
+            }
+            let sent = bytes.len();
+            self.console.written(sent);
+        }
     }
 }
 

@@ -16,15 +16,18 @@ impl fmt::Display for Receipt {
         let vms_ns = self.vms.iter().map(core_ns).fold(0, u64::saturating_add);
         let (wall, slice) = (MeasuredTime(self.wall_ns), MeasuredTime(self.slice_ns));
         writeln!(f, "receipt: {wall} on one core, slices of {slice}")?;
-        writeln!(
-            f,
-            "VMs {}, switching {}, idle {}, taken by the host {}: sum {}",
-            percent(vms_ns),
-            percent(self.switching_ns),
-            percent(self.idle_ns),
-            percent(self.taken_ns),
-            percent(self.accounted_ns),
-        )?;
+        let accounts = [
+            format!("VMs {}", percent(vms_ns)),
+            format!("switching {}", percent(self.switching_ns)),
+            format!("console {}", percent(self.console_ns)),
+            format!("idle {}", percent(self.idle_ns)),
+            format!(
+                "taken by the host {}: sum {}",
+                percent(self.taken_ns),
+                percent(self.accounted_ns)
+            ),
+        ];
+        fmt_list("", &accounts, ", ", f)?;
         self.fmt_shares(f)?;
         self.fmt_vms(f)?;
         for vm in &self.vms {

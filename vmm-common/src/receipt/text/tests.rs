@@ -36,7 +36,8 @@ fn receipt(vms: Vec<VmReceipt>, contended_ns: u64) -> Receipt {
         wall_ns: 3000 * MS,
         accounted_ns: 3000 * MS,
         slice_ns: 5 * MS,
-        switching_ns: 6 * MS,
+        switching_ns: 3 * MS,
+        console_ns: 3 * MS,
         idle_ns: 0,
         taken_ns: 1500 * MS,
         contended_ns,
@@ -62,7 +63,8 @@ fn a_receipt_says_who_wanted_was_due_and_ran_what() {
     let text = receipt(alloc::vec![steady, vm("b"), vm("c")], 0).to_string();
     let expected = "\
 receipt: 3.000s on one core, slices of 5.00ms
-VMs 2.80%, switching 0.20%, idle 0.00%, taken by the host 50.00%: sum 100.00%
+VMs 2.80%, switching 0.10%, console 0.10%, idle 0.00%,
+    taken by the host 50.00%: sum 100.00%
 shares: VMs had work at different times; see what each was due
   vm     entitled received   wanted      due      ran blackout promised  turns
   steady   20.00%   49.99%   1.543s        -  28.00ms   5.00ms   5.20ms    301
