@@ -50,6 +50,9 @@ pub struct Run {
     /// Do without VPID and ASID: translations are dropped at each switch
     #[arg(long)]
     untagged: bool,
+    /// A word for the kernel's command line, as small_pages
+    #[arg(long, value_name = "WORD")]
+    word: Vec<String>,
     /// Write the receipt as JSON, too
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -85,6 +88,9 @@ pub fn run(arguments: &Run) -> u8 {
         return USAGE;
     }
     let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    if arguments.on != Emulator::Debian {
+        load.unwritten_taps().for_each(|note| complain(&note));
+    }
     match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
@@ -94,6 +100,7 @@ pub fn run(arguments: &Run) -> u8 {
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
     let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    load.unwritten_taps().for_each(|note| complain(&note));
     let kernel = kernel_or_built(&arguments.kernel);
     match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
@@ -143,6 +150,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         terminal: io::stdout().is_terminal().then(ability),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
+        words: arguments.word.clone(),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {
