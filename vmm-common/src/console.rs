@@ -48,6 +48,8 @@ pub struct Console {
     names: Vec<String>,
     /// VMs that have the terminal raw while they have the keyboard.
     wants_raw: Vec<bool>,
+    /// The terminal is this program's to lend.
+    has_terminal: bool,
     display: Display,
     has_said_lost_keys: bool,
 }
@@ -68,6 +70,7 @@ impl Console {
             printables: names.iter().map(|_| Printable::new()).collect(),
             keyboard: Keyboard::new(names.len(), focus, has_command_keys, typed_ahead_bytes),
             wants_raw: names.iter().map(|_| false).collect(),
+            has_terminal: true,
             names: names.into_iter().map(String::from).collect(),
             display,
             has_said_lost_keys: false,
@@ -169,6 +172,13 @@ impl Console {
         self.lines.prompt_due(self.keyboard.focus())
     }
 
+    /// Whether the terminal may be given to a VM raw: not while it is another program's, as a
+    /// shell's where this one is stopped or in the background.
+    pub fn lend_terminal(&mut self, may_lend: bool) {
+        self.has_terminal = may_lend;
+        self.follow_raw();
+    }
+
     /// The terminal has this many columns now; 0 if that is not known.
     pub fn set_columns(&mut self, columns: usize) {
         if let Display::Terminal { columns: before, .. } = &mut self.display
@@ -224,7 +234,7 @@ impl Console {
     /// Gives the terminal to the VM with the keyboard, if it is to have it raw, or takes it back.
     fn follow_raw(&mut self) {
         let vm = self.keyboard.focus();
-        let raw = self.wants_raw[vm].then_some(vm);
+        let raw = (self.has_terminal && self.wants_raw[vm]).then_some(vm);
         if raw == self.lines.raw() {
             return;
         }

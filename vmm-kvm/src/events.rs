@@ -65,14 +65,6 @@ impl HostEvents {
         Ok(Self { manager, id })
     }
 
-    /// The signals do from now on what they do by default: to end a process that waits for its last
-    /// lines to be read.
-    pub fn release_signals(&mut self) {
-        if let Ok(sources) = self.sources() {
-            sources.signals.release();
-        }
-    }
-
     /// What has arrived. Reads at most `space` keys; the rest waits in the terminal or pipe.
     pub fn look(&mut self, space: usize) -> Result<Arrived> {
         self.collect(space, 0)

@@ -13,6 +13,8 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
+mod drain;
+
 const SIGINT: u8 = libc::SIGINT as u8;
 /// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
@@ -22,11 +24,6 @@ const SETTLED: Instant = Instant::from_ns(20_000_000);
 const TERMINAL_LOOK_NS: u64 = 100_000_000;
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
-/// At the end, a terminal that accepts nothing is given up after this time, and any reader once the
-/// run was interrupted.
-const PATIENCE_NS: u64 = 2_000_000_000;
-/// Meanwhile, signals are looked for this often.
-const DRAIN_LOOK_MS: i32 = 20;
 /// Output is collected for this long before it is written, while guests run.
 const GATHER_NS: u64 = 1_000_000;
 
@@ -174,6 +171,7 @@ impl LinuxHost {
         let Some(terminal) = &mut self.terminal else { return Ok(()) };
         terminal.next_look = now.after_ns(TERMINAL_LOOK_NS);
         terminal.is_foreground = terminal.raw.follow().context("the terminal's settings")?;
+        self.console.lend_terminal(terminal.is_foreground);
         Ok(())
     }
 
@@ -181,40 +179,13 @@ impl LinuxHost {
     /// meanwhile.
     fn pause(&mut self, signal: StopSignal) -> Result<()> {
         if let Some(terminal) = &mut self.terminal {
+            self.console.lend_terminal(false);
+            self.output.flush(&mut self.console, self.clock.now());
             terminal.raw.leave();
         }
         signal.stop();
         let now = self.clock.now();
         self.follow_terminal(now)
-    }
-
-    /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
-    /// or a file is waited for, as every program does, until a signal or the time limit interrupts
-    /// the run. Such a run gives up after a while, and so does one on a terminal that accepts
-    /// nothing, as it may be stopped (Ctrl-S). Another signal ends the wait.
-    pub fn drain(&mut self) -> Result<usize> {
-        self.console.finish();
-        let mut since = self.clock.now();
-        while !self.console.waiting().is_empty() && !self.output.is_closed() {
-            self.recorder.hand_over();
-            let has_written = self.output.write_some(&mut self.console, DRAIN_LOOK_MS);
-            let was_interrupted = self.stop_request.is_some();
-            let signals = self.events.look(0)?.signals;
-            let now = self.clock.now();
-            let is_limited = was_interrupted || self.output.is_terminal();
-            let has_patience = !is_limited || now.ns_since(since) < PATIENCE_NS;
-            if !has_patience || was_interrupted && signals.iter().any(Signal::is_end) {
-                break;
-            }
-            self.note_stop_request(None, signals, now)?;
-            if !was_interrupted && (has_written || self.stop_request.is_some()) {
-                since = now;
-            }
-        }
-        let unread = self.console.waiting_bytes();
-        self.console.written(unread);
-        self.events.release_signals();
-        Ok(unread)
     }
 
     fn flush(&mut self) {
@@ -226,27 +197,23 @@ impl LinuxHost {
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
         let key = self.console.typed(&arrived.typed);
-        self.note_stop_request(key, arrived.signals, now)?;
+        self.stop_request = self.stop_request.or(key);
+        self.answer(&arrived.signals, now)?;
         self.flush();
         Ok(())
     }
 
-    fn note_stop_request(
-        &mut self,
-        key: Option<StopRequest>,
-        signals: Vec<Signal>,
-        now: Instant,
-    ) -> Result<()> {
-        let mut signal = None;
-        for received in signals {
-            match received {
+    fn answer(&mut self, signals: &[Signal], now: Instant) -> Result<()> {
+        let mut request = None;
+        for signal in signals {
+            match *signal {
                 Signal::Stop(stop) => self.pause(stop)?,
-                Signal::End(SIGINT) => signal = Some(StopRequest::Interrupted),
-                Signal::End(number) => signal = Some(StopRequest::Signal(number)),
+                Signal::End(SIGINT) => request = Some(StopRequest::Interrupted),
+                Signal::End(number) => request = Some(StopRequest::Signal(number)),
             }
         }
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
-        self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
+        self.stop_request = self.stop_request.or(request).or(timed_out);
         Ok(())
     }
 }

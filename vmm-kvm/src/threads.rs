@@ -171,8 +171,7 @@ impl World {
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
-                let now = self.host.clock.now();
-                let looked = self.placement.look(now);
+                let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
             }

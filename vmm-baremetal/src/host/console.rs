@@ -145,29 +145,23 @@ impl BareHost {
 
     /// Sends what the port accepts without waiting; its interrupts send what follows.
     fn send(&mut self) {
-        while !self.console.waiting().is_empty() {
-            let waiting = self.console.waiting();
-            let mut sent = 0;
-            if com1::waiting() == 0 {
-                for bytes in waiting.chunks(FIFO_BYTES) {
-                    if !self.serial.can_send() {
-                        break;
-                    }
-                    for byte in bytes {
-                        self.serial.put(*byte);
-                    }
-                    sent += bytes.len();
+        let waiting = self.console.waiting();
+        let mut sent = 0;
+        if com1::waiting() == 0 {
+            for bytes in waiting.chunks(FIFO_BYTES) {
+                if !self.serial.can_send() {
+                    break;
                 }
+                for byte in bytes {
+                    self.serial.put(*byte);
+                }
+                sent += bytes.len();
             }
-            sent += com1::put(&waiting[sent..]);
-            let is_all_sent = sent == waiting.len();
-            self.console.written(sent);
-            if sent > 0 && com1::waiting() > 0 {
-                com1::enable();
-            }
-            if !is_all_sent {
-                break;
-            }
+        }
+        sent += com1::put(&waiting[sent..]);
+        self.console.written(sent);
+        if sent > 0 && com1::waiting() > 0 {
+            com1::enable();
         }
     }
 

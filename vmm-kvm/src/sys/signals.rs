@@ -42,14 +42,6 @@ pub enum Signal {
     Stop(StopSignal),
 }
 
-impl Signal {
-    /// It asks to end.
-    #[must_use]
-    pub const fn is_end(&self) -> bool {
-        matches!(self, Self::End(_))
-    }
-}
-
 /// One of the signals that stop a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopSignal(libc::c_int);
@@ -82,13 +74,6 @@ impl Signals {
         Ok(Self { file: unsafe { File::from_raw_fd(fd) }, mask_before })
     }
 
-    /// From here on the signals do what they do by default, but for those received before.
-    pub fn release(&mut self) {
-        while self.take().is_some() {}
-        // It took this mask before.
-        let _ = change_mask(libc::SIG_SETMASK, &self.mask_before);
-    }
-
     /// The next signal received, if there is one.
     pub fn take(&mut self) -> Option<Signal> {
         let mut info = [0; SIGNAL_INFO_BYTES];
@@ -108,8 +93,12 @@ impl AsRawFd for Signals {
 }
 
 impl Drop for Signals {
+    /// The run is over: from here on they do what they do by default, but for those received
+    /// before, which the run's end has answered.
     fn drop(&mut self) {
-        self.release();
+        while self.take().is_some() {}
+        // It took this mask before.
+        let _ = change_mask(libc::SIG_SETMASK, &self.mask_before);
     }
 }
 
