@@ -16,4 +16,5 @@ pub mod images;
 pub mod lines;
 pub mod measure;
 pub mod process;
+pub mod readers;
 pub mod tandem;

@@ -7,15 +7,17 @@ use bench::baremetal::section::{operation_text, said, section, with_section, wit
 use bench::baremetal::{self, section};
 use bench::lines::{self, Line, Target};
 use bench::process::Workplace;
+use bench::readers;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 15] = [
+const LINES: [(&str, Measure); 16] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
+    ("reader", |core, _| readers::slow_reader(core).map(one)),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),
     ("irq", |core, _| lines::round_trip(core, "irq", 1.1).map(one)),
     ("bulk", |core, _| lines::bulk(core).map(one)),

@@ -42,6 +42,20 @@ impl Guest {
 /// Runs `guests`, COM2 of all of them on one link, to their end; what they printed goes to
 /// `console`.
 pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> Result<Outcome> {
+    let outcome = run_for(guests, (slice_ns, None), core, console)?;
+    if let Some(failed) = outcome.receipt.vms.iter().find(|vm| !vm.is_success) {
+        bail!("{} {}", failed.name, failed.ending);
+    }
+    Ok(outcome)
+}
+
+/// The same for a while at most, if they are to be stopped then.
+pub fn run_for(
+    guests: &[Guest],
+    (slice_ns, timeout_ns): (u64, Option<u64>),
+    core: u64,
+    console: File,
+) -> Result<Outcome> {
     let is_linked = guests.len() > 1;
     let com2 = if is_linked { SerialPlan::Link(0) } else { SerialPlan::Unconnected };
     let vm = |(index, guest): (usize, &Guest)| {
@@ -69,12 +83,9 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
         Ok::<_, anyhow::Error>(LoadedImage { kernel, bios: None, modules: Vec::new(), boot })
     };
     let images = guests.iter().zip(&plan.vms).map(image).collect::<Result<_>>()?;
-    let options = Options { console: ConsolePlace::File(console), ..Options::default() };
-    let outcome = run(&Loaded { plan, images }, options)?;
-    if let Some(failed) = outcome.receipt.vms.iter().find(|vm| !vm.is_success) {
-        bail!("{} {}", failed.name, failed.ending);
-    }
-    Ok(outcome)
+    let options =
+        Options { console: ConsolePlace::File(console), timeout_ns, ..Options::default() };
+    run(&Loaded { plan, images }, options)
 }
 
 /// The same, with what they printed thrown away.

@@ -29,6 +29,7 @@ use vmm_baremetal::host::serial::Serial;
 use vmm_baremetal::host::{exceptions, multihit, wall_clock};
 use vmm_baremetal::run::{self, Resources};
 use vmm_baremetal::start::input::{self, Input, Source};
+use vmm_common::console::{Ability, Display};
 use vmm_common::plan::{MAX_VMS, Plan};
 use vmm_common::seed::{CONFIG_ADDRESS, CONFIG_BYTES};
 use vmm_common::stop::BAD_PLAN;
@@ -65,7 +66,7 @@ fn hypervisor_main(loader: Loader) -> ! {
     }
     interrupts::load(exceptions::end);
     let is_intel = cpu::cpuid(0, 0).ecx == INTEL;
-    let (is_terminal, is_untagged) = (loader.has_word("terminal"), loader.has_word("untagged"));
+    let (display, is_untagged) = (display(&loader), loader.has_word("untagged"));
     let has_small_pages = loader.has_word("small_pages")
         || multihit::needs_small_pages(is_intel, arch_capabilities(), Beneath::find());
     let divided = loader.divide(&needs(has_small_pages));
@@ -85,7 +86,7 @@ fn hypervisor_main(loader: Loader) -> ! {
         clock: or_refuse(start_clock(&acpi), MACHINE_REFUSED),
         epoch_seconds: wall_clock::unix_seconds(),
         has_small_pages,
-        is_terminal,
+        display,
         is_untagged,
         heap_used: heap::used_bytes,
     };
@@ -97,6 +98,19 @@ fn or_refuse<T>(made: Result<T, impl AsRef<str>>, code: u8) -> T {
     match made {
         Ok(made) => made,
         Err(why) => refuse(why.as_ref(), code),
+    }
+}
+
+/// What the kernel's command line says of the console.
+fn display(loader: &Loader) -> Display {
+    let ability = match () {
+        () if loader.has_word("dumb") => Ability::Dumb,
+        () if loader.has_word("monochrome") => Ability::Monochrome,
+        () => Ability::Colours,
+    };
+    match loader.has_word("terminal") {
+        true => Display::Terminal { columns: 0, ability },
+        false => Display::Stream,
     }
 }
 

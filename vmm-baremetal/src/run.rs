@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use vmm_common::boot::{Boot, Images};
+use vmm_common::console::Display;
 use vmm_common::grant::Grant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::receipt::Receipt;
@@ -38,8 +39,8 @@ pub struct Resources {
     pub epoch_seconds: u64,
     /// EPT maps 4 KiB at a time.
     pub has_small_pages: bool,
-    /// The console is a terminal.
-    pub is_terminal: bool,
+    /// What shows the console.
+    pub display: Display,
     /// Guests' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
     /// Bytes of the heap in use.
@@ -56,8 +57,7 @@ pub fn run<P: Processor>(
     mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { ram, clock, epoch_seconds, is_terminal, is_untagged, heap_used, .. } =
-        resources;
+    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used, .. } = resources;
     if is_untagged {
         processor.untag();
     }
@@ -81,7 +81,7 @@ pub fn run<P: Processor>(
     }
     let barriers = SwitchBarriers::of(plan, &clock);
     let mut core = Core { barriers, processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, is_terminal);
+    let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
@@ -129,7 +129,9 @@ fn share_core<P: Processor>(
     host: &mut BareHost,
 ) {
     loop {
-        host.between_turns();
+        if let Some(begin) = host.between_turns() {
+            system.console_had(begin, host.clock.now());
+        }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
         }
@@ -178,12 +180,12 @@ fn finish<P: Processor>(
     if input.plan.vms.len() > 1 {
         closing = format!("{}\n{}", closing.trim_end(), core.barriers.line(receipt.switches));
     }
-    host.finish(&closing);
+    let is_output_whole = host.finish(&closing);
     core.processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(format_args!("tandem-receipt: {json}"));
     }
-    exit_code(host.stop_request, receipt.is_success())
+    exit_code(host.stop_request, receipt.is_success() && is_output_whole)
 }
 
 /// Zeros and the pieces of the boot.

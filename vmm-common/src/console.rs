@@ -1,6 +1,9 @@
 //! The console that all VMs share: their lines, one keyboard, and messages about them. A target
 //! only moves bytes: typed ones in by [`Console::typed`], printed ones out of
 //! [`Console::waiting`].
+//!
+//! What a guest prints reaches the terminal as text only, unless the operator has given the
+//! terminal to its VM by Ctrl-A r ([`Command::Raw`]).
 
 use crate::Instant;
 use crate::plan::Plan;
@@ -11,17 +14,23 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+mod display;
 mod keyboard;
 mod lines;
+mod printable;
+mod queue;
+mod vm_lines;
 
+pub use display::{Ability, Display};
 use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
+use printable::Printable;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsoleSettings {
-    /// The output is a terminal: names get colours, and prompts are shown.
-    pub is_terminal: bool,
+    /// What shows the output.
+    pub display: Display,
     /// Ctrl-A begins a command to the console: on a terminal, not in a pipe.
     pub has_command_keys: bool,
     /// Output kept for a reader that is slower than the guests, bytes.
@@ -34,8 +43,14 @@ pub struct ConsoleSettings {
 #[derive(Debug)]
 pub struct Console {
     lines: Lines,
+    printables: Vec<Printable>,
     keyboard: Keyboard,
     names: Vec<String>,
+    /// VMs that have the terminal raw while they have the keyboard.
+    wants_raw: Vec<bool>,
+    /// The terminal is this program's to lend.
+    has_terminal: bool,
+    display: Display,
     has_said_lost_keys: bool,
 }
 
@@ -43,21 +58,34 @@ impl Console {
     /// The console of the VMs of `plan`; the first that may have the keyboard has it.
     #[must_use]
     pub fn new(plan: &Plan, settings: ConsoleSettings) -> Self {
-        let ConsoleSettings { is_terminal, has_command_keys, output_bytes, typed_ahead_bytes } =
+        let ConsoleSettings { display, has_command_keys, output_bytes, typed_ahead_bytes } =
             settings;
         let names: Vec<&str> = plan.vms.iter().map(|vm| vm.name.as_str()).collect();
         let focus = plan.vms.iter().position(|vm| vm.has_keyboard).unwrap_or(0);
+        // A terminal whose keys come one by one does not add a CR to each LF, either: a guest that
+        // has it raw may mean just the LF.
+        let newline = if display.is_terminal() && has_command_keys { "\r\n" } else { "\n" };
         Self {
-            lines: Lines::new(&names, is_terminal, output_bytes),
+            lines: Lines::new(&names, display, newline, output_bytes),
+            printables: names.iter().map(|_| Printable::new()).collect(),
             keyboard: Keyboard::new(names.len(), focus, has_command_keys, typed_ahead_bytes),
+            wants_raw: names.iter().map(|_| false).collect(),
+            has_terminal: true,
             names: names.into_iter().map(String::from).collect(),
+            display,
             has_said_lost_keys: false,
         }
     }
 
     /// Takes what VM `vm` printed.
     pub fn print(&mut self, vm: usize, bytes: &[u8]) {
-        self.lines.push(vm, bytes);
+        let lines = &mut self.lines;
+        if lines.raw() == Some(vm) {
+            return lines.take_raw(vm, bytes);
+        }
+        for byte in bytes {
+            self.printables[vm].push(*byte, &mut |piece| lines.take(vm, piece));
+        }
     }
 
     /// Takes what was typed; the request to end the run that was among it.
@@ -66,7 +94,8 @@ impl Console {
         let mut request = None;
         for command in self.keyboard.typed(bytes) {
             match command {
-                Command::Focus(vm) => self.say_focus(vm),
+                Command::Focus(vm) => self.focus_moved(vm),
+                Command::Raw(vm) => self.turn_raw(vm),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),
@@ -99,13 +128,15 @@ impl Console {
     /// VM `vm` has ended, with these registers if a fault stopped it. On a
     /// terminal the next VM that still runs gets the keyboard.
     pub fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
-        self.lines.finish(vm);
+        self.wants_raw[vm] = false;
+        self.follow_raw();
+        self.finish_line(vm);
         self.lines.say(&format!("[{} {ending}]", self.names[vm]));
         if let Some(dump) = dump {
             self.say_dump(vm, &dump.to_string());
         }
         if let Some(next) = self.keyboard.ended(vm) {
-            self.say_focus(next);
+            self.focus_moved(next);
         }
     }
 
@@ -121,27 +152,53 @@ impl Console {
         self.lines.say(text);
     }
 
-    /// Ends the unfinished lines of all VMs.
+    /// Ends the unfinished lines of all VMs, and takes the terminal back from one that has it raw.
     pub fn finish(&mut self) {
-        self.lines.finish_all();
+        self.lines.set_raw(None);
+        for vm in 0..self.names.len() {
+            self.finish_line(vm);
+        }
     }
 
-    /// On a terminal, shows the unfinished line of the VM that has the keyboard, its prompt
-    /// perhaps, once the guest has added nothing to it for a while.
-    pub fn show_prompt(&mut self, now: Instant) {
-        self.lines.show_prompt(self.keyboard.focus(), now);
+    /// On a terminal, shows unfinished lines, prompts perhaps, once a guest has added nothing to
+    /// its line for a while: for the VM that has the keyboard a short while.
+    pub fn show_prompts(&mut self, now: Instant) {
+        self.lines.show_prompts(self.keyboard.focus(), now);
     }
 
-    /// When [`Console::show_prompt`] will have something to show.
+    /// When [`Console::show_prompts`] will have something to show.
     #[must_use]
     pub fn prompt_due(&self) -> Option<Instant> {
-        self.lines.unfinished_due(self.keyboard.focus())
+        self.lines.prompt_due(self.keyboard.focus())
     }
 
-    /// The bytes that wait to be written.
+    /// Whether the terminal may be given to a VM raw: not while it is another program's, as a
+    /// shell's where this one is stopped or in the background.
+    pub fn lend_terminal(&mut self, may_lend: bool) {
+        self.has_terminal = may_lend;
+        self.follow_raw();
+    }
+
+    /// The terminal has this many columns now; 0 if that is not known.
+    pub fn set_columns(&mut self, columns: usize) {
+        if let Display::Terminal { columns: before, .. } = &mut self.display
+            && *before != columns
+        {
+            *before = columns;
+            self.lines.set_display(self.display);
+        }
+    }
+
+    /// The first of the bytes that wait to be written: none only if none wait.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
         self.lines.waiting()
+    }
+
+    /// How many bytes wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.lines.waiting_bytes()
     }
 
     /// The first `bytes` of those that wait have been written, or are given up.
@@ -150,15 +207,48 @@ impl Console {
     }
 
     /// A sentence for each VM that lost output to a slow reader.
-    pub fn omissions(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn omissions(&self) -> impl Iterator<Item = String> + use<'_> {
         let omitted = self.names.iter().zip(self.lines.omitted()).filter(|(_, bytes)| *bytes > 0);
         omitted.map(|(name, bytes)| {
             format!("{bytes} bytes of {name}'s output left out: they were not read")
         })
     }
 
-    fn say_focus(&mut self, vm: usize) {
+    fn focus_moved(&mut self, vm: usize) {
+        // In this order: a terminal that was raw shows lines again before the next one has it.
+        self.lines.set_raw(None);
         self.lines.say(&format!("[the keyboard is {}'s]", self.names[vm]));
+        self.lines.show_prompt_again(vm);
+        self.follow_raw();
+    }
+
+    fn turn_raw(&mut self, vm: usize) {
+        if !self.display.obeys_sequences() {
+            self.lines.say("[no VM can have the terminal raw: the output is none, or a dumb one]");
+            return;
+        }
+        self.wants_raw[vm] = !self.wants_raw[vm];
+        self.follow_raw();
+    }
+
+    /// Gives the terminal to the VM with the keyboard, if it is to have it raw, or takes it back.
+    fn follow_raw(&mut self) {
+        let vm = self.keyboard.focus();
+        let raw = (self.has_terminal && self.wants_raw[vm]).then_some(vm);
+        if raw == self.lines.raw() {
+            return;
+        }
+        if let Some(vm) = raw {
+            self.finish_line(vm);
+            self.lines.say(&format!("[{} has the terminal raw until Ctrl-A r]", self.names[vm]));
+        }
+        self.lines.set_raw(raw);
+    }
+
+    fn finish_line(&mut self, vm: usize) {
+        let lines = &mut self.lines;
+        self.printables[vm].finish(&mut |piece| lines.take(vm, piece));
+        lines.finish(vm);
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Activity {
     Vmm(VmIndex),
     /// Choosing and handing over.
     Switching,
+    /// Reading keys and signals and writing output, between turns.
+    Console,
     /// No VM can run.
     Idle,
 }
@@ -62,6 +64,10 @@ pub struct Ledger {
     pub switching_ns: u64,
     /// The part of it already checked for the host's, ns.
     switching_seen_ns: u64,
+    /// Reading keys and signals and writing output between turns, ns.
+    pub console_ns: u64,
+    /// The part of it already checked for the host's, ns.
+    console_seen_ns: u64,
     /// No VM could run, ns.
     pub idle_ns: u64,
     /// The host ran something else though a VM could run, ns.
@@ -101,6 +107,8 @@ impl Ledger {
             taken_ns: 0,
             switching_ns: 0,
             switching_seen_ns: 0,
+            console_ns: 0,
+            console_seen_ns: 0,
             idle_ns: 0,
             switches: 0,
             contended_ns: 0,
@@ -136,6 +144,7 @@ impl Ledger {
             Activity::Guest(vm) => self.vms[vm].guest_ns += spent_ns,
             Activity::Vmm(vm) => self.vms[vm].vmm_ns += spent_ns,
             Activity::Switching => self.switching_ns += spent_ns,
+            Activity::Console => self.console_ns += spent_ns,
             Activity::Idle => self.idle_ns += spent_ns,
         }
     }
@@ -152,15 +161,18 @@ impl Ledger {
         account
     }
 
-    /// The host has taken `ns` since the last look, between turns: of the switching since then, and
-    /// beyond that of the idle time, which ended late.
+    /// The host has taken `ns` since the last look, between turns: of the switching since then,
+    /// beyond that of the console's time, and beyond that of the idle time, which ended late.
     pub fn taken_from_no_vm(&mut self, ns: u64, now: Instant) {
         let switching_ns = ns.min(self.switching_ns - self.switching_seen_ns);
-        let idle_ns = (ns - switching_ns).min(self.idle_ns);
+        let console_ns = (ns - switching_ns).min(self.console_ns - self.console_seen_ns);
+        let idle_ns = (ns - switching_ns - console_ns).min(self.idle_ns);
         self.switching_ns -= switching_ns;
+        self.console_ns -= console_ns;
         self.idle_ns -= idle_ns;
         self.switching_seen_ns = self.switching_ns;
-        self.note_taken(switching_ns + idle_ns, now);
+        self.console_seen_ns = self.console_ns;
+        self.note_taken(switching_ns + console_ns + idle_ns, now);
     }
 
     /// The host has taken `ns` of what was charged to `vm`.
@@ -353,7 +365,7 @@ impl Ledger {
     #[must_use]
     pub fn core_sum_ns(&self) -> u64 {
         let vms: u64 = self.vms.iter().map(VmAccount::core_ns).sum();
-        vms + self.switching_ns + self.idle_ns + self.taken_ns
+        vms + self.switching_ns + self.console_ns + self.idle_ns + self.taken_ns
     }
 
     /// Whether the accounts add up, to 1 %, to the `wall_ns` that passed by another clock.

@@ -28,6 +28,8 @@ pub struct Receipt {
     pub slice_ns: u64,
     /// Choosing and handing over.
     pub switching_ns: u64,
+    /// Reading keys and signals and writing output between turns.
+    pub console_ns: u64,
     /// No VM could run.
     pub idle_ns: u64,
     /// The host ran something else though a VM could run; in no VM's account.
@@ -181,6 +183,7 @@ impl Receipt {
             accounted_ns: ledger.core_sum_ns(),
             slice_ns: plan.slice_ns,
             switching_ns: ledger.switching_ns,
+            console_ns: ledger.console_ns,
             idle_ns: ledger.idle_ns,
             taken_ns: ledger.taken_ns,
             contended_ns: ledger.contended_ns,

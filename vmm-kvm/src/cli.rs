@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// Several virtual machines on one core, from one YAML file, over KVM.
 ///
 /// Exit code 0: every VM ended with status 0. 1: a VM failed, or ended by a halt or reset, which
-/// have no status (see on_halt, on_reset). 2: the config or the command line is wrong. 3: the host
-/// refused. 130: ended from the keyboard.
+/// have no status (see on_halt, on_reset), or output was left out as it was not read. 2: the config
+/// or the command line is wrong. 3: the host refused. 130: ended from the keyboard.
 #[derive(Debug, Parser)]
 #[command(name = "vmm-kvm", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_precedence_over_arg = true)]

@@ -13,6 +13,8 @@ use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
+mod drain;
+
 const SIGINT: u8 = libc::SIGINT as u8;
 /// The host polls for keys and signals this often while guests run.
 const LOOK_NS: u64 = 2_000_000;
@@ -103,12 +105,12 @@ impl LinuxHost {
         self.terminal = None;
     }
 
-    /// Between turns: polls for keys and signals if that is due, and writes output. True if it was
-    /// due.
-    pub fn between_turns(&mut self) -> Result<bool> {
+    /// Between turns: polls for keys and signals if that is due, and writes output. Returns when
+    /// that began, if it was due.
+    pub fn between_turns(&mut self) -> Result<Option<Instant>> {
         let now = self.clock.now();
         if now < self.next_look {
-            return Ok(false);
+            return Ok(None);
         }
         self.next_look = now.after_ns(LOOK_NS);
         if !self.is_settled && now >= SETTLED {
@@ -118,9 +120,10 @@ impl LinuxHost {
         if self.terminal.as_ref().is_some_and(|terminal| now >= terminal.next_look) {
             self.follow_terminal(now)?;
         }
+        self.output.follow_size(&mut self.console);
         let arrived = self.events.look(self.typing_room())?;
         self.follow_up(arrived, now)?;
-        Ok(true)
+        Ok(Some(now))
     }
 
     /// No VM can run before `until`: waits for that moment, a key or a signal.
@@ -168,6 +171,7 @@ impl LinuxHost {
         let Some(terminal) = &mut self.terminal else { return Ok(()) };
         terminal.next_look = now.after_ns(TERMINAL_LOOK_NS);
         terminal.is_foreground = terminal.raw.follow().context("the terminal's settings")?;
+        self.console.lend_terminal(terminal.is_foreground);
         Ok(())
     }
 
@@ -175,6 +179,8 @@ impl LinuxHost {
     /// meanwhile.
     fn pause(&mut self, signal: StopSignal) -> Result<()> {
         if let Some(terminal) = &mut self.terminal {
+            self.console.lend_terminal(false);
+            self.output.flush(&mut self.console, self.clock.now());
             terminal.raw.leave();
         }
         signal.stop();
@@ -191,17 +197,23 @@ impl LinuxHost {
 
     fn follow_up(&mut self, arrived: Arrived, now: Instant) -> Result<()> {
         let key = self.console.typed(&arrived.typed);
-        let mut signal = None;
-        for received in arrived.signals {
-            match received {
+        self.stop_request = self.stop_request.or(key);
+        self.answer(&arrived.signals, now)?;
+        self.flush();
+        Ok(())
+    }
+
+    fn answer(&mut self, signals: &[Signal], now: Instant) -> Result<()> {
+        let mut request = None;
+        for signal in signals {
+            match *signal {
                 Signal::Stop(stop) => self.pause(stop)?,
-                Signal::End(SIGINT) => signal = Some(StopRequest::Interrupted),
-                Signal::End(number) => signal = Some(StopRequest::Signal(number)),
+                Signal::End(SIGINT) => request = Some(StopRequest::Interrupted),
+                Signal::End(number) => request = Some(StopRequest::Signal(number)),
             }
         }
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
-        self.stop_request = self.stop_request.or(key).or(signal).or(timed_out);
-        self.flush();
+        self.stop_request = self.stop_request.or(request).or(timed_out);
         Ok(())
     }
 }

@@ -115,9 +115,10 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         complain(&format!("{error:#}"));
         has_failed = true;
     }
+    let is_success = outcome.receipt.is_success() && outcome.is_output_whole && !has_failed;
     match outcome.stop_request {
         None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
-        request => exit_code(request, outcome.receipt.is_success() && !has_failed),
+        request => exit_code(request, is_success),
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Outcome {
     pub core: u64,
     /// Standard output still has a reader.
     pub is_output_read: bool,
+    /// No output was left out because it was not read.
+    pub is_output_whole: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
     /// VMs that the host did not go on running, as messages.
@@ -91,8 +93,6 @@ const OUTPUT_BYTES: usize = 4 << 20;
 const TYPED_AHEAD_BYTES: usize = 16 << 20;
 /// How long the last bytes for logs and taps wait for a file that takes none.
 const FILE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the last output waits for a stalled reader.
-const LAST_OUTPUT_PATIENCE_MS: i32 = 2000;
 
 /// Runs what was loaded to its end.
 pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
@@ -111,7 +111,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(options.console)?;
     let settings = ConsoleSettings {
-        is_terminal: output.is_terminal(),
+        display: output.display(),
         has_command_keys: is_terminal,
         output_bytes: OUTPUT_BYTES,
         typed_ahead_bytes: TYPED_AHEAD_BYTES,
@@ -225,11 +225,12 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
 
 fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
-    host.give_terminal_back();
     let end = host.clock.now();
-    let unread = host.output.drain(&mut host.console, LAST_OUTPUT_PATIENCE_MS);
-    let receipt = Receipt::close(&loaded.plan, &mut system, end);
     taps.drain(&mut system, &mut host.recorder);
+    let unread = host.drain()?;
+    // Once it has all its lines: they are for a terminal that is raw.
+    host.give_terminal_back();
+    let receipt = Receipt::close(&loaded.plan, &mut system, end);
     let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
     let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
     incomplete_files.extend(taps.omissions(&mut system));
@@ -244,6 +245,7 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
     troubles.extend(host.console.omissions());
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
+    let is_output_whole = is_output_read && host.console.omissions().next().is_none();
     let host_refusals = system.vms.iter().filter_map(host_refusal).collect();
     Ok(Outcome {
         system,
@@ -251,6 +253,7 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
         stop_request,
         core: placement.core(),
         is_output_read,
+        is_output_whole,
         console_troubles: troubles,
         host_refusals,
         incomplete_files,

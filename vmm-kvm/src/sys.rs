@@ -18,7 +18,7 @@ pub use cores::{
 };
 pub use files::{
     is_foreground, is_writable, set_blocking, set_terminal_settings, stdin, stdout,
-    terminal_settings,
+    terminal_columns, terminal_settings,
 };
 pub use host_memory::{available_memory, forget_start_up};
 pub use privileges::{

@@ -169,13 +169,13 @@ impl World {
             return next;
         }
         match self.host.between_turns() {
-            Ok(true) => {
+            Ok(Some(begin)) => {
                 self.record();
-                let now = self.host.clock.now();
-                let looked = self.placement.look(now);
+                let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
+                self.system.console_had(begin, self.host.clock.now());
             }
-            Ok(false) => {}
+            Ok(None) => {}
             Err(error) => self.give_up(error),
         }
         if let Some(request) = self.host.stop_request {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vmm_common::console::Ability;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
@@ -130,6 +131,12 @@ fn boot_of<'a>(arguments: &Run, load: &'a Load) -> Result<Boot<'a>> {
     Ok(Boot { kernel, module: Cow::Owned(initramfs), memory_mib })
 }
 
+/// What the terminal at standard output can do.
+fn ability() -> Ability {
+    let variable = |name| std::env::var(name).ok();
+    Ability::of_environment(variable("TERM").as_deref(), variable("NO_COLOR").as_deref())
+}
+
 fn boot(arguments: &Run, load: &Load) -> Result<Report> {
     let Boot { kernel, module, memory_mib } = boot_of(arguments, load)?;
     let machine = Machine {
@@ -140,7 +147,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         memory_mib,
         timeout: arguments.timeout.map(Duration::from_nanos),
         has_keyboard: true,
-        is_terminal: io::stdout().is_terminal(),
+        terminal: io::stdout().is_terminal().then(ability),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
         words: arguments.word.clone(),

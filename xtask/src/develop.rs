@@ -26,6 +26,9 @@ pub fn test(arguments: &[String]) -> bool {
             eprintln!("xtask: {error:#}");
         }
     }
+    if let Err(error) = xtask::packages::ensure(xtask::packages::TMUX) {
+        eprintln!("xtask: {error:#}");
+    }
     if let Err(error) = xtask::linux::ensure() {
         eprintln!("xtask: {error:#}");
     }

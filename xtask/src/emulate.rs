@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use vmm_common::console::Ability;
 
 pub mod alone;
 mod bochs;
@@ -67,8 +68,8 @@ pub struct Machine {
     pub timeout: Option<Duration>,
     /// COM1 receives this process's standard input, which is raw meanwhile if it is a terminal.
     pub has_keyboard: bool,
-    /// The console is a terminal: it gets colours and sees prompts.
-    pub is_terminal: bool,
+    /// What the console's terminal can do, if it is one: it sees prompts.
+    pub terminal: Option<Ability>,
     /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and
     /// the run does not wait while the machine idles.
     pub has_counted_clock: bool,
@@ -151,8 +152,14 @@ impl Machine {
         // QEMU.
         const LINUX: &str = "console=ttyS1 quiet panic=-1 mitigations=off no_timer_check";
         let is_linux = self.emulator == Emulator::Debian;
+        let terminal = match self.terminal {
+            None => "",
+            Some(Ability::Colours) => "terminal",
+            Some(Ability::Monochrome) => "terminal monochrome",
+            Some(Ability::Dumb) => "terminal dumb",
+        };
         let words =
-            [(is_linux, LINUX), (self.is_terminal, "terminal"), (self.is_untagged, "untagged")];
+            [(is_linux, LINUX), (!terminal.is_empty(), terminal), (self.is_untagged, "untagged")];
         let words = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
         let more = self.words.iter().map(String::as_str);
         words.chain(more).collect::<Vec<_>>().join(" ")

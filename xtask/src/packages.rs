@@ -30,6 +30,8 @@ pub const BOCHS: &[Need] = &[
     need("setsid", "util-linux"),
     need("setpriv", "util-linux"),
 ];
+/// What tests of the console on a terminal need.
+pub const TMUX: &[Need] = &[need("tmux", "tmux")];
 /// What making an ISO needs.
 pub const GRUB: &[Need] = &[
     need("grub-mkrescue", "grub-common"),

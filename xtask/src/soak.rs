@@ -59,17 +59,19 @@ pub fn soak(arguments: &Soak) -> bool {
         eprintln!("xtask: {error:#}");
         return false;
     }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.unwrap_or(2 * cores).max(1);
-    println!("{jobs} runs at a time on {cores} cores");
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let cores = allowed_cores(&status);
+    let jobs = arguments.jobs.unwrap_or(2 * cores.len()).max(1);
+    println!("{jobs} runs at a time on cores {cores:?}");
     let next = AtomicUsize::new(0);
     let short = |number: &AtomicUsize| {
         let number = number.fetch_add(1, Ordering::Relaxed);
         (number < arguments.runs).then_some(if number.is_multiple_of(2) { "link" } else { "two" })
     };
-    let short = all(jobs, &program, || short(&next));
+    let started = Started { program: &program, cores: &cores, jobs };
+    let short = started.all(|| short(&next));
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
-    let long = all(jobs, &program, || (Instant::now() < end).then_some("many"));
+    let long = started.all(|| (Instant::now() < end).then_some("many"));
     let are_fine = ["link", "two", "many"].map(|config| {
         let runs = short.iter().chain(&long).filter(|run| run.config == config);
         judge(config, &runs.collect::<Vec<_>>())
@@ -77,32 +79,53 @@ pub fn soak(arguments: &Soak) -> bool {
     are_fine == [true; 3]
 }
 
-/// Runs what `next` says, `jobs` at a time.
-fn all(jobs: usize, program: &Path, next: impl Fn() -> Option<&'static str> + Sync) -> Vec<Run> {
-    let runs = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some(config) = next() {
-                    let run = run(program, config);
-                    let mut runs = runs.lock().expect("no run panics");
-                    runs.push(run);
-                    if runs.len().is_multiple_of(100) {
-                        println!("{} runs", runs.len());
-                    }
-                }
-            });
-        }
+/// The numbers in the line of cores that this process may use (proc(5)), as `0-1,4`.
+fn allowed_cores(status: &str) -> Vec<u64> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = list.unwrap_or("0").trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
     });
-    runs.into_inner().expect("no run panics")
+    ranges.flatten().collect()
 }
 
-fn run(program: &Path, config: &'static str) -> Run {
+/// What runs are made with.
+struct Started<'a> {
+    program: &'a Path,
+    cores: &'a [u64],
+    jobs: usize,
+}
+
+impl Started<'_> {
+    /// Runs what `next` says, `jobs` at a time, divided among the cores.
+    fn all(&self, next: impl Fn() -> Option<&'static str> + Sync) -> Vec<Run> {
+        let runs = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for core in self.cores.iter().cycle().take(self.jobs) {
+                let (next, runs) = (&next, &runs);
+                scope.spawn(move || {
+                    while let Some(config) = next() {
+                        let run = run(self.program, config, *core);
+                        let mut runs = runs.lock().expect("no run panics");
+                        runs.push(run);
+                        if runs.len().is_multiple_of(100) {
+                            println!("{} runs", runs.len());
+                        }
+                    }
+                });
+            }
+        });
+        runs.into_inner().expect("no run panics")
+    }
+}
+
+fn run(program: &Path, config: &'static str, core: u64) -> Run {
     let scratch = Scratch::new().expect("a folder for temporary files");
     let receipt = scratch.path().join("receipt.json");
     let begin = Instant::now();
     let mut command = Command::new(program);
     command.arg(format!("configs/{config}.yml")).arg("--receipt").arg(&receipt);
+    command.arg("--core").arg(core.to_string());
     command.args(["--timeout", TIMEOUT]).current_dir(ROOT).stdin(Stdio::null());
     let output = command.output();
     let elapsed_ns = begin.elapsed().as_nanos() as u64;
@@ -202,10 +225,19 @@ mod tests {
         let receipt = |own_ns: u64| {
             let own = ("longest_own_blackout_ns", json!(own_ns));
             let promised = ("promised_blackout_ns", json!(10));
-            json!({"vms": [serde_json::Map::from_iter([own, promised].map(|(k, v)| (k.into(), v)))]})
+            let vm = [own, promised].map(|(key, value)| (key.into(), value));
+            json!({"vms": [serde_json::Map::from_iter(vm)]})
         };
         assert_eq!(run(1, receipt(40)).fault(100), None);
         assert!(run(1, receipt(41)).fault(100).is_some_and(|fault| fault.contains("waited")));
+    }
+
+    #[test]
+    fn cores_are_read_from_their_list() {
+        let cores = |list: &str| allowed_cores(&format!("Name:\tx\nCpus_allowed_list:\t{list}\n"));
+        assert_eq!(cores("0-1,4"), [0, 1, 4]);
+        assert_eq!(cores("3"), [3]);
+        assert_eq!(allowed_cores(""), [0]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr,
+    tcsetattr,
 };
 use std::io;
 use std::panic;
@@ -23,8 +24,9 @@ impl RawTerminal {
     pub fn new() -> Result<Self> {
         let saved = tcgetattr(io::stdin()).context("the terminal's settings")?;
         let mut raw = saved.clone();
-        // Without ISIG no key ends us before the terminal is as it was. OPOST stays: our own lines
-        // end in a plain newline.
+        // Without ISIG no key ends us before the terminal is as it was. Without OPOST what the
+        // console prints stays as it is; on a terminal its lines end in CR LF.
+        raw.output_modes &= !OutputModes::OPOST;
         raw.local_modes &=
             !(LocalModes::ICANON | LocalModes::ECHO | LocalModes::IEXTEN | LocalModes::ISIG);
         raw.input_modes &=

@@ -106,7 +106,7 @@ impl Counting {
             memory_mib: load.machine_memory_mib(),
             timeout: Some(TIMEOUT),
             has_keyboard: false,
-            is_terminal: false,
+            terminal: None,
             has_counted_clock: true,
             is_untagged: false,
             words: Vec::new(),

@@ -31,8 +31,9 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 12] = [
+const CONFIGS: [(&str, Check); 13] = [
     ("budget", everywhere),
+    ("escapes", everywhere),
     ("link", everywhere),
     ("linux", linux::check_in_qemu),
     ("many", over_kvm_and_in_qemu),
@@ -132,6 +133,11 @@ fn the_seeds_file_is_the_same_everywhere() {
 #[test]
 fn bulk_over_a_link_is_the_same_everywhere() {
     check("link");
+}
+
+#[test]
+fn what_a_terminal_would_obey_shows_the_same_everywhere() {
+    check("escapes");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn machine(cpu: &str) -> Machine {
         memory_mib: 64,
         timeout: Some(TIMEOUT),
         has_keyboard: false,
-        is_terminal: false,
+        terminal: None,
         has_counted_clock: true,
         is_untagged: false,
         words: Vec::new(),

@@ -220,7 +220,7 @@ fn emulated(
         memory_mib,
         timeout: Some(TIMEOUT),
         has_keyboard: false,
-        is_terminal: false,
+        terminal: None,
         has_counted_clock: clock == Clock::Counted,
         is_untagged,
         words: Vec::new(),

@@ -4,12 +4,14 @@ use super::clock::Clock;
 use super::power;
 use super::serial::Serial;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use metal::port::Port;
 use metal::screen::Screen;
 use metal::{com1, cpu, interrupts, nmi_timer};
 use vmm_common::Instant;
-use vmm_common::console::{Console, ConsoleSettings};
+use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::VmIndex;
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
@@ -51,10 +53,10 @@ pub struct BareHost {
 impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, is_terminal: bool) -> Self {
+    pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
         com1::enable();
         let settings = ConsoleSettings {
-            is_terminal,
+            display,
             has_command_keys: true,
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
@@ -71,17 +73,16 @@ impl BareHost {
         }
     }
 
-    /// Between turns: polls keys, if that is due, and sends output to the port.
+    /// Between turns: polls keys, if that is due, and sends output to the port. Returns when that
+    /// began, if it was due.
     #[inline]
-    pub fn between_turns(&mut self) {
+    pub fn between_turns(&mut self) -> Option<Instant> {
         // Each turn asks: no conversion to nanoseconds.
-        if cpu::tsc() >= self.next_look_tsc {
-            self.look();
-        }
+        (cpu::tsc() >= self.next_look_tsc).then(|| self.look())
     }
 
     #[inline(never)]
-    fn look(&mut self) {
+    fn look(&mut self) -> Instant {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
@@ -91,8 +92,9 @@ impl BareHost {
         }
         self.say_overruns();
         self.say_nmis();
-        self.console.show_prompt(now);
+        self.console.show_prompts(now);
         self.send();
+        now
     }
 
     /// The line status says that the port dropped input, or there was no room for it.
@@ -127,21 +129,18 @@ impl BareHost {
         }
     }
 
-    /// Prints all that is left, and then `text`.
-    pub fn finish(&mut self, text: &str) {
+    /// Prints all that is left, what had to be left out, and `text`; false if something was.
+    pub fn finish(&mut self, text: &str) -> bool {
         self.console.finish();
+        self.send_all();
+        let omissions: Vec<String> = self.console.omissions().collect();
+        for omission in &omissions {
+            self.console.say(omission);
+        }
         self.console.say(text);
-        for _ in 0..PATIENCE {
-            if com1::waiting() == 0 {
-                break;
-            }
-            com1::serve();
-        }
-        for byte in self.console.waiting() {
-            self.serial.send(*byte);
-        }
-        self.console.written(self.console.waiting().len());
+        self.send_all();
         self.serial.drain();
+        omissions.is_empty()
     }
 
     /// Sends what the port accepts without waiting; its interrupts send what follows.
@@ -163,6 +162,23 @@ impl BareHost {
         self.console.written(sent);
         if sent > 0 && com1::waiting() > 0 {
             com1::enable();
+        }
+    }
+
+    /// Sends everything, waiting for the port.
+    fn send_all(&mut self) {
+        for _ in 0..PATIENCE {
+            if com1::waiting() == 0 {
+                break;
+            }
+            com1::serve();
+        }
+        while let bytes @ [_, ..] = self.console.waiting() {
+            for byte in bytes {
+                self.serial.send(*byte);
+            }
+            let sent = bytes.len();
+            self.console.written(sent);
         }
     }
 }

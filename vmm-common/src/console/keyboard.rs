@@ -11,6 +11,7 @@ const ESCAPE: u8 = 0x01;
 pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
+      Ctrl-A r       let the VM that has it have the terminal raw, or no more
       Ctrl-A x       end the run
       Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
@@ -38,6 +39,8 @@ pub struct Keyboard {
 pub enum Command {
     /// The keyboard is now this VM's.
     Focus(usize),
+    /// This VM, which has the keyboard, is to have the terminal raw, or no more.
+    Raw(usize),
     /// End the run.
     End,
     /// End the run as its time limit does.
@@ -143,6 +146,7 @@ impl Keyboard {
                 let next = others.into_iter().find(|vm| !self.has_ended[*vm]);
                 self.focus_on(next.unwrap_or(self.focus))
             }
+            b'r' => Some(Command::Raw(self.focus)),
             b'x' => Some(Command::End),
             b't' => Some(Command::EndWithRegisters),
             _ => Some(Command::Help),

@@ -1,136 +1,213 @@
 //! What the guests print: whole lines led by the VM's name, kept until the reader takes them.
 //!
+//! No guest makes a line that looks like another's or like Tandem's: its text is made printable
+//! ([`super::printable`]), and every row on a terminal begins with its name and a bar, since rows
+//! are broken before the terminal would wrap them. Tandem's own lines never begin with a name and a
+//! bar.
+//!
 //! A guest never waits for the reader: output is kept here up to a limit; what does not fit is left
 //! out, and a line in its place says how much.
 
+use super::display::Display;
+use super::printable::Piece;
+use super::queue::Queue;
+use super::vm_lines::VmLines;
 use crate::Instant;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-/// An unfinished line is shown once the guest has added nothing to it for this long.
-const LINGER_NS: u64 = 20_000_000;
-/// A guest's line is broken after this many bytes.
-const LINE_BYTES: usize = 4096;
-/// Foreground colours that read well on dark and light: cyan, yellow, green, magenta, blue, red.
-const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+/// Tandem's own lines are kept up to this part of the guests' limit beyond it.
+const OWN_PART: usize = 4;
+/// While a VM has the terminal raw, lines are kept up to this part of the limit.
+const HELD_PART: usize = 4;
+/// Beyond these limits: the rest of a line that is shown as it grows, the terminal's reset.
+const SLACK_BYTES: usize = 8192;
+/// Erases the character before the cursor.
+const ERASE: &[u8] = b"\x08 \x08";
+/// Before a VM has the terminal raw: keeps the titles (XTWINOPS).
+const KEEP_TITLES: &[u8] = b"\x1b[22;0t";
+/// Undoes what a guest may have done to a terminal that it had raw: ends an unfinished sequence
+/// (CAN, ST); DECSTR; the main screen; mouse, focus and paste reports off; modifiers of keys as
+/// usual; keypad, character sets, margins, wrapping and cursor as usual; plain text; the titles; to
+/// the last row. (ECMA-48; DEC STD 070; "XTerm Control Sequences".)
+const RESET_TERMINAL: &[u8] = b"\x18\x1b\\\x1b[!p\x1b[?1049l\
+    \x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\
+    \x1b[?1015l\x1b[?2004l\x1b[>4;0m\x1b[<u\x1b>\x1b[?1l\x1b[?5l\x1b[?6l\x1b[?69l\x1b[4l\x1b[20l\
+    \x1b(B\x0f\x1b[?7h\x1b[?25h\x1b[0m\x1b[r\x1b[23;0t\x1b[999;1H\r\n";
 
 /// The lines of all VMs.
 #[derive(Debug)]
 pub struct Lines {
     vms: Vec<VmLines>,
-    backlog: Vec<u8>,
-    backlog_bytes: usize,
-    is_terminal: bool,
+    display: Display,
+    newline: &'static str,
+    /// What the reader takes next.
+    queue: Queue,
+    /// Lines that wait while a VM has the terminal raw.
+    held: Queue,
+    /// Guests' output is left out beyond this, bytes.
+    limit: usize,
+    /// Tandem's own bytes that were left out.
+    own_omitted: u64,
     /// The VM whose unfinished line the terminal shows.
     open_line: Option<usize>,
-}
-
-#[derive(Debug)]
-struct VmLines {
-    prefix: String,
-    line: Vec<u8>,
-    /// Bytes of `line` that the terminal shows already, on the line it is on.
-    shown: usize,
-    /// How much of `line` was shown last, wherever that is now.
-    shown_before: usize,
-    /// The length of `line` at the last check, and since when it has that length.
-    looked_at: (usize, Instant),
-    /// Bytes left out since the last line that fitted.
-    omitted: u64,
-    omitted_total: u64,
+    /// The VM whose bytes go to the terminal as they are.
+    raw: Option<usize>,
 }
 
 impl Lines {
-    /// The lines of VMs with these names, of which up to `backlog_bytes` wait for the reader. A
-    /// terminal gets colours and sees prompts.
+    /// The lines of VMs with these names, of which up to `limit` bytes wait for the reader.
     #[must_use]
-    pub fn new(names: &[&str], is_terminal: bool, backlog_bytes: usize) -> Self {
+    pub fn new(names: &[&str], display: Display, newline: &'static str, limit: usize) -> Self {
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
-        let vm = |(index, name): (usize, &&str)| {
-            let colour = COLOURS[index % COLOURS.len()];
-            let prefix = match is_terminal {
-                true => format!("\x1b[{colour}m{name:width$} |\x1b[0m "),
-                false => format!("{name:width$} | "),
-            };
-            VmLines {
-                prefix,
-                line: Vec::new(),
-                shown: 0,
-                shown_before: 0,
-                looked_at: (0, Instant::ZERO),
-                omitted: 0,
-                omitted_total: 0,
-            }
-        };
+        let vm = |(index, name): (usize, &&str)| VmLines::new(index, name, width, display);
         let vms = names.iter().enumerate().map(vm).collect();
-        Self { vms, backlog: Vec::new(), backlog_bytes, is_terminal, open_line: None }
+        let queue = Queue::with_capacity(limit + limit / OWN_PART + SLACK_BYTES);
+        let held = Queue::with_capacity(0);
+        let (own_omitted, open_line, raw) = (0, None, None);
+        Self { vms, display, newline, queue, held, limit, own_omitted, open_line, raw }
     }
 
-    /// Takes what VM `vm` printed.
-    pub fn push(&mut self, vm: usize, bytes: &[u8]) {
-        for byte in bytes {
-            match byte {
-                b'\r' => {}
-                b'\n' => self.end_line(vm),
-                byte => {
-                    self.vms[vm].line.push(*byte);
-                    if self.vms[vm].line.len() >= LINE_BYTES {
-                        self.end_line(vm);
-                    }
-                }
-            }
+    /// The terminal has changed its size.
+    pub fn set_display(&mut self, display: Display) {
+        self.display = display;
+        let width = self.vms.iter().map(|vm| vm.name.len()).max().unwrap_or(0);
+        for vm in &mut self.vms {
+            vm.row.set_columns(display, width);
         }
     }
 
-    /// Takes a line of Tandem's own.
+    /// Takes a piece of what VM `vm` printed.
+    pub fn take(&mut self, vm: usize, piece: Piece<'_>) {
+        match piece {
+            Piece::Ascii(byte) => self.add(vm, &[byte], 1),
+            // Each character takes two columns at most, and a tab eight.
+            Piece::Text("\t") => self.add(vm, b"\t", 8),
+            Piece::Text(text) if text.is_ascii() => self.add(vm, text.as_bytes(), text.len()),
+            Piece::Text(text) => self.add(vm, text.as_bytes(), 2 * text.chars().count()),
+            Piece::Style { sequence, is_reset } if self.display.has_colours() => {
+                self.vms[vm].row.style(sequence, is_reset);
+                if self.vms[vm].row.is_full() {
+                    self.end_line(vm);
+                }
+            }
+            Piece::Style { .. } => {}
+            Piece::Rubout => self.rub_out(vm),
+            Piece::LineEnd => self.end_line(vm),
+            Piece::Return => self.finish(vm),
+        }
+    }
+
+    /// Takes what VM `vm` printed while it has the terminal raw.
+    pub fn take_raw(&mut self, vm: usize, bytes: &[u8]) {
+        if self.waiting_bytes() + bytes.len() <= self.limit {
+            self.queue.extend(bytes);
+        } else {
+            self.vms[vm].omit(bytes.len());
+        }
+    }
+
+    /// The VM whose bytes go to the terminal as they are.
+    #[must_use]
+    pub const fn raw(&self) -> Option<usize> {
+        self.raw
+    }
+
+    /// Gives the terminal to VM `vm` as it is, or takes it back. All lines wait meanwhile.
+    pub fn set_raw(&mut self, vm: Option<usize>) {
+        if self.raw.is_some() {
+            self.queue.extend(RESET_TERMINAL);
+            self.queue.append(&mut self.held);
+        }
+        if vm.is_some() {
+            self.close_open_line();
+            self.queue.extend(KEEP_TITLES);
+        }
+        self.raw = vm;
+    }
+
+    /// Takes lines of Tandem's own. They have a reserve beyond the guests' limit, so that guests do
+    /// not crowd them out; beyond it they are left out, too.
     pub fn say(&mut self, text: &str) {
         self.close_open_line();
         for line in text.lines() {
-            self.backlog.extend_from_slice(line.as_bytes());
-            self.backlog.push(b'\n');
+            let bytes = line.len() + self.newline.len();
+            let limit = self.lines_limit();
+            if self.lines_to().len() + bytes > limit + limit / OWN_PART {
+                self.own_omitted += bytes as u64;
+                continue;
+            }
+            if self.own_omitted > 0 {
+                let omitted = core::mem::take(&mut self.own_omitted);
+                let newline = self.newline;
+                let note = format!("[{omitted} bytes of Tandem's lines left out]{newline}");
+                self.lines_to().extend(note.as_bytes());
+            }
+            let newline = self.newline.as_bytes();
+            let to = self.lines_to();
+            to.extend(line.as_bytes());
+            to.extend(newline);
         }
     }
 
     /// Ends the unfinished line of a VM that is over.
     pub fn finish(&mut self, vm: usize) {
-        if !self.vms[vm].line.is_empty() {
+        if !self.vms[vm].row.is_empty() {
             self.end_line(vm);
         }
     }
 
-    /// Ends the unfinished lines of all.
-    pub fn finish_all(&mut self) {
+    /// On a terminal, also shows unfinished lines, prompts perhaps: that of VM `focus`, which has
+    /// the keyboard, whenever the guest has added nothing to it for a while; another VM's once, and
+    /// after a longer while, as it takes a row of its own.
+    pub fn show_prompts(&mut self, focus: usize, now: Instant) {
+        if !self.display.is_terminal() || self.raw.is_some() {
+            return;
+        }
         for vm in 0..self.vms.len() {
-            self.finish(vm);
+            let has_room = self.has_room_for_row(vm);
+            if vm != focus && has_room && self.vms[vm].is_prompt_due(false, now) {
+                self.show_unfinished(vm);
+                self.close_open_line();
+                self.vms[focus].show_again();
+            }
+        }
+        let is_due = self.vms[focus].is_prompt_due(true, now) || self.open_line == Some(focus);
+        if is_due && self.has_room_for_row(focus) {
+            self.show_unfinished(focus);
         }
     }
 
-    /// On a terminal, also shows the unfinished line of VM `focus`, its prompt perhaps, once the
-    /// guest has added nothing to it for a while.
-    pub fn show_prompt(&mut self, focus: usize, now: Instant) {
-        if self.is_terminal {
-            self.show_unfinished(focus, now);
-        }
+    /// The unfinished line of VM `vm`, which gets the keyboard, is to be shown again.
+    pub fn show_prompt_again(&mut self, vm: usize) {
+        self.vms[vm].show_again();
     }
 
-    /// When the unfinished line of VM `focus` should be shown, if it is not.
+    /// When [`Lines::show_prompts`] should be called next.
     #[must_use]
-    pub fn unfinished_due(&self, focus: usize) -> Option<Instant> {
-        let VmLines { line, shown_before, looked_at, .. } = &self.vms[focus];
-        let is_due = self.is_terminal && !line.is_empty() && line.len() != *shown_before;
-        is_due.then(|| looked_at.1.after_ns(LINGER_NS))
+    pub fn prompt_due(&self, focus: usize) -> Option<Instant> {
+        if !self.display.is_terminal() || self.raw.is_some() {
+            return None;
+        }
+        let due = |(vm, lines): (usize, &VmLines)| lines.prompt_due(vm == focus);
+        self.vms.iter().enumerate().filter_map(due).min()
     }
 
-    /// What waits to be written.
+    /// A first part of what waits to be written: empty only if nothing does.
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
-        &self.backlog
+        self.queue.first()
+    }
+
+    /// How much waits, bytes.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.queue.len() + self.held.len()
     }
 
     /// The reader has taken the first `bytes` of what waits.
     pub fn taken(&mut self, bytes: usize) {
-        self.backlog.drain(..bytes);
+        self.queue.drop_first(bytes);
     }
 
     /// What was left out of the output of each VM, bytes.
@@ -138,70 +215,100 @@ impl Lines {
         self.vms.iter().map(|vm| vm.omitted_total)
     }
 
-    fn end_line(&mut self, vm: usize) {
-        let mut line = core::mem::take(&mut self.vms[vm].line);
-        let shown = core::mem::take(&mut self.vms[vm].shown);
-        self.vms[vm].shown_before = 0;
-        line.push(b'\n');
-        if shown > 0 && self.open_line == Some(vm) {
-            self.open_line = None;
-            self.append(&line[shown..]);
-        } else {
-            self.close_open_line();
-            self.append_for(vm, &line);
+    fn add(&mut self, vm: usize, text: &[u8], columns: usize) {
+        if !self.vms[vm].row.has_room(columns) {
+            self.end_line(vm);
         }
-        line.clear();
-        self.vms[vm].line = line;
+        self.vms[vm].row.add(text, columns);
+        if self.vms[vm].row.is_full() {
+            self.end_line(vm);
+        }
     }
 
-    fn show_unfinished(&mut self, vm: usize, now: Instant) {
-        let VmLines { line, shown, shown_before, looked_at, .. } = &mut self.vms[vm];
-        if looked_at.0 != line.len() {
-            *looked_at = (line.len(), now);
+    fn rub_out(&mut self, vm: usize) {
+        let is_open = self.open_line == Some(vm);
+        if !self.vms[vm].row.rub_out() {
+            self.add(vm, b"^H", 2);
+            self.add(vm, b" ", 1);
+            self.add(vm, b"^H", 2);
+        } else if self.vms[vm].hide_erased() && is_open {
+            if self.display.obeys_sequences() {
+                self.queue.extend(ERASE);
+            } else {
+                self.close_open_line();
+                self.vms[vm].show_again();
+            }
         }
-        let is_open = self.open_line == Some(vm) && *shown > 0;
-        let has_lingered = now.ns_since(looked_at.1) >= LINGER_NS;
-        let is_news = !line.is_empty() && line.len() != *shown_before;
-        let has_room = self.backlog.len() < self.backlog_bytes;
-        if !is_news || !(is_open || has_lingered) || !has_room {
-            return;
-        }
-        let fresh = line[if is_open { *shown } else { 0 }..].to_vec();
-        (*shown, *shown_before) = (line.len(), line.len());
+    }
+
+    fn end_line(&mut self, vm: usize) {
+        let newline = self.newline.as_bytes();
+        let is_open = self.open_line == Some(vm);
+        let VmLines { row, shown, .. } = &mut self.vms[vm];
+        row.end(newline);
         if is_open {
-            self.append(&fresh);
+            self.open_line = None;
+            self.queue.extend(&row.bytes()[*shown..]);
         } else {
             self.close_open_line();
-            self.append_for(vm, &fresh);
+            self.append_row(vm);
         }
-        self.open_line = Some(vm);
+        self.vms[vm].begin_row();
+    }
+
+    /// Shows the unfinished line of VM `vm`, or the rest of it.
+    fn show_unfinished(&mut self, vm: usize) {
+        if self.open_line == Some(vm) {
+            let VmLines { row, shown, .. } = &self.vms[vm];
+            self.queue.extend(&row.bytes()[*shown..]);
+        } else {
+            self.close_open_line();
+            self.append_row(vm);
+            self.open_line = Some(vm);
+        }
+        self.vms[vm].has_shown();
     }
 
     /// Ends the unfinished line on the terminal: one of another VM follows.
     fn close_open_line(&mut self) {
         if let Some(vm) = self.open_line.take() {
+            let reset = self.vms[vm].row.style_end();
             self.vms[vm].shown = 0;
-            self.append(b"\n");
+            self.queue.extend(reset);
+            self.queue.extend(self.newline.as_bytes());
         }
     }
 
-    fn append_for(&mut self, vm: usize, line: &[u8]) {
-        let VmLines { prefix, omitted, omitted_total, .. } = &mut self.vms[vm];
-        if self.backlog.len() + prefix.len() + line.len() > self.backlog_bytes {
-            *omitted += line.len() as u64;
-            *omitted_total += line.len() as u64;
+    /// Appends prefix and row of VM `vm`, or leaves it out.
+    fn append_row(&mut self, vm: usize) {
+        if !self.has_room_for_row(vm) {
+            let bytes = self.vms[vm].row.bytes().len();
+            self.vms[vm].omit(bytes);
             return;
         }
+        let to = if self.raw.is_some() { &mut self.held } else { &mut self.queue };
+        let VmLines { name, prefix, row, omitted, .. } = &mut self.vms[vm];
         if *omitted > 0 {
-            let note = format!("{prefix}[{omitted} bytes left out: they were not read]\n");
+            let newline = self.newline;
+            let note = format!("[{name}: {omitted} bytes left out: they were not read]{newline}");
             *omitted = 0;
-            self.backlog.extend_from_slice(note.as_bytes());
+            to.extend(note.as_bytes());
         }
-        self.backlog.extend_from_slice(prefix.as_bytes());
-        self.backlog.extend_from_slice(line);
+        to.extend(prefix.as_bytes());
+        to.extend(row.bytes());
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        self.backlog.extend_from_slice(bytes);
+    fn has_room_for_row(&self, vm: usize) -> bool {
+        let VmLines { prefix, row, .. } = &self.vms[vm];
+        let waiting = if self.raw.is_some() { &self.held } else { &self.queue };
+        waiting.len() + prefix.len() + row.bytes().len() <= self.lines_limit()
+    }
+
+    const fn lines_limit(&self) -> usize {
+        if self.raw.is_some() { self.limit / HELD_PART } else { self.limit }
+    }
+
+    fn lines_to(&mut self) -> &mut Queue {
+        if self.raw.is_some() { &mut self.held } else { &mut self.queue }
     }
 }

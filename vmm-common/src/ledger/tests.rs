@@ -119,3 +119,16 @@ fn a_budget_takes_no_part_in_what_weights_are_due() {
     let budget = ledger.vms[0].budget.as_ref().expect("it has one");
     assert_eq!((budget.met, budget.missed, budget.received_ppm()), (1, 0, Some(200_000)));
 }
+
+#[test]
+fn what_the_host_took_while_it_wrote_output_is_not_the_console_s() {
+    let mut ledger = ledger(&[1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.core_turns_to(Activity::Console, ms(5));
+    ledger.core_turns_to(Activity::Switching, ms(9));
+    ledger.taken_from_no_vm(3 * MS, ms(9));
+    turn(&mut ledger, 0, 9, 14);
+    ledger.close(ms(14));
+    assert_eq!((ledger.console_ns, ledger.taken_ns, ledger.switching_ns), (MS, 3 * MS, 0));
+    assert_eq!(ledger.core_sum_ns(), 14 * MS);
+}

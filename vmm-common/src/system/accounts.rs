@@ -3,6 +3,7 @@
 use super::System;
 use crate::Instant;
 use crate::index::VmIndex;
+use crate::ledger::Activity;
 use crate::memory::GuestMemory;
 use crate::seam::Host;
 
@@ -30,6 +31,15 @@ impl<M: GuestMemory> System<M> {
         let ran_ns = over.ns_since(begin) - of_turn_ns;
         self.ledger.ran(vm, ran_ns);
         ran_ns
+    }
+
+    /// The host read keys and wrote output from `begin` to `end`, between turns.
+    pub fn console_had(&mut self, begin: Instant, end: Instant) {
+        if self.has_begun {
+            let before = self.ledger.activity();
+            self.ledger.core_turns_to(Activity::Console, begin);
+            self.ledger.core_turns_to(before, end);
+        }
     }
 
     /// What the host has taken since the last look, ns.

@@ -187,3 +187,21 @@ fn what_starting_took_is_no_vms_wait() {
     assert_eq!(ledger.vms[1].longest_blackout_ns, SLICE_NS);
     assert_eq!(ledger.core_sum_ns(), 3 * SLICE_NS);
 }
+
+#[test]
+fn keys_and_output_between_turns_have_their_own_account() {
+    const SLICE_NS: u64 = 5_000_000;
+    const LOOK_NS: u64 = 700_000;
+    let mut world = world(crate::plan::ClockPolicy::Wall);
+    world.turn();
+    let begin = world.place.now();
+    *world.place.now_ns.borrow_mut() += LOOK_NS;
+    world.system.console_had(begin, world.place.now());
+    world.turn();
+    let end = world.place.now();
+    world.system.ledger.close(end);
+    let ledger = &world.system.ledger;
+    assert_eq!((ledger.console_ns, ledger.switching_ns), (LOOK_NS, 0));
+    assert_eq!(ledger.vms[1].longest_blackout_ns, SLICE_NS + LOOK_NS);
+    assert_eq!(ledger.core_sum_ns(), 2 * SLICE_NS + LOOK_NS);
+}

@@ -64,11 +64,12 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         },
     );
     let link = ("[a-z]{0,5}", vec(end, 0..4)).prop_map(|(name, ends)| LinkReceipt { name, ends });
-    (vec(number(), 8), vec(vm(), 0..4), vec(link, 0..3)).prop_map(|(n, vms, links)| Receipt {
+    (vec(number(), 9), vec(vm(), 0..4), vec(link, 0..3)).prop_map(|(n, vms, links)| Receipt {
         wall_ns: n[0],
         accounted_ns: n[1],
         slice_ns: n[2],
         switching_ns: n[3],
+        console_ns: n[8],
         idle_ns: n[4],
         taken_ns: n[7],
         contended_ns: n[5],

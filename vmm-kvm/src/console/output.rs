@@ -1,20 +1,24 @@
 //! Standard output, where the console's lines go.
 
-use crate::sys::is_writable;
+use crate::sys::{is_writable, terminal_columns};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use vmm_common::Instant;
-use vmm_common::console::Console;
+use vmm_common::console::{Ability, Console, Display};
 
 /// Written at once without waiting: a ready pipe accepts so much as a whole (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
+
+/// Written at most between turns, in these pieces: however fast the reader is, the VMs wait.
+const MAX_CHUNKS: usize = 16;
 
 /// Standard output, shared by all VMs.
 #[derive(Debug)]
 pub struct Output {
     to: File,
+    is_terminal: bool,
     /// Why nothing can be written any more.
     write_error: Option<io::Error>,
 }
@@ -23,49 +27,59 @@ impl Output {
     /// The output of all VMs on `to`.
     #[must_use]
     pub fn new(to: File) -> Self {
-        Self { to, write_error: None }
+        Self { is_terminal: to.is_terminal(), to, write_error: None }
+    }
+
+    /// What shows the output.
+    pub fn display(&self) -> Display {
+        if !self.is_terminal {
+            return Display::Stream;
+        }
+        let variable = |name| std::env::var(name).ok();
+        let ability =
+            Ability::of_environment(variable("TERM").as_deref(), variable("NO_COLOR").as_deref());
+        Display::Terminal { columns: terminal_columns(self.to.as_raw_fd()), ability }
+    }
+
+    /// Takes over the terminal's size, where the output is one.
+    pub fn follow_size(&self, console: &mut Console) {
+        if self.is_terminal {
+            console.set_columns(terminal_columns(self.to.as_raw_fd()));
+        }
+    }
+
+    /// Writes what the reader accepts without waiting; see also [`Console::show_prompts`].
+    pub fn flush(&mut self, console: &mut Console, now: Instant) {
+        console.show_prompts(now);
+        for _ in 0..MAX_CHUNKS {
+            if console.waiting().is_empty() || !is_writable(self.to.as_raw_fd(), 0) {
+                break;
+            }
+            match self.write(console.waiting()) {
+                0 => break,
+                written => console.written(written),
+            }
+        }
+    }
+
+    /// Writes a first piece of what waits, and waits for the reader up to `wait_ms`; whether it
+    /// accepted something.
+    pub fn write_some(&mut self, console: &mut Console, wait_ms: i32) -> bool {
+        if !is_writable(self.to.as_raw_fd(), wait_ms) {
+            return false;
+        }
+        let written = self.write(console.waiting());
+        if written == 0 && !self.is_closed() {
+            // A terminal may be ready and accept nothing.
+            std::thread::sleep(Duration::from_millis(wait_ms as u64));
+        }
+        console.written(written);
+        written > 0
     }
 
     /// The output is a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.to.is_terminal()
-    }
-
-    /// Writes what the reader accepts without waiting; see also [`Console::show_prompt`].
-    pub fn flush(&mut self, console: &mut Console, now: Instant) {
-        console.show_prompt(now);
-        let mut written = 0;
-        while written < console.waiting().len() && is_writable(self.to.as_raw_fd(), 0) {
-            match self.write(&console.waiting()[written..]) {
-                0 => break,
-                more => written += more,
-            }
-        }
-        console.written(written);
-    }
-
-    /// Drains the output. Gives up on a reader that accepts nothing for `patience_ms`, and
-    /// returns how many bytes were lost.
-    pub fn drain(&mut self, console: &mut Console, patience_ms: i32) -> usize {
-        console.finish();
-        /// Pause before retrying a reader that is ready but accepts nothing.
-        const PAUSE_MS: i32 = 10;
-        let (mut written, mut patience_ms) = (0, patience_ms);
-        while written < console.waiting().len() && !self.is_closed() && patience_ms > 0 {
-            if !is_writable(self.to.as_raw_fd(), patience_ms) {
-                break;
-            }
-            match self.write(&console.waiting()[written..]) {
-                0 => {
-                    std::thread::sleep(Duration::from_millis(PAUSE_MS as u64));
-                    patience_ms -= PAUSE_MS;
-                }
-                more => written += more,
-            }
-        }
-        let left = console.waiting().len() - written;
-        console.written(written + left);
-        left
+    pub const fn is_terminal(&self) -> bool {
+        self.is_terminal
     }
 
     /// The reader has gone.

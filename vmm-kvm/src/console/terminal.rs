@@ -23,7 +23,9 @@ impl RawTerminal {
     pub fn new() -> io::Result<Self> {
         let original = terminal_settings(libc::STDIN_FILENO)?;
         let mut raw = original;
-        // ISIG stays: Ctrl-C ends the run. OPOST stays: our own lines end in a plain newline.
+        // ISIG stays: Ctrl-C ends the run. Without OPOST what the console prints stays as it is; on
+        // a terminal its lines end in CR LF.
+        raw.c_oflag &= !libc::OPOST;
         raw.c_lflag &= !(libc::ICANON | libc::ECHO | libc::IEXTEN);
         raw.c_iflag &= !(libc::IXON | libc::ICRNL | libc::INLCR | libc::ISTRIP);
         // Keys that would end or stop this process in raw mode go to the guests.

@@ -35,6 +35,14 @@ pub fn is_writable(fd: RawFd, timeout_ms: libc::c_int) -> bool {
     ready > 0
 }
 
+/// The columns of a terminal; 0 if it does not say.
+pub fn terminal_columns(fd: RawFd) -> usize {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the pointer is to a winsize of ours, which the call fills.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut size) };
+    if result == 0 { usize::from(size.ws_col) } else { 0 }
+}
+
 /// The settings of a terminal.
 pub fn terminal_settings(fd: RawFd) -> io::Result<libc::termios> {
     let mut settings = MaybeUninit::uninit();

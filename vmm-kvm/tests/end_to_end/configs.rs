@@ -13,8 +13,9 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 12] = [
+const CONFIGS: [Entry; 13] = [
     Entry { file: "budget.yml", check: budget },
+    Entry { file: "escapes.yml", check: escapes },
     Entry { file: "link.yml", check: link },
     Entry { file: "linux.yml", check: linux },
     Entry { file: "many.yml", check: many },
@@ -49,6 +50,11 @@ fn the_link_carries_both_directions_at_once() {
 #[test]
 fn thirty_two_vms_all_end() {
     run("many.yml");
+}
+
+#[test]
+fn a_guest_forges_no_line_of_its_neighbours() {
+    run("escapes.yml");
 }
 
 #[test]
@@ -96,6 +102,12 @@ fn a_budget_is_had_beside_two_spinning_vms() {
 fn run(file: &str) {
     let entry = CONFIGS.iter().find(|entry| entry.file == file).expect("it has an entry");
     (entry.check)(Tandem::run(config(file)));
+}
+
+fn escapes(run: Tandem) {
+    let run = ended_well(run, 2);
+    let lines = run.lines_of("other");
+    assert_eq!(lines[1..], ["$ hello_world", "Hello, world!", "$ poweroff"], "{lines:?}");
 }
 
 fn main_job(run: Tandem) {

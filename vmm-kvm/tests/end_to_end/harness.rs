@@ -5,6 +5,7 @@ mod pseudo_terminal;
 mod running;
 mod scratch;
 mod tandem;
+mod terminal_emulator;
 
 pub use finished::{Finished, without_colours};
 pub use pseudo_terminal::PseudoTerminal;
@@ -12,6 +13,7 @@ pub use running::Running;
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use tandem::Tandem;
+pub use terminal_emulator::TerminalEmulator;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

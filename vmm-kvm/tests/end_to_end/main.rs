@@ -9,6 +9,7 @@ mod command_line;
 mod configs;
 mod console;
 mod endings;
+mod escapes;
 mod harness;
 mod host_refuses;
 mod job_control;

@@ -1,7 +1,9 @@
 //! Readers that leave or do not read, and full disks: the guests go on, and the loss is reported.
 
-use crate::harness::{Tandem, config, with_mounts};
+use crate::harness::{Signal, Tandem, config, with_mounts};
 use std::io::{BufRead, BufReader, Read};
+use std::thread;
+use std::time::Duration;
 
 /// The line that ends a VM which nothing disturbed.
 const ENDED: &str = "[busy powered off, status 0]";
@@ -42,14 +44,51 @@ fn a_reader_that_does_not_read_stops_no_guest_and_is_told_what_it_missed() {
     const NAME: &str = "a_long_name_for_longer_lines";
     const LINES: u32 = 150_000;
     let text = format!("vms: [{{name: {NAME}, kernel: ./lines.bin, boot: flat, memory: 4MiB}}]");
+    for reads_at_last in [false, true] {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let run = Tandem::run_text(&text).output_to(writer);
+        run.scratch().file("lines.bin", empty_lines(LINES));
+        let (running, log) = run.logging(NAME);
+        log.holds(LINES as usize);
+        let run = if reads_at_last {
+            let mut output = String::new();
+            reader.read_to_string(&mut output).expect("it prints text");
+            assert!(output.contains("receipt: "), "{output}");
+            running.finish().ended_with(1)
+        } else {
+            running.receives(Signal::TERM);
+            let run = running.finish().ended_with(143).adds_up();
+            run.complains("bytes of output left out: they were not read")
+        };
+        assert_eq!(run.vm(NAME)["ending"], "powered off, status 0");
+        run.complains(&format!("bytes of {NAME}'s output left out: they were not read"));
+    }
+}
+
+/// What the pipe and a patience of seconds would lose.
+#[test]
+fn a_reader_that_sleeps_gets_all_and_the_exit_code_is_0() {
+    const BYTES: usize = 200_000;
+    const ASLEEP: Duration = Duration::from_secs(3);
+    let text = format!("vms: [{{name: burst, kernel: console_burst, cmdline: '{BYTES}'}}]");
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let (running, log) = Tandem::run_text(&text).output_to(writer).logging("burst");
+    log.holds(BYTES);
+    thread::sleep(ASLEEP);
+    let mut output = String::new();
+    reader.read_to_string(&mut output).expect("it prints text");
+    running.finish().ended_with(0).complains_of_nothing();
+    let printed = output.lines().filter_map(|line| line.strip_prefix("burst | "));
+    assert_eq!(printed.map(|line| line.len() + 1).sum::<usize>(), BYTES);
+}
+
+#[test]
+fn a_time_limit_ends_the_wait_for_a_reader_too() {
+    let text = "vms: [{name: burst, kernel: console_burst, cmdline: '200000'}]";
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let run = Tandem::run_text(&text).output_to(writer);
-    run.scratch().file("lines.bin", empty_lines(LINES));
-    let run = run.finish().ended_with(0).adds_up();
+    let run = Tandem::run_text(text).output_to(writer).arg("--timeout").arg("1s");
+    run.finish().ended_with(1).complains("bytes of output left out: they were not read");
     drop(reader);
-    assert_eq!(run.vm(NAME)["ending"], "powered off, status 0");
-    let run = run.complains("bytes of output left out: they were not read");
-    run.complains(&format!("bytes of {NAME}'s output left out: they were not read"));
 }
 
 /// A flat image that prints empty lines and powers off.

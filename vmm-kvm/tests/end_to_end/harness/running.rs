@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// So long may nothing take, on however slow a machine: only what hangs does.
-const HANGS_AFTER: Duration = Duration::from_secs(180);
+pub(super) const HANGS_AFTER: Duration = Duration::from_secs(180);
 /// How often the end is looked for.
-const LOOK: Duration = Duration::from_millis(2);
+pub(super) const LOOK: Duration = Duration::from_millis(2);
 
 /// A run.
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! The binary, before it is started: its arguments, what it reads from and writes to, and what it
 //! is started by.
 
+use super::running::{HANGS_AFTER, LOOK};
 use super::{Finished, PseudoTerminal, Running, Scratch};
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
 
 /// The directory a run starts in, and the one for its temporary files: both stay empty.
 pub const EMPTY: [&str; 2] = ["here", "temporary"];
@@ -24,6 +27,21 @@ pub struct Tandem {
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
+}
+
+/// A VM's log, while it runs.
+#[derive(Debug)]
+pub struct Log(PathBuf);
+
+impl Log {
+    /// Waits until the VM has printed so many bytes.
+    pub fn holds(&self, bytes: usize) {
+        let begin = Instant::now();
+        while fs::metadata(&self.0).map_or(0, |log| log.len()) < bytes as u64 {
+            assert!(begin.elapsed() < HANGS_AFTER, "waiting for {bytes} bytes in {:?}", self.0);
+            thread::sleep(LOOK);
+        }
+    }
 }
 
 impl Tandem {
@@ -130,6 +148,13 @@ impl Tandem {
             running.types_all(bytes);
         }
         running
+    }
+
+    /// Starts it with logs; the one of `vm` shows how far that is.
+    pub fn logging(self, vm: &str) -> (Running, Log) {
+        let logs = self.scratch.path("logs");
+        let log = Log(logs.join(format!("{vm}.log")));
+        (self.arg("--log-dir").arg(logs).start(), log)
     }
 
     /// Starts it on a terminal, which is its controlling one.
