@@ -17,3 +17,4 @@ pub mod sys;
 pub mod tap;
 pub mod timeline;
 pub mod turn;
+pub mod typed;

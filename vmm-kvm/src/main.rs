@@ -10,7 +10,7 @@ use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
 use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
-use vmm_kvm::{sys, timeline};
+use vmm_kvm::{sys, timeline, typed};
 
 /// Events that `--trace` keeps, the last ones: some 50 MB.
 const TRACE_EVENTS: usize = 1 << 20;
@@ -56,11 +56,19 @@ fn run_config(arguments: &Run) -> u8 {
         receipt: arguments.receipt.clone(),
         trace: arguments.trace.clone(),
         log_dir: arguments.log_dir.clone(),
+        typed: arguments.typed.clone(),
     };
     let Some(loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }
+    let typed = match typed::read(&loaded.plan, &arguments.typed) {
+        Ok(typed) => typed,
+        Err(faults) => {
+            faults.iter().for_each(|fault| complain(fault));
+            return BAD_PLAN;
+        }
+    };
     let reports = match Reports::prepare(&wanted) {
         Ok(reports) => reports,
         Err(error) => {
@@ -75,6 +83,7 @@ fn run_config(arguments: &Run) -> u8 {
         timeout_ns: arguments.timeout,
         trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
         console: ConsolePlace::Standard,
+        typed,
     };
     let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,
