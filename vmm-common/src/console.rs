@@ -19,6 +19,7 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
+mod sequences;
 mod vm_lines;
 
 pub use display::{Ability, Display};
