@@ -121,7 +121,8 @@ fn a_vm_that_says_nothing_has_the_defaults() {
 fn every_key_arrives() {
     let plan = plan(
         "slice: 2500us\non_switch: nothing\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    \
-         kernel: flat_hello\n    boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    vcpus: 1\n    weight: 3\n    \
+         kernel: flat_hello\n    boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    \
+         vcpus: 1\n    weight: 3\n    \
          devices: {io_apic: false, hpet: false, local_apic: false}\n    keyboard: false\n    \
          on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    \
          com3: none\n    com4: {link: b, baud: 9600}\n  \
