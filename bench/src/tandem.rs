@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share, VmPlan,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -71,6 +71,7 @@ pub fn run_for(
     };
     let link = LinkPlan { name: "com2".to_string(), baud: None, is_lossy: false, tap: None };
     let plan = Plan {
+        on_switch: OnSwitch::default(),
         slice_ns,
         core: Some(core),
         vms: guests.iter().enumerate().map(vm).collect(),

@@ -73,15 +73,16 @@ fn measured_by_hpet() -> Option<u64> {
     // SAFETY: only starts the counter; no comparator is enabled.
     unsafe { cpu::write_device64(HPET + HPET_CONFIGURATION, 1) };
     let ticks_wanted = MEASURE_NS * 1_000_000 / period_fs;
-    let (start_ticks, start) = (hpet_counter(), cpu::time_stamp());
+    let start = Moment::of(hpet_counter);
     loop {
-        let (ticks, now) = (hpet_counter().wrapping_sub(start_ticks), cpu::time_stamp());
-        if ticks >= ticks_wanted {
+        let now = Moment::of(hpet_counter);
+        let ticks = now.value.wrapping_sub(start.value);
+        if ticks >= ticks_wanted && now.is_exact_since(&start) {
             let elapsed_ns = ticks * period_fs / 1_000_000;
-            return Some((now - start) * 1_000_000 / elapsed_ns);
+            return Some(now.cycles_since(&start) * 1_000_000 / elapsed_ns);
         }
         // A counter that stands still is no clock: give up after about a second's worth.
-        if now - start > 1 << 32 {
+        if now.cycles_since(&start) > 1 << 32 {
             return None;
         }
     }
@@ -93,6 +94,20 @@ fn hpet_counter() -> u64 {
 }
 
 fn measured_by_pit() -> Option<u64> {
+    const TRIES: usize = 8;
+    let mut rate = None;
+    for _ in 0..TRIES {
+        let (measured, is_exact) = measured_once_by_pit()?;
+        rate = Some(measured);
+        if is_exact {
+            break;
+        }
+    }
+    rate
+}
+
+/// The rate, and whether no stop of the machine falsified it.
+fn measured_once_by_pit() -> Option<(u64, bool)> {
     const GATE: u8 = 0x01;
     const SPEAKER: u8 = 0x02;
     const OUTPUT: u8 = 0x20;
@@ -101,19 +116,56 @@ fn measured_by_pit() -> Option<u64> {
     cpu::out8(SYSTEM_CONTROL, control & !SPEAKER | GATE);
     cpu::out8(PIT_COMMAND, 0xB0); // channel 2, both bytes, mode 0: output rises at zero
     cpu::out8(PIT_CHANNEL_2, count as u8);
-    cpu::out8(PIT_CHANNEL_2, (count >> 8) as u8);
-    let start = cpu::time_stamp();
-    if cpu::in8(SYSTEM_CONTROL) & OUTPUT != 0 {
-        return None; // over before it began: there is no PIT
+    let start = Moment::of(|| {
+        cpu::out8(PIT_CHANNEL_2, (count >> 8) as u8);
+        0
+    });
+    let output = || u64::from(cpu::in8(SYSTEM_CONTROL) & OUTPUT);
+    let mut before = Moment::of(output);
+    if before.value != 0 {
+        return Some((0, false)); // over before it began: the machine was stopped, or has no PIT
     }
     loop {
-        let risen = cpu::in8(SYSTEM_CONTROL) & OUTPUT != 0;
-        let elapsed = cpu::time_stamp() - start;
-        if risen {
-            return Some(elapsed * 1_000_000 / MEASURE_NS);
+        let now = Moment::of(output);
+        let elapsed = now.cycles_since(&start);
+        if now.value != 0 {
+            // It rose after the reading before this one.
+            let width = start.width + before.width + now.cycles_since(&before);
+            return Some((elapsed * 1_000_000 / MEASURE_NS, width <= elapsed / EXACT));
         }
         if elapsed > 1 << 32 {
             return None;
         }
+        before = now;
+    }
+}
+
+/// A counter's value at a time stamp. A machine that shares its core is stopped at times, also
+/// between two instructions: how far apart the time stamps before and after the reading are bounds
+/// the error.
+pub struct Moment {
+    pub value: u64,
+    at: u64,
+    width: u64,
+}
+
+/// A measurement is exact whose errors are together at most this part of it.
+const EXACT: u64 = 16;
+
+impl Moment {
+    pub fn of(read: impl FnOnce() -> u64) -> Self {
+        let before = cpu::time_stamp();
+        let value = read();
+        let width = cpu::time_stamp() - before;
+        Self { value, at: before + width / 2, width }
+    }
+
+    pub fn cycles_since(&self, start: &Self) -> u64 {
+        self.at - start.at
+    }
+
+    /// Whether the time between the two is known well.
+    pub fn is_exact_since(&self, start: &Self) -> bool {
+        self.width + start.width <= self.cycles_since(start) / EXACT
     }
 }

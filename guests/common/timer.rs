@@ -4,6 +4,7 @@
 //! An alarm may come early (the PIT counts no further than 54 ms, counts are rounded down):
 //! the caller reads the clock and asks again.
 
+use super::clock::Moment;
 use super::cpu;
 use super::interrupt_controller::{
     IRQ_BASE, LVT_ONE_SHOT, LVT_TSC_DEADLINE, LocalApic, Register, TIMER_VECTOR,
@@ -66,14 +67,21 @@ impl Timer {
     fn measure(&self, apic: LocalApic) -> u64 {
         apic.write(Register::DivideConfiguration, DIVIDE_BY_1);
         apic.write(Register::TimerVector, LVT_ONE_SHOT | TIMER_VECTOR as u32);
-        apic.write(Register::InitialCount, u32::MAX);
-        let start = cpu::time_stamp();
+        let start = Moment::of(|| {
+            apic.write(Register::InitialCount, u32::MAX);
+            0
+        });
         let cycles = self.kilohertz * CALIBRATION_MICROSECONDS / 1000;
-        while cpu::time_stamp() - start < cycles {}
-        let ticks = u64::from(u32::MAX - apic.read(Register::CurrentCount));
-        let elapsed = cpu::time_stamp() - start;
+        let end = loop {
+            let now = Moment::of(|| u64::from(u32::MAX - apic.read(Register::CurrentCount)));
+            let is_long_enough = now.cycles_since(&start) >= cycles && now.is_exact_since(&start);
+            // A counter that has run out will not get better.
+            if is_long_enough || now.value == u64::from(u32::MAX) {
+                break now;
+            }
+        };
         apic.write(Register::InitialCount, 0);
-        (ticks * self.kilohertz / elapsed).max(1)
+        (end.value * self.kilohertz / end.cycles_since(&start).max(1)).max(1)
     }
 
     /// What the alarms come from.

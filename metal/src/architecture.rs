@@ -76,6 +76,7 @@ mod tests {
         let cr4s = [
             (cr4::PSE, Cr4::CR4_ENABLE_PSE),
             (cr4::PAE, Cr4::CR4_ENABLE_PAE),
+            (cr4::MCE, Cr4::CR4_ENABLE_MACHINE_CHECK),
             (cr4::PGE, Cr4::CR4_ENABLE_GLOBAL_PAGES),
             (cr4::VMXE, Cr4::CR4_ENABLE_VMX),
             (cr4::PCIDE, Cr4::CR4_ENABLE_PCID),

@@ -2,9 +2,9 @@
 //! exceptions, which are our own bugs and end it with the program's report.
 
 use crate::architecture::{reset, vector};
-use crate::local_apic::{HostApic, TIMER_VECTOR};
+use crate::local_apic::{COM1_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::port::Port;
-use crate::{cpu, descriptors, nmi_timer, svm};
+use crate::{com1, cpu, descriptors, machine_check, nmi_timer, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -115,6 +115,7 @@ pub fn load(report: Report) {
     assert!(before.is_null(), "the tables are loaded once");
     // SAFETY: once, as just checked.
     unsafe { descriptors::load(&raw const interrupt_stubs as u64) };
+    machine_check::enable();
     for (port, value) in [
         (0x20, 0x11),
         (0xa0, 0x11),
@@ -146,13 +147,17 @@ pub fn arm_timer(deadline: u64) {
     if let Some(apic) = apic() {
         apic.arm(deadline);
     }
-    nmi_timer::arm(deadline);
 }
 
 /// An interrupt with this vector was taken, through our IDT or by a VM exit.
 pub(crate) fn handle(vector: u8) {
-    if let (TIMER_VECTOR, Some(apic)) = (vector, apic()) {
-        ARMED.store(0, Ordering::Relaxed);
+    match vector {
+        TIMER_VECTOR => ARMED.store(0, Ordering::Relaxed),
+        COM1_VECTOR => com1::interrupt(),
+        _ => {}
+    }
+    // A spurious one is not in service (SDM vol. 3, 11.9).
+    if let (true, Some(apic)) = (vector != SPURIOUS_VECTOR, apic()) {
         apic.end_of_interrupt();
     }
 }
@@ -192,8 +197,7 @@ extern "C" fn interrupt_taken(exception: &Exception) {
         // register.
         unsafe { cpu::set_dr6(reset::DR6) };
     } else if exception.vector == NMI {
-        // The timer's, perhaps.
-        ARMED.store(0, Ordering::Relaxed);
+        nmi_timer::count();
     } else {
         end_with_report(exception);
     }

@@ -1,5 +1,8 @@
 //! An I/O APIC of the host's (82093AA; SDM vol. 3, 11.1): no device of the host's interrupts.
 
+use crate::cpu;
+use crate::local_apic::COM1_VECTOR;
+
 /// Where the first one is, on every PC.
 pub const USUAL_ADDRESS: u64 = 0xfec0_0000;
 /// Of an entry's low half: it sends nothing.
@@ -37,11 +40,17 @@ impl IoApic {
         }
     }
 
-    /// The rising edges of this input are non-maskable interrupts of the processor with this
-    /// APIC id.
-    pub(crate) fn deliver_nmi(self, input: u32, apic_id: u8) {
-        self.write(ENTRIES + 2 * input + 1, u32::from(apic_id) << 24);
+    /// The rising edges of this input are non-maskable interrupts of this processor.
+    pub(crate) fn deliver_nmi(self, input: u32) {
+        self.write(ENTRIES + 2 * input + 1, u32::from(apic_id()) << 24);
         self.write(ENTRIES + 2 * input, DELIVER_NMI);
+    }
+
+    /// The rising edges of COM1's input are interrupts of this processor.
+    pub fn deliver_com1(self) {
+        const INPUT: u32 = 4;
+        self.write(ENTRIES + 2 * INPUT + 1, u32::from(apic_id()) << 24);
+        self.write(ENTRIES + 2 * INPUT, COM1_VECTOR.into());
     }
 
     fn write(self, index: u32, value: u32) {
@@ -61,6 +70,11 @@ impl IoApic {
         // SAFETY: as for `write`; this selects the register that the next access means.
         unsafe { (self.0 as *mut u32).write_volatile(index) };
     }
+}
+
+/// This processor's, which physical destinations name.
+fn apic_id() -> u8 {
+    (cpu::cpuid(1, 0).ebx >> 24) as u8
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ extern crate alloc;
 pub type General = [u64; 16];
 
 pub mod architecture;
+pub mod barriers;
 pub mod carve;
+pub mod com1;
 pub mod cpu;
 mod descriptors;
 pub mod extended_state;
@@ -37,11 +39,14 @@ pub mod interrupts;
 pub mod io_apic;
 pub mod loader;
 pub mod local_apic;
+pub mod machine_check;
 pub mod nmi_timer;
 pub mod paging;
+pub mod pci;
 pub mod port;
 pub mod screen;
 pub mod second_level;
+mod stale_interrupts;
 pub mod svm;
 pub mod vmx;
 

@@ -7,10 +7,11 @@ pub mod multiboot;
 mod requirements;
 #[cfg(feature = "bare")]
 mod start;
+mod structures;
 
 use crate::carve::Free;
 use crate::frames::Frames;
-use multiboot::{Information, Range};
+use multiboot::Range;
 
 /// The loader's registers at the entry, which creates the only one.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Needs {
     pub heap_bytes: u64,
     /// For frames, besides those of its own page tables.
     pub frame_bytes: u64,
+    /// Guests' tables map 4 KiB at a time, and take a frame for each 2 MiB.
+    pub has_small_pages: bool,
     /// Where a plan may lie, if the loader brought no module.
     pub plan: Range,
 }
@@ -41,8 +44,6 @@ pub struct Memory {
     pub module: Option<&'static [u8]>,
     /// The memory of [`Needs::plan`], where there is no module, and memory beyond it.
     pub plan: Option<&'static [u8]>,
-    /// What the loader said, for its command line.
-    pub information: Information,
 }
 
 /// Why the hypervisor has no memory.

@@ -8,14 +8,16 @@ const ENABLED: u64 = 1 << 11;
 const X2APIC: u64 = 1 << 10;
 /// The vector of the timer.
 pub const TIMER_VECTOR: u8 = 0xe0;
-const SPURIOUS_VECTOR: u32 = 0xff;
+/// The vector of COM1.
+pub const COM1_VECTOR: u8 = 0xd0;
+/// The vector of an interrupt that is withdrawn before it is taken.
+pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
 
 mod register {
     pub const TASK_PRIORITY: u32 = 0x8;
     pub const EOI: u32 = 0xb;
     pub const SPURIOUS: u32 = 0xf;
     pub const LVT_TIMER: u32 = 0x32;
-    pub const LVT_LINT0: u32 = 0x35;
     pub const INITIAL_COUNT: u32 = 0x38;
     pub const CURRENT_COUNT: u32 = 0x39;
     pub const DIVIDE: u32 = 0x3e;
@@ -33,7 +35,7 @@ pub struct HostApic {
 impl HostApic {
     /// Enables it, with every source masked.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn enable() -> Self {
         let base = cpu::read_msr(IA32_APIC_BASE);
         if base & ENABLED == 0 {
             // SAFETY: switching the APIC on changes nothing until it is programmed.
@@ -41,10 +43,9 @@ impl HostApic {
         }
         let page = (base & X2APIC == 0).then_some(base & 0xf_ffff_f000);
         let apic = Self { page, ticks_per_tsc: 0 };
-        const MASKED: u32 = 1 << 16;
         apic.write(register::TASK_PRIORITY, 0);
-        apic.write(register::SPURIOUS, 0x100 | SPURIOUS_VECTOR);
-        apic.write(register::LVT_LINT0, MASKED);
+        apic.write(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
+        apic.silence();
         apic.write(register::DIVIDE, 0b1011);
         apic.write(register::LVT_TIMER, u32::from(TIMER_VECTOR));
         apic
@@ -98,7 +99,7 @@ impl HostApic {
         self.write(register::EOI, 0);
     }
 
-    fn write(&self, register: u32, value: u32) {
+    pub(crate) fn write(&self, register: u32, value: u32) {
         match self.page {
             // SAFETY: the page is mapped uncached, and the registers are 16 bytes apart (SDM
             // 11.4.1).
@@ -110,7 +111,7 @@ impl HostApic {
         }
     }
 
-    fn read(&self, register: u32) -> u32 {
+    pub(crate) fn read(&self, register: u32) -> u32 {
         match self.page {
             // SAFETY: as for `write`.
             Some(page) => unsafe {
@@ -118,11 +119,5 @@ impl HostApic {
             },
             None => cpu::read_msr(0x800 + register) as u32,
         }
-    }
-}
-
-impl Default for HostApic {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Its VMRUN derives which interrupts are masked from the guest's RFLAGS before it notes that a
 //! guest runs, and does not derive it again, so that the host's timer cannot end the run of a guest
-//! that has IF clear (Bochs 2.7, `SvmEnterLoadCheckGuestState`, `handleInterruptMaskChange`). With
-//! V_INTR_MASKING the host's IF decides (APM vol. 2, 15.21.1), as on QEMU. A non-maskable interrupt
-//! is intercepted there whatever IF is: the 8254's channel 0 raises one at the same deadline.
+//! that has IF clear when it is entered (Bochs 2.7, `SvmEnterLoadCheckGuestState`,
+//! `handleInterruptMaskChange`). With V_INTR_MASKING the host's IF decides (APM vol. 2, 15.21.1),
+//! as on QEMU. A non-maskable interrupt is intercepted there whatever IF is: the 8254's channel 0
+//! raises one at the same deadline.
 
 use crate::cpu;
 use crate::io_apic::{IoApic, USUAL_ADDRESS};
@@ -19,21 +20,45 @@ const INPUT: u32 = 2;
 /// Ticks of the 8254 for one of the time-stamp counter, times 2^32; 0: it is not needed.
 static TICKS_PER_TSC: AtomicU64 = AtomicU64::new(0);
 
+/// The deadline that it counts down to; 0: none.
+static ARMED: AtomicU64 = AtomicU64::new(0);
+/// Those that came and were not the timer's.
+static OTHERS: AtomicU64 = AtomicU64::new(0);
+
+/// Non-maskable interrupts that came and were not of this file: hardware reports a fault by them.
+#[must_use]
+pub fn others() -> u64 {
+    OTHERS.load(Ordering::Relaxed)
+}
+
+/// One was taken. Where they are the timer's, no other can be told from them.
+pub(crate) fn count() {
+    ARMED.store(0, Ordering::Relaxed);
+    if TICKS_PER_TSC.load(Ordering::Relaxed) == 0 {
+        OTHERS.store(others() + 1, Ordering::Relaxed);
+    }
+}
+
 /// Ends the runs of guests by non-maskable interrupts from now on, besides.
 pub fn begin(tsc_hz: u64) {
-    let apic_id = (cpu::cpuid(1, 0).ebx >> 24) as u8;
     if let Some(io_apic) = IoApic::at(USUAL_ADDRESS) {
-        io_apic.deliver_nmi(INPUT, apic_id);
+        io_apic.deliver_nmi(INPUT);
         TICKS_PER_TSC.store((PIT_HZ << 32) / tsc_hz.max(1), Ordering::Relaxed);
     }
 }
 
+/// Whether an entry of a guest that has IF clear must arm it.
+#[inline]
+pub(crate) fn lacks(deadline: u64) -> bool {
+    TICKS_PER_TSC.load(Ordering::Relaxed) != 0 && ARMED.load(Ordering::Relaxed) != deadline
+}
+
 /// One when the time-stamp counter reaches `deadline`, or before if that is out of reach.
+#[cold]
 pub(crate) fn arm(deadline: u64) {
+    ARMED.store(deadline, Ordering::Relaxed);
     let ticks_per_tsc = TICKS_PER_TSC.load(Ordering::Relaxed);
-    if ticks_per_tsc != 0 {
-        start(ticks(deadline.saturating_sub(cpu::tsc()), ticks_per_tsc));
-    }
+    start(ticks(deadline.saturating_sub(cpu::tsc()), ticks_per_tsc));
 }
 
 /// The count that ends just after so many ticks of the time-stamp counter.

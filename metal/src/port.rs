@@ -22,6 +22,10 @@ const OWN: [(u16, u16); 12] = [
     (0xb004, 0xb004), // PM1a control of QEMU's pc
 ];
 
+/// Address and data of PCI's configuration (mechanism 1), for [`crate::pci`] alone.
+pub(crate) const PCI_ADDRESS: Port = Port(0xcf8);
+pub(crate) const PCI_DATA: Port = Port(0xcfc);
+
 impl Port {
     /// The port with this number.
     ///
@@ -50,6 +54,12 @@ impl Port {
             0x400..0xcf8 | 0xd00..=0xffff => Some(Self(number as u16)),
             _ => None,
         }
+    }
+
+    /// The port by which firmware is asked to switch ACPI on: the chipsets' 0xb2.
+    #[must_use]
+    pub const fn of_smi_command(number: u32) -> Option<Self> {
+        if number == 0xb2 { Some(Self(0xb2)) } else { None }
     }
 
     /// IN of a byte.
@@ -110,6 +120,19 @@ impl Port {
                 "out dx, al",
                 in("dx") self.0,
                 in("al") value,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// OUT of a double word.
+    pub(crate) fn write_long(self, value: u32) {
+        // SAFETY: as for `read`.
+        unsafe {
+            asm!(
+                "out dx, eax",
+                in("dx") self.0,
+                in("eax") value,
                 options(nomem, nostack, preserves_flags),
             );
         }

@@ -14,6 +14,7 @@
 
 pub mod capabilities;
 mod control_block;
+mod control_registers;
 pub mod controls;
 mod entry;
 pub mod npt;

@@ -15,6 +15,7 @@ pub mod capabilities;
 mod control_block;
 pub mod control_registers;
 pub mod controls;
+mod demanded;
 mod entry;
 pub mod ept;
 pub mod failure;
@@ -77,6 +78,7 @@ impl Vmx {
         }
         let capabilities = Capabilities::read(cpu::read_msr);
         capabilities.check()?;
+        demanded::check(&capabilities)?;
         let mut region = frames.take()?;
         region.words_mut()[0] = capabilities.revision().into();
         let cr0 = (cpu::cr0() | capabilities.cr0_fixed0) & capabilities.cr0_fixed1;
@@ -111,6 +113,11 @@ impl Vmx {
             result.ecx &= !RDPID;
         }
         result
+    }
+
+    /// EPT of vCPUs made from now on maps 4 KiB at a time.
+    pub const fn use_small_pages(&mut self) {
+        self.capabilities.ept_vpid &= !capabilities::EPT_LARGE;
     }
 
     /// vCPUs made from now on have no VPID.

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod console;
 pub mod emulator;
 pub mod exceptions;
+pub mod multihit;
 pub mod power;
 pub mod serial;
+pub mod switch_barriers;
 pub mod wall_clock;

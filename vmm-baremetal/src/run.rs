@@ -6,7 +6,9 @@ use crate::guest::vendor::Processor;
 use crate::host::clock::Clock;
 use crate::host::console::BareHost;
 use crate::host::power;
+use crate::host::switch_barriers::SwitchBarriers;
 use crate::start::input::Input;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
@@ -35,6 +37,8 @@ pub struct Resources {
     pub clock: Clock,
     /// Unix time at the clock's start, seconds.
     pub epoch_seconds: u64,
+    /// EPT maps 4 KiB at a time.
+    pub has_small_pages: bool,
     /// What shows the console.
     pub display: Display,
     /// Guests' translations are not tagged by VPID or ASID.
@@ -53,7 +57,7 @@ pub fn run<P: Processor>(
     mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used } = resources;
+    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used, .. } = resources;
     if is_untagged {
         processor.untag();
     }
@@ -75,7 +79,8 @@ pub fn run<P: Processor>(
         machines.push((machine, ram[vm]));
         vcpus.push(vcpu);
     }
-    let mut core = Core { processor, vcpus, has_it: None };
+    let barriers = SwitchBarriers::of(plan, &clock);
+    let mut core = Core { barriers, processor, vcpus, has_it: None };
     let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
@@ -87,13 +92,14 @@ pub fn run<P: Processor>(
     power::debug_line(format_args!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
-    Ok(finish(core.processor, input, system, host))
+    Ok(finish(core, input, system, host))
 }
 
 /// The processor, its vCPUs, and which of them has it.
 struct Core<P: Processor> {
     processor: P,
     vcpus: Vec<Vcpu<P::Vcpu>>,
+    barriers: SwitchBarriers,
     has_it: Option<usize>,
 }
 
@@ -103,6 +109,7 @@ impl<P: Processor> Core<P> {
         match self.has_it.replace(vcpu) {
             Some(before) if before == vcpu => {}
             Some(before) => {
+                self.barriers.execute();
                 let [vcpu, before] = self
                     .vcpus
                     .get_disjoint_mut([vcpu, before])
@@ -161,15 +168,20 @@ fn stop<P: Processor>(
 }
 
 fn finish<P: Processor>(
-    processor: P,
+    core: Core<P>,
     input: &Input<'_>,
     mut system: System<GuestRam>,
     mut host: BareHost,
 ) -> u8 {
     let end = host.clock.now();
     let receipt = Receipt::close(&input.plan, &mut system, end);
-    let is_output_whole = host.finish(&receipt.closing_lines(0));
-    processor.off();
+    let mut closing = receipt.closing_lines(0);
+    // A single VM is switched to once.
+    if input.plan.vms.len() > 1 {
+        closing = format!("{}\n{}", closing.trim_end(), core.barriers.line(receipt.switches));
+    }
+    let is_output_whole = host.finish(&closing);
+    core.processor.off();
     if let Ok(json) = serde_json::to_string(&receipt) {
         power::debug_line(format_args!("tandem-receipt: {json}"));
     }

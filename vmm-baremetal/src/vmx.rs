@@ -34,7 +34,7 @@ impl Processor for Vmx {
         grant: &Grant,
     ) -> Result<VmxVcpu, String> {
         ControlBlock::new(self, frames, &ram, boot, grant)
-            .map(|block| VmxVcpu::new(block, ram, boot))
+            .map(|block| VmxVcpu::new(block, ram, boot, grant.permitted()))
             .map_err(|error| format!("{error}"))
     }
 

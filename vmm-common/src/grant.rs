@@ -5,6 +5,7 @@
 //! are filled from it, and read back into a [`Reach`] they must equal it. [`page`] prints the
 //! tables in Markdown.
 
+use crate::architecture::cr4;
 use crate::cpuid::{CpuidEntry, Permitted};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -195,7 +196,8 @@ impl Grant {
     pub fn new(vendor: Vendor, ram: Vec<RamPiece>, cpuid: &[CpuidEntry]) -> Self {
         let permitted = Permitted::by(cpuid);
         let cr4 = match vendor {
-            Vendor::Vmx => permitted.cr4,
+            // Machine checks are the host's: the processor always has MCE set.
+            Vendor::Vmx => permitted.cr4 & !cr4::MCE,
             // Every write exits: QEMU's VMRUN refuses what its MOV accepts.
             Vendor::Svm => 0,
         };

@@ -43,12 +43,25 @@ pub const DEFAULT_KERNEL: &str = "os";
 pub struct Plan {
     /// Nanoseconds a VM of average weight runs before the next one's turn.
     pub slice_ns: u64,
+    /// What is dropped between VMs that one could learn of another by speculation.
+    pub on_switch: OnSwitch,
     /// The host core to run on; None: the first that the host offers.
     pub core: Option<u64>,
     /// The machines, in the order of their first turns.
     pub vms: Vec<VmPlan>,
     /// The serial links between them.
     pub links: Vec<LinkPlan>,
+}
+
+/// What a switch from one VM to another does against speculation, where that is not Linux's
+/// business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnSwitch {
+    /// What this processor's flaws need, and it has.
+    #[default]
+    Barriers,
+    /// Nothing: VMs that trust each other.
+    Nothing,
 }
 
 /// One virtual machine.

@@ -44,6 +44,8 @@ pub struct Receipt {
     pub links: Vec<LinkReceipt>,
     /// Bytes lost on links, for any reason.
     pub lost_bytes: u64,
+    /// Of these, bytes on lossless links that no peer was left to take.
+    pub undelivered_bytes: u64,
 }
 
 /// One VM's part of a run.
@@ -158,10 +160,12 @@ impl Receipt {
         Self::new(plan, system, end.ns_since(system.ledger.started()))
     }
 
-    /// Every VM ended with status 0, or as its plan takes for success.
+    /// Every VM ended with status 0, or as its plan takes for success, and lossless links kept
+    /// their promise. What a guest does to its own transmitter, or by a wrong rate, does not
+    /// break it.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.vms.iter().all(|vm| vm.is_success)
+        self.vms.iter().all(|vm| vm.is_success) && self.undelivered_bytes == 0
     }
 
     /// The receipt of a system whose accounts are closed, after `wall_ns` by the clock.
@@ -171,6 +175,9 @@ impl Receipt {
         let links = plan.links.iter().zip(&system.wires);
         let links: Vec<_> =
             links.map(|(link, wire)| LinkReceipt::new(&link.name, wire, plan)).collect();
+        let lossless = plan.links.iter().zip(&links).filter(|(link, _)| !link.is_lossy);
+        let lossless_ends = lossless.flat_map(|(_, link)| &link.ends);
+        let undelivered = lossless_ends.map(|end| end.lost.get(LossReason::PeerStopped.as_str()));
         Self {
             wall_ns,
             accounted_ns: ledger.core_sum_ns(),
@@ -184,6 +191,7 @@ impl Receipt {
             vms: VmIndex::first(plan.vms.len())
                 .map(|vm| VmReceipt::new(plan, system, vm))
                 .collect(),
+            undelivered_bytes: undelivered.flatten().sum(),
             lost_bytes: links.iter().flat_map(|l| &l.ends).flat_map(|e| e.lost.values()).sum(),
             links,
         }

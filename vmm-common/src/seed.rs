@@ -1,7 +1,7 @@
 //! The seed's `config.bin`: 4096 bytes of little-endian u64s, the number of VMs and then six words
 //! for each, in the order of the YAML keys. The rest is zero.
 
-use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS};
+use crate::plan::{DEFAULT_KERNEL, DEFAULT_SLICE_NS, MAX_VMS, OnSwitch};
 use crate::plan::{DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, VmPlan};
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -147,6 +147,7 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
     let link = LinkPlan { name: String::from("com1"), baud: None, is_lossy: false, tap: None };
     Plan {
         slice_ns: DEFAULT_SLICE_NS,
+        on_switch: OnSwitch::default(),
         core: None,
         vms: vms.iter().enumerate().map(vm).collect(),
         links: if is_linked { vec![link] } else { Vec::new() },

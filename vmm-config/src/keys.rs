@@ -92,6 +92,10 @@ const PORT: Kind = Kind::Port {
 pub(crate) static TOP: Keys = Keys { of: "a config", keys: &[
     optional("slice", Kind::Duration { min_ns: MIN_SLICE_NS, max_ns: MAX_SLICE_NS },
         "How long a VM of average weight runs before the next one's turn. Default: 5ms"),
+    optional("on_switch", Kind::Choice(&["barriers", "nothing"]),
+        "What a switch to another VM does against speculation on bare metal: barriers, what the \
+        processor needs and has; nothing, for VMs that trust each other. Over KVM it is Linux's. \
+        Default: barriers"),
     optional("core", ANY_INTEGER,
         "The host core that all VMs run on. Default: the first one allowed"),
     required("vms", Kind::List { of: &VM, min: 1, max: MAX_VMS },

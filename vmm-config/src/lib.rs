@@ -25,7 +25,7 @@ mod value;
 pub use fault::{Fault, Faults};
 pub use schema::schema;
 pub use summary::{notes, summary};
-pub use value::parse_duration_ns;
+pub use value::{parse_duration_ns, parse_time_limit_ns};
 
 use fault::Collector;
 use node::{Node, Position, Value};

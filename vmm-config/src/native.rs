@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS,
-    DeviceSet, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SERIAL_PORTS,
+    DeviceSet, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS,
     SerialPlan, Share, VmPlan,
 };
 
@@ -39,6 +39,10 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
     let Wiring { links: link_plans, fixed: bauds, is_sound, .. } = wiring;
     let plan = Plan {
         slice_ns: top.integer("slice").unwrap_or(DEFAULT_SLICE_NS),
+        on_switch: match top.text("on_switch") {
+            Some("nothing") => OnSwitch::Nothing,
+            _ => OnSwitch::Barriers,
+        },
         core: top.integer("core"),
         vms: plans,
         links: link_plans,

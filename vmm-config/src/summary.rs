@@ -4,8 +4,8 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, Outcome, Outcomes, Plan, SerialPlan,
-    Share, VmPlan,
+    BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan,
+    SerialPlan, Share, VmPlan,
 };
 use vmm_common::units::{Bytes, Escaped, Percent, RoundedTime};
 
@@ -29,6 +29,9 @@ fn write(plan: &Plan, kinds: &[BootKind], out: &mut String) -> fmt::Result {
     let plural = if count == 1 { "VM" } else { "VMs" };
     let memory: u64 = plan.vms.iter().map(|vm| vm.memory_bytes).sum();
     writeln!(out, "{count} {plural} with {} on {core}, slice {slice}", Bytes(memory))?;
+    if plan.on_switch == OnSwitch::Nothing {
+        writeln!(out, "between VMs nothing is done against speculation on bare metal")?;
+    }
     for (index, (vm, kind)) in plan.vms.iter().zip(kinds).enumerate() {
         write_vm(plan, index, vm, *kind, out)?;
     }

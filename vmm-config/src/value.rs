@@ -54,6 +54,18 @@ pub fn parse_duration_ns(text: &str) -> Option<u64> {
     (scaled_ns % scale == 0).then(|| u64::try_from(scaled_ns / scale).ok())?
 }
 
+/// A time limit on a command line, ns: a number over 0 with `ms`, `s` or `m` behind it, or alone,
+/// in seconds.
+///
+/// # Errors
+/// What is allowed.
+pub fn parse_time_limit_ns(text: &str) -> Result<u64, String> {
+    let seconds = format!("{text}s");
+    parse_duration_ns(text).or_else(|| parse_duration_ns(&seconds)).filter(|ns| *ns > 0).ok_or_else(
+        || String::from("allowed: a time over 0 as 60s, 500ms or 2m, or a number of seconds"),
+    )
+}
+
 /// The candidate that `word` was most likely meant to be, if it is close to one.
 pub(crate) fn nearest<'a>(
     word: &str,
@@ -146,6 +158,19 @@ mod tests {
             ["", "5", "ms", "5 ms", "-5ms", "1.ms", ".5ms", "0.1ns", "5h", "1e3s", "99999999999s"];
         for text in others.into_iter().chain(["99999999999999999999.99999999999999999999m"]) {
             assert_eq!(parse_duration_ns(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_limit_has_a_unit_or_is_in_seconds() {
+        for (text, ns) in [("5", 5_000_000_000), ("1.5", 1_500_000_000), ("5s", 5_000_000_000)] {
+            assert_eq!(parse_time_limit_ns(text), Ok(ns), "{text}");
+        }
+        assert_eq!(parse_time_limit_ns("2m"), Ok(120_000_000_000));
+        assert_eq!(parse_time_limit_ns("500ms"), Ok(500_000_000));
+        for text in ["0", "0ms", "", "s", "-1", "5h", "5 s", "five", "5ss"] {
+            let message = "allowed: a time over 0 as 60s, 500ms or 2m, or a number of seconds";
+            assert_eq!(parse_time_limit_ns(text), Err(message.into()), "{text}");
         }
     }
 

@@ -66,16 +66,12 @@ pub struct Run {
     /// Type a file to a VM; for others than the one with the keyboard, too
     #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
     pub typed: Vec<TypedFile>,
-    /// End the run after this long, as 90s, 500ms or 2m
-    #[arg(long, value_name = "TIME", value_parser = duration_ns)]
+    /// Keep all rights: for debuggers and profilers (see SECURITY.md)
+    #[arg(long)]
+    pub unconfined: bool,
+    /// End the run after this long, as 90s, 500ms or 2m; a number alone is in seconds
+    #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     pub timeout: Option<u64>,
-}
-
-/// Nanoseconds of a number with a unit.
-fn duration_ns(text: &str) -> Result<u64, String> {
-    vmm_config::parse_duration_ns(text)
-        .filter(|ns| *ns > 0)
-        .ok_or_else(|| "allowed: a number over 0 with ms, s or m behind it, as 60s".to_string())
 }
 
 #[cfg(test)]

@@ -4,4 +4,4 @@ mod output;
 mod terminal;
 
 pub use output::Output;
-pub use terminal::RawTerminal;
+pub use terminal::{RawTerminal, restore as restore_terminal};

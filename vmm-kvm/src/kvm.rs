@@ -22,6 +22,7 @@ mod memory;
 mod offered_cpuid;
 mod overhead;
 mod registers;
+mod requests;
 mod run_page;
 mod tsc;
 mod vcpu;
@@ -29,6 +30,7 @@ mod vcpu;
 pub use memory::GuestRam;
 pub use offered_cpuid::{kvm_cpuid, supported_cpuid};
 pub use registers::load as load_registers;
+pub use requests::LOOP_REQUESTS;
 pub use vcpu::{KvmVcpu, PreparedVcpu, interrupt};
 
 /// The capabilities without which nothing works, and what each is for.

@@ -5,6 +5,7 @@
 //! command line is in `main.rs`.
 
 pub mod cli;
+pub mod confinement;
 pub mod console;
 pub mod events;
 pub mod host;
@@ -15,6 +16,7 @@ pub mod placement;
 pub mod run;
 pub mod sys;
 pub mod tap;
+mod threads;
 pub mod timeline;
 pub mod turn;
 pub mod typed;

@@ -2,12 +2,14 @@
 
 use clap::Parser;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vmm_common::plan::{Limits, MIN_SLICE_NS};
 use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, exit_code};
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run};
+use vmm_kvm::confinement::Request;
 use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
 use vmm_kvm::{sys, timeline, typed};
@@ -18,6 +20,7 @@ const TRACE_EVENTS: usize = 1 << 20;
 const QUIET_TRACE_EVENTS: usize = 256;
 
 fn main() -> ExitCode {
+    let inherited = sys::inherited_files();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
         }
     };
     let code = match (arguments.command, arguments.run) {
-        (Some(Command::Run(run)), _) | (None, Some(run)) => run_config(&run),
+        (Some(Command::Run(run)), _) | (None, Some(run)) => run_config(&run, inherited),
         (Some(Command::Check { config }), _) => check(&config),
         (Some(Command::Compile { config, output }), _) => compile(&config, &output),
         (Some(Command::Schema), _) => {
@@ -51,7 +54,7 @@ fn guest_list() -> String {
     guests::IMAGES.iter().map(|image| format!("{:<16} {}\n", image.name, image.summary)).collect()
 }
 
-fn run_config(arguments: &Run) -> u8 {
+fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
     let wanted = Wanted {
         receipt: arguments.receipt.clone(),
         trace: arguments.trace.clone(),
@@ -76,6 +79,8 @@ fn run_config(arguments: &Run) -> u8 {
             return HOST_REFUSED;
         }
     };
+    let directories: Vec<PathBuf> = reports.directories().map(Path::to_path_buf).collect();
+    let request = Request { inherited, directories };
     let options = Options {
         config: arguments.config.clone(),
         core: arguments.core,
@@ -84,6 +89,7 @@ fn run_config(arguments: &Run) -> u8 {
         trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
         console: ConsolePlace::Standard,
         typed,
+        confinement: (!arguments.unconfined).then_some(request),
     };
     let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,

@@ -1,5 +1,7 @@
-//! A run from plan to receipt: creates VMs, a pinned thread for each vCPU, and their one turn.
+//! A run from plan to receipt: creates the VMs and what surrounds them, lets their threads run, and
+//! closes the accounts.
 
+use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
@@ -8,7 +10,7 @@ use crate::outputs::{self, Incomplete, Recorder};
 use crate::placement::Placement;
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
-use crate::turn::Turn;
+use crate::threads::{World, run_threads};
 use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::Kvm;
 use std::fs::File;
@@ -23,7 +25,6 @@ use vmm_common::cpuid::CpuidResult;
 use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
-use vmm_common::scheduler::Next;
 use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::{self, HostFacts};
@@ -48,6 +49,8 @@ pub struct Options {
     pub console: ConsolePlace,
     /// What is typed to each VM, if anything, from the start.
     pub typed: Vec<Vec<u8>>,
+    /// What to give up before the first guest runs; None for a process that does more than one run.
+    pub confinement: Option<confinement::Request>,
 }
 
 /// Where the shared console is.
@@ -81,17 +84,6 @@ pub struct Outcome {
     pub host_refusals: Vec<String>,
     /// Logs and taps that lack something, as messages.
     pub incomplete_files: Vec<String>,
-}
-
-/// The state that the turn guards.
-struct World {
-    system: System<GuestRam>,
-    host: LinuxHost,
-    taps: Taps,
-    placement: Placement,
-    /// The choice of the thread that handed the turn over.
-    decided: Option<Next>,
-    trouble: Option<anyhow::Error>,
 }
 
 /// A VM before its thread runs.
@@ -133,7 +125,11 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
-    let (recorder, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
+    let confinement = options.confinement.as_ref().map(Confinement::of_process).transpose()?;
+    let of_recorder = confinement.clone();
+    let prepare = move || confine(of_recorder.as_ref(), Role::Files);
+    let recorder = Recorder::start(opened, prepare)?;
     let mut host =
         LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
     if is_terminal {
@@ -145,9 +141,10 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World { system, host, taps, placement, decided: None, trouble: None };
-    let world = run_threads(world, vcpus, &names, core)?;
-    finish(world, loaded)
+    let world = World::new(system, host, taps, placement);
+    let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
+    let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
+    finish(world, loaded, shortfalls)
 }
 
 /// The core to run on: the one asked for, or the first that is allowed.
@@ -217,155 +214,6 @@ fn open_output(place: ConsolePlace) -> Result<Output> {
     Ok(Output::new(to))
 }
 
-fn run_threads(
-    world: World,
-    vcpus: Vec<PreparedVcpu>,
-    names: &[String],
-    core: u64,
-) -> Result<World> {
-    let turn = Turn::new(world, vcpus.len());
-    let result = thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (me, vcpu) in vcpus.into_iter().enumerate() {
-            let turn = &turn;
-            let name = format!("{}.0", names[me]);
-            let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
-                let _abandon = AbandonOnPanic(turn);
-                let result = run_vcpu(me, vcpu, turn, core);
-                if result.is_err() {
-                    turn.abandon();
-                }
-                result
-            });
-            threads.push(thread.context("the host cannot start a thread"));
-        }
-        if threads.iter().any(Result::is_err) {
-            turn.abandon();
-        }
-        for thread in threads {
-            thread?.join().map_err(|_| anyhow!("a vCPU thread panicked; please report this"))??;
-        }
-        Ok::<_, anyhow::Error>(())
-    });
-    let mut world = turn.into_inner();
-    match result.err().or(world.trouble.take()) {
-        None => Ok(world),
-        Some(error) => {
-            world.host.abandon_terminal();
-            Err(error)
-        }
-    }
-}
-
-/// Ends all turns if this thread panics, or the others would wait for ever.
-struct AbandonOnPanic<'a>(&'a Turn<World>);
-
-impl Drop for AbandonOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.abandon();
-        }
-    }
-}
-
-/// A vCPU's thread: waits for the turn, runs while it has it, hands it on.
-fn run_vcpu(me: usize, vcpu: PreparedVcpu, turn: &Turn<World>, core: u64) -> Result<()> {
-    sys::pin_to(core).with_context(|| format!("cannot pin a vCPU's thread to core {core}"))?;
-    let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
-    let mut is_known = false;
-    while let Some(mut held) = turn.wait(me) {
-        if !is_known {
-            is_known = true;
-            let name = thread::current().name().unwrap_or("?").to_string();
-            held.placement.add(sys::this_thread(), name);
-        }
-        loop {
-            if !held.placement.is_here() {
-                held.return_to_core();
-            }
-            match held.next() {
-                Next::Run { vcpu, until } if vcpu.0 == me => {
-                    let World { system, host, .. } = &mut *held;
-                    system.turn(vcpu, until, &mut backend, host);
-                }
-                Next::Run { vcpu, until } => {
-                    held.decided = Some(Next::Run { vcpu, until });
-                    backend.rest();
-                    held.hand_to(vcpu.0);
-                    break;
-                }
-                Next::Idle { until } => {
-                    backend.rest();
-                    held.idle(until);
-                }
-                Next::Done => {
-                    held.end();
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-impl World {
-    fn next(&mut self) -> Next {
-        if let Some(next) = self.decided.take() {
-            return next;
-        }
-        match self.host.between_turns() {
-            Ok(Some(begin)) => {
-                self.record();
-                let looked = self.placement.look(self.host.clock.now());
-                self.say_moves(looked);
-                self.system.console_had(begin, self.host.clock.now());
-            }
-            Ok(None) => {}
-            Err(error) => self.give_up(error),
-        }
-        if let Some(request) = self.host.stop_request {
-            self.system.stop(request.why(), &mut self.host);
-        }
-        self.system.next(&mut self.host)
-    }
-
-    /// This thread, or all of them, are on another core than the run's.
-    fn return_to_core(&mut self) {
-        let now = self.host.clock.now();
-        let looked = self.placement.put_back(now);
-        self.say_moves(looked);
-    }
-
-    fn say_moves(&mut self, looked: io::Result<Vec<String>>) {
-        match looked {
-            Ok(lines) => lines.iter().for_each(|line| self.host.console.say(line)),
-            Err(error) => {
-                let error = anyhow::Error::new(error);
-                self.give_up(error.context("the threads cannot be kept on one core"));
-            }
-        }
-    }
-
-    /// Hands over what logs and taps have gathered.
-    fn record(&mut self) {
-        self.taps.drain(&mut self.system, &mut self.host.recorder);
-        self.host.recorder.hand_over();
-    }
-
-    fn idle(&mut self, until: Instant) {
-        self.record();
-        if let Err(error) = self.host.idle(until) {
-            self.give_up(error);
-        }
-    }
-
-    /// The host cannot continue without its events: stops all VMs, so that the run has a receipt.
-    fn give_up(&mut self, error: anyhow::Error) {
-        self.trouble.get_or_insert(error);
-        self.system.stop("the host failed", &mut self.host);
-    }
-}
-
 /// Why the host did not go on running a VM, and what to do, if it did not.
 fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     let Some(Ending::Fault(Fault::Host { errno })) = vm.ending else { return None };
@@ -380,7 +228,7 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
+fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);
@@ -391,7 +239,8 @@ fn finish(world: World, loaded: &Loaded) -> Result<Outcome> {
     let incomplete = host.recorder.finish(FILE_PATIENCE).into_iter();
     let mut incomplete_files: Vec<String> = incomplete.map(|Incomplete(why)| why).collect();
     incomplete_files.extend(taps.omissions(&mut system));
-    let mut troubles: Vec<String> = placement.summary().into_iter().collect();
+    let mut troubles: Vec<String> = shortfalls;
+    troubles.extend(placement.summary());
     if let Some(error) = host.output.write_error() {
         troubles.push(format!("standard output: {error}"));
     }

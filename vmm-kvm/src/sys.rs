@@ -7,6 +7,8 @@ mod clock;
 mod cores;
 mod files;
 mod host_memory;
+mod privileges;
+mod refused_call;
 mod signals;
 mod timer;
 
@@ -19,5 +21,10 @@ pub use files::{
     terminal_columns, terminal_settings,
 };
 pub use host_memory::{available_memory, forget_start_up};
+pub use privileges::{
+    Capability, allow_no_new_privileges, close_inherited, drop_capabilities, forbid_dumps,
+    has_call_filters, inherited_files,
+};
+pub use refused_call::{name_this_thread, report_refused_calls};
 pub use signals::{Signal, Signals, StopSignal};
 pub use timer::ThreadTimer;

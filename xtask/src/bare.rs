@@ -50,14 +50,17 @@ pub struct Run {
     /// Do without VPID and ASID: translations are dropped at each switch
     #[arg(long)]
     untagged: bool,
+    /// A word for the kernel's command line, as small_pages
+    #[arg(long, value_name = "WORD")]
+    word: Vec<String>,
     /// Write the receipt as JSON, too
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Write the console's output to a file, too
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Switch the machine off after this long
-    #[arg(long, value_name = "SECONDS")]
+    /// Switch the machine off after this long, as 90s or 2m; a number alone is in seconds
+    #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     timeout: Option<u64>,
     /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is
     /// built
@@ -85,6 +88,9 @@ pub fn run(arguments: &Run) -> u8 {
         return USAGE;
     }
     let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    if arguments.on != Emulator::Debian {
+        load.unwritten_taps().for_each(|note| complain(&note));
+    }
     match boot(arguments, &load) {
         Ok(report) => told(&report),
         Err(error) => refused(&error),
@@ -94,6 +100,7 @@ pub fn run(arguments: &Run) -> u8 {
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
     let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    load.unwritten_taps().for_each(|note| complain(&note));
     let kernel = kernel_or_built(&arguments.kernel);
     match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
@@ -138,11 +145,12 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         accelerator: arguments.accel,
         board: arguments.board.clone(),
         memory_mib,
-        timeout: arguments.timeout.map(Duration::from_secs),
+        timeout: arguments.timeout.map(Duration::from_nanos),
         has_keyboard: true,
         terminal: io::stdout().is_terminal().then(ability),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
+        words: arguments.word.clone(),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

@@ -75,6 +75,8 @@ pub struct Machine {
     pub has_counted_clock: bool,
     /// VMs' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
+    /// More words for the kernel's command line.
+    pub words: Vec<String>,
 }
 
 impl Emulator {
@@ -159,7 +161,8 @@ impl Machine {
         let words =
             [(is_linux, LINUX), (!terminal.is_empty(), terminal), (self.is_untagged, "untagged")];
         let words = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
-        words.collect::<Vec<_>>().join(" ")
+        let more = self.words.iter().map(String::as_str);
+        words.chain(more).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -34,6 +34,12 @@ impl Load {
         // The RAM of a VM lies in one piece, and a PC's does not: what is low may not take any.
         if all > LOW_MEMORY_MIB { all + BELOW_4_GIB_MIB } else { all }
     }
+
+    /// A note for each tap, as only the KVM target has files.
+    pub fn unwritten_taps(&self) -> impl Iterator<Item = String> {
+        let tapped = self.plan.links.iter().filter(|link| link.tap.is_some());
+        tapped.map(|link| format!("link {}: its tap is written over KVM alone", link.name))
+    }
 }
 
 /// Loads a config for a machine of one core with up to `max_memory_mib`.

@@ -7,6 +7,7 @@ mod bare;
 mod develop;
 mod fuzz;
 mod linux_command;
+mod soak;
 
 /// What developers run.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ enum Command {
     /// The tests that take too long for every day: a megabyte each way between two Linux kernels,
     /// in Bochs and over Linux's KVM
     Nightly,
+    /// Thousands of short runs over KVM at once: none may take long, or keep a VM waiting, unless
+    /// its receipt says that the host did
+    Soak(soak::Soak),
     /// libFuzzer on the loaders of kernels and on instructions, with a nightly toolchain
     Fuzz {
         /// One loader, multiboot, elf, pvh, linux or flat, or instruction [default: all, one after
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Test { arguments } => code(develop::test(&arguments)),
         Command::Fuzz { target, seconds } => code(fuzz::run(target.as_deref(), seconds)),
         Command::Nightly => code(develop::nightly()),
+        Command::Soak(soak) => code(soak::soak(&soak)),
         Command::Bench { names } => code(develop::bench(&names)),
         Command::Run(run) => ExitCode::from(bare::run(&run)),
         Command::Grant => {

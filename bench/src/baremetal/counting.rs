@@ -109,6 +109,7 @@ impl Counting {
             terminal: None,
             has_counted_clock: true,
             is_untagged: false,
+            words: Vec::new(),
         };
         let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;
         if report.exit != Some(0) {

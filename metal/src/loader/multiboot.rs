@@ -1,5 +1,6 @@
 //! The loader's information (Multiboot 1, 0.6.96, section 3.3): memory map and modules.
 
+use super::structures::{MAX_STRUCTURES, structures};
 use crate::carve::Region;
 
 /// EAX at the entry.
@@ -17,14 +18,15 @@ pub struct Range {
 }
 
 /// The loader's information, copied out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Information {
     ranges: [Range; MAX_RANGES],
     count: usize,
     /// Where the first module lies, if there is one.
     pub module: Option<Range>,
+    structures: [Range; MAX_STRUCTURES],
     /// Where the command line lies; 0 if there is none.
-    command_line: u64,
+    pub(super) command_line: u64,
 }
 
 impl Information {
@@ -43,7 +45,13 @@ impl Information {
         const HAS_MAP: u32 = 1 << 6;
         let base = u64::from(address);
         let field = |offset: u64| word(base + offset);
-        let mut information = Self::default();
+        let mut information = Self {
+            ranges: [Range::default(); MAX_RANGES],
+            count: 0,
+            module: None,
+            structures: [Range::default(); MAX_STRUCTURES],
+            command_line: 0,
+        };
         let flags = field(0);
         if flags & HAS_COMMAND_LINE != 0 {
             information.command_line = field(16).into();
@@ -54,37 +62,24 @@ impl Information {
             information.module = Some(Range { begin, end: end.max(begin) });
         }
         if flags & HAS_MAP != 0 {
-            let (mut at, end) = (u64::from(field(48)), u64::from(field(48)) + u64::from(field(44)));
-            while at < end {
-                information.add_map_entry(at, &word);
-                at += u64::from(word(at)) + 4;
-            }
+            let map = Range::of(field(48), field(44));
+            map_entries(map, &word).filter(|entry| entry.is_available).for_each(|entry| {
+                information.add(entry.range.begin, entry.range.end - entry.range.begin);
+            });
+            // Firmware's maps overlap, and then what is reserved counts.
+            let reserved = map_entries(map, &word).filter(|entry| !entry.is_available);
+            reserved.for_each(|entry| information.cut(entry.range));
         } else if flags & HAS_MEMORY_SIZES != 0 {
             information.add(0x10_0000, u64::from(field(8)) * 1024);
         }
+        information.structures = structures(address, flags, &word);
         information
     }
 
-    /// Whether the command line has `wanted` among its words; `word` as for [`Information::read`].
-    pub fn has_word(&self, wanted: &str, word: impl Fn(u64) -> u32) -> bool {
-        const LONGEST: u64 = 1024;
-        let byte = |at: u64| word(self.command_line + at) as u8;
-        if self.command_line == 0 {
-            return false;
-        }
-        let is_end = |byte: u8| matches!(byte, 0 | b' ');
-        let mut at = 0;
-        while at < LONGEST && byte(at) != 0 {
-            let matched = wanted.bytes().enumerate().all(|(i, c)| byte(at + i as u64) == c);
-            if matched && is_end(byte(at + wanted.len() as u64)) {
-                return true;
-            }
-            while !is_end(byte(at)) {
-                at += 1;
-            }
-            at += u64::from(byte(at) == b' ');
-        }
-        false
+    /// Where the loader's structures and modules lie; empty ranges besides.
+    #[must_use]
+    pub const fn structures(&self) -> &[Range; MAX_STRUCTURES] {
+        &self.structures
     }
 
     /// `bytes` of RAM below 4 GiB that touch nothing reserved, found without allocating.
@@ -106,20 +101,55 @@ impl Information {
             .map(Region::of)
     }
 
-    fn add_map_entry(&mut self, at: u64, word: &impl Fn(u64) -> u32) {
-        const AVAILABLE: u32 = 1;
-        let long = |at: u64| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        if word(at + 20) == AVAILABLE {
-            self.add(long(at + 4), long(at + 12));
-        }
+    /// RAM that no other range has yet.
+    fn add(&mut self, begin: u64, bytes: u64) {
+        let range = Range { begin, end: begin.saturating_add(bytes) };
+        self.cut(range);
+        self.push(range);
     }
 
-    fn add(&mut self, begin: u64, bytes: u64) {
-        if self.count < MAX_RANGES && bytes > 0 {
-            self.ranges[self.count] = Range { begin, end: begin.saturating_add(bytes) };
+    fn push(&mut self, range: Range) {
+        if self.count < MAX_RANGES && range.begin < range.end {
+            self.ranges[self.count] = range;
             self.count += 1;
         }
     }
+
+    /// Nothing in `hole` is RAM to use. What has no room any more is not used either.
+    fn cut(&mut self, hole: Range) {
+        if hole.begin >= hole.end {
+            return;
+        }
+        for range in
+            core::mem::take(&mut self.ranges).into_iter().take(core::mem::take(&mut self.count))
+        {
+            self.push(Range { end: range.end.min(hole.begin), ..range });
+            self.push(Range { begin: range.begin.max(hole.end), ..range });
+        }
+    }
+}
+
+/// An entry of the memory map.
+#[derive(Clone, Copy)]
+struct MapEntry {
+    range: Range,
+    is_available: bool,
+}
+
+/// The entries of the map that lies there.
+fn map_entries<'a>(
+    map: Range,
+    word: &'a impl Fn(u64) -> u32,
+) -> impl Iterator<Item = MapEntry> + 'a {
+    const AVAILABLE: u32 = 1;
+    let long = |at: u64| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+    let next = move |at: &u64| Some(at + u64::from(word(*at)) + 4).filter(|at| *at < map.end);
+    let first = (map.begin < map.end).then_some(map.begin);
+    core::iter::successors(first, next).map(move |at| {
+        let (begin, bytes) = (long(at + 4), long(at + 12));
+        let range = Range { begin, end: begin.saturating_add(bytes) };
+        MapEntry { range, is_available: word(at + 20) == AVAILABLE }
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +182,39 @@ mod tests {
         assert_eq!(information.module, Some(Range { begin: 0x20_0000, end: 0x20_1000 }));
         let ram = [(0, 0x9fc00), (0x10_0000, 0x710_0000)].map(|(begin, end)| Range { begin, end });
         assert_eq!(information.ram(), ram);
+    }
+
+    #[test]
+    fn what_is_reserved_counts_where_entries_of_the_map_overlap() {
+        // Reserved 0x9f000 to 0x10_0000; available from 0 and from 0x8_0000; a hole in the middle.
+        let entries: [(u32, u32, u32); 5] = [
+            (0x9_f000, 0x6_1000, 2),
+            (0, 0xa_0000, 1),
+            (0x10_0000, 0x70_0000, 1),
+            (0x20_0000, 0x10_0000, 4),
+            (0x40_0000, 0x80_0000, 1),
+        ];
+        let word = |at: u64| match at {
+            0x9000 => 1 << 6,
+            0x902c => 24 * 5,
+            0x9030 => 0xb000,
+            0xb000.. => {
+                let (begin, bytes, kind) = entries[(at - 0xb000) as usize / 24];
+                match (at - 0xb000) % 24 {
+                    0 => 20,
+                    4 => begin,
+                    12 => bytes,
+                    20 => kind,
+                    _ => 0,
+                }
+            }
+            _ => 0,
+        };
+        let mut ram = Information::read(0x9000, word).ram().to_vec();
+        ram.sort_unstable();
+        let expected =
+            [(0, 0x9_f000), (0x10_0000, 0x20_0000), (0x30_0000, 0x40_0000), (0x40_0000, 0xc0_0000)];
+        assert_eq!(ram, expected.map(|(begin, end)| Range { begin, end }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The entry's first Rust, and the division of memory.
 
 use super::multiboot::{Information, LOADED_MAGIC, Range};
+use super::structures::MAX_STRUCTURES;
 use super::{Loader, Memory, Needs, Refused};
 use crate::carve::Free;
 use crate::frames::{FRAME_BYTES, Frames};
@@ -8,6 +9,7 @@ use crate::paging::{self, Image};
 use crate::{cpu, heap};
 
 const GIB: u64 = 1 << 30;
+const LARGE_PAGE: u64 = 1 << 21;
 const BELOW_4_GIB: u64 = 1 << 32;
 
 unsafe extern "C" {
@@ -31,6 +33,13 @@ extern "C" fn loaded(magic: u32, information: u32) -> ! {
 }
 
 impl Loader {
+    /// Whether the loader's command line has `wanted` among its words.
+    #[must_use]
+    pub fn has_word(&self, wanted: &str) -> bool {
+        self.magic == LOADED_MAGIC
+            && Information::read(self.information, word).has_word(wanted, word)
+    }
+
     /// Divides memory, makes the heap, and loads page tables of our own.
     ///
     /// # Errors
@@ -39,20 +48,16 @@ impl Loader {
         if self.magic != LOADED_MAGIC {
             return Err(Refused::NotMultiboot);
         }
-        let at = u64::from(self.information);
         let information = Information::read(self.information, word);
         let image = image();
-        let module = information.module.unwrap_or_default();
         // Where a module brings the plan, the memory for another is free.
         let plan_end = if information.module.is_none() { needs.plan.end } else { needs.plan.begin };
         let plan = Range { begin: needs.plan.begin, end: plan_end };
-        let reserved = [
-            Range { begin: 0, end: 0x10_0000 },
-            Range { begin: image.text.begin, end: &raw const image_end as u64 },
-            Range { begin: module.begin, end: module.end.next_multiple_of(FRAME_BYTES) },
-            Range { begin: at, end: at + FRAME_BYTES },
-            plan,
-        ];
+        let mut reserved = [Range::default(); MAX_STRUCTURES + 3];
+        reserved[3..].copy_from_slice(&information.structures().map(Range::whole_frames));
+        reserved[0] = Range { begin: 0, end: 0x10_0000 };
+        reserved[1] = Range { begin: image.text.begin, end: &raw const image_end as u64 };
+        reserved[2] = plan;
         let top = information.ram().iter().map(|range| range.end).max().unwrap_or(0);
         let own = information.first_gap(&reserved, needs.heap_bytes).ok_or(Refused::Heap)?;
         let taken = own.range();
@@ -60,7 +65,9 @@ impl Loader {
         let mut free = Free::new(information.ram(), &reserved, taken);
         // A directory for each GiB of memory: in our tables, and again in those of the VM that has
         // it.
-        let frame_bytes = (2 * top.div_ceil(GIB) + 8) * FRAME_BYTES + needs.frame_bytes;
+        let tables = 2 * top.div_ceil(GIB) + 8;
+        let small = if needs.has_small_pages { top.div_ceil(LARGE_PAGE) } else { 0 };
+        let frame_bytes = (tables + small) * FRAME_BYTES + needs.frame_bytes;
         let region = free.take(frame_bytes, FRAME_BYTES, BELOW_4_GIB).ok_or(Refused::Frames)?;
         let mut frames = Frames::new(region);
         let root = paging::build(&image, top, &mut frames).map_err(|_| Refused::PageTables)?;
@@ -72,16 +79,7 @@ impl Loader {
             frames,
             module: information.module.map(bytes_at),
             plan: has_plan.then(|| bytes_at(plan)),
-            information,
         })
-    }
-}
-
-impl Memory {
-    /// Whether the loader's command line has `wanted` among its words.
-    #[must_use]
-    pub fn has_word(&self, wanted: &str) -> bool {
-        self.information.has_word(wanted, word)
     }
 }
 

@@ -3,12 +3,12 @@
 use super::controls;
 use super::vmcb::{self, State, Vmcb, intercept3, virtual_interrupt};
 use super::{Svm, entry, npt};
-use crate::architecture::{efer, reset};
+use crate::architecture::{efer, reset, rflags};
 use crate::extended_state::ExtendedState;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::guest_ram::GuestRam;
 use crate::second_level::{Format, Tables};
-use crate::{General, cpu, interrupts};
+use crate::{General, cpu, interrupts, nmi_timer};
 use core::arch::asm;
 use vmm_common::grant::{Grant, Vendor};
 use vmm_common::registers::{CpuState, TableRegister, general, segment};
@@ -70,6 +70,8 @@ pub enum Intercept {
     VirtualInterrupt,
     /// MOV to CR8.
     WriteCr8,
+    /// MOV from CR0 and SMSW, where the guest sees more of it than the processor has.
+    ReadCr0,
 }
 
 impl ControlBlock {
@@ -98,8 +100,10 @@ impl ControlBlock {
         let tables =
             Tables::new(frames, ram, Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT })?;
         let maps = svm.maps(frames, grant.reach())?;
-        let Vmcb { control, state } = Vmcb::of_mut(&mut vmcb);
-        control.intercept_control_registers = controls::INTERCEPT_CONTROL_REGISTERS;
+        let block = Vmcb::of_mut(&mut vmcb);
+        block.set_cr0(boot.cr0);
+        block.set_cr4(boot.cr4);
+        let Vmcb { control, state } = block;
         control.intercept_exceptions = controls::INTERCEPT_EXCEPTIONS;
         control.intercept3 = controls::INTERCEPT3;
         control.intercept4 = controls::INTERCEPT4;
@@ -240,6 +244,9 @@ impl Loaded<'_> {
             Intercept::WriteCr8 => {
                 control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR8 != 0
             }
+            Intercept::ReadCr0 => {
+                control.intercept_control_registers & vmcb::INTERCEPT_READ_CR0 != 0
+            }
         }
     }
 
@@ -252,6 +259,9 @@ impl Loaded<'_> {
             Intercept::VirtualInterrupt => (&mut control.intercept3, intercept3::VINTR),
             Intercept::WriteCr8 => {
                 (&mut control.intercept_control_registers, vmcb::INTERCEPT_WRITE_CR8)
+            }
+            Intercept::ReadCr0 => {
+                (&mut control.intercept_control_registers, vmcb::INTERCEPT_READ_CR0)
             }
         };
         *word = if is_wanted { *word | bit } else { *word & !bit };
@@ -302,6 +312,30 @@ impl Loaded<'_> {
         self.vmcb.control.tsc_offset
     }
 
+    /// CR0 as the guest sees it.
+    #[must_use]
+    #[inline]
+    pub const fn cr0(&self) -> u64 {
+        self.vmcb.cr0()
+    }
+
+    /// Sets it.
+    pub const fn set_cr0(&mut self, seen: u64) {
+        self.vmcb.set_cr0(seen);
+    }
+
+    /// CR4 as the guest sees it.
+    #[must_use]
+    #[inline]
+    pub const fn cr4(&self) -> u64 {
+        self.vmcb.cr4()
+    }
+
+    /// Sets it.
+    pub const fn set_cr4(&mut self, seen: u64) {
+        self.vmcb.set_cr4(seen);
+    }
+
     /// Drops the cached translations, as a change of paging does.
     pub fn flush(&mut self) {
         self.vmcb.control.tlb_control = vmcb::FLUSH_TLB;
@@ -349,6 +383,9 @@ impl Loaded<'_> {
             return Run::Late;
         }
         interrupts::arm_timer(deadline);
+        if self.vmcb.state.rflags & rflags::IF == 0 && nmi_timer::lacks(deadline) {
+            nmi_timer::arm(deadline);
+        }
         self.vmcb.state.rax = general[general::RAX];
         // A frame's address is its physical one.
         let vmcb = &raw mut *self.vmcb as u64;
@@ -376,10 +413,8 @@ fn set_registers(state: &mut State, boot: &CpuState) {
     state.idtr = table(&boot.idtr);
     state.cpl = (boot.segments[segment::SS].access >> SS_DPL & 3) as u8;
     state.efer = boot.efer | efer::SVME;
-    state.cr0 = boot.cr0;
     state.set_cr2(boot.cr2);
     state.cr3 = boot.cr3;
-    state.cr4 = boot.cr4;
     state.dr6 = reset::DR6;
     state.dr7 = reset::DR7;
     state.rflags = boot.rflags;

@@ -1,10 +1,7 @@
 //! The intercepts of a VMCB: what causes an exit. The ports and MSRs that cause none are in the
 //! permission maps.
 
-use super::vmcb::{INTERCEPT_WRITE_CR4, intercept3, intercept4};
-
-/// MOV to CR4, which may set only what the guest can have.
-pub const INTERCEPT_CONTROL_REGISTERS: u32 = INTERCEPT_WRITE_CR4;
+use super::vmcb::{intercept3, intercept4};
 
 /// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
 /// would hold the processor for ever.

@@ -5,7 +5,13 @@ use crate::frames::{FRAME_BYTES, Frame};
 use core::mem::{offset_of, size_of};
 use vmm_common::registers::{Segment, segment};
 
-/// Intercepts of the word at 0x000: MOV to CR4.
+/// Intercepts of the word at 0x000: MOV from CR0, SMSW.
+pub(super) const INTERCEPT_READ_CR0: u32 = 1 << 0;
+/// The same: MOV from CR4.
+pub(super) const INTERCEPT_READ_CR4: u32 = 1 << 4;
+/// The same: MOV to CR0, LMSW.
+pub(super) const INTERCEPT_WRITE_CR0: u32 = 1 << 16;
+/// The same: MOV to CR4.
 pub(super) const INTERCEPT_WRITE_CR4: u32 = 1 << (16 + 4);
 /// The same: MOV to CR8.
 pub(super) const INTERCEPT_WRITE_CR8: u32 = 1 << (16 + 8);
@@ -134,7 +140,12 @@ pub(super) struct Control {
     pub(super) next_rip: u64,
     pub(super) fetched_len: u8,
     pub(super) fetched: [u8; 15],
-    _control_end: [u8; 0x320],
+    _control_end: [u8; 0x300],
+    /// Of the bytes left to software: bits of CR0 that the guest alone sees.
+    pub(super) seen_cr0: u64,
+    /// Whether the guest sees CR4.MCE set: 0 or 1.
+    pub(super) sees_mce: u64,
+    _software_end: [u64; 2],
 }
 
 /// The guest's registers.
@@ -153,9 +164,9 @@ pub struct State {
     _behind_cpl: u32,
     pub efer: u64,
     _before_cr4: [u8; 0x70],
-    pub cr4: u64,
+    pub(super) cr4: u64,
     pub cr3: u64,
-    pub cr0: u64,
+    pub(super) cr0: u64,
     pub dr7: u64,
     pub dr6: u64,
     pub rflags: u64,
@@ -191,6 +202,7 @@ const _: () = {
     assert!(offset_of!(Control, nested_cr3) == 0x0b0);
     assert!(offset_of!(Control, next_rip) == 0x0c8);
     assert!(offset_of!(Control, fetched_len) == 0x0d0);
+    assert!(offset_of!(Control, seen_cr0) == 0x3e0);
     assert!(offset_of!(State, segments) == 0x400 - STATE);
     assert!(offset_of!(State, gdtr) == 0x460 - STATE);
     assert!(offset_of!(State, ldtr) == 0x470 - STATE);

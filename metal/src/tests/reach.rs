@@ -1,9 +1,9 @@
 //! Both vendors' control blocks, built from a grant and read back: what they let a guest reach is
 //! what was granted, bit for bit.
 
-use super::grant;
+use super::{frames, grant};
 use crate::carve::Region;
-use crate::frames::{FRAME_BYTES, Frame, Frames};
+use crate::frames::Frame;
 use crate::guest_ram::GuestRam;
 use crate::loader::multiboot::Range;
 use crate::second_level::{Format, Tables};
@@ -15,22 +15,10 @@ use crate::vmx::ept;
 use crate::vmx::field::Field;
 use crate::vmx::initial::{self, Places};
 use crate::vmx::read_back::{self, Parts};
-use alloc::boxed::Box;
-use alloc::vec;
 use vmm_common::grant::{Reach, Vendor};
 use vmm_common::registers::CpuState;
 
 const MIB: u64 = 1 << 20;
-
-#[derive(Clone)]
-#[repr(align(4096))]
-struct Page(#[allow(dead_code)] [u8; 4096]);
-
-fn frames(count: usize) -> Frames {
-    let begin = Box::leak(vec![Page([0; 4096]); count].into_boxed_slice()).as_mut_ptr() as u64;
-    // The memory was leaked for these frames alone.
-    Frames::new(Region::of(Range { begin, end: begin + count as u64 * FRAME_BYTES }))
-}
 
 /// RAM below the devices' hole, and above it. Nothing is read or written there.
 fn ram() -> GuestRam {

@@ -20,6 +20,8 @@ const EPT_4_LEVELS: u64 = 1 << 6;
 const EPT_WRITE_BACK: u64 = 1 << 14;
 const EPT_2M: u64 = 1 << 16;
 const EPT_1G: u64 = 1 << 17;
+/// EPT can map more than 4 KiB at once.
+pub(super) const EPT_LARGE: u64 = EPT_2M | EPT_1G;
 const INVEPT_SINGLE: u64 = 1 << 20 | 1 << 25;
 const INVVPID_SINGLE: u64 = 1 << 32 | 1 << 41;
 
@@ -62,6 +64,11 @@ pub enum Missing {
     /// A control that cannot be set.
     Control {
         name: &'static str,
+    },
+    /// A control that cannot be cleared.
+    Off {
+        word: &'static str,
+        bit: u32,
     },
     EptFourLevels,
     EptWriteBack,
@@ -194,6 +201,9 @@ impl fmt::Display for Missing {
                 "firmware has locked VMX off (IA32_FEATURE_CONTROL): switch it on in its setup",
             ),
             Self::Control { name } => write!(f, "the processor's VMX has no \"{name}\" control"),
+            Self::Off { word, bit } => {
+                write!(f, "the processor's VMX demands bit {bit} of the {word} controls")
+            }
             Self::EptFourLevels => f.write_str("EPT has no tables of four levels"),
             Self::EptWriteBack => f.write_str("EPT tables cannot lie in write-back memory"),
             Self::Invept => f.write_str("the processor has no single-context INVEPT"),

@@ -7,7 +7,7 @@ use super::field::Field;
 use super::initial::{self, Places};
 use super::instructions::{self, read, read_nth, write, write_nth};
 use super::{Error, Vmx, bitmaps, ept, host_state, preemption_timer};
-use crate::architecture::{efer, msr};
+use crate::architecture::{cr4, efer, msr};
 use crate::extended_state::{ExtendedState, differ};
 use crate::frames::{Frame, Frames};
 use crate::guest_ram::GuestRam;
@@ -37,6 +37,8 @@ pub struct ControlBlock {
     tpr_threshold: u8,
     switched_msrs: [u64; 5],
     cr2: u64,
+    /// The guest sees CR4.MCE set.
+    sees_mce: bool,
     /// Its task-priority register is what the guest reads and writes as CR8 (SDM vol. 3, 30.3).
     virtual_apic: Frame,
     is_launched: bool,
@@ -144,6 +146,7 @@ impl ControlBlock {
             tpr_threshold: 0,
             switched_msrs: [0; 5],
             cr2: boot.cr2,
+            sees_mce: false,
             virtual_apic,
             is_launched: false,
             timer_shift: capabilities.timer_shift(),
@@ -319,12 +322,16 @@ impl Loaded<'_> {
     /// CR4 as the guest sees it.
     #[must_use]
     pub fn cr4(&self) -> u64 {
-        seen(read(Field::GuestCr4), 0, self.block.split.cr4_mask)
+        let shadow = if self.block.sees_mce { cr4::MCE } else { 0 };
+        seen(read(Field::GuestCr4), shadow, self.block.split.cr4_mask)
     }
 
     /// Sets it.
     pub fn set_cr4(&mut self, value: u64) {
         self.write(Field::GuestCr4, self.block.split.real_cr4(value));
+        self.block.sees_mce = value & cr4::MCE != 0;
+        // SAFETY: as for CR0.
+        unsafe { write(Field::Cr4Shadow, value & cr4::MCE) };
     }
 
     /// Sets EFER, which the mode of the next entry follows.

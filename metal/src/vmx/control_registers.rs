@@ -2,7 +2,7 @@
 //! guest sees of them (SDM vol. 3, 25.6.6).
 
 use super::capabilities::Capabilities;
-use crate::architecture::cr0;
+use crate::architecture::{cr0, cr4};
 use vmm_common::grant::Reach;
 
 /// How CR0 and CR4 are split between guest and host. A bit in a mask reads from the shadow, and
@@ -11,7 +11,7 @@ use vmm_common::grant::Reach;
 pub struct Split {
     /// Of CR0.
     pub cr0_mask: u64,
-    /// Of CR4. The shadow of these bits is always 0, so that an exit always means #GP.
+    /// Of CR4. The shadow of these bits is 0 but for MCE.
     pub cr4_mask: u64,
     cr0_forced: u64,
     cr4_forced: u64,
@@ -26,7 +26,7 @@ impl Split {
             cr0_mask: !(reach.cr0 & capabilities.cr0_fixed1) | cr0_forced,
             cr4_mask: !(reach.cr4 & capabilities.cr4_fixed1),
             cr0_forced,
-            cr4_forced: capabilities.cr4_fixed0,
+            cr4_forced: capabilities.cr4_fixed0 | cr4::MCE,
         }
     }
 
@@ -36,7 +36,8 @@ impl Split {
         (seen & !self.cr0_mask) | self.cr0_forced
     }
 
-    /// The real CR4 when the guest sees this.
+    /// The real CR4 when the guest sees this. Machine checks are on: without MCE one shuts the
+    /// processor down (SDM vol. 3, 16.7).
     #[must_use]
     pub const fn real_cr4(&self, seen: u64) -> u64 {
         (seen & !self.cr4_mask) | self.cr4_forced
@@ -63,8 +64,9 @@ mod tests {
         assert_eq!(split.real_cr0(0x6000_0010), 0x30);
         let shown = seen(split.real_cr0(0x6000_0010), 0x6000_0010, split.cr0_mask);
         assert_eq!(shown, 0x6000_0010);
-        assert_eq!(split.real_cr4(0x20), 0x2020);
-        assert_eq!(seen(0x2020, 0, split.cr4_mask), 0x20);
-        assert_eq!(split.cr4_mask & 0xffff_ffff, 0xffca_f000);
+        assert_eq!(split.real_cr4(0x20), 0x2060);
+        assert_eq!(seen(0x2060, 0, split.cr4_mask), 0x20);
+        assert_eq!(seen(split.real_cr4(0x60), 0x40, split.cr4_mask), 0x60);
+        assert_eq!(split.cr4_mask & 0xffff_ffff, 0xffca_f040);
     }
 }

@@ -20,9 +20,9 @@ pub const INVPCID: u32 = 1 << 12;
 pub const XSAVES: u32 = 1 << 20;
 
 /// A control: its bit, and its name in the manual.
-type Control = (u32, &'static str);
+pub(super) type Control = (u32, &'static str);
 
-const PIN: [Control; 4] = [
+pub(super) const PIN: [Control; 4] = [
     (1 << 0, "external-interrupt exiting"),
     (1 << 3, "NMI exiting"),
     (1 << 5, "virtual NMIs"),
@@ -30,7 +30,7 @@ const PIN: [Control; 4] = [
 ];
 
 /// Wanted from the start, but for the two windows.
-const PRIMARY: [Control; 9] = [
+pub(super) const PRIMARY: [Control; 9] = [
     (1 << 3, "use TSC offsetting"),
     (1 << 7, "HLT exiting"),
     (1 << 10, "MWAIT exiting"),
@@ -44,12 +44,12 @@ const PRIMARY: [Control; 9] = [
 const WINDOWS: [Control; 2] =
     [(INTERRUPT_WINDOW, "interrupt-window exiting"), (NMI_WINDOW, "NMI-window exiting")];
 
-const SECONDARY: [Control; 3] =
+pub(super) const SECONDARY: [Control; 3] =
     [(1 << 1, "enable EPT"), (1 << 6, "WBINVD exiting"), (1 << 7, "unrestricted guest")];
 /// VPID; and the instructions that raise #UD without their controls, which CPUID then hides.
-const SECONDARY_OPTIONAL: u32 = VPID | RDTSCP | INVPCID | XSAVES;
+pub(super) const SECONDARY_OPTIONAL: u32 = VPID | RDTSCP | INVPCID | XSAVES;
 
-const EXIT: [Control; 8] = [
+pub(super) const EXIT: [Control; 8] = [
     (1 << 2, "save debug controls"),
     (1 << 9, "host address-space size"),
     (1 << 15, "acknowledge interrupt on exit"),
@@ -60,7 +60,7 @@ const EXIT: [Control; 8] = [
     (1 << 22, "save VMX-preemption timer value"),
 ];
 
-const ENTRY: [Control; 3] =
+pub(super) const ENTRY: [Control; 3] =
     [(1 << 2, "load debug controls"), (1 << 14, "load IA32_PAT"), (1 << 15, "load IA32_EFER")];
 const ENTRY_MODE: [Control; 1] = [(IA32E_GUEST, "IA-32e mode guest")];
 

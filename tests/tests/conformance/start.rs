@@ -25,6 +25,7 @@ fn machine(cpu: &str) -> Machine {
         terminal: None,
         has_counted_clock: true,
         is_untagged: false,
+        words: Vec::new(),
     }
 }
 
@@ -87,6 +88,37 @@ fn the_clock_is_right_without_an_8254_and_refused_without_any() {
     let board = Some(String::from("isapc,pit=off"));
     let machine = Machine { board, ..machine(CPU) };
     check_refused(&machine, &two_vms(), "no clock can be trusted: none counts", HOST_REFUSED);
+}
+
+#[test]
+fn a_machine_is_switched_off_by_acpi_where_firmware_says_how() {
+    let bochs = Machine { emulator: Emulator::Bochs, cpu: None, ..machine(CPU) };
+    let qemu = |board: &str| Machine { board: Some(board.to_owned()), ..machine(CPU) };
+    for (machine, way) in [
+        (bochs, "tandem-off: S5"),
+        (qemu("q35"), "tandem-off: S5"),
+        (qemu("pc"), "tandem-off: S5"),
+        (qemu("isapc"), "tandem-off: by a port of emulators"),
+    ] {
+        let (report, console) = start(&machine, &two_vms());
+        // A machine runs on for a moment, and another way may be tried.
+        let first = report.debug.iter().find(|line| line.contains("tandem-off"));
+        assert!(first.is_some_and(|line| line.contains(way)), "{machine:?}: {first:?}\n{console}");
+        assert_eq!(report.exit, Some(SUCCESS), "{machine:?}\n{console}");
+    }
+}
+
+/// As a processor with the erratum of page-size changes needs them.
+#[test]
+fn vms_run_on_vmx_by_pages_of_4_kib() {
+    let words = vec![String::from("small_pages")];
+    let machine = Machine { emulator: Emulator::Bochs, cpu: None, words, ..machine(CPU) };
+    let (report, console) = start(&machine, &two_vms());
+    assert_eq!(report.exit, Some(SUCCESS), "{console}");
+    // Two VMs of 16 MiB: a table for each 2 MiB.
+    let frames = |report: &Report| report.memory.expect("it is told").frames_bytes;
+    let (usual, _) = start(&Machine { words: Vec::new(), ..machine }, &two_vms());
+    assert_eq!(frames(&report) - frames(&usual), 2 * 8 * 4096);
 }
 
 /// The seed's pair, packed.

@@ -223,6 +223,7 @@ fn emulated(
         terminal: None,
         has_counted_clock: clock == Clock::Counted,
         is_untagged,
+        words: Vec::new(),
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,

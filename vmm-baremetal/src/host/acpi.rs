@@ -32,6 +32,34 @@ pub struct SoftOff {
     pub enable: (u32, u8),
 }
 
+impl SoftOff {
+    /// In one word, which is not 0; of ports the lower 16 bits.
+    #[must_use]
+    pub fn packed(self) -> u64 {
+        let ([first, second], [type_a, type_b]) = (self.control_ports, self.sleep_types);
+        let (command, value) = self.enable;
+        let ports = [first, second, command].map(|port| u64::from(port as u16));
+        ports[0]
+            | ports[1] << 16
+            | ports[2] << 32
+            | u64::from(value) << 48
+            | u64::from(type_a & 7) << 56
+            | u64::from(type_b & 7) << 60
+    }
+
+    /// The same again; None if its first port is 0.
+    #[must_use]
+    pub fn unpacked(word: u64) -> Option<Self> {
+        let port = |shift: u32| u32::from((word >> shift) as u16);
+        let soft_off = Self {
+            control_ports: [port(0), port(16)],
+            sleep_types: [(word >> 56 & 7) as u8, (word >> 60 & 7) as u8],
+            enable: (port(32), (word >> 48) as u8),
+        };
+        (port(0) != 0).then_some(soft_off)
+    }
+}
+
 /// The largest table that is read.
 const MAX_TABLE_BYTES: usize = 1 << 20;
 /// The most tables that are looked at.

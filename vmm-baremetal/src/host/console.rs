@@ -3,11 +3,13 @@
 use super::clock::Clock;
 use super::power;
 use super::serial::Serial;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use metal::port::Port;
 use metal::screen::Screen;
-use metal::{cpu, interrupts};
+use metal::{com1, cpu, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::VmIndex;
@@ -21,11 +23,11 @@ use vmm_common::vm::Ending;
 const LOOK_NS: u64 = 2_000_000;
 /// Output kept for a port that is slower than the guests.
 const OUTPUT_BYTES: usize = 1 << 20;
-/// Keys that the port can have received since the last poll, at 115200 baud and with its FIFO.
-const KEYS_AT_A_LOOK: usize = 64;
 /// Keys kept for guests that do not read them yet. The port must not stay full, or Ctrl-A would
 /// be lost.
 const TYPED_AHEAD_BYTES: usize = 64 << 10;
+/// Polls of the port for what is queued, at most: some seconds.
+const PATIENCE: u32 = 4_000_000;
 /// Bytes that an empty transmitter takes: its FIFO.
 const FIFO_BYTES: usize = 16;
 
@@ -39,6 +41,10 @@ pub struct BareHost {
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     serial: Serial,
+    /// Non-maskable interrupts that the console has told of.
+    said_nmis: u64,
+    /// Overruns of COM1 that it has told of.
+    said_overruns: u64,
     next_look: Instant,
     /// The same, by the time-stamp counter.
     next_look_tsc: u64,
@@ -48,6 +54,7 @@ impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
     pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
+        com1::enable();
         let settings = ConsoleSettings {
             display,
             has_command_keys: true,
@@ -59,6 +66,8 @@ impl BareHost {
             console: Console::new(plan, settings),
             stop_request: None,
             serial: Serial::again(),
+            said_nmis: 0,
+            said_overruns: 0,
             next_look: Instant::ZERO,
             next_look_tsc: 0,
         }
@@ -77,13 +86,36 @@ impl BareHost {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
-        for _ in 0..KEYS_AT_A_LOOK {
-            let Some(key) = self.serial.receive() else { break };
+        com1::serve();
+        while let Some(key) = com1::take() {
             self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
+        self.say_overruns();
+        self.say_nmis();
         self.console.show_prompts(now);
         self.send();
         now
+    }
+
+    /// The line status says that the port dropped input, or there was no room for it.
+    fn say_overruns(&mut self) {
+        let overruns = com1::overruns();
+        if overruns != self.said_overruns {
+            self.said_overruns = overruns;
+            self.console.say("[keys are lost: COM1 received more than was taken from it in time]");
+        }
+    }
+
+    /// Hardware reports faults by non-maskable interrupts, and says at port 0x61 which (system
+    /// control port B): no guest is told.
+    fn say_nmis(&mut self) {
+        const STATUS: Port = Port::new(0x61);
+        let nmis = nmi_timer::others();
+        if nmis != self.said_nmis {
+            self.said_nmis = nmis;
+            let status = STATUS.read();
+            self.console.say(&format!("[{nmis} non-maskable interrupts; port 61h: {status:#04x}]"));
+        }
     }
 
     /// No guest can run before `until`: sleeps until then, but polls keys.
@@ -111,21 +143,36 @@ impl BareHost {
         omissions.is_empty()
     }
 
-    /// Sends what the port accepts without waiting.
+    /// Sends what the port accepts without waiting; its interrupts send what follows.
     fn send(&mut self) {
-        while !self.console.waiting().is_empty() && self.serial.can_send() {
-            let waiting = self.console.waiting();
-            let bytes = &waiting[..waiting.len().min(FIFO_BYTES)];
-            for byte in bytes {
-                self.serial.put(*byte);
+        let waiting = self.console.waiting();
+        let mut sent = 0;
+        if com1::waiting() == 0 {
+            for bytes in waiting.chunks(FIFO_BYTES) {
+                if !self.serial.can_send() {
+                    break;
+                }
+                for byte in bytes {
+                    self.serial.put(*byte);
+                }
+                sent += bytes.len();
             }
-            let sent = bytes.len();
-            self.console.written(sent);
+        }
+        sent += com1::put(&waiting[sent..]);
+        self.console.written(sent);
+        if sent > 0 && com1::waiting() > 0 {
+            com1::enable();
         }
     }
 
     /// Sends everything, waiting for the port.
     fn send_all(&mut self) {
+        for _ in 0..PATIENCE {
+            if com1::waiting() == 0 {
+                break;
+            }
+            com1::serve();
+        }
         while let bytes @ [_, ..] = self.console.waiting() {
             for byte in bytes {
                 self.serial.send(*byte);

@@ -1,10 +1,13 @@
 //! The report of an exception in the hypervisor, which is our own bug and ends it.
 
+use super::console::report;
 use super::power;
 use super::serial::Serial;
 use core::fmt::Write;
+use metal::architecture::vector::MC;
 use metal::cpu::control_registers;
 use metal::interrupts::Exception;
+use metal::machine_check::{self, Bank};
 
 const NAMES: [&str; 22] = [
     "#DE divide error",
@@ -32,13 +35,16 @@ const NAMES: [&str; 22] = [
 ];
 
 /// Prints the registers, and ends.
-pub fn report(exception: &Exception) -> ! {
+pub fn end(exception: &Exception) -> ! {
     const ORDER: [&str; 15] = [
         "r15", "r14", "r13", "r12", "r11", "r10", "r9 ", "r8 ", "rdi", "rsi", "rbp", "rbx", "rdx",
         "rcx", "rax",
     ];
     let mut serial = Serial::again();
     let name = NAMES.get(exception.vector as usize).unwrap_or(&"reserved");
+    if exception.vector == u64::from(MC) {
+        machine_check();
+    }
     let Exception { error, rip, cs, rflags, rsp, ss, .. } = exception;
     // An absent port accepts everything; there is no other output.
     let _ =
@@ -51,4 +57,16 @@ pub fn report(exception: &Exception) -> ! {
     let [cr0, cr2, cr3, cr4] = control_registers();
     let _ = writeln!(serial, "  cr0 {cr0:08x}  cr2 {cr2:016x}  cr3 {cr3:016x}  cr4 {cr4:08x}");
     power::off(power::MACHINE_REFUSED)
+}
+
+/// What the hardware says of its fault.
+fn machine_check() {
+    report(format_args!("the hardware reports a machine check; it is at fault, not a guest or we"));
+    if let Some(status) = machine_check::global_status() {
+        report(format_args!("IA32_MCG_STATUS {status:#x}"));
+    }
+    for Bank { number, status, address } in machine_check::banks() {
+        let address = address.unwrap_or(0);
+        report(format_args!("bank {number}: status {status:#018x}, address {address:#x}"));
+    }
 }

@@ -1,4 +1,5 @@
-//! The physical serial port, COM1 (16550A): polled, with bounded waits.
+//! The physical serial port, COM1 (16550A), with bounded waits. While VMs run, [`metal::com1`]
+//! serves it.
 
 use core::fmt;
 use metal::port::Port;
@@ -13,10 +14,11 @@ const PATIENCE: u32 = 1_000_000;
 pub struct Serial(());
 
 impl Serial {
-    /// COM1 at 115200 baud, 8N1, FIFOs on, no interrupts.
+    /// COM1 at 115200 baud, 8N1, FIFOs on; an interrupt, once they are enabled, for each 8 bytes
+    /// received, so that as many may come before it is served. OUT2 lets it out.
     #[must_use]
     pub fn program() -> Self {
-        for (offset, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0xc7), (4, 3)] {
+        for (offset, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0x87), (4, 0xb)] {
             Port::new(0x3f8 + offset).write(value);
         }
         Self(())
@@ -26,6 +28,16 @@ impl Serial {
     #[must_use]
     pub const fn again() -> Self {
         Self(())
+    }
+
+    /// Whether there is a port: its scratch register keeps what is written.
+    #[must_use]
+    pub fn is_there() -> bool {
+        const SCRATCH: Port = Port::new(0x3ff);
+        [0x5a, 0xa5].into_iter().all(|value| {
+            SCRATCH.write(value);
+            SCRATCH.read() == value
+        })
     }
 
     /// Whether the transmitter takes a byte now.
@@ -47,13 +59,6 @@ impl Serial {
     /// Puts a byte into the transmitter, which takes it ([`Serial::can_send`]).
     pub fn put(&mut self, byte: u8) {
         DATA.write(byte);
-    }
-
-    /// What was received, if anything.
-    pub fn receive(&mut self) -> Option<u8> {
-        let status = LINE_STATUS.read();
-        // All ones: there is no port.
-        (status & 1 != 0 && status != 0xff).then(|| DATA.read())
     }
 
     /// Waits until everything has left the port.

@@ -48,6 +48,8 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
     let Packed { mut plan, images } = packed;
     // Only the core that the loader started is used.
     plan.core = None;
+    // There is no file for a tap: its buffer of 1.5 MiB would never be fetched.
+    plan.links.iter_mut().for_each(|link| link.tap = None);
     let limits =
         Limits { host_memory_bytes: memory_bytes, min_slice_ns: MIN_SLICE_NS, cores: Vec::new() };
     let problems = plan::check(&plan, &limits);
@@ -130,6 +132,16 @@ mod tests {
         let bytes = seed::encode(&[seed_vm(7), seed_vm(8), seed_vm(9)]).expect("three fit");
         let input = read(Source::SeedMemory(&bytes), MEMORY).expect("it is a good plan");
         assert_eq!(input.plan.vms.iter().map(|vm| vm.id).collect::<Vec<_>>(), [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_tap_takes_no_memory_where_no_file_can_be_written() {
+        let mut plan = seed::to_plan(&[0, 1].map(seed_vm));
+        plan.links[0].tap = Some(String::from("/tmp/tap"));
+        let images = plan.vms.iter().map(|_| Images::of(b"\xf4")).collect::<Vec<_>>();
+        let bytes = pack::pack(&plan, &images);
+        let input = read(Source::Module(&bytes), MEMORY).expect("it is a good plan");
+        assert_eq!(input.plan.links[0].tap, None);
     }
 
     fn check_refused(source: Source<'_>, memory_bytes: u64, words: &[&str]) {

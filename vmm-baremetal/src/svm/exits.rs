@@ -9,8 +9,12 @@ use vmm_common::seam::Fault;
 /// The codes that are handled.
 #[allow(missing_docs)]
 pub mod code {
+    pub const READ_CR0: u64 = 0x00;
+    pub const READ_CR4: u64 = 0x04;
+    pub const WRITE_CR0: u64 = 0x10;
     pub const WRITE_CR4: u64 = 0x14;
     pub const WRITE_CR8: u64 = 0x18;
+    pub const WRITE_CR15: u64 = 0x1f;
     pub const DB: u64 = 0x41;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;
@@ -53,6 +57,9 @@ pub mod code {
 #[must_use]
 pub const fn name(code: u64) -> &'static str {
     match code {
+        code::READ_CR0 => "READ_CR0",
+        code::READ_CR4 => "READ_CR4",
+        code::WRITE_CR0 => "WRITE_CR0",
         code::WRITE_CR4 => "WRITE_CR4",
         code::WRITE_CR8 => "WRITE_CR8",
         code::DB => "EXCEPTION_DB",
@@ -190,6 +197,15 @@ pub struct ControlRegisterWrite {
     pub is_status_word: bool,
 }
 
+/// A read of a control register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlRegisterRead {
+    /// The general register that gets it.
+    pub general: usize,
+    /// How much of it: 2, 4 or 8.
+    pub bytes: u8,
+}
+
 /// The prefixes of an opcode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
@@ -199,6 +215,8 @@ pub struct Prefixes {
     pub segment: Option<usize>,
     /// 0x67.
     pub has_address_size: bool,
+    /// 0x66.
+    pub has_operand_size: bool,
 }
 
 impl Instruction {
@@ -218,7 +236,8 @@ impl Instruction {
                 0x64 => found.segment = Some(segment::FS),
                 0x65 => found.segment = Some(segment::GS),
                 0x67 => found.has_address_size = true,
-                0x66 | 0xf0 | 0xf2 | 0xf3 => {}
+                0x66 => found.has_operand_size = true,
+                0xf0 | 0xf2 | 0xf3 => {}
                 0x40..=0x4f if is_long => {}
                 _ => break,
             }
@@ -230,10 +249,7 @@ impl Instruction {
     /// What is written to a control register: MOV (0F 22 /r) or LMSW of a register (0F 01 /6).
     #[must_use]
     pub fn control_register_write(&self) -> Option<ControlRegisterWrite> {
-        let at = self.prefixes().len as usize;
-        let &[0x0f, opcode, modrm] = self.bytes[..self.len].get(at..at + 3)? else { return None };
-        let before = at.checked_sub(1).map(|at| self.bytes[at]);
-        let rex = before.filter(|byte| self.code_bits == 64 && byte & 0xf0 == 0x40).unwrap_or(0);
+        let (opcode, modrm, rex) = self.control_register_access()?;
         let general = usize::from((modrm & 7) | (rex & 1) << 3);
         match opcode {
             0x22 => Some(ControlRegisterWrite { general, is_status_word: false }),
@@ -242,6 +258,33 @@ impl Instruction {
             }
             _ => None,
         }
+    }
+
+    /// What reads a control register into a general one: MOV (0F 20 /r), of 4 bytes outside 64-bit
+    /// code, or SMSW (0F 01 /4), by the operand size.
+    #[must_use]
+    pub fn control_register_read(&self) -> Option<ControlRegisterRead> {
+        const REX_W: u8 = 8;
+        let (opcode, modrm, rex) = self.control_register_access()?;
+        let general = usize::from((modrm & 7) | (rex & 1) << 3);
+        let is_64 = self.code_bits == 64;
+        let is_16 = (self.code_bits == 16) != self.prefixes().has_operand_size;
+        let bytes = match opcode {
+            0x20 => Some(if is_64 { 8 } else { 4 }),
+            0x01 if modrm & 0xf8 == 0xe0 && rex & REX_W != 0 => Some(8),
+            0x01 if modrm & 0xf8 == 0xe0 => Some(if is_16 { 2 } else { 4 }),
+            _ => None,
+        };
+        bytes.map(|bytes| ControlRegisterRead { general, bytes })
+    }
+
+    /// Opcode behind 0F, ModRM byte, REX prefix or 0.
+    fn control_register_access(&self) -> Option<(u8, u8, u8)> {
+        let at = self.prefixes().len as usize;
+        let &[0x0f, opcode, modrm] = self.bytes[..self.len].get(at..at + 3)? else { return None };
+        let before = at.checked_sub(1).map(|at| self.bytes[at]);
+        let rex = before.filter(|byte| self.code_bits == 64 && byte & 0xf0 == 0x40).unwrap_or(0);
+        Some((opcode, modrm, rex))
     }
 
     fn address_bits(&self, prefixes: &Prefixes) -> u8 {

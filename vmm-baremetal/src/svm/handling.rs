@@ -2,14 +2,14 @@
 //! the end of a non-maskable interrupt's handler.
 
 use super::efer;
-use super::exits::{ControlRegisterWrite, code};
+use super::exits::{ControlRegisterRead, ControlRegisterWrite, code};
 use super::loaded::{Iret, Nmi, SvmGuest};
 use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::architecture::msr::{IA32_EFER, IA32_PAT, IA32_TIME_STAMP_COUNTER};
 use metal::architecture::vector::{AC, DB, GP};
 use metal::architecture::{ACCESS_LONG, rflags};
-use metal::svm::Intercept;
+use metal::svm::{Exit, Intercept};
 use metal::{General, cpu};
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
@@ -42,7 +42,7 @@ impl SvmGuest<'_> {
 
     /// False: #GP.
     fn write_efer(&mut self, value: u64) -> bool {
-        let (old, cr0) = (self.get(Register::Efer), self.vmcb.state().cr0);
+        let (old, cr0) = (self.get(Register::Efer), self.vmcb.cr0());
         let new = efer::written(old, value, self.state.permitted.efer, cr0);
         if let Some(new) = new {
             self.set(Register::Efer, new);
@@ -60,9 +60,17 @@ impl SvmGuest<'_> {
         is_valid
     }
 
-    /// MOV to CR0, CR4 or CR8, or LMSW.
+    /// An access to CR0, CR4 or CR8.
     #[inline(never)]
-    pub(super) fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
+    pub(super) fn control_register(&mut self, exit: &Exit, general: &mut General) -> Event {
+        match exit.code {
+            code::READ_CR0 | code::READ_CR4 => self.read_control_register(exit, general),
+            _ => self.write_control_register(exit.code, general),
+        }
+    }
+
+    /// MOV to CR0, CR4 or CR8, or LMSW.
+    fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
         let instruction = self.instruction();
         let Some(write) = instruction.control_register_write() else {
             return Event::Fault(Fault::Unexpected { exit: exit_code as u32 });
@@ -74,7 +82,7 @@ impl SvmGuest<'_> {
             code::WRITE_CR4 => self.write_cr4(value),
             code::WRITE_CR8 => return self.write_cr8(value),
             _ if is_status_word => {
-                self.write_cr0(control_registers::status_word(self.vmcb.state().cr0, value as u16))
+                self.write_cr0(control_registers::status_word(self.vmcb.cr0(), value as u16))
             }
             _ => self.write_cr0(value),
         };
@@ -83,16 +91,39 @@ impl SvmGuest<'_> {
         self.skip_or_refuse(is_accepted)
     }
 
+    /// MOV from CR0 or CR4, or SMSW: intercepted while the guest sees other bits than the processor
+    /// has.
+    fn read_control_register(&mut self, exit: &Exit, general: &mut General) -> Event {
+        let instruction = self.instruction();
+        let value = if exit.code == code::READ_CR4 { self.vmcb.cr4() } else { self.vmcb.cr0() };
+        let Some(read) = instruction.control_register_read() else {
+            // SMSW of memory stores the low half, which is the processor's: it goes on by itself,
+            // and so do all reads up to the next write.
+            self.vmcb.intercept(Intercept::ReadCr0, false);
+            return Event::Handled;
+        };
+        let ControlRegisterRead { general: index, bytes } = read;
+        let state = self.vmcb.state_mut();
+        let register = if index == general::RSP { &mut state.rsp } else { &mut general[index] };
+        // A 32-bit result clears the upper half.
+        *register = match bytes {
+            2 => (*register & !0xffff) | (value & 0xffff),
+            4 => value & 0xffff_ffff,
+            _ => value,
+        };
+        self.skip_instruction();
+        Event::Handled
+    }
+
     /// False: #GP.
     fn write_cr0(&mut self, value: u64) -> bool {
         // CS.L alone, as the write itself may activate long mode.
         let is_code_64 = self.get(Register::CodeAccess) & u64::from(ACCESS_LONG) != 0;
-        let vmcb = self.vmcb.state_mut();
-        let mode = Mode { cr0: vmcb.cr0, cr4: vmcb.cr4, efer: vmcb.efer, is_code_64 };
-        let loaded = control_registers::load_cr0(mode, value);
+        let (cr0, cr4, efer) = (self.vmcb.cr0(), self.vmcb.cr4(), self.vmcb.state().efer);
+        let loaded = control_registers::load_cr0(Mode { cr0, cr4, efer, is_code_64 }, value);
         if let Ok(loaded) = loaded {
-            vmcb.cr0 = loaded.cr0;
-            vmcb.efer = loaded.efer;
+            self.vmcb.set_cr0(loaded.cr0);
+            self.vmcb.state_mut().efer = loaded.efer;
         }
         loaded.is_ok()
     }
@@ -100,11 +131,10 @@ impl SvmGuest<'_> {
     /// False: #GP.
     fn write_cr4(&mut self, value: u64) -> bool {
         let allowed = self.state.permitted.cr4;
-        let vmcb = self.vmcb.state_mut();
-        let is_accepted =
-            control_registers::accepts_cr4(value, vmcb.cr4, vmcb.cr3, vmcb.efer, allowed);
+        let (old, vmcb) = (self.vmcb.cr4(), self.vmcb.state());
+        let is_accepted = control_registers::accepts_cr4(value, old, vmcb.cr3, vmcb.efer, allowed);
         if is_accepted {
-            vmcb.cr4 = value;
+            self.vmcb.set_cr4(value);
         }
         is_accepted
     }

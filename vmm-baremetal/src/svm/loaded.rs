@@ -96,10 +96,7 @@ impl SvmGuest<'_> {
     fn settle(&mut self, general: &mut General, deadline: u64) -> Event {
         let exit = self.vmcb.exit();
         if !exits::is_refused(exit.code) {
-            let event = events::interrupted(exit.interrupt_info);
-            if event != self.vmcb.event_injection() {
-                self.vmcb.inject(event);
-            }
+            self.vmcb.inject(events::interrupted(exit.interrupt_info));
         }
         if let Nmi::Returning(iret) = self.state.nmi
             && self.follow_iret(iret)
@@ -108,8 +105,8 @@ impl SvmGuest<'_> {
         }
         let event = match exit.code {
             code::IOIO => return Event::Port(exits::port(exit.info1, || self.instruction())),
-            code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
-                return self.write_control_register(exit.code, general);
+            code::READ_CR0..=code::WRITE_CR15 | code::CR0_SEL_WRITE => {
+                return self.control_register(&exit, general);
             }
             code::DB | code::AC | code::MC => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
@@ -247,10 +244,10 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Rip => state.rip,
             Register::Rsp => state.rsp,
             Register::Rflags => state.rflags,
-            Register::Cr0 => state.cr0,
+            Register::Cr0 => self.vmcb.cr0(),
             Register::Cr2 => state.cr2(),
             Register::Cr3 => state.cr3,
-            Register::Cr4 => state.cr4,
+            Register::Cr4 => self.vmcb.cr4(),
             Register::Efer => efer::from_vmcb(state.efer),
             Register::Dr7 => state.dr7,
             Register::GdtrBase => state.gdtr.base,
@@ -271,13 +268,13 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Rip => state.rip = value,
             Register::Rsp => state.rsp = value,
             Register::Rflags => state.rflags = value,
-            Register::Cr0 => state.cr0 = value,
+            Register::Cr0 => self.vmcb.set_cr0(value),
             Register::Cr2 => self.vmcb.set_cr2(value),
             Register::Cr3 => {
                 state.cr3 = value;
                 self.vmcb.flush();
             }
-            Register::Cr4 => state.cr4 = value,
+            Register::Cr4 => self.vmcb.set_cr4(value),
             Register::Efer => state.efer = efer::to_vmcb(value),
             Register::Dr7 => state.dr7 = value,
             Register::GdtrBase => state.gdtr.base = value,

@@ -7,7 +7,7 @@ use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::General;
 use metal::architecture::vector::{DB, GP, MC};
-use metal::architecture::{ACCESS_LONG, cr0, efer, rflags};
+use metal::architecture::{ACCESS_LONG, cr0, cr4, efer, rflags};
 use metal::vmx::field::Field;
 use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::general;
@@ -97,7 +97,11 @@ impl VmxGuest<'_> {
         Event::Handled
     }
 
-    pub(super) fn control_register(&mut self, access: ControlAccess, general: &General) -> Event {
+    pub(super) fn control_register(
+        &mut self,
+        access: ControlAccess,
+        general: &mut General,
+    ) -> Event {
         let old = self.get(Register::Cr0);
         match access {
             ControlAccess::Load { control: 0, general: from } => {
@@ -107,8 +111,23 @@ impl VmxGuest<'_> {
             ControlAccess::LoadStatusWord { value } => {
                 self.load_cr0(control_registers::status_word(old, value))
             }
-            // Only bits that the guest cannot have cause an exit.
-            ControlAccess::Load { control: 4, .. } => self.refuse(),
+            // Bits that the guest cannot have cause an exit, and MCE, which it only sees.
+            ControlAccess::Load { control: 4, general: from } => {
+                self.load_cr4(self.operand(general, from))
+            }
+            // Where the processor demands these exits.
+            ControlAccess::Load { control: 3, general: from } => {
+                self.load_cr3(self.operand(general, from))
+            }
+            ControlAccess::Store { control: 3, general: to } => {
+                let value = self.get(Register::Cr3);
+                match to {
+                    general::RSP => self.set(Register::Rsp, value),
+                    to => general[to] = value,
+                }
+                self.skip_instruction();
+                Event::Handled
+            }
             ControlAccess::Load { .. } | ControlAccess::Store { .. } => {
                 let exit = exits::reason::CONTROL_REGISTER.into();
                 Event::Fault(Fault::Unexpected { exit })
@@ -124,17 +143,66 @@ impl VmxGuest<'_> {
             is_code_64: self.is_code_64(),
         };
         let Ok(loaded) = control_registers::load_cr0(mode, value) else { return self.refuse() };
-        if control_registers::has_pdptes(loaded) && !control_registers::has_pdptes(mode) {
-            let table = self.get(Register::Cr3) & 0xffff_ffe0;
-            for index in 0..4 {
-                let entry = self.state.ram.word(table + 8 * u64::from(index));
-                let Some(entry) = entry else { return self.refuse() };
-                self.set(Register::Pdpte(index), entry);
-            }
+        let needs_pdptes =
+            control_registers::has_pdptes(loaded) && !control_registers::has_pdptes(mode);
+        if needs_pdptes && !self.load_pdptes() {
+            return self.refuse();
         }
         self.set(Register::Cr0, loaded.cr0);
         self.set(Register::Efer, loaded.efer);
-        // The change of paging drops translations, which the processor would have done itself.
+        self.change_paging()
+    }
+
+    /// MOV to CR3 (SDM vol. 3, 4.4.1 and 4.10.4.1).
+    fn load_cr3(&mut self, value: u64) -> Event {
+        const NO_FLUSH: u64 = 1 << 63;
+        const PHYSICAL: u64 = (1 << 52) - 1;
+        let [cr0, cr4, efer] =
+            [Register::Cr0, Register::Cr4, Register::Efer].map(|it| self.get(it));
+        let value = if cr4 & cr4::PCIDE != 0 { value & !NO_FLUSH } else { value };
+        if value & !PHYSICAL != 0 {
+            return self.refuse();
+        }
+        let old = self.get(Register::Cr3);
+        self.set(Register::Cr3, value);
+        let mode = Mode { cr0, cr4, efer, is_code_64: false };
+        if control_registers::has_pdptes(mode) && !self.load_pdptes() {
+            self.set(Register::Cr3, old);
+            return self.refuse();
+        }
+        self.change_paging()
+    }
+
+    fn load_cr4(&mut self, value: u64) -> Event {
+        let [cr0, cr3, old, efer] =
+            [Register::Cr0, Register::Cr3, Register::Cr4, Register::Efer].map(|it| self.get(it));
+        if !control_registers::accepts_cr4(value, old, cr3, efer, self.state.permitted_cr4) {
+            return self.refuse();
+        }
+        let mode = Mode { cr0, cr4: value, efer, is_code_64: false };
+        // What a change of these loads (SDM vol. 3, 4.4.1).
+        let is_change = (value ^ old) & (cr4::PAE | cr4::PGE | cr4::PSE | cr4::SMEP) != 0;
+        if is_change && control_registers::has_pdptes(mode) && !self.load_pdptes() {
+            return self.refuse();
+        }
+        self.set(Register::Cr4, value);
+        self.change_paging()
+    }
+
+    /// The entries that PAE paging keeps in the processor; false: they are not in RAM.
+    fn load_pdptes(&mut self) -> bool {
+        let table = self.get(Register::Cr3) & 0xffff_ffe0;
+        (0..4).all(|index| {
+            let entry = self.state.ram.word(table + 8 * u64::from(index));
+            entry.is_some_and(|entry| {
+                self.set(Register::Pdpte(index), entry);
+                true
+            })
+        })
+    }
+
+    /// The change drops translations, which the processor would have done itself.
+    fn change_paging(&mut self) -> Event {
         self.vmcs.drop_translations();
         self.skip_instruction();
         Event::Handled

@@ -11,6 +11,7 @@ use metal::vmx::failure::error_name;
 use metal::vmx::field::Field;
 use metal::vmx::{ControlBlock, ENTRY_FAILED, Loaded, Run, Window};
 use metal::{General, cpu};
+use vmm_common::cpuid::Permitted;
 use vmm_common::registers::{CpuState, Segment, segment};
 use vmm_common::seam::Fault;
 
@@ -37,6 +38,8 @@ pub(super) struct State {
     /// As the VMCS has them.
     pub rflags: u64,
     pub interruptibility: u64,
+    /// Bits of CR4 that the guest may set.
+    pub permitted_cr4: u64,
     tsc_offset: u64,
     has_nmi: bool,
     failure: u32,
@@ -50,12 +53,18 @@ pub struct VmxGuest<'a> {
 }
 
 impl VmxVcpu {
-    pub(super) const fn new(block: ControlBlock, ram: GuestRam, boot: &CpuState) -> Self {
+    pub(super) const fn new(
+        block: ControlBlock,
+        ram: GuestRam,
+        boot: &CpuState,
+        permitted: Permitted,
+    ) -> Self {
         let state = State {
             ram,
             pending: None,
             rflags: boot.rflags | rflags::ALWAYS,
             interruptibility: 0,
+            permitted_cr4: permitted.cr4,
             tsc_offset: 0,
             has_nmi: false,
             failure: 0,
@@ -90,7 +99,7 @@ impl VmxGuest<'_> {
     }
 
     /// Handles the last exit here, or returns it as an event.
-    fn settle(&mut self, reason: u64, general: &General, deadline: u64) -> Event {
+    fn settle(&mut self, reason: u64, general: &mut General, deadline: u64) -> Event {
         if reason & ENTRY_FAILED != 0 {
             return Event::Fault(Fault::EntryFailed { reason });
         }

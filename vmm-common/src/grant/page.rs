@@ -30,8 +30,9 @@ pub fn page() -> String {
     };
     page += &format!("| CR0 | {} | on VMX, without leaving |\n", cr0(0));
     page += &format!("| CR0 | {} | on SVM, without leaving |\n", cr0(1));
-    page +=
-        &format!("| CR4 | {CR4_ALWAYS:#x}: VME to OSXMMEXCPT | always; on VMX without leaving |\n");
+    page += &format!(
+        "| CR4 | {CR4_ALWAYS:#x}: VME to OSXMMEXCPT | always; on VMX without leaving, less MCE |\n"
+    );
     let permitted = Permitted::by(&table(
         CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 0 },
         |_, _| CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 },

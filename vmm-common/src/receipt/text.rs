@@ -106,7 +106,11 @@ impl Receipt {
             }
             fmt_list(&format!("link {}: ", link.name), &parts, ", ", f)?;
         }
-        writeln!(f, "bytes lost on links: {}", self.lost_bytes)
+        writeln!(f, "bytes lost on links: {}", self.lost_bytes)?;
+        match self.undelivered_bytes {
+            0 => Ok(()),
+            bytes => writeln!(f, "  {bytes} of them on lossless links: their receivers had ended"),
+        }
     }
 }
 

@@ -77,6 +77,7 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         vms,
         links,
         lost_bytes: n[7],
+        undelivered_bytes: n[7],
     })
 }
 

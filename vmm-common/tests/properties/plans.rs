@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::index::VcpuIndex;
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, Outcomes, Plan,
-    SerialPlan, Share, VmPlan, check as check_plan,
+    BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, OnSwitch, Outcomes,
+    Plan, SerialPlan, Share, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -78,8 +78,15 @@ pub fn plan() -> impl Strategy<Value = Plan> {
         is_lossy,
         tap: None,
     });
-    (number(), option::of(number()), vec(vm(), 0..70), vec(link, 0..4))
-        .prop_map(|(slice_ns, core, vms, links)| Plan { slice_ns, core, vms, links })
+    (number(), option::of(number()), vec(vm(), 0..70), vec(link, 0..4)).prop_map(
+        |(slice_ns, core, vms, links)| Plan {
+            slice_ns,
+            on_switch: OnSwitch::default(),
+            core,
+            vms,
+            links,
+        },
+    )
 }
 
 #[test]

@@ -22,7 +22,9 @@ use vmm_common::index::VcpuIndex;
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
-use vmm_common::plan::{DeviceSet, ImageSource, LinkPlan, Plan, SerialPlan, Share, VmPlan};
+use vmm_common::plan::{
+    DeviceSet, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share, VmPlan,
+};
 use vmm_common::scheduler::Next;
 use vmm_common::seam::Host;
 use vmm_common::system::System;
@@ -91,7 +93,7 @@ impl World {
         let clock = Clock::new(random, setups.len());
         let begun = clock.now();
         let vms: Vec<_> = setups.iter().enumerate().map(|(vm, setup)| vm_plan(vm, setup)).collect();
-        let plan = Plan { slice_ns, core: None, vms, links };
+        let plan = Plan { slice_ns, on_switch: OnSwitch::default(), core: None, vms, links };
         let surroundings =
             Surroundings { now: begun, epoch_seconds: 1, tsc: TSC, physical_address_bits: 40 };
         let machine = |vm: &VmPlan| (Machine::new(vm, surroundings.clone()), NoMemory);

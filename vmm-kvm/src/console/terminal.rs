@@ -68,8 +68,8 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Restores the terminal's settings, if they were changed and it is still ours.
-fn restore() {
+/// Restores the terminal's settings, if they were changed and it is still ours. Waits for nothing.
+pub fn restore() {
     // A panic while the lock is held is not possible: nothing in between can panic.
     if let Ok(mut saved) = SAVED.try_lock()
         && let Some(saved) = saved.take()

@@ -4,7 +4,9 @@ use anyhow::{Context, Result, anyhow};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use std::ops::Range;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+};
 use vmm_common::boot::{Boot, Images};
 use vmm_common::memory::GuestMemory;
 use vmm_common::plan::ram_ranges;
@@ -25,9 +27,10 @@ impl GuestRam {
             .map(range)
             .collect::<Result<_, _>>()
             .context("the memory does not fit into this process")?;
-        GuestMemoryMmap::from_ranges(&ranges)
-            .map(Self)
-            .with_context(|| format!("the host cannot give {} MiB of memory", bytes >> 20))
+        let memory = GuestMemoryMmap::from_ranges(&ranges)
+            .with_context(|| format!("the host cannot give {} MiB of memory", bytes >> 20))?;
+        memory.iter().for_each(keep_out_of_dumps);
+        Ok(Self(memory))
     }
 
     /// Copies the pieces of a boot to their places.
@@ -63,6 +66,14 @@ impl GuestRam {
         }
         Ok(())
     }
+}
+
+/// A core dump of this process is not to hold what guests keep in their RAM.
+fn keep_out_of_dumps(region: &GuestRegionMmap) {
+    let (start, len) = (region.as_ptr(), region.len() as usize);
+    // SAFETY: the range is a mapping of its own, and the advice changes nothing of its contents.
+    let result = unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) };
+    debug_assert_eq!(result, 0, "every Linux that has the KVM we need has it");
 }
 
 impl GuestMemory for GuestRam {

@@ -33,6 +33,9 @@ pub struct Recorder {
     thread: Option<i32>,
 }
 
+/// An open file, and what messages call it.
+pub type NamedFile = (String, File);
+
 /// A file of a [`Recorder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(usize);
@@ -72,11 +75,11 @@ struct Queue {
 }
 
 impl Recorder {
-    /// Opens the logs in `log_dir` and the taps of `plan`, and starts the thread if there are any.
+    /// Opens the logs in `log_dir` and the taps of `plan`, for [`Recorder::start`].
     ///
     /// # Errors
     /// The first that cannot be opened. All are looked at before one is truncated.
-    pub fn open(plan: &Plan, log_dir: Option<&Path>) -> Result<(Self, LogFiles)> {
+    pub fn open(plan: &Plan, log_dir: Option<&Path>) -> Result<(Vec<NamedFile>, LogFiles)> {
         let mut wanted: Vec<(String, PathBuf)> = Vec::new();
         let mut want = |name: String, path: PathBuf| {
             wanted.push((name, path));
@@ -109,20 +112,24 @@ impl Recorder {
         for (name, file) in &opened {
             file.set_len(0).with_context(|| name.clone())?;
         }
-        Ok((Self::start(opened)?, files))
+        Ok((opened, files))
     }
 
-    /// Writes to these files, each with a name for messages.
+    /// Starts the thread that writes these files, if there are any; first, it prepares itself.
     ///
     /// # Errors
-    /// The host cannot start a thread.
-    pub fn start(files: Vec<(String, File)>) -> Result<Self> {
+    /// The host cannot start a thread, or it cannot prepare itself.
+    pub fn start(
+        files: Vec<NamedFile>,
+        prepare: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
         let (names, files): (Vec<String>, Vec<File>) = files.into_iter().unzip();
         let count = names.len();
         let queues = names.iter().map(|_| Queue::default()).collect();
         let state = Mutex::new(State { queues, progress: 0 });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
-        let thread = (count > 0).then(|| start_thread(files, Arc::clone(&shared))).transpose()?;
+        let thread =
+            (count > 0).then(|| start_thread(files, Arc::clone(&shared), prepare)).transpose()?;
         let (gathered, omitted) = (vec![Vec::new(); count], vec![0; count]);
         Ok(Self { names, gathered, omitted, shared, thread })
     }
@@ -255,16 +262,24 @@ impl Shared {
 }
 
 /// Starts the thread; its number. It is not joined: it may be inside a write that does not return.
-fn start_thread(files: Vec<File>, shared: Arc<Shared>) -> Result<i32> {
+fn start_thread(
+    files: Vec<File>,
+    shared: Arc<Shared>,
+    prepare: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<i32> {
     let (tell, told) = mpsc::channel();
     let thread = thread::Builder::new().name(THREAD.into());
     let work = move || {
+        let prepared = prepare();
+        let is_prepared = prepared.is_ok();
         // It is waited for below.
-        let _ = tell.send(this_thread());
-        shared.write_all(files);
+        let _ = tell.send(prepared.map(|()| this_thread()));
+        if is_prepared {
+            shared.write_all(files);
+        }
     };
     thread.spawn(work).context("the host cannot start a thread")?;
-    told.recv().context("the thread that writes files has ended")
+    told.recv().context("the thread that writes files has ended")?
 }
 
 /// Opens a file to write, not yet truncated, without following a link and without waiting for a

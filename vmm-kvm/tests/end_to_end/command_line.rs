@@ -116,8 +116,14 @@ fn wrong_command_lines_are_refused_with_a_hint() {
         (&["one.yml", "two.yml"], "'two.yml'"),
         (&["one.yml", "--cores", "1"], "--core"),
         (&["one.yml", "--core", "one"], "invalid digit"),
-        (&["one.yml", "--timeout", "5"], "a number over 0 with ms, s or m behind it"),
-        (&["one.yml", "--timeout", "0s"], "a number over 0 with ms, s or m behind it"),
+        (
+            &["one.yml", "--timeout", "5h"],
+            "a time over 0 as 60s, 500ms or 2m, or a number of seconds",
+        ),
+        (
+            &["one.yml", "--timeout", "0s"],
+            "a time over 0 as 60s, 500ms or 2m, or a number of seconds",
+        ),
         (&["compile", "one.yml"], "--output"),
         (&["check"], "<CONFIG>"),
     ];

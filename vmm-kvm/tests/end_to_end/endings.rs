@@ -58,7 +58,31 @@ fn the_time_limit_ends_guests_that_do_not() {
 fn the_time_limit_ends_a_guest_that_spins_with_interrupts_off() {
     let run = Tandem::run_text("vms: [{name: stuck, kernel: spin_cli, memory: 8MiB}]");
     let run = run.arg("--timeout").arg("500ms").finish().ended_with(1).adds_up();
-    run.shows("[stuck stopped: the time limit was reached]");
+    let run = run.shows("[stuck stopped: the time limit was reached]");
+    // Where it is, and that interrupts are off there.
+    assert!(run.lines_of_dump("stuck").iter().any(|line| line.contains("rip ")), "{}", run.shown());
+}
+
+/// What hangs is shown by its registers; what waits for an interrupt is not stuck.
+#[test]
+fn the_time_limit_shows_the_registers_of_vms_that_run() {
+    const JUMPS_TO_ITSELF: [u8; 2] = [0xeb, 0xfe];
+    const STI_HLT_AGAIN: [u8; 4] = [0xfb, 0xf4, 0xeb, 0xfc];
+    let text = "vms: [{name: stuck, kernel: ./stuck.bin, boot: raw}, \
+                {name: idle, kernel: ./idle.bin, boot: raw}]";
+    let start = || {
+        let run = Tandem::run_text(text);
+        run.scratch().file("stuck.bin", JUMPS_TO_ITSELF);
+        run.scratch().file("idle.bin", STI_HLT_AGAIN);
+        run
+    };
+    let run = start().arg("--timeout").arg("1.5").finish().ended_with(1).adds_up();
+    let dump = run.lines_of_dump("stuck").join("\n");
+    assert!(dump.contains("rip 0000000000200000"), "{}", run.shown());
+    assert!(dump.contains("eb fe"), "{}", run.shown());
+    assert!(run.lines_of_dump("idle").is_empty(), "{}", run.shown());
+    let interrupted = ended_by(Signal::INT);
+    assert!(interrupted.lines_of_dump("busy").is_empty(), "{}", interrupted.shown());
 }
 
 #[test]
@@ -91,6 +115,45 @@ fn a_reset_and_a_halt_have_no_status_and_count_as_the_config_says() {
     check_ending("halt", "", HALT, 1);
     check_ending("halt", ", on_halt: success", HALT, 0);
     check_ending("sleep_byte", "", "powered off, status 0", 0);
+}
+
+/// A flat image that sends 2000 bytes on COM2, each once there is room, and powers off.
+const SENDS: [u8; 34] = [
+    0xb9, 0xd0, 0x07, 0x00, 0x00, //       mov ecx, 2000
+    0x66, 0xba, 0xfd, 0x02, //          1: mov dx, 0x2fd: line status
+    0xec, 0xa8, 0x20, 0x74, 0xfb, //    2: in al, dx; test al, 0x20; jz 2b
+    0x66, 0xba, 0xf8, 0x02, //             mov dx, 0x2f8: data
+    0xb0, 0x78, 0xee, 0xe2, 0xee, //       mov al, 'x'; out dx, al; loop 1b
+    0x66, 0xba, 0x04, 0x06, //             mov dx, 0x604: power
+    0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4, // mov ax, 0x2000: off; out dx, ax; hlt
+];
+
+/// A sender goes on when its peer has ended, and what it sends then is lost: both VMs end well,
+/// but the link was to lose nothing.
+#[test]
+fn bytes_for_a_peer_that_has_ended_fail_the_run_unless_the_link_may_lose_them() {
+    for (loses, code) in [(false, 1), (true, 0)] {
+        let run = Tandem::run_text(&format!(
+            "vms:
+  - {{name: early, kernel: ./early.bin, boot: raw, com2: {{link: wire}}}}
+  - {{name: late, kernel: ./late.bin, boot: raw, com2: {{link: wire}}}}
+links: [{{name: wire, lossy: {loses}}}]
+"
+        ));
+        run.scratch().file("early.bin", &SENDS[23..]);
+        run.scratch().file("late.bin", SENDS);
+        let run = run.finish().ended_with(code);
+        for vm in ["early", "late"] {
+            assert_eq!(run.vm(vm)["is_success"], true, "{}", run.shown());
+        }
+        let (lost, undelivered) = (run.number("/lost_bytes"), run.number("/undelivered_bytes"));
+        // The receiver's FIFO takes the first bytes, if it is not too early for them.
+        assert!((1983..=2000).contains(&lost), "{}", run.shown());
+        assert_eq!(undelivered, if loses { 0 } else { lost }, "{}", run.shown());
+        if !loses {
+            run.shows(&format!("  {lost} of them on lossless links: their receivers had ended"));
+        }
+    }
 }
 
 /// The memory of a VM and its threads are the kernel's to take back, which only the end of a

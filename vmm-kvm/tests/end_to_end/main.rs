@@ -17,5 +17,6 @@ mod main_job;
 mod one_core;
 mod output_files;
 mod output_troubles;
+mod posture;
 mod terminal;
 mod timeline;

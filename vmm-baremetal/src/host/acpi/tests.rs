@@ -77,6 +77,14 @@ fn a_q35_says_its_clocks_and_how_it_is_switched_off() {
 }
 
 #[test]
+fn how_a_machine_is_switched_off_fits_a_word() {
+    let soft_off =
+        SoftOff { control_ports: [0x1804, 0xb004], sleep_types: [5, 7], enable: (0xb2, 0xa0) };
+    assert_eq!(SoftOff::unpacked(soft_off.packed()), Some(soft_off));
+    assert_eq!(SoftOff::unpacked(0), None);
+}
+
+#[test]
 fn what_is_damaged_is_not_there() {
     assert_eq!(Bytes(Vec::new()).acpi(), Acpi::default());
     for index in 0..6 {

@@ -59,11 +59,16 @@ fn address_size_that_the_exit_lacks_follows_from_the_instruction() {
 #[test]
 fn prefixes_are_counted_and_the_last_segment_counts() {
     let found = instruction(32, &[0x26, 0x66, 0x2e, 0x0f, 0xa2]).prefixes();
-    let expected = Prefixes { len: 3, segment: Some(segment::CS), has_address_size: false };
+    let expected = Prefixes {
+        len: 3,
+        segment: Some(segment::CS),
+        has_operand_size: true,
+        ..Prefixes::default()
+    };
     assert_eq!(found, expected);
     // 64-bit: DS is without effect, REX counts as a prefix.
     let found = instruction(64, &[0x65, 0x3e, 0x48, 0x0f, 0x30]).prefixes();
-    let expected = Prefixes { len: 3, segment: Some(segment::GS), has_address_size: false };
+    let expected = Prefixes { len: 3, segment: Some(segment::GS), ..Prefixes::default() };
     assert_eq!(found, expected);
     // 32-bit: 48 is an opcode.
     assert_eq!(instruction(32, &[0x48]).prefixes(), Prefixes::default());
@@ -93,6 +98,27 @@ fn the_operand_of_a_write_to_a_control_register_is_found() {
     check(32, &[0x0f, 0x01, 0xe0], None);
     let cut = Instruction { len: 2, ..instruction(64, &[0x0f, 0x22, 0xe0]) };
     assert_eq!(cut.control_register_write(), None);
+}
+
+#[test]
+fn the_operand_of_a_read_of_a_control_register_is_found() {
+    let check = |bits, bytes: &[u8], expected: Option<(usize, u8)>| {
+        let found = instruction(bits, bytes).control_register_read();
+        assert_eq!(found.map(|read| (read.general, read.bytes)), expected, "{bytes:x?}");
+    };
+    check(64, &[0x0f, 0x20, 0xc0], Some((0, 8)));
+    check(64, &[0x41, 0x0f, 0x20, 0xe7], Some((15, 8)));
+    check(16, &[0x0f, 0x20, 0xc1], Some((1, 4)));
+    // SMSW of a register, of each size.
+    check(16, &[0x0f, 0x01, 0xe2], Some((2, 2)));
+    check(16, &[0x66, 0x0f, 0x01, 0xe2], Some((2, 4)));
+    check(32, &[0x66, 0x0f, 0x01, 0xe2], Some((2, 2)));
+    check(64, &[0x48, 0x0f, 0x01, 0xe2], Some((2, 8)));
+    check(64, &[0x0f, 0x01, 0xe2], Some((2, 4)));
+    // SMSW of memory; LMSW; a MOV to CR0.
+    check(16, &[0x0f, 0x01, 0x26], None);
+    check(16, &[0x0f, 0x01, 0xf2], None);
+    check(16, &[0x0f, 0x22, 0xc0], None);
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn receipt(vms: Vec<VmReceipt>, contended_ns: u64) -> Receipt {
         vms,
         links: Vec::new(),
         lost_bytes: 0,
+        undelivered_bytes: 0,
     }
 }
 

@@ -12,7 +12,8 @@ fn pipe() -> (io::PipeReader, File) {
 #[test]
 fn what_is_pushed_is_written_whole_and_in_order() {
     let (mut reader, writer) = pipe();
-    let mut recorder = Recorder::start(vec![("a log".into(), writer)]).expect("a thread");
+    let mut recorder =
+        Recorder::start(vec![("a log".into(), writer)], || Ok(())).expect("a thread");
     let all: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     let read = thread::spawn(move || {
         let mut bytes = vec![0; 300_000];
@@ -34,7 +35,8 @@ fn a_file_that_takes_nothing_holds_nothing_up_and_what_it_lacks_is_counted() {
     let (reader, mut writer) = pipe();
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a page is allowed");
     writer.write_all(&[0; 4096]).expect("it is empty");
-    let mut recorder = Recorder::start(vec![("a log".into(), writer)]).expect("a thread");
+    let mut recorder =
+        Recorder::start(vec![("a log".into(), writer)], || Ok(())).expect("a thread");
     recorder.push(Slot(0), &[1; 1000]);
     recorder.hand_over();
     recorder.push(Slot(0), &[2; QUEUE_BYTES + 17]);
@@ -49,7 +51,7 @@ fn an_error_of_one_file_is_told_and_the_others_are_complete() {
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let (mut reader, writer) = pipe();
     let files = vec![("full".into(), full), ("other".into(), writer)];
-    let mut recorder = Recorder::start(files).expect("a thread");
+    let mut recorder = Recorder::start(files, || Ok(())).expect("a thread");
     recorder.push(Slot(0), b"lost");
     recorder.push(Slot(1), b"kept");
     recorder.hand_over();

@@ -91,6 +91,12 @@ impl Finished {
         lines.map(|(_, text)| text).collect()
     }
 
+    /// The lines of a VM's register dump.
+    pub fn lines_of_dump(&self, vm: &str) -> Vec<String> {
+        let lead = format!("[{vm}]   ");
+        self.output.lines().filter_map(|line| Some(line.strip_prefix(&lead)?.to_owned())).collect()
+    }
+
     /// One VM's part of the receipt.
     pub fn vm(&self, name: &str) -> &Value {
         let vms = self.receipt["vms"].as_array().unwrap_or_else(|| panic!("{}", self.shown()));

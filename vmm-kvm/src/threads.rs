@@ -1,0 +1,246 @@
+//! The threads, one for each vCPU, and the state that the turn guards. The holder of the turn asks
+//! the loop what comes next, and does it or names the thread that can.
+
+use crate::confinement::{Confinement, Role, confine};
+use crate::host::LinuxHost;
+use crate::kvm::{GuestRam, PreparedVcpu};
+use crate::placement::Placement;
+use crate::sys;
+use crate::tap::Taps;
+use crate::turn::Turn;
+use anyhow::{Context, Result, anyhow};
+use std::{io, thread};
+use vmm_common::Instant;
+use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::scheduler::Next;
+use vmm_common::seam::VcpuBackend;
+use vmm_common::system::System;
+
+/// The state that the turn guards.
+#[derive(Debug)]
+pub struct World {
+    /// The VMs.
+    pub system: System<GuestRam>,
+    /// This process.
+    pub host: LinuxHost,
+    /// The links' taps.
+    pub taps: Taps,
+    /// Where the threads are.
+    pub placement: Placement,
+    /// The choice of the thread that handed the turn over.
+    decided: Option<Task>,
+    trouble: Option<anyhow::Error>,
+}
+
+/// What the holder of the turn does, or hands to the thread of this vCPU.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    Run {
+        vcpu: VcpuIndex,
+        until: Instant,
+    },
+    /// End its VM, and show its registers: only its own thread can read them.
+    Stop {
+        vcpu: VcpuIndex,
+        why: &'static str,
+    },
+    Idle {
+        until: Instant,
+    },
+    Done,
+}
+
+/// Runs each of `vcpus` on a thread of this name, until all VMs have ended.
+///
+/// # Errors
+/// The host refused a thread, or failed the loop.
+pub fn run_threads(
+    world: World,
+    vcpus: Vec<PreparedVcpu>,
+    names: &[String],
+    confinement: Option<&Confinement>,
+) -> Result<World> {
+    let turn = Turn::new(world, vcpus.len());
+    let result = thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (me, vcpu) in vcpus.into_iter().enumerate() {
+            let turn = &turn;
+            let name = format!("{}.0", names[me]);
+            let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
+                let _abandon = AbandonOnPanic(turn);
+                let result = run_vcpu(me, vcpu, turn, confinement);
+                if result.is_err() {
+                    turn.abandon();
+                }
+                result
+            });
+            threads.push(thread.context("the host cannot start a thread"));
+        }
+        if threads.iter().any(Result::is_err) {
+            turn.abandon();
+        }
+        let confined = confine(confinement, Role::Main);
+        if confined.is_err() {
+            turn.abandon();
+        }
+        for thread in threads {
+            thread?.join().map_err(|_| anyhow!("a vCPU thread panicked; please report this"))??;
+        }
+        confined
+    });
+    let mut world = turn.into_inner();
+    match result.err().or(world.trouble.take()) {
+        None => Ok(world),
+        Some(error) => {
+            world.host.abandon_terminal();
+            Err(error)
+        }
+    }
+}
+
+/// Ends all turns if this thread panics, or the others would wait for ever.
+struct AbandonOnPanic<'a>(&'a Turn<World>);
+
+impl Drop for AbandonOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.abandon();
+        }
+    }
+}
+
+/// A vCPU's thread: waits for the turn, runs while it has it, hands it on.
+fn run_vcpu(
+    me: usize,
+    vcpu: PreparedVcpu,
+    turn: &Turn<World>,
+    confinement: Option<&Confinement>,
+) -> Result<()> {
+    let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
+    confine(confinement, Role::Vcpu)?;
+    let mut is_known = false;
+    while let Some(mut held) = turn.wait(me) {
+        if !is_known {
+            is_known = true;
+            let name = thread::current().name().unwrap_or("?").to_string();
+            held.placement.add(sys::this_thread(), name);
+        }
+        loop {
+            if !held.placement.is_here() {
+                held.return_to_core();
+            }
+            match held.next() {
+                Task::Run { vcpu, until } if vcpu.0 == me => {
+                    let World { system, host, .. } = &mut *held;
+                    system.turn(vcpu, until, &mut backend, host);
+                }
+                Task::Stop { vcpu, why } if vcpu.0 == me => {
+                    let World { system, host, .. } = &mut *held;
+                    system.stop_vm(vcpu.vm(), why, Some(backend.registers()), host);
+                }
+                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. }) => {
+                    held.decided = Some(task);
+                    backend.rest();
+                    held.hand_to(vcpu.0);
+                    break;
+                }
+                Task::Idle { until } => {
+                    backend.rest();
+                    held.idle(until);
+                }
+                Task::Done => {
+                    held.end();
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl World {
+    /// Before the first turn.
+    #[must_use]
+    pub fn new(
+        system: System<GuestRam>,
+        host: LinuxHost,
+        taps: Taps,
+        placement: Placement,
+    ) -> Self {
+        Self { system, host, taps, placement, decided: None, trouble: None }
+    }
+
+    fn next(&mut self) -> Task {
+        if let Some(next) = self.decided.take() {
+            return next;
+        }
+        match self.host.between_turns() {
+            Ok(Some(begin)) => {
+                self.record();
+                let looked = self.placement.look(self.host.clock.now());
+                self.say_moves(looked);
+                self.system.console_had(begin, self.host.clock.now());
+            }
+            Ok(None) => {}
+            Err(error) => self.give_up(error),
+        }
+        if let Some(request) = self.host.stop_request {
+            if request.wants_registers()
+                && let Some(vm) = self.running()
+            {
+                return Task::Stop { vcpu: vm.vcpu(), why: request.why() };
+            }
+            self.system.stop(request.why(), &mut self.host);
+        }
+        match self.system.next(&mut self.host) {
+            Next::Run { vcpu, until } => Task::Run { vcpu, until },
+            Next::Idle { until } => Task::Idle { until },
+            Next::Done => Task::Done,
+        }
+    }
+
+    /// The first VM that still runs and does not halt: where it is may say why it has not ended.
+    fn running(&self) -> Option<VmIndex> {
+        let is_running = |vm: &VmIndex| {
+            let vm = &self.system.vms[*vm];
+            vm.ending.is_none() && vm.vcpu(0).is_some_and(|vcpu| !vcpu.is_halted)
+        };
+        VmIndex::first(self.system.vms.len()).find(is_running)
+    }
+
+    /// This thread, or all of them, are on another core than the run's.
+    fn return_to_core(&mut self) {
+        let now = self.host.clock.now();
+        let looked = self.placement.put_back(now);
+        self.say_moves(looked);
+    }
+
+    fn say_moves(&mut self, looked: io::Result<Vec<String>>) {
+        match looked {
+            Ok(lines) => lines.iter().for_each(|line| self.host.console.say(line)),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                self.give_up(error.context("the threads cannot be kept on one core"));
+            }
+        }
+    }
+
+    /// Hands over what logs and taps have gathered.
+    fn record(&mut self) {
+        self.taps.drain(&mut self.system, &mut self.host.recorder);
+        self.host.recorder.hand_over();
+    }
+
+    fn idle(&mut self, until: Instant) {
+        self.record();
+        if let Err(error) = self.host.idle(until) {
+            self.give_up(error);
+        }
+    }
+
+    /// The host cannot continue without its events: stops all VMs, so that the run has a receipt.
+    fn give_up(&mut self, error: anyhow::Error) {
+        self.trouble.get_or_insert(error);
+        self.system.stop("the host failed", &mut self.host);
+    }
+}
