@@ -49,7 +49,7 @@ pub fn run_guests(guests: &[Guest], slice_ns: u64, core: u64, console: File) -> 
     Ok(outcome)
 }
 
-/// The same for a while at most, if they are to be stopped then.
+/// The same; with a time limit the VMs may still run when it is reached, and are stopped then.
 pub fn run_for(
     guests: &[Guest],
     (slice_ns, timeout_ns): (u64, Option<u64>),

@@ -129,7 +129,7 @@ fn measured_once_by_pit() -> Option<(u64, bool)> {
         let now = Moment::of(output);
         let elapsed = now.cycles_since(&start);
         if now.value != 0 {
-            // It rose after the reading before this one.
+            // The output rose after the reading before this one.
             let width = start.width + before.width + now.cycles_since(&before);
             return Some((elapsed * 1_000_000 / MEASURE_NS, width <= elapsed / EXACT));
         }

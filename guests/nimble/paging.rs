@@ -25,7 +25,7 @@ pub const KERNEL: u64 = 0x20_0000;
 
 const PAGE: u64 = 4096;
 const USER_STACK_BYTES: u64 = 4 * PAGE;
-/// Of every machine that this guest runs on; it does not ask how much there is.
+/// RAM of every machine that this guest runs on; it does not ask how much there is.
 const MEMORY_END: u64 = 16 << 20;
 const DEVICES: [u64; 3] = [0xFEC0_0000, hpet::ADDRESS, 0xFEE0_0000];
 

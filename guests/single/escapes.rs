@@ -20,7 +20,7 @@ const FORGED: [&[u8]; 3] =
 const STRINGS: &[u8] = b"]P^_Xk";
 /// What strings say: titles, colours, folders, links, clipboards, fonts, notifications, file
 /// transfers; settings and capabilities that the terminal is to report; a picture; tmux's passing.
-const TOLD: [&[u8]; 22] = [
+const CONTENTS: [&[u8]; 22] = [
     b"0;forged", b"1;forged", b"2;forged", b"2;?", b"4;1;?", b"4;1;rgb:00/00/00",
     b"7;file:///forged", b"8;;file:///forged", b"9;forged", b"10;?", b"11;?", b"12;#ff0000",
     b"50;forged", b"52;c;Zm9yZ2Vk", b"52;c;?", b"104", b"133;A", b"777;notify;forged;forged",
@@ -81,8 +81,8 @@ extern "C" fn guest_main() -> ! {
         sequence(&[mode, b"h"]);
     }
     for introducer in STRINGS {
-        for told in TOLD {
-            string(&[ESC, *introducer], told);
+        for contents in CONTENTS {
+            string(&[ESC, *introducer], contents);
         }
         string(&[introducer ^ 0xC0], b"0;forged");
         string(&[0xC2, introducer ^ 0xC0], b"0;forged");
@@ -120,11 +120,11 @@ fn sequence(parts: &[&[u8]]) {
     send(b"\n");
 }
 
-fn string(introducer: &[u8], told: &[u8]) {
+fn string(introducer: &[u8], contents: &[u8]) {
     for end in STRING_ENDS {
         send(b"string ");
         send(introducer);
-        send(told);
+        send(contents);
         send(end);
         send(FORGED[1]);
         send(b"\n");
@@ -141,7 +141,7 @@ fn be_loud() -> ! {
     power::off(0)
 }
 
-/// Whatever else the terminal may have typed.
+/// Waits for a q, and discards what else the terminal may have typed.
 fn wait_for_q() {
     while cpu::in8(console::COM1 + console::LINE_STATUS) & console::DATA_READY == 0
         || cpu::in8(console::COM1) != b'q'

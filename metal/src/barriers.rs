@@ -1,7 +1,8 @@
-//! What the processor keeps of one VM that another could read by speculation, dropped between them:
-//! predictions of branches (IBPB), the first-level data cache (L1TF), buffers of loads and stores
-//! (MDS, TAA, MMIO stale data, TSA). Which of it a processor needs and has is decided here (SDM
-//! vol. 4, 2.1; Intel, "Affected Processors"; AMD, "Software Techniques for Managing Speculation").
+//! Barriers between VMs. They drop what the processor keeps of one VM and another could read by
+//! speculation: branch predictions (IBPB), the first-level data cache (L1TF), load and store
+//! buffers (MDS, TAA, MMIO stale data, TSA). [`Barriers`] decides which of them a processor needs
+//! and has (SDM vol. 4, 2.1; Intel, "Affected Processors"; AMD, "Software Techniques for Managing
+//! Speculation").
 
 use crate::{cpu, descriptors};
 use core::arch::asm;
@@ -22,25 +23,25 @@ pub struct Barriers {
 }
 
 impl Barriers {
-    /// Those that this processor needs, and has.
+    /// The barriers that this processor needs and has.
     #[must_use]
     pub fn of_processor() -> Self {
         Self::by(cpu::cpuid, arch_capabilities())
     }
 
     fn by(cpuid: impl Fn(u32, u32) -> CpuidResult, flaws: u64) -> Self {
-        /// Of IA32_ARCH_CAPABILITIES.
+        /// Bits of IA32_ARCH_CAPABILITIES.
         const RDCL_NO: u64 = 1 << 0;
         const SKIP_L1DFL_VMENTRY: u64 = 1 << 3;
         const MDS_NO: u64 = 1 << 5;
         const TAA_NO: u64 = 1 << 8;
         const FB_CLEAR: u64 = 1 << 17;
-        /// Of leaf 7: EBX; EDX.
+        /// Bits of leaf 7: EBX; EDX.
         const RTM: u32 = 1 << 11;
         const MD_CLEAR: u32 = 1 << 10;
         const IBRS_AND_IBPB: u32 = 1 << 26;
         const L1D_FLUSH: u32 = 1 << 28;
-        /// Of leaf 8000_0008h, EBX; of leaf 8000_0021h, EAX.
+        /// Bits of leaf 8000_0008h, EBX; of leaf 8000_0021h, EAX.
         const AMD_IBPB: u32 = 1 << 12;
         const VERW_CLEAR: u32 = 1 << 5;
         let leaf = |first: u32, leaf| match cpuid(first, 0).eax >= leaf {
@@ -63,7 +64,7 @@ impl Barriers {
         }
     }
 
-    /// Whether there is none.
+    /// Whether this processor needs, or has, no barrier.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         !self.has_ibpb && !self.has_l1d_flush && !self.has_verw
@@ -95,7 +96,8 @@ impl Barriers {
     }
 }
 
-/// IA32_ARCH_CAPABILITIES: which flaws the processor has not; 0 where it does not say (SDM vol. 4).
+/// IA32_ARCH_CAPABILITIES: the flaws that the processor is free of; 0 where it lacks the MSR (SDM
+/// vol. 4).
 #[must_use]
 pub fn arch_capabilities() -> u64 {
     const IA32_ARCH_CAPABILITIES: u32 = 0x10a;

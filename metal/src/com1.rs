@@ -12,12 +12,12 @@ const LINE_STATUS: Port = Port::new(0x3fd);
 const RECEIVED: u8 = 1 << 0;
 const OVERRUN: u8 = 1 << 1;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
-/// What is read where no port is.
+/// What an absent port reads.
 const NOTHING: u8 = 0xff;
-/// Of the enabled interrupts: data received; transmitter empty.
+/// Interrupt enable register: data received; transmitter empty.
 const ON_RECEIVED: u8 = 1 << 0;
 const ON_EMPTY: u8 = 1 << 1;
-/// What an empty transmitter takes.
+/// How many bytes an empty transmitter takes.
 const FIFO_BYTES: usize = 16;
 /// Causes handled in one interrupt, at most.
 const MAX_CAUSES: usize = 64;
@@ -42,7 +42,7 @@ impl Ring {
         self.put.load(Ordering::Relaxed).wrapping_sub(self.taken.load(Ordering::Relaxed))
     }
 
-    /// False: it is full.
+    /// Appends a byte; false if the ring is full.
     fn put(&self, byte: u8) -> bool {
         let at = self.put.load(Ordering::Relaxed);
         if self.len() == RING_BYTES {
@@ -68,7 +68,7 @@ static OUTPUT: Ring = Ring::new();
 /// Times at which input was lost: to a full FIFO, or a full ring.
 static OVERRUNS: AtomicU64 = AtomicU64::new(0);
 
-/// Takes what the port has, and feeds it: what its interrupts do, and a poll.
+/// Empties the receiver and refills the transmitter, for an interrupt or a poll.
 pub fn serve() {
     for _ in 0..MAX_CAUSES {
         let status = LINE_STATUS.read();
@@ -88,16 +88,16 @@ pub fn serve() {
     }
 }
 
-/// Puts what waits into the empty transmitter; false: nothing does.
+/// Refills the empty transmitter; false if no byte waits.
 fn feed() -> bool {
     let bytes = OUTPUT.len().min(FIFO_BYTES);
     (0..bytes).filter_map(|_| OUTPUT.take()).for_each(|byte| DATA.write(byte));
     bytes > 0
 }
 
-/// Its interrupt was taken.
+/// Handles COM1's interrupt.
 pub(crate) fn interrupt() {
-    // An edge comes only after a moment without a cause.
+    // The line must go low before it can raise the next edge: handle all causes.
     const NONE: u8 = 1 << 0;
     for _ in 0..MAX_CAUSES {
         serve();
@@ -108,7 +108,7 @@ pub(crate) fn interrupt() {
     }
 }
 
-/// Enables its interrupts, from here on as they are needed.
+/// Enables the receiver's interrupt and, while output waits, the transmitter's.
 pub fn enable() {
     let on_empty = if OUTPUT.len() > 0 { ON_EMPTY } else { 0 };
     INTERRUPT_ENABLE.write(ON_RECEIVED | on_empty);
@@ -120,13 +120,13 @@ pub fn take() -> Option<u8> {
     INPUT.take()
 }
 
-/// Queues bytes for the transmitter; how many of them there was room for.
+/// Queues bytes for the transmitter; returns how many fitted.
 #[must_use]
 pub fn put(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| OUTPUT.put(**byte)).count()
 }
 
-/// Bytes that wait for the transmitter.
+/// How many bytes wait for the transmitter.
 #[must_use]
 pub fn waiting() -> usize {
     OUTPUT.len()

@@ -1,4 +1,4 @@
-//! What firmware left in memory: tables, to be read.
+//! Reads the tables that firmware left in memory.
 
 use crate::paging::DEVICES;
 
@@ -12,8 +12,8 @@ pub fn read(address: u64, to: &mut [u8]) -> bool {
         return false;
     }
     for (from, byte) in (address..).zip(to) {
-        // SAFETY: all memory there is mapped, and reading it changes nothing; whatever writes it
-        // meanwhile, any byte is one.
+        // SAFETY: all memory there is mapped, and reading it changes nothing. Every value of a byte
+        // is valid, even while something writes it.
         *byte = unsafe { (from as *const u8).read_volatile() };
     }
     true

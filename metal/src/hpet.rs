@@ -5,17 +5,17 @@ use core::ops::Range;
 const PERIOD_FS: u64 = 4;
 const CONFIGURATION: u64 = 0x10;
 const COUNTER: u64 = 0xf0;
-/// Of the configuration: the counter counts.
+/// ENABLE_CNF of the configuration register: the main counter runs.
 const ENABLED: u32 = 1;
 /// The longest period that is allowed (2.3.4): 100 ns.
 const MAX_PERIOD_FS: u32 = 100_000_000;
 
-/// One, by the page of its registers.
+/// An HPET, by the page of its registers.
 #[derive(Clone, Copy, Debug)]
 pub struct Hpet(u64);
 
 impl Hpet {
-    /// The one at `address`, its counter counting; None where none can be, or nothing answers.
+    /// The HPET at `address`, with its counter running; None if none can be or answers there.
     #[must_use]
     pub fn start(address: u64) -> Option<Self> {
         const PLACES: Range<u64> = 0xfed0_0000..0xfed4_0000;

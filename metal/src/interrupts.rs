@@ -1,5 +1,5 @@
 //! Interrupts of the hypervisor itself: the timer's, whose handler only acknowledges it, and
-//! exceptions, which are our own bugs and end it with the program's report.
+//! exceptions, which are bugs of the hypervisor and end it with the program's report.
 
 use crate::architecture::{reset, vector};
 use crate::local_apic::{COM1_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};

@@ -1,24 +1,25 @@
-//! An I/O APIC of the host's (82093AA; SDM vol. 3, 11.1): no device of the host's interrupts.
+//! The host's I/O APICs (82093AA; SDM vol. 3, 11.1). All entries are masked but those that the
+//! hypervisor itself uses.
 
 use crate::cpu;
 use crate::local_apic::COM1_VECTOR;
 
-/// Where the first one is, on every PC.
+/// Where the first I/O APIC is, on every PC.
 pub const USUAL_ADDRESS: u64 = 0xfec0_0000;
-/// Of an entry's low half: it sends nothing.
+/// Low half of an entry: masked.
 const MASKED: u32 = 1 << 16;
-/// Of an entry's low half: what it sends is a non-maskable interrupt.
+/// Low half of an entry: delivers a non-maskable interrupt.
 const DELIVER_NMI: u32 = 0b100 << 8;
 
 const VERSION: u32 = 1;
 const ENTRIES: u32 = 0x10;
 
-/// One of them, by the page of its registers.
+/// An I/O APIC, by the page of its registers.
 #[derive(Clone, Copy, Debug)]
 pub struct IoApic(u64);
 
 impl IoApic {
-    /// The one with its registers at `address`; None where none can be: outside the devices'
+    /// The I/O APIC with its registers at `address`; None where none can be: outside the devices'
     /// uncached addresses, or at the local APICs'.
     #[must_use]
     pub fn at(address: u64) -> Option<Self> {
@@ -40,13 +41,13 @@ impl IoApic {
         }
     }
 
-    /// The rising edges of this input are non-maskable interrupts of this processor.
+    /// Delivers rising edges of `input` to this processor as non-maskable interrupts.
     pub(crate) fn deliver_nmi(self, input: u32) {
         self.write(ENTRIES + 2 * input + 1, u32::from(apic_id()) << 24);
         self.write(ENTRIES + 2 * input, DELIVER_NMI);
     }
 
-    /// The rising edges of COM1's input are interrupts of this processor.
+    /// Delivers rising edges of COM1's input to this processor as interrupts.
     pub fn deliver_com1(self) {
         const INPUT: u32 = 4;
         self.write(ENTRIES + 2 * INPUT + 1, u32::from(apic_id()) << 24);
@@ -72,7 +73,7 @@ impl IoApic {
     }
 }
 
-/// This processor's, which physical destinations name.
+/// This processor's APIC ID, the physical destination of entries.
 fn apic_id() -> u8 {
     (cpu::cpuid(1, 0).ebx >> 24) as u8
 }

@@ -1,5 +1,5 @@
-//! Machine checks (SDM vol. 3, ch. 16; APM vol. 2, ch. 9): switched on, so that one is an exception
-//! with a report and not a shutdown, and what the processor's banks say of one.
+//! Machine checks (SDM vol. 3, ch. 16; APM vol. 2, ch. 9): enabled, so that one raises an exception
+//! with a report instead of a shutdown; and the banks in which the processor logs errors.
 
 use crate::architecture::cr4;
 use crate::cpu;
@@ -7,16 +7,16 @@ use crate::cpu;
 const IA32_MCG_CAP: u32 = 0x179;
 const IA32_MCG_STATUS: u32 = 0x17a;
 const IA32_MC0_STATUS: u32 = 0x401;
-/// Registers of a bank: control, status, address, more.
+/// Registers of a bank: IA32_MCi_CTL, STATUS, ADDR, MISC.
 const BANK_STRIDE: u32 = 4;
-/// Of a status: it is one; its address register holds one.
+/// Bits of IA32_MCi_STATUS: VAL, ADDRV.
 const VALID: u64 = 1 << 63;
 const HAS_ADDRESS: u64 = 1 << 58;
 
 /// A bank that has logged an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bank {
-    /// Its number.
+    /// The bank's number.
     pub number: u32,
     /// IA32_MCi_STATUS.
     pub status: u64,

@@ -1,6 +1,6 @@
 //! Preemption where the guest's RFLAGS.IF masks the host's interrupts: in Bochs's AMD model.
 //!
-//! Its VMRUN derives which interrupts are masked from the guest's RFLAGS before it notes that a
+//! Bochs's VMRUN derives which interrupts are masked from the guest's RFLAGS before it notes that a
 //! guest runs, and does not derive it again, so that the host's timer cannot end the run of a guest
 //! that has IF clear when it is entered (Bochs 2.7, `SvmEnterLoadCheckGuestState`,
 //! `handleInterruptMaskChange`). With V_INTR_MASKING the host's IF decides (APM vol. 2, 15.21.1),
@@ -22,16 +22,17 @@ static TICKS_PER_TSC: AtomicU64 = AtomicU64::new(0);
 
 /// The deadline that it counts down to; 0: none.
 static ARMED: AtomicU64 = AtomicU64::new(0);
-/// Those that came and were not the timer's.
+/// Non-maskable interrupts that were not the timer's.
 static OTHERS: AtomicU64 = AtomicU64::new(0);
 
-/// Non-maskable interrupts that came and were not of this file: hardware reports a fault by them.
+/// Non-maskable interrupts that were not the timer's: hardware reports faults by them.
 #[must_use]
 pub fn others() -> u64 {
     OTHERS.load(Ordering::Relaxed)
 }
 
-/// One was taken. Where they are the timer's, no other can be told from them.
+/// Counts a non-maskable interrupt. Where the timer is in use, others cannot be distinguished from
+/// its own.
 pub(crate) fn count() {
     ARMED.store(0, Ordering::Relaxed);
     if TICKS_PER_TSC.load(Ordering::Relaxed) == 0 {
@@ -39,7 +40,7 @@ pub(crate) fn count() {
     }
 }
 
-/// Ends the runs of guests by non-maskable interrupts from now on, besides.
+/// From now on non-maskable interrupts preempt guests, too.
 pub fn begin(tsc_hz: u64) {
     if let Some(io_apic) = IoApic::at(USUAL_ADDRESS) {
         io_apic.deliver_nmi(INPUT);
@@ -53,7 +54,8 @@ pub(crate) fn lacks(deadline: u64) -> bool {
     TICKS_PER_TSC.load(Ordering::Relaxed) != 0 && ARMED.load(Ordering::Relaxed) != deadline
 }
 
-/// One when the time-stamp counter reaches `deadline`, or before if that is out of reach.
+/// Raises a non-maskable interrupt when the time-stamp counter reaches `deadline`, or earlier if
+/// that exceeds the 8254's range.
 #[cold]
 pub(crate) fn arm(deadline: u64) {
     ARMED.store(deadline, Ordering::Relaxed);

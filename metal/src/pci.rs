@@ -1,11 +1,11 @@
-//! PCI's devices at the start: no bus master. What firmware or a loader has left running could
-//! write memory that guests have by then, and there is no IOMMU in use. (PCI Local Bus 3.0, 3.2.2.3
-//! and 6.2.2.)
+//! Clears the bus-master bit of PCI's devices at the start. A device that firmware or a loader left
+//! running could write memory that belongs to a guest by then, and no IOMMU is in use. (PCI Local
+//! Bus 3.0, 3.2.2.3 and 6.2.2.)
 
 use crate::port::{PCI_ADDRESS, PCI_DATA};
 
 const ENABLE: u32 = 1 << 31;
-/// Of the command register.
+/// Bus-master enable in the command register.
 const BUS_MASTER: u32 = 1 << 2;
 const COMMAND: u32 = 0x04;
 const CLASS: u32 = 0x08;
@@ -20,8 +20,8 @@ pub fn stop_bus_masters() -> u32 {
     (0..0x1_0000).map(|function| function << 8).filter(|at| stop(*at)).count() as u32
 }
 
-/// One function, by its configuration address: bus, device, function, a zero byte. Whether it was
-/// a bus master.
+/// One function, by its configuration address: bus, device, function, a zero byte. Returns whether
+/// it was a bus master.
 fn stop(at: u32) -> bool {
     const FUNCTION: u32 = 7 << 8;
     let first = at & !FUNCTION;
@@ -44,14 +44,14 @@ const fn has_functions(header: u32) -> bool {
     header & 1 << 23 != 0
 }
 
-/// All but bridges to the processor and to ISA, of which the chipset is made.
+/// True for all but bridges to the processor and to ISA, which are parts of the chipset.
 const fn is_stoppable(class: u32) -> bool {
     const HOST_BRIDGE: u32 = 0x0600;
     const ISA_BRIDGE: u32 = 0x0601;
     !matches!(class >> 16, HOST_BRIDGE | ISA_BRIDGE)
 }
 
-/// Mechanism 1 is there (3.2.2.3.2).
+/// Whether configuration mechanism 1 works (3.2.2.3.2).
 fn has_configuration() -> bool {
     PCI_ADDRESS.write_long(ENABLE);
     PCI_ADDRESS.read_long() == ENABLE

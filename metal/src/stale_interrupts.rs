@@ -13,7 +13,7 @@ mod register {
     pub const LVT_ERROR: u32 = 0x37;
 }
 
-/// Of a source's entry.
+/// Mask bit of a source's entry in the local vector table.
 const MASKED: u32 = 1 << 16;
 
 /// All sources of interrupts but the timer, by the version register, whose bits 23:16 are the

@@ -173,10 +173,10 @@ fn start(input: &Input<'_>, memory: Memory, resources: Resources) -> Result<u8, 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     static HAS_PANICKED: AtomicBool = AtomicBool::new(false);
-    // To say why must not go wrong for ever.
+    // A panic while this message is written must not start another.
     if HAS_PANICKED.swap(true, Ordering::Relaxed) {
         cpu::halt_for_ever();
     }
-    report(format_args!("our own bug, please report it: {info}"));
+    report(format_args!("a bug of the hypervisor, please report it: {info}"));
     power::off(MACHINE_REFUSED)
 }

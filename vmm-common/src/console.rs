@@ -49,7 +49,7 @@ pub struct Console {
     names: Vec<String>,
     /// VMs that have the terminal raw while they have the keyboard.
     wants_raw: Vec<bool>,
-    /// The terminal is this program's to lend.
+    /// This program is in the terminal's foreground, and may give the terminal to a VM.
     has_terminal: bool,
     display: Display,
     has_said_lost_keys: bool,
@@ -115,7 +115,7 @@ impl Console {
         self.keyboard.space()
     }
 
-    /// Types `keys` to VM `vm`, whichever has the keyboard.
+    /// Types `keys` to VM `vm`, which need not have the keyboard.
     pub fn type_to(&mut self, vm: usize, keys: &[u8]) {
         self.keyboard.type_to(vm, keys);
     }

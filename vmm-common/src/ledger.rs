@@ -161,8 +161,8 @@ impl Ledger {
         account
     }
 
-    /// The host has taken `ns` since the last look, between turns: of the switching since then,
-    /// beyond that of the console's time, and beyond that of the idle time, which ended late.
+    /// The host took `ns` between turns since the last call. Takes them off the switching since
+    /// then, then off the console's time, then off the idle time, which ended late.
     pub fn taken_from_no_vm(&mut self, ns: u64, now: Instant) {
         let switching_ns = ns.min(self.switching_ns - self.switching_seen_ns);
         let console_ns = (ns - switching_ns).min(self.console_ns - self.console_seen_ns);

@@ -43,7 +43,7 @@ pub const DEFAULT_KERNEL: &str = "os";
 pub struct Plan {
     /// Nanoseconds a VM of average weight runs before the next one's turn.
     pub slice_ns: u64,
-    /// What is dropped between VMs that one could learn of another by speculation.
+    /// What a switch to another VM does against speculation.
     pub on_switch: OnSwitch,
     /// The host core to run on; None: the first that the host offers.
     pub core: Option<u64>,
@@ -53,14 +53,14 @@ pub struct Plan {
     pub links: Vec<LinkPlan>,
 }
 
-/// What a switch from one VM to another does against speculation, where that is not Linux's
-/// business.
+/// What a switch from one VM to another does against speculation on bare metal; over KVM Linux
+/// decides it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnSwitch {
-    /// What this processor's flaws need, and it has.
+    /// The barriers that this processor needs and has.
     #[default]
     Barriers,
-    /// Nothing: VMs that trust each other.
+    /// Nothing, for VMs that trust each other.
     Nothing,
 }
 

@@ -44,7 +44,7 @@ pub struct Receipt {
     pub links: Vec<LinkReceipt>,
     /// Bytes lost on links, for any reason.
     pub lost_bytes: u64,
-    /// Of these, bytes on lossless links that no peer was left to take.
+    /// The part of these on lossless links whose receivers had ended.
     pub undelivered_bytes: u64,
 }
 

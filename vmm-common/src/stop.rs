@@ -38,7 +38,7 @@ impl StopRequest {
         }
     }
 
-    /// What still ran may be stuck: its registers are shown.
+    /// Whether VMs that still ran show their registers: they may be stuck.
     #[must_use]
     pub const fn wants_registers(self) -> bool {
         match self {

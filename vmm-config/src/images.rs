@@ -141,7 +141,8 @@ fn read(path: &str, memory_bytes: u64, is_kernel: bool) -> Result<Vec<u8>, Strin
         return Err(too_large(len));
     }
     let mut bytes = Vec::new();
-    // No more than it said: files of procfs say 0, and reading some of them waits for ever.
+    // Read no more than the file's length: files of procfs have length 0, and reading some of them
+    // waits for ever.
     file.take(len).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
 }

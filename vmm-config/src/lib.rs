@@ -174,7 +174,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 fn open_regular(path: &Path) -> io::Result<(File, u64)> {
     let check = |data: &Metadata| match data.is_file() {
         true => Ok(data.len()),
-        false => Err(io::Error::other("it is no regular file")),
+        false => Err(io::Error::other("it is not a regular file")),
     };
     // Before the open, too: that of a device may do something.
     check(&std::fs::metadata(path)?)?;

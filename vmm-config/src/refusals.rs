@@ -24,8 +24,8 @@ pub(crate) fn wrong_value(key: &Key, value: &Value) -> String {
     format!("{} {is}; {meant}allowed: {}{quotes}", key.name, key.kind.allowed())
 }
 
-/// A number or a truth value in quotes, which make it text: without them in the message, it would
-/// look as it should.
+/// A number or a truth value in quotes, which make it text. The message shows the quotes, because
+/// without them the value would look right.
 fn is_needlessly_quoted(kind: &Kind, value: &Value) -> bool {
     let Value::Text(text) = value else { return false };
     match kind {

@@ -81,7 +81,7 @@ fn an_endless_pipe_is_refused() {
 #[test]
 fn a_device_is_no_config() {
     let error = vmm_config::load(Path::new("/dev/zero"), &support::environment()).unwrap_err();
-    let expected = "/dev/zero: cannot read the file: it is no regular file\n";
+    let expected = "/dev/zero: cannot read the file: it is not a regular file\n";
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 /// Several virtual machines on one core, from one YAML file, over KVM.
 ///
 /// Exit code 0: every VM ended with status 0. 1: a VM failed, or ended by a halt or reset, which
-/// have no status (see on_halt, on_reset), or output was left out as it was not read. 2: the config
-/// or the command line is wrong. 3: the host refused. 130: ended from the keyboard.
+/// have no status (see on_halt, on_reset); or output, a receipt, timeline, log or tap is not
+/// complete; or a lossless link lost bytes. 2: the config or the command line is wrong. 3: the host
+/// refused. 128 and a signal's number: that signal ended the run, 130 for Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "vmm-kvm", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_precedence_over_arg = true)]
@@ -51,19 +52,19 @@ pub enum Command {
 pub struct Run {
     /// The YAML file
     pub config: PathBuf,
-    /// The host core to run on [default: the config's, or the first allowed]
+    /// Run on this core of the host [default: the config's, or the first allowed]
     #[arg(long, value_name = "N")]
     pub core: Option<u64>,
-    /// Write the receipt as JSON, too
+    /// Also write the receipt as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// Write a timeline of events that Perfetto opens
+    /// Write a timeline, which Perfetto opens
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Write each VM's raw output to DIR/NAME.log, too
+    /// Write each VM's raw output to its log, DIR/NAME.log
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
-    /// Type a file to a VM; for others than the one with the keyboard, too
+    /// Type a file to a VM, which need not have the keyboard; may be repeated
     #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
     pub typed: Vec<TypedFile>,
     /// Keep all rights: for debuggers and profilers (see SECURITY.md)

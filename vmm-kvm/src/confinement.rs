@@ -2,7 +2,7 @@
 //! which took over this process could use.
 //!
 //! [`Confinement::of_process`] comes when all files are open and before any thread is started,
-//! [`Confinement::of_thread`] in each thread. What the kernel cannot do is told, and the run goes
+//! [`Confinement::of_thread`] in each thread. The run reports what the kernel cannot do, and goes
 //! on with the rest.
 
 mod calls;
@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-/// What there is to confine.
+/// What a confinement needs to know of the process.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Descriptors that the process was started with, see [`sys::inherited_files`].
@@ -54,7 +54,7 @@ struct Filters {
     main: BpfProgram,
 }
 
-/// Rights of the newest kernels are asked for, too; older ones grant what they know.
+/// Also names rights that only the newest kernels know; older ones restrict what they know.
 const LANDLOCK: ABI = ABI::V6;
 
 impl Confinement {
@@ -139,7 +139,7 @@ impl Filters {
     }
 }
 
-/// A backtrace would read files. Of a panic, our own bug, the place and the message are shown.
+/// Shows place and message of a panic, which is our own bug; a backtrace would read files.
 fn report_panics_plainly() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -149,9 +149,8 @@ fn report_panics_plainly() {
     }));
 }
 
-/// Landlock: nothing of the file system is reachable any more but by what is open, except for new
-/// files in `directories`; nor are other processes, by signals or abstract sockets, nor TCP. Why it
-/// is not so, if it is not.
+/// Landlock: closes the file system but for open files and new files in `directories`; closes TCP,
+/// and other processes to signals and abstract sockets. Returns why not, where the kernel cannot.
 fn close_file_system(directories: &[PathBuf]) -> Result<Option<String>> {
     let all = AccessFs::from_all(LANDLOCK);
     let ruleset =

@@ -20,7 +20,7 @@ const SIGINT: u8 = libc::SIGINT as u8;
 const LOOK_NS: u64 = 2_000_000;
 /// By now every thread has run once, and memory that only start-up needed can be freed.
 const SETTLED: Instant = Instant::from_ns(20_000_000);
-/// How often the host looks whether the terminal is still this process's.
+/// How often the host checks that this process is still in the terminal's foreground.
 const TERMINAL_LOOK_NS: u64 = 100_000_000;
 /// While no VM can run, a blocked write of output is retried this often.
 const RETRY_NS: u64 = 5_000_000;
@@ -100,7 +100,7 @@ impl LinuxHost {
         self.follow_terminal(Instant::ZERO)
     }
 
-    /// The run has failed: a VM that has the terminal raw leaves it as it was.
+    /// The run has failed: takes the terminal back from a VM that has it raw.
     pub fn abandon_terminal(&mut self) {
         self.console.lend_terminal(false);
         self.flush();

@@ -157,7 +157,7 @@ fn compile(config: &Path, output: &Path) -> u8 {
 }
 
 /// The config's plan and images, or every fault on standard error; files that a run with these
-/// wishes may not write are such faults, too.
+/// options may not write are such faults, too.
 fn load(config: &Path, wanted: &Wanted) -> Option<Loaded> {
     let limits = Limits {
         host_memory_bytes: sys::available_memory().unwrap_or(u64::MAX),

@@ -12,7 +12,7 @@ use vmm_common::units::RoundedTime;
 
 /// How often the affinity of all threads is read.
 const LOOK_NS: u64 = 500_000_000;
-/// Moves that are told one by one; the rest is counted.
+/// Moves that are reported one by one; further ones are only counted.
 const MAX_TOLD: u64 = 20;
 
 /// The core, and the threads that belong on it.
@@ -89,8 +89,7 @@ impl<H: Cores> Placement<H> {
     /// Reads the affinity of all threads, and puts back on the core what was moved. If the core was
     /// taken away, all go to one that is left. What happened, as lines for the operator.
     ///
-    /// # Errors
-    /// The host lets the threads be on no core together.
+    /// # Errors No core takes all threads.
     pub fn put_back(&mut self, now: Instant) -> io::Result<Vec<String>> {
         self.next_look = now.after_ns(LOOK_NS);
         let mut lines = Vec::new();
@@ -115,7 +114,9 @@ impl<H: Cores> Placement<H> {
                 let core = self.core;
                 lines.push(match core == from {
                     true => format!("[{moved}; put back on core {core}]"),
-                    false => format!("[{moved}; core {from} is gone, all go on on core {core}]"),
+                    false => {
+                        format!("[{moved}; core {from} is gone, all threads are on core {core}]")
+                    }
                 });
             }
         }

@@ -47,7 +47,7 @@ pub struct Options {
     pub trace_events: usize,
     /// Where the console is.
     pub console: ConsolePlace,
-    /// What to give up before the first guest runs; None for a process that does more than one run.
+    /// What the process gives up before the first guest runs; None if it does more than one run.
     pub confinement: Option<confinement::Request>,
     /// What is typed to each VM, if anything, from the start.
     pub typed: Vec<Vec<u8>>,
@@ -80,7 +80,7 @@ pub struct Outcome {
     pub is_output_whole: bool,
     /// Errors of the console, as messages.
     pub console_troubles: Vec<String>,
-    /// VMs that the host did not go on running, as messages.
+    /// VMs that the host refused to run any further, as messages.
     pub host_refusals: Vec<String>,
     /// Logs and taps that lack something, as messages.
     pub incomplete_files: Vec<String>,
@@ -214,7 +214,7 @@ fn open_output(place: ConsolePlace) -> Result<Output> {
     Ok(Output::new(to))
 }
 
-/// Why the host did not go on running a VM, and what to do, if it did not.
+/// Why the host refused to run a VM any further, and what to do; None if it did not refuse.
 fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     let Some(Ending::Fault(Fault::Host { errno })) = vm.ending else { return None };
     let error = io::Error::from_raw_os_error(errno);

@@ -34,7 +34,7 @@ impl Taps {
         Self { taps: taps.collect() }
     }
 
-    /// Records what has passed since the last time.
+    /// Records the bytes that have passed since the last call.
     pub fn drain<M>(&mut self, system: &mut System<M>, recorder: &mut Recorder) {
         for tap in &self.taps {
             tap.drain(system, recorder);

@@ -98,7 +98,7 @@ pub fn run_threads(
     }
 }
 
-/// Ends all turns if this thread panics, or the others would wait for ever.
+/// Ends all turns if this thread panics; otherwise the others would wait for ever.
 struct AbandonOnPanic<'a>(&'a Turn<World>);
 
 impl Drop for AbandonOnPanic<'_> {
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// The first VM that still runs and does not halt: where it is may say why it has not ended.
+    /// The first VM that still runs and does not halt: its registers may show why it has not ended.
     fn running(&self) -> Option<VmIndex> {
         let is_running = |vm: &VmIndex| {
             let vm = &self.system.vms[*vm];
@@ -208,7 +208,7 @@ impl World {
         VmIndex::first(self.system.vms.len()).find(is_running)
     }
 
-    /// This thread, or all of them, are on another core than the run's.
+    /// Puts this thread, or all of them, back on the run's core.
     fn return_to_core(&mut self) {
         let now = self.host.clock.now();
         let looked = self.placement.put_back(now);

@@ -14,15 +14,14 @@ const MAX_WORDS: &str = "16MiB";
 pub struct TypedFile {
     /// The VM's name.
     pub vm: String,
-    /// What it is to read from its console.
+    /// The file that is typed to it.
     pub path: PathBuf,
 }
 
 impl TypedFile {
     /// `NAME=FILE`.
     ///
-    /// # Errors
-    /// It has no such form; what is allowed.
+    /// # Errors The text has another form; the message says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((vm, path)) if !vm.is_empty() && !path.is_empty() => {

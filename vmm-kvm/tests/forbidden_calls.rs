@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use vmm_kvm::confinement::{Confinement, Request, Role};
 
-/// What the program that was run by itself is to do.
+/// The environment variable that says what the program, run by itself, does.
 const ORDER: &str = "FORBIDDEN_CALL";
 /// A directory for files that it makes.
 const DIRECTORY: &str = "FORBIDDEN_CALL_DIRECTORY";
-/// As shells say it of a process that SIGSYS ended.
+/// The exit code that shells give a process that SIGSYS ended.
 const REFUSED: i32 = 128 + 31;
 
 /// This program again, which runs [`obey`] alone.

@@ -41,25 +41,25 @@ pub struct Run {
     /// What runs QEMU's instructions
     #[arg(long, value_enum, default_value_t)]
     accel: Accelerator,
-    /// QEMU's board, in its words, as q35,pit=off [default: q35]
+    /// The board, in QEMU's words, as q35,pit=off [default: q35]
     #[arg(long, value_name = "BOARD")]
     board: Option<String>,
-    /// QEMU's clock counts instructions, 32 ns each, whatever the host does meanwhile
+    /// Derive QEMU's clock from the instruction count, 32 ns each: the same timing in every run
     #[arg(long)]
     counted: bool,
     /// Do without VPID and ASID: translations are dropped at each switch
     #[arg(long)]
     untagged: bool,
-    /// A word for the kernel's command line, as small_pages
+    /// Add a word to the kernel's command line, as small_pages; may be repeated
     #[arg(long, value_name = "WORD")]
     word: Vec<String>,
-    /// Write the receipt as JSON, too
+    /// Also write the receipt as JSON
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
-    /// Write the console's output to a file, too
+    /// Also write the console's output to a file
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Switch the machine off after this long, as 90s or 2m; a number alone is in seconds
+    /// End the run after this long, as 90s, 500ms or 2m; a number alone is in seconds
     #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     timeout: Option<u64>,
     /// Boot this kernel, or with Debian run this vmm-kvm, linked statically; without it, it is
@@ -92,7 +92,7 @@ pub fn run(arguments: &Run) -> u8 {
         load.unwritten_taps().for_each(|note| complain(&note));
     }
     match boot(arguments, &load) {
-        Ok(report) => told(&report),
+        Ok(report) => exit_code(&report),
         Err(error) => refused(&error),
     }
 }
@@ -167,7 +167,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
     Ok(report)
 }
 
-fn told(report: &Report) -> u8 {
+fn exit_code(report: &Report) -> u8 {
     if report.is_timed_out {
         complain("time is up; the machine was switched off");
     }

@@ -18,7 +18,7 @@ pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended is not there to be killed.
+        // Fails if the child has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -68,7 +68,7 @@ pub struct Machine {
     pub timeout: Option<Duration>,
     /// COM1 receives this process's standard input, which is raw meanwhile if it is a terminal.
     pub has_keyboard: bool,
-    /// What the console's terminal can do, if it is one: it sees prompts.
+    /// What the console's terminal can do, if the console is on one, which shows prompts.
     pub terminal: Option<Ability>,
     /// QEMU's clock counts instructions, as Bochs's does: every run takes the same times, and
     /// the run does not wait while the machine idles.

@@ -50,8 +50,9 @@ enum Command {
     },
     /// Run a config's VMs on the bare-metal hypervisor in an emulated machine
     ///
-    /// Ends with the hypervisor's exit code, with 1 if it never reported one, with 2 if the config
-    /// is wrong, with 3 if the emulator cannot be run.
+    /// Exit code: the hypervisor's, with the meaning of vmm-kvm's. 1 if it reported none or the
+    /// time limit ended the run, 2 if the config or the command line is wrong, 3 if the emulator
+    /// cannot be run.
     Run(bare::Run),
     /// Write the built-in guests as files into target/guests/, for loaders of all kinds
     Guests,

@@ -30,7 +30,7 @@ pub const BOCHS: &[Need] = &[
     need("setsid", "util-linux"),
     need("setpriv", "util-linux"),
 ];
-/// What tests of the console on a terminal need.
+/// Packages for tests of the console on a terminal.
 pub const TMUX: &[Need] = &[need("tmux", "tmux")];
 /// What making an ISO needs.
 pub const GRUB: &[Need] = &[

@@ -33,7 +33,7 @@ impl Scratch {
         let mut remover = Command::new("sh");
         remover.args(["-c", REMOVER, "tandem-scratch"]).arg(&path).current_dir("/");
         remover.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // What ends all of our group, as Ctrl-C does, does not end it.
+        // A signal to the whole process group, as Ctrl-C sends it, does not end the remover.
         let remover = remover.process_group(0).spawn().context("cannot run sh")?;
         Ok(Self { path, remover })
     }

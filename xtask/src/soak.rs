@@ -89,7 +89,7 @@ fn allowed_cores(status: &str) -> Vec<u64> {
     ranges.flatten().collect()
 }
 
-/// What runs are made with.
+/// The program and the load of all runs.
 struct Started<'a> {
     program: &'a Path,
     cores: &'a [u64],

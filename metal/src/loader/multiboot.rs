@@ -66,7 +66,7 @@ impl Information {
             map_entries(map, &word).filter(|entry| entry.is_available).for_each(|entry| {
                 information.add(entry.range.begin, entry.range.end - entry.range.begin);
             });
-            // Firmware's maps overlap, and then what is reserved counts.
+            // Entries of firmware's maps may overlap; a reserved one takes precedence.
             let reserved = map_entries(map, &word).filter(|entry| !entry.is_available);
             reserved.for_each(|entry| information.cut(entry.range));
         } else if flags & HAS_MEMORY_SIZES != 0 {
@@ -101,7 +101,7 @@ impl Information {
             .map(Region::of)
     }
 
-    /// RAM that no other range has yet.
+    /// Adds RAM, less what other ranges already have.
     fn add(&mut self, begin: u64, bytes: u64) {
         let range = Range { begin, end: begin.saturating_add(bytes) };
         self.cut(range);
@@ -115,7 +115,7 @@ impl Information {
         }
     }
 
-    /// Nothing in `hole` is RAM to use. What has no room any more is not used either.
+    /// Removes `hole` from the RAM. A remainder for which the table has no room is not used.
     fn cut(&mut self, hole: Range) {
         if hole.begin >= hole.end {
             return;

@@ -1,11 +1,11 @@
-//! What the processor must have for the 64-bit program to start at all, checked in the loader's
-//! 32-bit mode: without it the first use would be a triple fault without a word. What is missing is
-//! said on COM1, at the top of the text screen, and for the program that runs an emulator; then the
-//! processor halts.
+//! Checks, in the loader's 32-bit mode, what the processor must have for the 64-bit program to
+//! start at all: the first use of a missing feature would be a triple fault without a message. The
+//! message goes to COM1, to the top of the text screen, and to the program that runs an emulator;
+//! then the processor halts.
 
 use core::arch::global_asm;
 
-/// For messages of this file alone: [`crate::port`] is not yet there.
+/// For messages of this file alone: [`crate::port`] cannot be used yet.
 const MACHINE_REFUSED: u32 = 3;
 
 global_asm!(

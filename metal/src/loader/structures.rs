@@ -4,7 +4,7 @@
 use super::multiboot::{Information, Range};
 use crate::frames::FRAME_BYTES;
 
-/// The most of the loader's structures that are told: 16 tables, and a range and a name for each
+/// The most structures of the loader that are reserved: 16 tables, and a range and a name for each
 /// of 12 modules.
 pub const MAX_STRUCTURES: usize = 40;
 
@@ -74,7 +74,7 @@ pub(super) fn structures(
 }
 
 impl Range {
-    /// The same, as far as frames have any of it; an empty one stays empty.
+    /// The range extended to whole frames; an empty range stays empty.
     pub(crate) const fn whole_frames(self) -> Self {
         if self.begin == self.end {
             return self;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_the_loader_left_is_told() {
+    fn all_that_the_loader_left_is_reported() {
         let found = found(&[
             (0x9000, 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9),
             (0x9010, 0x5000),

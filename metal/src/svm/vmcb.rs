@@ -7,11 +7,11 @@ use vmm_common::registers::{Segment, segment};
 
 /// Intercepts of the word at 0x000: MOV from CR0, SMSW.
 pub(super) const INTERCEPT_READ_CR0: u32 = 1 << 0;
-/// The same: MOV from CR4.
+/// In the same word: MOV from CR4.
 pub(super) const INTERCEPT_READ_CR4: u32 = 1 << 4;
-/// The same: MOV to CR0, LMSW.
+/// In the same word: MOV to CR0, LMSW.
 pub(super) const INTERCEPT_WRITE_CR0: u32 = 1 << 16;
-/// The same: MOV to CR4.
+/// In the same word: MOV to CR4.
 pub(super) const INTERCEPT_WRITE_CR4: u32 = 1 << (16 + 4);
 /// The same: MOV to CR8.
 pub(super) const INTERCEPT_WRITE_CR8: u32 = 1 << (16 + 8);
@@ -141,7 +141,7 @@ pub(super) struct Control {
     pub(super) fetched_len: u8,
     pub(super) fetched: [u8; 15],
     _control_end: [u8; 0x300],
-    /// Of the bytes left to software: bits of CR0 that the guest alone sees.
+    /// Bytes left to software: bits of CR0 that only the guest sees.
     pub(super) seen_cr0: u64,
     /// Whether the guest sees CR4.MCE set: 0 or 1.
     pub(super) sees_mce: u64,

@@ -36,8 +36,8 @@ impl Split {
         (seen & !self.cr0_mask) | self.cr0_forced
     }
 
-    /// The real CR4 when the guest sees this. Machine checks are on: without MCE one shuts the
-    /// processor down (SDM vol. 3, 16.7).
+    /// The processor's CR4 when the guest's is `seen`. Machine checks are on: without MCE one shuts
+    /// the processor down (SDM vol. 3, 16.7).
     #[must_use]
     pub const fn real_cr4(&self, seen: u64) -> u64 {
         (seen & !self.cr4_mask) | self.cr4_forced

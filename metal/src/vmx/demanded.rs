@@ -9,7 +9,7 @@ use super::controls::{self, Control};
 /// appendix A.3 to A.5), what is wanted, and exits that are handled.
 const UNDERSTOOD: [u32; 5] = [
     sum(&controls::PIN) | 0x16,
-    // Of CR3's loads and stores, and of PAUSE; unconditional I/O exiting yields to the bitmaps.
+    // Exits of CR3 loads and stores, and of PAUSE; the bitmaps override unconditional I/O exiting.
     sum(&controls::PRIMARY) | 0x0401_e172 | 1 << 24 | 1 << 30,
     sum(&controls::SECONDARY) | controls::SECONDARY_OPTIONAL,
     sum(&controls::EXIT) | 0x3_6dff,

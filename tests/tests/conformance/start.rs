@@ -44,7 +44,7 @@ fn check_refused(machine: &Machine, module: &[u8], says: &str, exit: u8) {
 }
 
 #[test]
-fn a_processor_that_cannot_run_it_is_told_what_it_lacks() {
+fn a_processor_that_cannot_run_it_gets_a_message_with_what_it_lacks() {
     for (feature, says) in [
         ("lm", "a 64-bit mode (CPUID 8000_0001h, EDX bit 29)"),
         ("nx", "no-execute pages, or firmware forbids them"),
@@ -59,7 +59,7 @@ fn a_processor_that_cannot_run_it_is_told_what_it_lacks() {
 }
 
 #[test]
-fn a_machine_with_little_memory_is_told_how_much_is_needed() {
+fn a_machine_with_little_memory_gets_a_message_with_how_much_is_needed() {
     for memory_mib in [8, 10] {
         let machine = Machine { memory_mib, ..machine(CPU) };
         check_refused(&machine, &two_vms(), "MiB of memory below 4 GiB", HOST_REFUSED);
@@ -118,7 +118,7 @@ fn devices_are_no_bus_masters_when_guests_run() {
     assert_eq!(stopped, Some("tandem-pci: 1 bus masters stopped"), "{console}");
 }
 
-/// As a processor with the erratum of page-size changes needs them.
+/// EPT with 4 KiB pages only, as processors with the erratum of page-size changes need it.
 #[test]
 fn vms_run_on_vmx_by_pages_of_4_kib() {
     let words = vec![String::from("small_pages")];
@@ -126,7 +126,7 @@ fn vms_run_on_vmx_by_pages_of_4_kib() {
     let (report, console) = start(&machine, &two_vms());
     assert_eq!(report.exit, Some(SUCCESS), "{console}");
     // Two VMs of 16 MiB: a table for each 2 MiB.
-    let frames = |report: &Report| report.memory.expect("it is told").frames_bytes;
+    let frames = |report: &Report| report.memory.expect("it is reported").frames_bytes;
     let (usual, _) = start(&Machine { words: Vec::new(), ..machine }, &two_vms());
     assert_eq!(frames(&report) - frames(&usual), 2 * 8 * 4096);
 }

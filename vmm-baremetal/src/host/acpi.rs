@@ -1,6 +1,6 @@
 //! What firmware's ACPI tables say of this machine, as far as it is used: clocks, I/O APICs, and
 //! how it is switched off (ACPI 6.5, chapter 5; AML in chapter 20). Everything in them is checked;
-//! what is wrong is as if it were not there.
+//! what is wrong is ignored.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -33,7 +33,7 @@ pub struct SoftOff {
 }
 
 impl SoftOff {
-    /// In one word, which is not 0; of ports the lower 16 bits.
+    /// Packed into one word, which is never 0; ports keep their lower 16 bits.
     #[must_use]
     pub fn packed(self) -> u64 {
         let ([first, second], [type_a, type_b]) = (self.control_ports, self.sleep_types);
@@ -47,7 +47,7 @@ impl SoftOff {
             | u64::from(type_b & 7) << 60
     }
 
-    /// The same again; None if its first port is 0.
+    /// Unpacks such a word; None if its first port is 0.
     #[must_use]
     pub fn unpacked(word: u64) -> Option<Self> {
         let port = |shift: u32| u32::from((word >> shift) as u16);

@@ -4,7 +4,7 @@
 //!
 //! | clock | known by |
 //! |---|---|
-//! | 8254, channel 2 | every PC has it: what does not count down is none |
+//! | 8254, channel 2 | every PC has it; one that does not count down is ignored |
 //! | power-management timer | the FADT |
 //! | HPET | its ACPI table |
 //! | CPUID 15h | the processor says its own rate (SDM vol. 3, 20.7.3) |
@@ -33,9 +33,9 @@ const POSSIBLE_HZ: core::ops::RangeInclusive<u64> = 1_000_000..=20_000_000_000;
 /// What was measured, Hz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
-    /// Of the time-stamp counter.
+    /// Rate of the time-stamp counter.
     pub tsc_hz: u64,
-    /// Of the local APIC's timer.
+    /// Rate of the local APIC's timer.
     pub timer_hz: u64,
 }
 
@@ -107,7 +107,7 @@ fn references(acpi: &Acpi) -> Vec<Reference> {
     let timer = acpi.timer_port.and_then(Port::of_power_management).map(|port| Reference {
         name: "the power-management timer",
         hz: TIMER_HZ,
-        // There may be 32 bits; there are 24.
+        // It has 24 bits or 32; use the 24 that it always has.
         mask: 0xff_ffff,
         read: Read::Timer(port),
     });
@@ -142,7 +142,7 @@ impl Reference {
         u64::from(self.passed(first, now)) >= self.hz / PERIODS_A_SECOND
     }
 
-    /// What it says; None if it stands still, or may have wrapped.
+    /// The counter's rate by this clock; None if the clock stands still, or may have wrapped.
     fn tsc_hz(&self, first: Sample, last: Sample) -> Option<u64> {
         if matches!(self.read, Read::Pit) && pit::is_over() {
             return None;

@@ -41,9 +41,9 @@ pub struct BareHost {
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     serial: Serial,
-    /// Non-maskable interrupts that the console has told of.
+    /// Non-maskable interrupts that the console has reported.
     said_nmis: u64,
-    /// Overruns of COM1 that it has told of.
+    /// Overruns of COM1 that it has reported.
     said_overruns: u64,
     next_look: Instant,
     /// The same, by the time-stamp counter.
@@ -106,8 +106,8 @@ impl BareHost {
         }
     }
 
-    /// Hardware reports faults by non-maskable interrupts, and says at port 0x61 which (system
-    /// control port B): no guest is told.
+    /// Reports non-maskable interrupts, by which hardware signals faults; port 0x61 (system control
+    /// port B) says which. No guest gets them.
     fn say_nmis(&mut self) {
         const STATUS: Port = Port::new(0x61);
         let nmis = nmi_timer::others();
@@ -129,7 +129,7 @@ impl BareHost {
         }
     }
 
-    /// Prints all that is left, what had to be left out, and `text`; false if something was.
+    /// Prints all that is left, how much was left out, and `text`; false if something was left out.
     pub fn finish(&mut self, text: &str) -> bool {
         self.console.finish();
         self.send_all();

@@ -4,7 +4,7 @@
 use super::power::DEBUG_CONSOLE;
 use metal::cpu;
 
-/// What runs our instructions.
+/// What executes the hypervisor's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beneath {
     /// A processor.

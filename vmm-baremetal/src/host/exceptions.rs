@@ -1,4 +1,4 @@
-//! The report of an exception in the hypervisor, which is our own bug and ends it.
+//! The report of an exception in the hypervisor, which is a bug of the hypervisor and ends it.
 
 use super::console::report;
 use super::power;
@@ -59,9 +59,9 @@ pub fn end(exception: &Exception) -> ! {
     power::off(power::MACHINE_REFUSED)
 }
 
-/// What the hardware says of its fault.
+/// Reports what the machine-check banks have logged.
 fn machine_check() {
-    report(format_args!("the hardware reports a machine check; it is at fault, not a guest or we"));
+    report(format_args!("the hardware reports a machine check: it is at fault, no guest is"));
     if let Some(status) = machine_check::global_status() {
         report(format_args!("IA32_MCG_STATUS {status:#x}"));
     }

@@ -4,7 +4,8 @@
 
 use super::emulator::Beneath;
 
-/// Of IA32_ARCH_CAPABILITIES (SDM vol. 4, 10Ah): the processor has not the erratum.
+/// PSCHANGE_MC_NO of IA32_ARCH_CAPABILITIES (SDM vol. 4, 10Ah): the processor is free of the
+/// erratum.
 const PSCHANGE_MC_NO: u64 = 1 << 6;
 
 /// Whether guests get pages of 4 KiB only: on an Intel processor that does not say that it is free

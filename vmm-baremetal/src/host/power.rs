@@ -50,10 +50,10 @@ pub fn off(code: u8) -> ! {
     cpu::halt_for_ever()
 }
 
-/// How the machine is switched off, packed; 0: that is not known.
+/// How the machine is switched off, packed; 0: unknown.
 static SOFT_OFF: AtomicU64 = AtomicU64::new(0);
 
-/// From now on the machine is switched off so.
+/// Sets how the machine is switched off.
 pub fn switch_off_by(soft_off: SoftOff) {
     SOFT_OFF.store(soft_off.packed(), Ordering::Relaxed);
 }

@@ -1,5 +1,5 @@
-//! What is done between two VMs against speculation, and what that costs: measured at the start, as
-//! a measurement at each switch would cost more than a flag.
+//! What a switch to another VM does against speculation, and what that costs. The cost is measured
+//! at the start, because measuring each switch would itself cost time in every run.
 
 use super::clock::Clock;
 use alloc::format;
@@ -21,7 +21,7 @@ pub struct SwitchBarriers {
 }
 
 impl SwitchBarriers {
-    /// Those that the plan wants, as far as there are two VMs and the processor has any.
+    /// The barriers that the plan asks for, if there are two VMs and the processor has any.
     #[must_use]
     pub fn of(plan: &Plan, clock: &Clock) -> Self {
         let was_asked_for = plan.on_switch == OnSwitch::Barriers && plan.vms.len() > 1;
@@ -31,7 +31,7 @@ impl SwitchBarriers {
         Self { barriers, is_needed, cost_ns, was_asked_for }
     }
 
-    /// Another VM is next.
+    /// Executes the barriers, before another VM gets the core.
     #[inline]
     pub fn execute(&self) {
         if self.is_needed {

@@ -259,8 +259,8 @@ impl Instruction {
         }
     }
 
-    /// What reads a control register into a general one: MOV (0F 20 /r), of 4 bytes outside 64-bit
-    /// code, or SMSW (0F 01 /4), by the operand size.
+    /// Decodes an instruction that reads a control register into a general one: MOV (0F 20 /r), of
+    /// 4 bytes outside 64-bit code, or SMSW (0F 01 /4), by the operand size.
     #[must_use]
     pub fn control_register_read(&self) -> Option<ControlRegisterRead> {
         const REX_W: u8 = 8;

@@ -180,7 +180,7 @@ impl VmxGuest<'_> {
             return self.refuse();
         }
         let mode = Mode { cr0, cr4: value, efer, is_code_64: false };
-        // What a change of these loads (SDM vol. 3, 4.4.1).
+        // A change of these bits reloads the PDPTEs (SDM vol. 3, 4.4.1).
         let is_change = (value ^ old) & (cr4::PAE | cr4::PGE | cr4::PSE | cr4::SMEP) != 0;
         if is_change && control_registers::has_pdptes(mode) && !self.load_pdptes() {
             return self.refuse();

@@ -14,12 +14,12 @@ pub enum Display {
     },
 }
 
-/// What a terminal can do, or its user wants of it.
+/// What a terminal can do, as far as its user wants that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
     /// It prints lines (`TERM=dumb`).
     Dumb,
-    /// It obeys sequences, and is to have no colours (`NO_COLOR`).
+    /// It obeys sequences; its user wants no colours (`NO_COLOR`).
     Monochrome,
     /// It obeys sequences, and has colours.
     Colours,

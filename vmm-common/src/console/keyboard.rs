@@ -11,7 +11,7 @@ const ESCAPE: u8 = 0x01;
 pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
-      Ctrl-A r       let the VM that has it have the terminal raw, or no more
+      Ctrl-A r       raw terminal for the VM with the keyboard, on or off
       Ctrl-A x       end the run
       Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
@@ -41,7 +41,7 @@ pub struct Keyboard {
 pub enum Command {
     /// The keyboard is now this VM's.
     Focus(usize),
-    /// This VM, which has the keyboard, is to have the terminal raw, or no more.
+    /// Give the terminal raw to this VM, which has the keyboard, or take it back.
     Raw(usize),
     /// End the run.
     End,
@@ -70,7 +70,8 @@ impl Keyboard {
         }
     }
 
-    /// Keys for VM `vm`, whoever has the keyboard; they take no room of others.
+    /// Types keys to VM `vm`, which need not have the keyboard. They do not count against the room
+    /// for typed keys.
     pub fn type_to(&mut self, vm: usize, bytes: &[u8]) {
         self.typed[vm].extend(bytes);
         self.waiting += bytes.len();

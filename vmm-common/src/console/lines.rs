@@ -56,7 +56,7 @@ impl Lines {
         Self { vms, display, newline, queue, held, limit, own_omitted, open_line, raw }
     }
 
-    /// The terminal has changed its size.
+    /// Takes over a new size of the terminal.
     pub fn set_display(&mut self, display: Display) {
         self.display = display;
         let width = self.vms.iter().map(|vm| vm.name.len()).max().unwrap_or(0);
@@ -166,7 +166,7 @@ impl Lines {
         }
     }
 
-    /// The unfinished line of VM `vm`, which gets the keyboard, is to be shown again.
+    /// Makes the unfinished line of VM `vm`, which gets the keyboard, show again.
     pub fn show_prompt_again(&mut self, vm: usize) {
         self.vms[vm].show_again();
     }

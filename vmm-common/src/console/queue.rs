@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 #[derive(Debug)]
 pub struct Queue {
     bytes: VecDeque<u8>,
-    /// The room that it has at last: it grows by doubling up to here.
+    /// The capacity up to which it grows by doubling.
     usual_bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl Queue {
         self.bytes.drain(..bytes);
     }
 
-    /// Makes room for `more` bytes: twice of what there was, but for the last step.
+    /// Makes room for `more` bytes, by doubling the capacity up to the usual one.
     fn reserve(&mut self, more: usize) {
         let needed = self.len() + more;
         if needed > self.bytes.capacity() {

@@ -232,7 +232,7 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
     assert!(text.starts_with("\x18\x1b\\\x1b[!p\x1b[?1049l"), "{text:?}");
     let lines = alloc::format!("{RIGHT}meanwhile\r\n[a line of Tandem's]\r\n");
     assert!(text.ends_with(&alloc::format!("\r\n{lines}[the keyboard is right's]\r\n")));
-    // It has it again with the keyboard, until it is over.
+    // With the keyboard the VM has the terminal raw again, until it ends.
     assert_eq!(console.typed(b"\x010"), None);
     printed(&mut console);
     console.print(0, b"\x1b[6n");

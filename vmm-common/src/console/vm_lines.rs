@@ -19,7 +19,7 @@ const MIN_ROW_COLUMNS: usize = 16;
 /// Foreground colours that read well on dark and light: cyan, yellow, green, magenta, blue, red.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
-/// What one VM printed since its last line's end, and what became of the lines before.
+/// What one VM printed since its last line ended, and how much was left out.
 #[derive(Debug)]
 pub struct VmLines {
     pub(super) name: String,
@@ -40,10 +40,10 @@ pub struct VmLines {
 #[derive(Debug)]
 pub struct Row {
     bytes: Vec<u8>,
-    /// Columns that it takes at most, of those that it may take.
+    /// The most columns that it takes; the most that it may take.
     columns: usize,
     max_columns: usize,
-    /// So many bytes at its end are ASCII characters, which a rubout may take away.
+    /// Bytes at its end that are ASCII characters, which a rubout may remove.
     erasable: usize,
     is_styled: bool,
 }
@@ -83,17 +83,17 @@ impl VmLines {
         (self.shown, self.shown_before) = (0, 0);
     }
 
-    /// The terminal shows all of the row.
+    /// Notes that the terminal shows all of the row.
     pub const fn has_shown(&mut self) {
         (self.shown, self.shown_before) = (self.row.bytes.len(), self.row.bytes.len());
     }
 
-    /// The unfinished line is to be shown again, though the terminal has shown it.
+    /// Makes the unfinished line show again, though the terminal has shown it.
     pub const fn show_again(&mut self) {
         self.shown_before = 0;
     }
 
-    /// A character was erased; true if the terminal showed it.
+    /// Notes that a character was erased; true if the terminal showed it.
     pub fn hide_erased(&mut self) -> bool {
         let len = self.row.bytes.len();
         let was_shown = self.shown > len;
@@ -124,7 +124,7 @@ impl VmLines {
 }
 
 impl Row {
-    /// It has the columns of `display` behind a name that gets `width` of them.
+    /// Limits the row to the columns of `display`, less a name of `width`.
     pub fn set_columns(&mut self, display: Display, width: usize) {
         let columns = display.row_columns().saturating_sub(width + " | ".len());
         self.max_columns = columns.max(MIN_ROW_COLUMNS);
@@ -135,17 +135,17 @@ impl Row {
         &self.bytes
     }
 
-    /// It shows nothing.
+    /// Whether it shows nothing.
     pub const fn is_empty(&self) -> bool {
         self.columns == 0
     }
 
-    /// It must end here.
+    /// Whether it is as long as a line may be.
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= LINE_BYTES
     }
 
-    /// So many columns more fit.
+    /// Whether `columns` more fit.
     pub const fn has_room(&self, columns: usize) -> bool {
         self.is_empty() || self.columns + columns <= self.max_columns
     }
@@ -168,7 +168,7 @@ impl Row {
         self.erasable = 0;
     }
 
-    /// Takes the last character away, if it is one of ASCII.
+    /// Removes the last character, if it is ASCII; true if it did.
     pub fn rub_out(&mut self) -> bool {
         if self.erasable == 0 {
             return false;
@@ -179,12 +179,12 @@ impl Row {
         true
     }
 
-    /// What ends its colours.
+    /// The sequence that ends its colours, if it has any.
     pub const fn style_end(&self) -> &'static [u8] {
         if self.is_styled { STYLE_END } else { &[] }
     }
 
-    /// Ends it.
+    /// Ends the row.
     pub fn end(&mut self, newline: &[u8]) {
         self.bytes.extend_from_slice(self.style_end());
         self.bytes.extend_from_slice(newline);

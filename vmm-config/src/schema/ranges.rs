@@ -49,7 +49,7 @@ fn whole(min: u64, max: u64) -> String {
         while low.is_multiple_of(span * 10) && span <= max / 10 && low + (span * 10 - 1) <= max {
             span *= 10;
         }
-        // As many of such runs as have a leading digit in common.
+        // As many such runs as share a leading digit.
         let (head, digit) = (low / span / 10, low / span % 10);
         let last = (digit..=9).take_while(|d| (head * 10 + d + 1) * span - 1 <= max).last();
         let last = last.unwrap_or(digit);

@@ -77,7 +77,7 @@ fn what_the_loader_refuses_the_schema_refuses_too_as_far_as_it_can() {
     for path in files.map(|file| file.unwrap().path()) {
         let is_config = path.extension().is_some_and(|extension| extension == "yml");
         let text = is_config.then(|| fs::read_to_string(&path).ok()).flatten();
-        // What is no YAML, no schema sees.
+        // A schema does not see a file that is not YAML.
         let Some(Ok(Some(node))) = text.as_deref().map(node::parse) else { continue };
         match validator.is_valid(&json(&node)) {
             true => accepted.push(path.file_stem().unwrap().to_str().unwrap().to_owned()),

@@ -1,8 +1,8 @@
 //! The system calls that each thread of a run may make. All others end the process, with a message
 //! that names the call.
 //!
-//! What a run does is in the first table; allocating, sleeping and ending come with the standard
-//! library and the C library.
+//! The first table has what a run does itself; the standard library and the C library add calls for
+//! allocating, sleeping and ending.
 
 use super::Role;
 use crate::kvm::LOOP_REQUESTS;
@@ -31,7 +31,7 @@ const LOOP: [c_long; 13] = [
     libc::SYS_ppoll,
 ];
 
-/// What every thread may do with what is open and with itself.
+/// What every thread may do with open files and with itself.
 const EVERY: [c_long; 27] = [
     libc::SYS_read,
     libc::SYS_write,
@@ -75,8 +75,7 @@ const TERMINAL: [u64; 7] = [
 
 /// The filter of a thread with this role.
 ///
-/// # Errors
-/// Our own: the tables do not make a filter.
+/// # Errors A bug of ours: the tables do not make a filter.
 pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let mut allow = |calls: &[c_long]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
@@ -99,7 +98,7 @@ pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
         let executable = libc::PROT_EXEC as u64;
         rules.insert(call, vec![rule(2, SeccompCmpOp::MaskedEq(executable), 0)?]);
     }
-    // The first comes first in the filter, and is KVM_RUN.
+    // KVM_RUN, the most frequent call, comes first in the filter.
     let kvm: &[u64] = if role == Role::Vcpu { &LOOP_REQUESTS } else { &[] };
     let requests = kvm.iter().chain(&TERMINAL).map(|request| equal(1, *request));
     rules.insert(libc::SYS_ioctl, requests.collect::<Result<_>>()?);

@@ -11,7 +11,8 @@ use vmm_common::console::{Ability, Console, Display};
 /// Written at once without waiting: a ready pipe accepts so much as a whole (PIPE_BUF).
 const CHUNK_BYTES: usize = 4096;
 
-/// Written at most between turns, in these pieces: however fast the reader is, the VMs wait.
+/// The most that is written between turns, and the size of one write: the VMs wait meanwhile,
+/// however fast the reader is.
 const MAX_CHUNKS: usize = 16;
 
 /// Standard output, shared by all VMs.
@@ -62,15 +63,15 @@ impl Output {
         }
     }
 
-    /// Writes a first piece of what waits, and waits for the reader up to `wait_ms`; whether it
-    /// accepted something.
+    /// Writes a first piece of what waits, and waits for the reader up to `wait_ms`; returns
+    /// whether the reader accepted something.
     pub fn write_some(&mut self, console: &mut Console, wait_ms: i32) -> bool {
         if !is_writable(self.to.as_raw_fd(), wait_ms) {
             return false;
         }
         let written = self.write(console.waiting());
         if written == 0 && !self.is_closed() {
-            // A terminal may be ready and accept nothing.
+            // A terminal may be ready and yet accept nothing.
             std::thread::sleep(Duration::from_millis(wait_ms as u64));
         }
         console.written(written);

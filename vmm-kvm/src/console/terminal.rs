@@ -39,7 +39,8 @@ impl RawTerminal {
         Ok(this)
     }
 
-    /// Makes it raw where this process has come to the foreground; true if it is there.
+    /// Makes the terminal raw again where this process has come to the foreground; true if it is in
+    /// the foreground.
     pub fn follow(&mut self) -> io::Result<bool> {
         let is_foreground = is_foreground(libc::STDIN_FILENO);
         match (self.is_raw, is_foreground) {
@@ -47,7 +48,7 @@ impl RawTerminal {
                 *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.original);
                 set_terminal_settings(libc::STDIN_FILENO, &self.raw)?;
             }
-            // The shell has made its own settings.
+            // The shell has set the terminal for itself meanwhile.
             (true, false) => *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = None,
             (true, true) | (false, false) => {}
         }

@@ -1,14 +1,14 @@
-//! Failures of KVM_RUN that may pass.
+//! Transient failures of KVM_RUN.
 
 use std::time::Duration;
 use std::{io, thread};
 
-/// So often in a row KVM_RUN may fail, with this pause between.
+/// How often in a row KVM_RUN may fail, and the pause between.
 const MAX_IN_A_ROW: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// KVM_RUN fails with EAGAIN where the kernel lacks something for the moment: a thread of its own,
-/// for example, where the user may have no more of them. Without a limit that would be tried for
+/// for example, where the user may have no more of them. Without a limit the loop would retry for
 /// ever.
 #[derive(Debug, Default)]
 pub struct Failures {
@@ -16,7 +16,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// KVM_RUN returned without one.
+    /// KVM_RUN succeeded.
     #[inline]
     pub fn end(&mut self) {
         self.in_a_row = 0;

@@ -68,7 +68,7 @@ impl GuestRam {
     }
 }
 
-/// A core dump of this process is not to hold what guests keep in their RAM.
+/// Excludes guests' RAM from core dumps of this process.
 fn keep_out_of_dumps(region: &GuestRegionMmap) {
     let (start, len) = (region.as_ptr(), region.len() as usize);
     // SAFETY: the range is a mapping of its own, and the advice changes nothing of its contents.

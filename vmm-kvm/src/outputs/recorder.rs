@@ -1,8 +1,8 @@
 //! Logs and taps, written while VMs run, by a thread of their own: a write to a file waits for its
 //! file system, for ever on a server that is gone, and a vCPU's thread holds the turn.
 //!
-//! Bytes are gathered without a lock, handed over between turns, and dropped and counted
-//! where the file takes them too slowly. The thread is on the core of all others.
+//! Bytes are gathered without a lock, handed over between turns, and dropped and counted where the
+//! file takes them too slowly. The thread is on the same core as all others.
 
 use super::{check_is_plain, check_kind, log_name, log_path, tap_name};
 use crate::sys::this_thread;
@@ -16,11 +16,11 @@ use std::time::Duration;
 use std::{mem, thread};
 use vmm_common::plan::Plan;
 
-/// Kept for one file that takes its bytes slowly.
+/// The most bytes kept for a file that takes them slowly.
 const QUEUE_BYTES: usize = 4 << 20;
 /// The thread's name.
 pub const THREAD: &str = "files";
-/// Written at once: so much is progress.
+/// The most bytes of one write; a file that takes them makes progress.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The files that a run writes while it runs, by [`Slot`].
@@ -149,8 +149,8 @@ impl Recorder {
         self.omitted[slot] += (bytes.len() - taken) as u64;
     }
 
-    /// Hands over what was gathered. Never waits: while the thread holds the lock, it is for the
-    /// next time.
+    /// Hands over what was gathered. Never waits: while the thread holds the lock, the bytes stay
+    /// for the next call.
     pub fn hand_over(&mut self) {
         if self.gathered.iter().all(Vec::is_empty) {
             return;
@@ -267,19 +267,19 @@ fn start_thread(
     shared: Arc<Shared>,
     prepare: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<i32> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(THREAD.into());
     let work = move || {
         let prepared = prepare();
         let is_prepared = prepared.is_ok();
-        // It is waited for below.
-        let _ = tell.send(prepared.map(|()| this_thread()));
+        // The caller waits for this message below.
+        let _ = sender.send(prepared.map(|()| this_thread()));
         if is_prepared {
             shared.write_all(files);
         }
     };
     thread.spawn(work).context("the host cannot start a thread")?;
-    told.recv().context("the thread that writes files has ended")?
+    receiver.recv().context("the thread that writes files has ended")?
 }
 
 /// Opens a file to write, not yet truncated, without following a link and without waiting for a
@@ -292,7 +292,7 @@ fn open_plain(path: &Path) -> io::Result<File> {
         .truncate(false)
         .custom_flags(flags)
         .open(path)?;
-    // It may have been exchanged since it was looked at.
+    // The file may have been replaced since it was checked.
     check_kind(&file.metadata()?)?;
     Ok(file)
 }

@@ -22,7 +22,7 @@ pub struct Reports {
 #[derive(Debug)]
 struct Report {
     what: &'static str,
-    /// As it was asked for.
+    /// The path that was asked for.
     path: PathBuf,
     place: Place,
 }

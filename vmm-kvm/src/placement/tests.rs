@@ -55,7 +55,7 @@ const fn at_ms(ms: u64) -> Instant {
 }
 
 #[test]
-fn a_thread_that_was_moved_is_put_back_within_half_a_second_and_it_is_told() {
+fn a_thread_that_was_moved_is_put_back_within_half_a_second_and_it_is_reported() {
     let host = Host::new();
     let mut placement = host.placement();
     assert_eq!(placement.look(at_ms(0)).expect("they may"), [""; 0]);
@@ -76,8 +76,8 @@ fn all_threads_go_to_one_other_core_when_theirs_is_gone() {
     host.online.borrow_mut().retain(|core| *core > 3);
     host.moves(10, &[3, 4, 5]);
     host.moves(11, &[3, 4, 5]);
-    let line = "[at 2s thread left.0 was moved from core 2 to cores 3 to 5; core 2 is gone, all go \
-                on on core 4]";
+    let line = "[at 2s thread left.0 was moved from core 2 to cores 3 to 5; core 2 is gone, all \
+                threads are on core 4]";
     assert_eq!(placement.put_back(at_ms(2000)).expect("one is left"), [line]);
     assert_eq!((host.masks(), placement.core()), (vec![vec![4], vec![4]], 4));
 }

@@ -62,7 +62,7 @@ pub fn set_terminal_settings(fd: RawFd, settings: &libc::termios) -> io::Result<
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes reads and writes of an open file wait.
+/// Makes reads and writes of an open file blocking.
 pub fn set_blocking(file: &File) -> io::Result<()> {
     // SAFETY: the call reads flags of a descriptor that `file` owns.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };

@@ -14,7 +14,7 @@ pub fn inherited_files() -> Vec<RawFd> {
         entries.flatten().filter_map(number).collect::<Vec<RawFd>>()
     });
     let all = listed.unwrap_or_else(|_| (0..PROBED).collect());
-    // The listing's own is closed by now.
+    // The listing's own descriptor is closed by now.
     all.into_iter().filter(|fd| *fd > libc::STDERR_FILENO && is_open(*fd)).collect()
 }
 
@@ -32,14 +32,15 @@ pub fn close_inherited(files: &[RawFd]) {
     }
 }
 
-/// No program that this process executes gets more rights than it has.
+/// Sets PR_SET_NO_NEW_PRIVS: no program that this process executes gets more rights than it has.
 pub fn allow_no_new_privileges() -> io::Result<()> {
     // SAFETY: the call changes an attribute of this thread; its arguments are numbers.
     let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// No core dump of this process is written, and no other of the same user may trace it.
+/// Clears PR_SET_DUMPABLE: the kernel writes no core dump of this process, and no other process of
+/// the same user may trace it.
 pub fn forbid_dumps() -> io::Result<()> {
     // SAFETY: the call changes an attribute of this process; its arguments are numbers.
     let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
@@ -73,8 +74,8 @@ struct Sets {
     inheritable: u32,
 }
 
-/// Drops all capabilities of this thread, and of those it starts later, but for `kept`; those that
-/// it does not have it does not get.
+/// Drops all capabilities of this thread, and of those it starts later, but for `kept`. Adds none
+/// that the thread lacks.
 pub fn drop_capabilities(kept: &[Capability]) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let mut header = Header { version: VERSION_3, pid: 0 };

@@ -10,7 +10,7 @@ thread_local! {
     static THREAD: Cell<&'static str> = const { Cell::new("a thread") };
 }
 
-/// As shells say it of a process that this signal ended.
+/// The exit code that shells give a process that SIGSYS ended.
 const EXIT_CODE: libc::c_int = 128 + libc::SIGSYS;
 
 /// Makes a refused call end this process with a message.
@@ -20,7 +20,7 @@ pub fn report_refused_calls() -> io::Result<()> {
     unblock_signal(libc::SIGSYS).map_err(|error| io::Error::other(format!("{error:?}")))
 }
 
-/// What the message calls the calling thread.
+/// Sets the name of the calling thread in the message.
 pub fn name_this_thread(name: &'static str) {
     THREAD.with(|thread| thread.set(name));
 }

@@ -1,4 +1,4 @@
-//! Signals that ask for something, read as a file while a run lasts.
+//! Signals that end or stop a run, read from a file descriptor while the run lasts.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,7 +30,7 @@ const ENDING: [libc::c_int; 14] = [
     libc::SIGPWR,
 ];
 
-/// Signals that stop a process by default, and can be kept from it.
+/// Signals that stop a process by default, and can be blocked.
 const STOPPING: [libc::c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 /// What a signal asks for.
@@ -93,17 +93,17 @@ impl AsRawFd for Signals {
 }
 
 impl Drop for Signals {
-    /// The run is over: from here on they do what they do by default, but for those received
-    /// before, which the run's end has answered.
+    /// The run is over: gives the signals their default effect again. Those received before are
+    /// dropped, as the run's end has answered them.
     fn drop(&mut self) {
         while self.take().is_some() {}
-        // It took this mask before.
+        // The kernel accepted this mask before, so that this cannot fail.
         let _ = change_mask(libc::SIG_SETMASK, &self.mask_before);
     }
 }
 
 impl StopSignal {
-    /// Stops this process as if the signal had not been kept from it; returns once it goes on.
+    /// Stops this process, as the signal does by default; returns once the process is continued.
     /// Does nothing where the kernel ignores the signal: in a group without a shell that could
     /// continue it.
     pub fn stop(self) {
@@ -111,7 +111,7 @@ impl StopSignal {
         // SAFETY: the call has no preconditions. The signal is blocked, and stays pending.
         unsafe { libc::raise(signal) };
         if let Ok(before) = change_mask(libc::SIG_UNBLOCK, &set) {
-            // Here it is delivered.
+            // The kernel delivers it here.
             let _ = change_mask(libc::SIG_SETMASK, &before);
         }
     }

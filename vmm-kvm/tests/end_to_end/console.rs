@@ -120,7 +120,7 @@ fn files_are_typed_to_the_vms_that_are_named() {
 
 /// More than the port holds, in one piece, so that the guest ends before it has read all.
 #[test]
-fn input_that_no_vm_reads_is_told() {
+fn input_that_no_vm_reads_is_reported() {
     let text = "vms: [{name: first, cmdline: ''}, {name: second, cmdline: ''}]";
     let run = Tandem::run_text(text);
     let keys = run.scratch().file("keys", "poweroff\n");

@@ -59,11 +59,12 @@ fn the_time_limit_ends_a_guest_that_spins_with_interrupts_off() {
     let run = Tandem::run_text("vms: [{name: stuck, kernel: spin_cli, memory: 8MiB}]");
     let run = run.arg("--timeout").arg("500ms").finish().ended_with(1).adds_up();
     let run = run.shows("[stuck stopped: the time limit was reached]");
-    // Where it is, and that interrupts are off there.
+    // The dump shows RIP, and that interrupts are off.
     assert!(run.lines_of_dump("stuck").iter().any(|line| line.contains("rip ")), "{}", run.shown());
 }
 
-/// What hangs is shown by its registers; what waits for an interrupt is not stuck.
+/// At the time limit a VM that hangs shows its registers; one that waits for an interrupt is not
+/// stuck.
 #[test]
 fn the_time_limit_shows_the_registers_of_vms_that_run() {
     const JUMPS_TO_ITSELF: [u8; 2] = [0xeb, 0xfe];

@@ -10,7 +10,7 @@ vms:
 ";
 const ENDED: &str = "[corpus powered off, status 0]";
 
-/// Whose a row is, by what it begins with.
+/// The owner of a row, by its beginning.
 fn is_tandems_or_a_vms(row: &str) -> bool {
     let is_tandems = row.starts_with("[corpus ") || row.starts_with("[the keyboard is shell's]");
     is_tandems || row.starts_with("corpus | ") || row.starts_with("shell  | ")
@@ -39,7 +39,7 @@ fn on_a_terminal_it_changes_its_own_lines_alone_and_types_nothing() {
     terminal.shows("exit code 0");
     let rows = terminal.rows();
     let has = |row: &str| rows.iter().any(|it| it == row);
-    // What the terminal had answered would stand before the command.
+    // An answer of the terminal would stand before the command.
     assert!(has("shell  | $ echo typed by hand"), "{rows:#?}");
     assert_eq!(rows.last().map(String::as_str), Some(""), "nothing is typed into the shell behind");
 }

@@ -136,9 +136,9 @@ fn threads_that_the_host_does_not_give_end_in_a_refusal() {
             return;
         }
         let run = run.ended_with(3);
-        let is_told = run.errors.contains("the host cannot start a thread")
+        let is_reported = run.errors.contains("the host cannot start a thread")
             || run.errors.contains("VM small: the host does not run its vCPU: Resource temp");
-        assert!(is_told, "{threads} threads: {}", run.shown());
+        assert!(is_reported, "{threads} threads: {}", run.shown());
         if !is_root {
             // Its other processes count, too, however many they are.
             return;

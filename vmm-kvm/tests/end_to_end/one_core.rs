@@ -31,7 +31,7 @@ fn cores_of(thread: Pid) -> Vec<usize> {
 
 /// Needs two cores: on one alone no thread can be moved.
 #[test]
-fn threads_that_are_moved_to_another_core_are_put_back_and_it_is_told() {
+fn threads_that_are_moved_to_another_core_are_put_back_and_it_is_reported() {
     let cores = vmm_kvm::sys::allowed_cores().expect("the allowed cores");
     if cores.len() < 2 {
         return;

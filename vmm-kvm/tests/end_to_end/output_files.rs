@@ -31,7 +31,8 @@ fn make_fifo(path: &Path) {
         .expect("the directory is ours");
 }
 
-/// Nothing ran, the command line or the config is to blame, and the message says `what`.
+/// Checks that nothing ran, that the exit code blames the command line or the config, and that the
+/// message says `what`.
 fn check_wrong(run: Finished, what: &str) {
     let run = run.ended_with(2).complains(what);
     assert!(run.output.is_empty(), "{}", run.shown());

@@ -1,4 +1,4 @@
-//! What a run gives up before its first guest runs, as the kernel tells of its threads.
+//! What a run gives up before its first guest runs, as the kernel reports it of each thread.
 
 use crate::harness::{Running, Signal, Tandem, config};
 use std::fs;
@@ -97,7 +97,7 @@ fn a_user_who_may_open_kvm_needs_nothing_else() {
     let is_root = rustix::process::getuid().is_root();
     let kvm = fs::metadata("/dev/kvm").expect("these tests need it");
     if !is_root || kvm.mode() & 0o060 != 0o060 {
-        // Then all the other tests show it, or that user may not open it.
+        // Without root all other tests show it; without access to /dev/kvm it cannot be shown.
         return;
     }
     let group = kvm.gid().to_string();

@@ -47,7 +47,7 @@ fn a_file_that_takes_nothing_holds_nothing_up_and_what_it_lacks_is_counted() {
 }
 
 #[test]
-fn an_error_of_one_file_is_told_and_the_others_are_complete() {
+fn an_error_of_one_file_is_reported_and_the_others_are_complete() {
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let (mut reader, writer) = pipe();
     let files = vec![("full".into(), full), ("other".into(), writer)];

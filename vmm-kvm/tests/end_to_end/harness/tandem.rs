@@ -150,7 +150,7 @@ impl Tandem {
         running
     }
 
-    /// Starts it with logs; the one of `vm` shows how far that is.
+    /// Starts Tandem with logs; the log of `vm` shows how far that VM is.
     pub fn logging(self, vm: &str) -> (Running, Log) {
         let logs = self.scratch.path("logs");
         let log = Log(logs.join(format!("{vm}.log")));
@@ -173,7 +173,7 @@ impl Tandem {
         let mut command = Command::new(words.next().expect("the binary, if nothing else"));
         let [here, temporary] = EMPTY.map(|name| self.scratch.directory(name));
         command.args(words).current_dir(here).env("TMPDIR", temporary);
-        // Whatever the terminal is that the tests are started from.
+        // Independent of the terminal that the tests are started from.
         command.env("TERM", "xterm").env_remove("NO_COLOR");
         command
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// All is allowed that programs in it may ask for, and all rows are kept.
+/// tmux's settings: programs may do all that they may ask for, and all rows are kept.
 const SETTINGS: &str = "\
 set -g history-limit 100000
 set -g default-terminal screen-256color
@@ -17,7 +17,7 @@ set -g automatic-rename off
 set -g allow-passthrough on
 set -g remain-on-exit on
 ";
-/// What sequences change, in tmux's words.
+/// tmux's variables for the state that sequences change.
 const STATE: &str = "screen #{alternate_on} cursor #{cursor_flag} insert #{insert_flag} \
 keypad #{keypad_flag} #{keypad_cursor_flag} mouse #{mouse_any_flag} #{mouse_all_flag} \
 #{mouse_button_flag} #{mouse_standard_flag} #{mouse_sgr_flag} #{mouse_utf8_flag} \
@@ -99,7 +99,7 @@ impl TerminalEmulator {
         String::from_utf8(output.stdout).expect("tmux prints UTF-8")
     }
 
-    /// The client of a server of this test's own.
+    /// A tmux client for this test's own server.
     fn tmux(&self) -> Command {
         let socket: &Path = &self.scratch.path("tmux");
         let mut command = Command::new("tmux");
