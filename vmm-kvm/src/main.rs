@@ -88,8 +88,8 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         timeout_ns: arguments.timeout,
         trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
         console: ConsolePlace::Standard,
-        typed,
         confinement: (!arguments.unconfined).then_some(request),
+        typed,
     };
     let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,

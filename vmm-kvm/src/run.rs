@@ -47,10 +47,10 @@ pub struct Options {
     pub trace_events: usize,
     /// Where the console is.
     pub console: ConsolePlace,
-    /// What is typed to each VM, if anything, from the start.
-    pub typed: Vec<Vec<u8>>,
     /// What to give up before the first guest runs; None for a process that does more than one run.
     pub confinement: Option<confinement::Request>,
+    /// What is typed to each VM, if anything, from the start.
+    pub typed: Vec<Vec<u8>>,
 }
 
 /// Where the shared console is.
