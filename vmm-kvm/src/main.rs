@@ -20,6 +20,7 @@ const TRACE_EVENTS: usize = 1 << 20;
 const QUIET_TRACE_EVENTS: usize = 256;
 
 fn main() -> ExitCode {
+    sys::use_one_heap();
     let inherited = sys::inherited_files();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -43,3 +43,10 @@ unsafe extern "C" fn forget_object(
     }
     0
 }
+
+/// Makes all threads allocate from one heap. Of others glibc gives memory back, and for that it
+/// opens /proc/sys/vm/overcommit_memory, at some moment of a run that must open no file.
+pub fn use_one_heap() {
+    // SAFETY: the call changes a number of the allocator's, before any other thread is started.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
