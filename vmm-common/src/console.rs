@@ -19,6 +19,7 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
+mod sequences;
 mod vm_lines;
 
 pub use display::{Ability, Display};
@@ -112,6 +113,11 @@ impl Console {
     #[must_use]
     pub fn typing_room(&self) -> usize {
         self.keyboard.space()
+    }
+
+    /// Types `keys` to VM `vm`, whichever has the keyboard.
+    pub fn type_to(&mut self, vm: usize, keys: &[u8]) {
+        self.keyboard.type_to(vm, keys);
     }
 
     /// Whether keys wait for some VM.
@@ -211,6 +217,18 @@ impl Console {
         let omitted = self.names.iter().zip(self.lines.omitted()).filter(|(_, bytes)| *bytes > 0);
         omitted.map(|(name, bytes)| {
             format!("{bytes} bytes of {name}'s output left out: they were not read")
+        })
+    }
+
+    /// A sentence for each VM that had ended before it read all that was typed to it. On a terminal
+    /// the keyboard moves on and says so.
+    pub fn unread_keys(&self) -> impl Iterator<Item = String> + use<'_> {
+        let unread = self.names.iter().zip(self.keyboard.unread()).filter(|(_, keys)| **keys > 0);
+        unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
+            format!(
+                "{keys} bytes typed to {name} were not read: it had ended; --type NAME=FILE types \
+                to any VM"
+            )
         })
     }
 

@@ -4,7 +4,9 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use vmm_common::plan::{BootKind, ImageSource, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan};
+use vmm_common::plan::{
+    BootKind, ImageSource, OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan,
+};
 use vmm_common::seed;
 use vmm_config::{Loaded, load, load_bytes, notes, summary};
 
@@ -100,6 +102,7 @@ fn every_config_that_tandem_brings_loads() {
 fn a_vm_that_says_nothing_has_the_defaults() {
     let plan = plan("vms: [{}, {}]");
     assert_eq!((plan.slice_ns, plan.core, plan.links.len()), (5_000_000, None, 0));
+    assert_eq!(plan.on_switch, OnSwitch::Barriers);
     let VmPlan { id, name, memory_bytes, vcpu_count, devices, boot, share, serial, .. } =
         &plan.vms[1];
     assert_eq!((*id, name.as_str(), *memory_bytes, *vcpu_count), (1, "vm1", 16 << 20, 1));
@@ -117,8 +120,9 @@ fn a_vm_that_says_nothing_has_the_defaults() {
 #[test]
 fn every_key_arrives() {
     let plan = plan(
-        "slice: 2500us\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    kernel: flat_hello\n    \
-         boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    vcpus: 1\n    weight: 3\n    \
+        "slice: 2500us\non_switch: nothing\ncore: 1\nvms:\n  - name: 1\n    id: 0x1_0\n    \
+         kernel: flat_hello\n    boot: flat\n    cmdline: 5000\n    memory: 8 MiB\n    \
+         vcpus: 1\n    weight: 3\n    \
          devices: {io_apic: false, hpet: false, local_apic: false}\n    keyboard: false\n    \
          on_halt: success\n    on_reset: success\n    com1: absent\n    com2: {switched: a}\n    \
          com3: none\n    com4: {link: b, baud: 9600}\n  \
@@ -126,6 +130,7 @@ fn every_key_arrives() {
          com2: {link: b}\nlinks:\n  - {name: a, lossy: true, tap: a.log}\n  - name: b\n",
     );
     assert_eq!((plan.slice_ns, plan.core), (2_500_000, Some(1)));
+    assert_eq!(plan.on_switch, OnSwitch::Nothing);
     let vm = &plan.vms[0];
     assert_eq!((vm.name.as_str(), vm.id, vm.cmdline.as_str()), ("1", 16, "5000"));
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::typed::TypedFile;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -62,6 +63,9 @@ pub struct Run {
     /// Write each VM's raw output to DIR/NAME.log, too
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
+    /// Type a file to a VM; for others than the one with the keyboard, too
+    #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
+    pub typed: Vec<TypedFile>,
     /// Keep all rights: for debuggers and profilers (see SECURITY.md)
     #[arg(long)]
     pub unconfined: bool,

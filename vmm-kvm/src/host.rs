@@ -100,6 +100,12 @@ impl LinuxHost {
         self.follow_terminal(Instant::ZERO)
     }
 
+    /// The run has failed: a VM that has the terminal raw leaves it as it was.
+    pub fn abandon_terminal(&mut self) {
+        self.console.lend_terminal(false);
+        self.flush();
+    }
+
     /// Restores the terminal.
     pub fn give_terminal_back(&mut self) {
         self.terminal = None;

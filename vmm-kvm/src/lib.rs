@@ -19,3 +19,4 @@ pub mod tap;
 mod threads;
 pub mod timeline;
 pub mod turn;
+pub mod typed;

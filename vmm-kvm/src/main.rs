@@ -12,7 +12,7 @@ use vmm_kvm::cli::{Arguments, Command, Run};
 use vmm_kvm::confinement::Request;
 use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
-use vmm_kvm::{sys, timeline};
+use vmm_kvm::{sys, timeline, typed};
 
 /// Events that `--trace` keeps, the last ones: some 50 MB.
 const TRACE_EVENTS: usize = 1 << 20;
@@ -59,11 +59,19 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         receipt: arguments.receipt.clone(),
         trace: arguments.trace.clone(),
         log_dir: arguments.log_dir.clone(),
+        typed: arguments.typed.clone(),
     };
     let Some(loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }
+    let typed = match typed::read(&loaded.plan, &arguments.typed) {
+        Ok(typed) => typed,
+        Err(faults) => {
+            faults.iter().for_each(|fault| complain(fault));
+            return BAD_PLAN;
+        }
+    };
     let reports = match Reports::prepare(&wanted) {
         Ok(reports) => reports,
         Err(error) => {
@@ -81,6 +89,7 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         trace_events: if arguments.trace.is_some() { TRACE_EVENTS } else { QUIET_TRACE_EVENTS },
         console: ConsolePlace::Standard,
         confinement: (!arguments.unconfined).then_some(request),
+        typed,
     };
     let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,

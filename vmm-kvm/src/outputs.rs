@@ -9,6 +9,7 @@ mod reports;
 pub use recorder::{Incomplete, LogFiles, Recorder, Slot, THREAD};
 pub use reports::Reports;
 
+use crate::typed::TypedFile;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -24,6 +25,8 @@ pub struct Wanted {
     pub trace: Option<PathBuf>,
     /// The directory for logs of each VM's raw output.
     pub log_dir: Option<PathBuf>,
+    /// What is typed to VMs: read, and not written.
+    pub typed: Vec<TypedFile>,
 }
 
 /// A file that a run reads or writes.
@@ -48,7 +51,7 @@ enum Identity {
 #[must_use]
 pub fn conflicts(config: &Path, plan: &Plan, wanted: &Wanted) -> Vec<String> {
     let mut seen: Vec<(Use, Option<Identity>)> =
-        read_by(config, plan).into_iter().map(identified).collect();
+        read_by(config, plan, wanted).into_iter().map(identified).collect();
     let mut messages = Vec::new();
     for written in written_by(plan, wanted) {
         let (written, identity) = identified(written);
@@ -73,7 +76,7 @@ pub fn written_by_config(plan: &Plan) -> Vec<String> {
     written.map(|Use { what, path }| format!("{} ({what})", path.display())).collect()
 }
 
-fn read_by(config: &Path, plan: &Plan) -> Vec<Use> {
+fn read_by(config: &Path, plan: &Plan, wanted: &Wanted) -> Vec<Use> {
     let mut read = vec![Use { what: String::from("the config"), path: config.to_path_buf() }];
     for vm in &plan.vms {
         let VmPlan { name, boot, .. } = vm;
@@ -87,6 +90,10 @@ fn read_by(config: &Path, plan: &Plan) -> Vec<Use> {
         boot.bios.iter().for_each(|bios| image("bios", bios));
         boot.modules.iter().for_each(|module| image("module", &module.source));
     }
+    read.extend(wanted.typed.iter().map(|TypedFile { vm, path }| Use {
+        what: format!("what is typed to VM {vm}"),
+        path: path.clone(),
+    }));
     for (what, path) in [("standard output", "/dev/stdout"), ("standard error", "/dev/stderr")] {
         read.push(Use { what: what.into(), path: path.into() });
     }

@@ -49,6 +49,8 @@ pub struct Options {
     pub console: ConsolePlace,
     /// What to give up before the first guest runs; None for a process that does more than one run.
     pub confinement: Option<confinement::Request>,
+    /// What is typed to each VM, if anything, from the start.
+    pub typed: Vec<Vec<u8>>,
 }
 
 /// Where the shared console is.
@@ -116,7 +118,10 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
         output_bytes: OUTPUT_BYTES,
         typed_ahead_bytes: TYPED_AHEAD_BYTES,
     };
-    let console = Console::new(plan, settings);
+    let mut console = Console::new(plan, settings);
+    for (vm, keys) in options.typed.iter().enumerate() {
+        console.type_to(vm, keys);
+    }
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
@@ -243,6 +248,7 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
         troubles.push(format!("{unread} bytes of output left out: they were not read"));
     }
     troubles.extend(host.console.omissions());
+    troubles.extend(host.console.unread_keys());
     let is_output_read = unread == 0 && !host.output.is_closed();
     let stop_request = host.stop_request;
     let is_output_whole = is_output_read && host.console.omissions().next().is_none();

@@ -61,7 +61,7 @@ pub fn run_threads(
     confinement: Option<&Confinement>,
 ) -> Result<World> {
     let turn = Turn::new(world, vcpus.len());
-    thread::scope(|scope| {
+    let result = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (me, vcpu) in vcpus.into_iter().enumerate() {
             let turn = &turn;
@@ -87,9 +87,15 @@ pub fn run_threads(
             thread?.join().map_err(|_| anyhow!("a vCPU thread panicked; please report this"))??;
         }
         confined
-    })?;
+    });
     let mut world = turn.into_inner();
-    world.trouble.take().map_or(Ok(world), Err)
+    match result.err().or(world.trouble.take()) {
+        None => Ok(world),
+        Some(error) => {
+            world.host.abandon_terminal();
+            Err(error)
+        }
+    }
 }
 
 /// Ends all turns if this thread panics, or the others would wait for ever.

@@ -108,6 +108,16 @@ fn a_machine_is_switched_off_by_acpi_where_firmware_says_how() {
     }
 }
 
+/// SeaBIOS leaves a q35's disk controller able to write memory.
+#[test]
+fn devices_are_no_bus_masters_when_guests_run() {
+    let machine = Machine { board: Some(String::from("q35")), ..machine(CPU) };
+    let (report, console) = start(&machine, &two_vms());
+    let stopped = report.debug.iter().find(|line| line.starts_with("tandem-pci: "));
+    let stopped = stopped.map(String::as_str);
+    assert_eq!(stopped, Some("tandem-pci: 1 bus masters stopped"), "{console}");
+}
+
 /// As a processor with the erratum of page-size changes needs them.
 #[test]
 fn vms_run_on_vmx_by_pages_of_4_kib() {

@@ -14,7 +14,6 @@ pub mod code {
     pub const WRITE_CR0: u64 = 0x10;
     pub const WRITE_CR4: u64 = 0x14;
     pub const WRITE_CR8: u64 = 0x18;
-    pub const WRITE_CR15: u64 = 0x1f;
     pub const DB: u64 = 0x41;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;

@@ -60,17 +60,9 @@ impl SvmGuest<'_> {
         is_valid
     }
 
-    /// An access to CR0, CR4 or CR8.
-    #[inline(never)]
-    pub(super) fn control_register(&mut self, exit: &Exit, general: &mut General) -> Event {
-        match exit.code {
-            code::READ_CR0 | code::READ_CR4 => self.read_control_register(exit, general),
-            _ => self.write_control_register(exit.code, general),
-        }
-    }
-
     /// MOV to CR0, CR4 or CR8, or LMSW.
-    fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
+    #[inline(never)]
+    pub(super) fn write_control_register(&mut self, exit_code: u64, general: &General) -> Event {
         let instruction = self.instruction();
         let Some(write) = instruction.control_register_write() else {
             return Event::Fault(Fault::Unexpected { exit: exit_code as u32 });
@@ -93,7 +85,8 @@ impl SvmGuest<'_> {
 
     /// MOV from CR0 or CR4, or SMSW: intercepted while the guest sees other bits than the processor
     /// has.
-    fn read_control_register(&mut self, exit: &Exit, general: &mut General) -> Event {
+    #[inline(never)]
+    pub(super) fn read_control_register(&mut self, exit: &Exit, general: &mut General) -> Event {
         let instruction = self.instruction();
         let value = if exit.code == code::READ_CR4 { self.vmcb.cr4() } else { self.vmcb.cr0() };
         let Some(read) = instruction.control_register_read() else {

@@ -105,11 +105,14 @@ impl SvmGuest<'_> {
         }
         let event = match exit.code {
             code::IOIO => return Event::Port(exits::port(exit.info1, || self.instruction())),
-            code::READ_CR0..=code::WRITE_CR15 | code::CR0_SEL_WRITE => {
-                return self.control_register(&exit, general);
+            code::WRITE_CR0 | code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => {
+                return self.write_control_register(exit.code, general);
             }
+            code::READ_CR0 | code::READ_CR4 => return self.read_control_register(&exit, general),
             code::DB | code::AC | code::MC => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
+            code::CPUID => return Event::Cpuid,
+            code::INVD | code::WBINVD => return Event::Skip,
             // No counter exists (APM vol. 3, RDPMC).
             code::RDPMC => return self.refuse(),
             code::INTR => {

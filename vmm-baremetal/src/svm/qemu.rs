@@ -34,7 +34,8 @@ const fn opcode_len(code: u64) -> Option<u64> {
         code::HLT => Some(1),
         code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
         code::XSETBV | code::VMMCALL => Some(3),
-        code::READ_CR0..=code::WRITE_CR15 | code::CR0_SEL_WRITE => Some(3),
+        code::READ_CR0 | code::READ_CR4 | code::WRITE_CR0 => Some(3),
+        code::WRITE_CR4 | code::WRITE_CR8 | code::CR0_SEL_WRITE => Some(3),
         _ => None,
     }
 }

@@ -40,8 +40,6 @@ impl Ability {
 
 /// The columns of a terminal that does not say how many it has, as a VT100's.
 const DEFAULT_COLUMNS: usize = 80;
-/// Narrower terminals wrap rows by themselves: names need their place.
-const MIN_COLUMNS: usize = 40;
 
 impl Display {
     /// It shows a line as it grows.
@@ -68,7 +66,7 @@ impl Display {
         match self {
             Self::Stream => usize::MAX,
             Self::Terminal { columns: 0, .. } => DEFAULT_COLUMNS - 1,
-            Self::Terminal { columns, .. } => columns.max(MIN_COLUMNS) - 1,
+            Self::Terminal { columns, .. } => columns - 1,
         }
     }
 }
@@ -92,6 +90,6 @@ mod tests {
     fn a_row_is_shorter_than_the_terminal() {
         let columns =
             |columns| Display::Terminal { columns, ability: Ability::Colours }.row_columns();
-        assert_eq!((columns(0), columns(132), columns(10)), (79, 131, 39));
+        assert_eq!((columns(0), columns(132), columns(10)), (79, 131, 9));
     }
 }

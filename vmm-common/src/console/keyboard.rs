@@ -27,6 +27,8 @@ pub struct Keyboard {
     most: usize,
     /// Keys lost because there was no room.
     dropped: u64,
+    /// Keys of each VM that it did not read, as it had ended.
+    unread: Vec<u64>,
     has_ended: Vec<bool>,
     focus: usize,
     /// Ctrl-A begins a command: on a terminal, not in a pipe.
@@ -55,15 +57,40 @@ impl Keyboard {
     /// [`Keyboard::space`].
     pub fn new(vms: usize, focus: usize, has_escape: bool, most: usize) -> Self {
         let typed = (0..vms).map(|_| VecDeque::new()).collect();
-        let has_ended = vec![false; vms];
-        let (waiting, dropped) = (0, 0);
-        Self { typed, waiting, most, dropped, has_ended, focus, has_escape, is_escaped: false }
+        Self {
+            typed,
+            waiting: 0,
+            most,
+            dropped: 0,
+            unread: vec![0; vms],
+            has_ended: vec![false; vms],
+            focus,
+            has_escape,
+            is_escaped: false,
+        }
+    }
+
+    /// Keys for VM `vm`, whoever has the keyboard; they take no room of others.
+    pub fn type_to(&mut self, vm: usize, bytes: &[u8]) {
+        self.typed[vm].extend(bytes);
+        self.waiting += bytes.len();
+        self.most += bytes.len();
+    }
+
+    /// Keys of each VM that it did not read, as it had ended.
+    pub fn unread(&self) -> &[u64] {
+        &self.unread
     }
 
     /// Keys that were lost for lack of room.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Ctrl-A begins a command.
+    pub const fn has_escape(&self) -> bool {
+        self.has_escape
     }
 
     /// The VM that has the keyboard.
@@ -86,6 +113,7 @@ impl Keyboard {
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
         self.waiting -= self.typed[vm].len();
+        self.unread[vm] += self.typed[vm].len() as u64;
         self.typed[vm].clear();
         let vms = self.has_ended.len();
         let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next])?;
@@ -112,6 +140,7 @@ impl Keyboard {
     /// A key for the VM that has the keyboard. One that has ended takes none.
     fn press(&mut self, key: u8) {
         if self.has_ended[self.focus] {
+            self.unread[self.focus] += 1;
             return;
         }
         if self.space() == 0 {
@@ -226,6 +255,26 @@ mod tests {
         assert_eq!(keyboard.ended(1), None);
         assert_eq!(keyboard.typed(b"\x011abc"), [Command::Focus(1)]);
         assert!(!keyboard.has_keys());
+    }
+
+    #[test]
+    fn keys_that_a_vm_did_not_read_are_counted() {
+        let mut keyboard = Keyboard::new(2, 0, false, ROOM);
+        keyboard.typed(b"abc");
+        keyboard.take(0);
+        assert_eq!(keyboard.ended(0), None, "in a pipe it stays where it is");
+        keyboard.typed(b"defg");
+        assert_eq!(keyboard.unread(), [6, 0]);
+    }
+
+    #[test]
+    fn what_is_typed_to_a_vm_from_a_file_takes_no_room_of_the_keyboard() {
+        let mut keyboard = Keyboard::new(2, 0, false, 3);
+        keyboard.type_to(1, b"a file");
+        assert_eq!(keyboard.space(), 3);
+        keyboard.typed(b"xyz");
+        assert_eq!((taken(&mut keyboard, 0), keyboard.space()), (b"xyz".to_vec(), 3));
+        assert_eq!(taken(&mut keyboard, 1), b"a file");
     }
 
     #[test]

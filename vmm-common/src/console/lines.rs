@@ -11,6 +11,7 @@
 use super::display::Display;
 use super::printable::Piece;
 use super::queue::Queue;
+use super::sequences::{ERASE, KEEP_TITLES, RESET_TERMINAL};
 use super::vm_lines::VmLines;
 use crate::Instant;
 use alloc::format;
@@ -22,19 +23,6 @@ const OWN_PART: usize = 4;
 const HELD_PART: usize = 4;
 /// Beyond these limits: the rest of a line that is shown as it grows, the terminal's reset.
 const SLACK_BYTES: usize = 8192;
-/// Erases the character before the cursor.
-const ERASE: &[u8] = b"\x08 \x08";
-/// Before a VM has the terminal raw: keeps the titles (XTWINOPS).
-const KEEP_TITLES: &[u8] = b"\x1b[22;0t";
-/// Undoes what a guest may have done to a terminal that it had raw: ends an unfinished sequence
-/// (CAN, ST); DECSTR; the main screen; mouse, focus and paste reports off; modifiers of keys as
-/// usual; keypad, character sets, margins, wrapping and cursor as usual; plain text; the titles; to
-/// the last row. (ECMA-48; DEC STD 070; "XTerm Control Sequences".)
-const RESET_TERMINAL: &[u8] = b"\x18\x1b\\\x1b[!p\x1b[?1049l\
-    \x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\
-    \x1b[?1015l\x1b[?2004l\x1b[>4;0m\x1b[<u\x1b>\x1b[?1l\x1b[?5l\x1b[?6l\x1b[?69l\x1b[4l\x1b[20l\
-    \x1b(B\x0f\x1b[?7h\x1b[?25h\x1b[0m\x1b[r\x1b[23;0t\x1b[999;1H\r\n";
-
 /// The lines of all VMs.
 #[derive(Debug)]
 pub struct Lines {

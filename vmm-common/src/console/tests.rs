@@ -245,6 +245,22 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
 }
 
 #[test]
+fn a_vm_has_no_terminal_that_is_another_programs() {
+    let mut console = on_terminal();
+    assert_eq!(console.typed(b"\x01r"), None);
+    printed(&mut console);
+    console.lend_terminal(false);
+    console.print(0, b"\x1b[2J\n");
+    let text = printed(&mut console);
+    let line = alloc::format!("\r\n{LEFT}^[[2J\r\n");
+    assert!(text.starts_with("\x18\x1b\\") && text.ends_with(&line), "{text:?}");
+    console.lend_terminal(true);
+    printed(&mut console);
+    console.print(0, b"\x1b[2J");
+    assert_eq!(printed(&mut console), "\x1b[2J");
+}
+
+#[test]
 fn a_run_that_ends_takes_the_terminal_back() {
     let mut console = on_terminal();
     assert_eq!(console.typed(b"\x01r"), None);

@@ -1,6 +1,7 @@
 //! One VM's unfinished line: its bytes, and how much of it the terminal shows.
 
 use super::display::Display;
+use super::sequences::STYLE_END;
 use crate::Instant;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -17,8 +18,6 @@ const LINE_BYTES: usize = 4096;
 const MIN_ROW_COLUMNS: usize = 16;
 /// Foreground colours that read well on dark and light: cyan, yellow, green, magenta, blue, red.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
-/// Plain text again (ECMA-48, 8.3.117).
-const STYLE_END: &[u8] = b"\x1b[0m";
 
 /// What one VM printed since its last line's end, and what became of the lines before.
 #[derive(Debug)]

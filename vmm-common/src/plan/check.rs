@@ -259,7 +259,7 @@ fn check_ends(plan: &Plan, problems: &mut Problems) {
             if let Some(link) = serial.link().filter(|link| *link >= links) {
                 problems.add(
                     Field::VmSerial(index, port),
-                    format!("an end of link {link}, counted from 0; allowed: fewer than {links}"),
+                    format!("an end of link number {link}; allowed: numbers below {links}"),
                 );
             }
         }

@@ -30,6 +30,7 @@ impl fmt::Display for Receipt {
         fmt_list("", &accounts, ", ", f)?;
         self.fmt_shares(f)?;
         self.fmt_vms(f)?;
+        self.fmt_times(f)?;
         for vm in &self.vms {
             fmt_vm(vm, f)?;
         }
@@ -65,7 +66,7 @@ impl Receipt {
     }
 
     fn fmt_vms(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.vms.iter().map(|vm| vm.name.chars().count()).max().unwrap_or(0).max(4);
+        let width = self.name_width();
         writeln!(
             f,
             "  {:width$} entitled received   wanted      due      ran blackout promised  turns",
@@ -94,6 +95,37 @@ impl Receipt {
         Ok(())
     }
 
+    /// Where each VM's time went, and how often its guest was left.
+    fn fmt_times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.name_width();
+        writeln!(
+            f,
+            "  {:width$}  of core    guest      vmm   halted   waited interrupts batched  exits",
+            "vm"
+        )?;
+        for vm in &self.vms {
+            let core_ns = vm.guest_ns.saturating_add(vm.vmm_ns);
+            writeln!(
+                f,
+                "  {:width$} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10} {:>7} {:>6}",
+                vm.name,
+                Percent(ppm_of(core_ns, self.wall_ns)).to_string(),
+                MeasuredTime(vm.guest_ns).to_string(),
+                MeasuredTime(vm.vmm_ns).to_string(),
+                MeasuredTime(vm.halted_ns).to_string(),
+                MeasuredTime(vm.waiting_ns).to_string(),
+                vm.interrupts,
+                vm.batched,
+                vm.exits.values().copied().fold(0, u64::saturating_add),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn name_width(&self) -> usize {
+        self.vms.iter().map(|vm| vm.name.chars().count()).max().unwrap_or(0).max(4)
+    }
+
     fn fmt_links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for link in &self.links {
             let mut parts = Vec::new();
@@ -116,14 +148,7 @@ impl Receipt {
 
 /// The lines below the table for one VM.
 fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let name = &vm.name;
-    let times = [
-        format!("guest {}", MeasuredTime(vm.guest_ns)),
-        format!("vmm {}", MeasuredTime(vm.vmm_ns)),
-        format!("waited {}", MeasuredTime(vm.waiting_ns)),
-        format!("halted {}", MeasuredTime(vm.halted_ns)),
-    ];
-    fmt_list(&format!("{name}: {}; ", vm.ending), &times, ", ", f)?;
+    writeln!(f, "{}: {}", vm.name, vm.ending)?;
     if let Some(budget) = &vm.budget {
         fmt_list("  budget: ", &fmt_budget(budget), ", ", f)?;
     }
@@ -131,10 +156,11 @@ fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if vm.dropped_ticks > 0 {
         writeln!(f, "  ticks dropped: {}, more than a second late", vm.dropped_ticks)?;
     }
-    let exits = vm.exits.values().copied().fold(0, u64::saturating_add);
     let kinds: Vec<String> = vm.exits.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-    fmt_list(&format!("  exits: {exits} = "), &kinds, " + ", f)?;
-    writeln!(f, "  {} batched accesses, {} interrupts", vm.batched, vm.interrupts)
+    match kinds.is_empty() {
+        true => Ok(()),
+        false => fmt_list("  exits: ", &kinds, " + ", f),
+    }
 }
 
 fn fmt_budget(budget: &BudgetReceipt) -> Vec<String> {

@@ -104,6 +104,58 @@ vms:
 }
 
 #[test]
+fn files_are_typed_to_the_vms_that_are_named() {
+    let text = "vms: [{name: first, cmdline: ''}, {name: second, cmdline: ''}]";
+    let run = Tandem::run_text(text);
+    let [first, second] = ["first", "second"].map(|vm| {
+        let keys = format!("echo keys for {vm}\npoweroff\n");
+        format!("{vm}={}", run.scratch().file(vm, keys).display())
+    });
+    let run = run.arg("--type").arg(first).arg("--type").arg(second).finish();
+    let run = run.ended_with(0).complains_of_nothing().adds_up();
+    for vm in ["first", "second"] {
+        assert_eq!(run.lines_of(vm)[2], format!("keys for {vm}"), "{}", run.shown());
+    }
+}
+
+/// More than the port holds, in one piece, so that the guest ends before it has read all.
+#[test]
+fn input_that_no_vm_reads_is_told() {
+    let text = "vms: [{name: first, cmdline: ''}, {name: second, cmdline: ''}]";
+    let run = Tandem::run_text(text);
+    let keys = run.scratch().file("keys", "poweroff\n");
+    let run = run.arg("--type").arg(format!("second={}", keys.display()));
+    let run = run.typing(format!("poweroff\n{:1000}", "lost")).finish().ended_with(0).adds_up();
+    let run = run.complains(" bytes typed to first were not read: it had ended; ");
+    run.complains("; --type NAME=FILE types to any VM\n");
+}
+
+#[test]
+fn a_file_for_no_vm_and_one_that_is_not_there_are_refused() {
+    let config = "
+vms: [{name: one, kernel: spin}, {name: two, kernel: spin, com1: none}]
+";
+    let run = Tandem::run_text(config).arg("--type").arg("three=keys");
+    let run = run.arg("--type").arg("one=no/such/file").arg("--type").arg("two=keys");
+    let run = run.finish().ended_with(2);
+    let run = run.complains("--type three: no VM has this name; allowed: one, two\n");
+    let run = run.complains("--type one: cannot read no/such/file: No such file or directory");
+    run.complains("--type two: none of its serial ports is a console; allowed: com1: console\n");
+    let run = Tandem::run_text(config).arg("--type").arg("one").finish().ended_with(2);
+    run.complains("allowed: a VM's name, =, and a file, as left=keys.txt");
+}
+
+#[test]
+fn what_is_typed_is_not_written_over() {
+    let run = Tandem::run_text("vms: [{name: one, cmdline: ''}]");
+    let keys = run.scratch().file("keys", "poweroff\n");
+    let typed = format!("one={}", keys.display());
+    let run = run.arg("--type").arg(typed).arg("--trace").arg(&keys).finish().ended_with(2);
+    let run = run.complains("which is what is typed to VM one; allowed: a file of its own");
+    assert_eq!(fs::read_to_string(run.scratch.path("keys")).expect("it is there"), "poweroff\n");
+}
+
+#[test]
 fn a_log_holds_the_raw_bytes_of_its_vm() {
     let run = Tandem::run(config("two.yml"));
     let logs = run.scratch().path("logs/of/this/run");

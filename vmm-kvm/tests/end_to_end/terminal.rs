@@ -25,7 +25,6 @@ impl Session {
     /// Two shells at their prompts.
     fn of_two_shells() -> Self {
         let session = Self::start(Tandem::run(config("shell.yml")));
-        // The unfinished line of the VM with the keyboard is shown, the other's is not.
         session.shows("left  | $ ").shows("right | Tandem guest OS");
         assert_ne!(session.terminal.settings(), session.settings_before, "keys must come raw");
         session
@@ -53,6 +52,26 @@ fn names_are_coloured_and_each_vm_has_its_own_colour() {
     let run = Session::start(Tandem::run(config("two.yml"))).finish().ended_with(0).adds_up();
     let run = run.shows("\x1b[36mleft  |\x1b[0m usertests: all passed\r\n");
     run.shows("\x1b[33mright |\x1b[0m the result: COM1 writes OK!!!!\r\n");
+}
+
+#[test]
+fn without_colours_where_they_are_not_wanted() {
+    for (variable, names) in [("NO_COLOR=1", "left  | $ "), ("TERM=dumb", "right | $ ")] {
+        let run = Tandem::run(config("shell.yml")).started_by(["env", variable]);
+        let session = Session::start(run);
+        session.shows("left  | $ ").shows(names).types(format!("{CTRL_A}x"));
+        let run = session.finish().ended_with(130);
+        assert!(!run.output.contains('\x1b'), "{}", run.shown());
+    }
+}
+
+#[test]
+fn the_prompt_of_a_vm_without_the_keyboard_shows_too() {
+    let session = Session::of_two_shells();
+    session.shows("right | $ \r\nleft  | $ ");
+    session.types("echo still left's\r").shows("left  | $ echo still left's\r\n");
+    session.types(format!("{CTRL_A}x"));
+    session.finish().ended_with(130).adds_up();
 }
 
 #[test]

@@ -146,8 +146,7 @@ fn modules_are_few_and_their_command_lines_no_longer_than_a_kernels() {
 
 #[test]
 fn a_port_of_a_link_that_is_not_there_is_refused() {
-    let message =
-        |link: usize| format!("an end of link {link}, counted from 0; allowed: fewer than 1");
+    let message = |link: usize| format!("an end of link number {link}; allowed: numbers below 1");
     let found = problems(|plan| plan.vms[1].serial[2] = SerialPlan::Link(1));
     assert_eq!(found, [(Field::VmSerial(1, 2), message(1))]);
     let found = problems(|plan| plan.vms[0].serial[3] = SerialPlan::Switched(usize::MAX));

@@ -70,12 +70,14 @@ shares: VMs had work at different times; see what each was due
   steady   20.00%   49.99%   1.543s        -  28.00ms   5.00ms   5.20ms    301
   b        50.00%   49.99%   1.543s 520.00ms  28.00ms   5.00ms   5.20ms    301
   c        50.00%   49.99%   1.543s 520.00ms  28.00ms   5.00ms   5.20ms    301
-steady: powered off, status 0; guest 27.00ms, vmm 1.00ms, waited 1.515s,
-    halted 0ns
+  vm      of core    guest      vmm   halted   waited interrupts batched  exits
+  steady    0.93%  27.00ms   1.00ms      0ns   1.515s        501       0   3044
+  b         0.93%  27.00ms   1.00ms      0ns   1.515s        501       0   3044
+  c         0.93%  27.00ms   1.00ms      0ns   1.515s        501       0   3044
+steady: powered off, status 0
   budget: 2.00ms in every 10.00ms, wanted in 201 periods, got in 200,
     missed in 1, short by 1.20ms at worst, worst response 35.0us
-  exits: 3044 = 501 halt + 1003 mmio read + 1540 port out
-  0 batched accesses, 501 interrupts
+  exits: 501 halt + 1003 mmio read + 1540 port out
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");

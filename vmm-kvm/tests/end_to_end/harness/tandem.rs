@@ -173,6 +173,8 @@ impl Tandem {
         let mut command = Command::new(words.next().expect("the binary, if nothing else"));
         let [here, temporary] = EMPTY.map(|name| self.scratch.directory(name));
         command.args(words).current_dir(here).env("TMPDIR", temporary);
+        // Whatever the terminal is that the tests are started from.
+        command.env("TERM", "xterm").env_remove("NO_COLOR");
         command
     }
 }
