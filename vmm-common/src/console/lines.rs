@@ -50,8 +50,8 @@ impl Lines {
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
         let vm = |(index, name): (usize, &&str)| VmLines::new(index, name, width, display);
         let vms = names.iter().enumerate().map(vm).collect();
-        let queue = Queue::with_capacity(limit + limit / OWN_PART + SLACK_BYTES);
-        let held = Queue::with_capacity(0);
+        let queue = Queue::new(limit + limit / OWN_PART + SLACK_BYTES);
+        let held = Queue::new(limit / HELD_PART);
         let (own_omitted, open_line, raw) = (0, None, None);
         Self { vms, display, newline, queue, held, limit, own_omitted, open_line, raw }
     }
