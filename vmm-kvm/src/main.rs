@@ -20,8 +20,8 @@ const TRACE_EVENTS: usize = 1 << 20;
 const QUIET_TRACE_EVENTS: usize = 256;
 
 fn main() -> ExitCode {
-    sys::use_one_heap();
     let inherited = sys::inherited_files();
+    sys::share_one_heap();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
