@@ -21,6 +21,7 @@ const QUIET_TRACE_EVENTS: usize = 256;
 
 fn main() -> ExitCode {
     let inherited = sys::inherited_files();
+    sys::share_one_heap();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

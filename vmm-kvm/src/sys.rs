@@ -20,7 +20,7 @@ pub use files::{
     is_foreground, is_writable, set_blocking, set_terminal_settings, stdin, stdout,
     terminal_columns, terminal_settings,
 };
-pub use host_memory::{available_memory, forget_start_up};
+pub use host_memory::{available_memory, forget_start_up, share_one_heap};
 pub use privileges::{
     Capability, allow_no_new_privileges, close_inherited, drop_capabilities, forbid_dumps,
     has_call_filters, inherited_files,

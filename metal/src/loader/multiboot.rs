@@ -82,7 +82,8 @@ impl Information {
         &self.structures
     }
 
-    /// `bytes` of RAM below 4 GiB that touch nothing reserved, found without allocating.
+    /// The lowest `bytes` of RAM below 4 GiB that touch nothing reserved, found without allocating:
+    /// what lies above stays in one piece.
     pub(crate) fn first_gap(&self, reserved: &[Range], bytes: u64) -> Option<Region> {
         const BELOW: u64 = 1 << 32;
         let starts = self.ram().iter().map(|ram| ram.begin);
@@ -96,8 +97,8 @@ impl Information {
         };
         starts
             .map(|start| gap(start.next_multiple_of(0x1000)))
-            .filter(is_ram)
-            .find(is_free)
+            .filter(|gap| is_ram(gap) && is_free(gap))
+            .min()
             .map(Region::of)
     }
 
@@ -182,6 +183,18 @@ mod tests {
         assert_eq!(information.module, Some(Range { begin: 0x20_0000, end: 0x20_1000 }));
         let ram = [(0, 0x9fc00), (0x10_0000, 0x710_0000)].map(|(begin, end)| Range { begin, end });
         assert_eq!(information.ram(), ram);
+    }
+
+    #[test]
+    fn the_lowest_gap_is_taken() {
+        let mut information = read(&[]);
+        information.add(0x10_0000, 0x1000_0000);
+        let range = |begin, end| Range { begin, end };
+        // An empty range between two others, as where a module brings the plan.
+        let reserved =
+            [range(0, 0x18_0000), range(0x500_0000, 0x500_0000), range(0x18_0000, 0x20_0000)];
+        let gap = information.first_gap(&reserved, 0x80_0000).map(|gap| gap.range());
+        assert_eq!(gap, Some(range(0x20_0000, 0xa0_0000)));
     }
 
     #[test]

@@ -10,6 +10,14 @@ pub fn available_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Makes all threads allocate from one heap. glibc reads a file (overcommit_memory) before it
+/// shrinks a thread's own heap, which a confined thread may not; and one thread runs at a time. To
+/// be called before the first thread is started.
+pub fn share_one_heap() {
+    // SAFETY: no other thread allocates yet.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Frees memory that only start-up needed: resident pages of text and constants of the program and
 /// its libraries (which are read again from the files, page by page, when needed), and free
 /// heap.
