@@ -1,5 +1,6 @@
 //! From the loader to [`Memory`]: what is ours, what is free, and the hypervisor's own page tables.
 
+mod command_line;
 #[cfg(feature = "bare")]
 mod long_mode;
 pub mod multiboot;

@@ -19,10 +19,12 @@ mod demanded;
 mod entry;
 pub mod ept;
 pub mod failure;
+pub mod feature_control;
 pub mod field;
 mod host_state;
 pub(crate) mod initial;
 mod instructions;
+pub mod missing;
 pub mod preemption_timer;
 pub(crate) mod read_back;
 
@@ -32,9 +34,11 @@ use crate::architecture::{cr4, msr};
 use crate::cpu;
 use crate::extended_state::Extensions;
 use crate::frames::{Frame, Frames, OutOfFrames};
-use capabilities::{Capabilities, Firmware, Missing};
+use capabilities::Capabilities;
 use core::fmt;
 use failure::Failure;
+use feature_control::Firmware;
+use missing::Missing;
 use vmm_common::cpuid::CpuidResult;
 
 /// This processor, in VMX operation.
@@ -69,10 +73,10 @@ impl Vmx {
     /// # Errors
     /// [`Error::Missing`] names what the processor lacks.
     pub fn enable(frames: &mut Frames) -> Result<Self, Error> {
-        if !capabilities::has_vmx(cpu::cpuid(1, 0).ecx) {
+        if !feature_control::has_vmx(cpu::cpuid(1, 0).ecx) {
             return Err(Error::Missing(Missing::Vmx));
         }
-        if let Firmware::Unlocked { value } = capabilities::firmware(cpu::read_msr)? {
+        if let Firmware::Unlocked { value } = feature_control::firmware(cpu::read_msr)? {
             // SAFETY: the register is not locked; this allows VMX and locks it.
             unsafe { cpu::write_msr(msr::IA32_FEATURE_CONTROL, value) };
         }

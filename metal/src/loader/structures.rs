@@ -1,36 +1,12 @@
 //! What else the loader left besides the memory map: the tables that its information points to,
 //! modules, texts. All of it is reserved.
 
-use super::multiboot::{Information, Range};
+use super::multiboot::Range;
 use crate::frames::FRAME_BYTES;
 
 /// The most structures of the loader that are reserved: 16 tables, and a range and a name for each
 /// of 12 modules.
 pub const MAX_STRUCTURES: usize = 40;
-
-impl Information {
-    /// Whether the command line has `wanted` among its words; `word` as for [`Information::read`].
-    pub fn has_word(&self, wanted: &str, word: impl Fn(u64) -> u32) -> bool {
-        const LONGEST: u64 = 1024;
-        let byte = |at: u64| word(self.command_line + at) as u8;
-        if self.command_line == 0 {
-            return false;
-        }
-        let is_end = |byte: u8| matches!(byte, 0 | b' ');
-        let mut at = 0;
-        while at < LONGEST && byte(at) != 0 {
-            let matched = wanted.bytes().enumerate().all(|(i, c)| byte(at + i as u64) == c);
-            if matched && is_end(byte(at + wanted.len() as u64)) {
-                return true;
-            }
-            while !is_end(byte(at)) {
-                at += 1;
-            }
-            at += u64::from(byte(at) == b' ');
-        }
-        false
-    }
-}
 
 /// All that the information at `address` points to (table of section 3.3).
 pub(super) fn structures(

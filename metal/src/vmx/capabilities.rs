@@ -1,17 +1,14 @@
 //! What the processor's VMX can do, from its capability MSRs (SDM vol. 3, appendix A).
 
 use super::controls::{self, Controls};
-use core::fmt;
+use super::missing::Missing;
 use x86::msr::{
-    IA32_FEATURE_CONTROL, IA32_VMX_BASIC, IA32_VMX_CR0_FIXED0, IA32_VMX_CR0_FIXED1,
-    IA32_VMX_CR4_FIXED0, IA32_VMX_CR4_FIXED1, IA32_VMX_ENTRY_CTLS, IA32_VMX_EPT_VPID_CAP,
-    IA32_VMX_EXIT_CTLS, IA32_VMX_MISC, IA32_VMX_PINBASED_CTLS, IA32_VMX_PROCBASED_CTLS,
-    IA32_VMX_PROCBASED_CTLS2, IA32_VMX_TRUE_ENTRY_CTLS, IA32_VMX_TRUE_EXIT_CTLS,
-    IA32_VMX_TRUE_PINBASED_CTLS, IA32_VMX_TRUE_PROCBASED_CTLS,
+    IA32_VMX_BASIC, IA32_VMX_CR0_FIXED0, IA32_VMX_CR0_FIXED1, IA32_VMX_CR4_FIXED0,
+    IA32_VMX_CR4_FIXED1, IA32_VMX_ENTRY_CTLS, IA32_VMX_EPT_VPID_CAP, IA32_VMX_EXIT_CTLS,
+    IA32_VMX_MISC, IA32_VMX_PINBASED_CTLS, IA32_VMX_PROCBASED_CTLS, IA32_VMX_PROCBASED_CTLS2,
+    IA32_VMX_TRUE_ENTRY_CTLS, IA32_VMX_TRUE_EXIT_CTLS, IA32_VMX_TRUE_PINBASED_CTLS,
+    IA32_VMX_TRUE_PROCBASED_CTLS,
 };
-
-const FEATURE_LOCKED: u64 = 1 << 0;
-const FEATURE_VMX_OUTSIDE_SMX: u64 = 1 << 2;
 
 const BASIC_STRING_INFORMATION: u64 = 1 << 54;
 const BASIC_TRUE_CONTROLS: u64 = 1 << 55;
@@ -53,60 +50,6 @@ pub struct Capabilities {
     pub cr4_fixed1: u64,
     /// IA32_VMX_EPT_VPID_CAP.
     pub ept_vpid: u64,
-}
-
-/// A missing requirement of this hypervisor.
-#[allow(missing_docs)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    Vmx,
-    Firmware,
-    /// A control that cannot be set.
-    Control {
-        name: &'static str,
-    },
-    /// A control that cannot be cleared.
-    Off {
-        word: &'static str,
-        bit: u32,
-    },
-    EptFourLevels,
-    EptWriteBack,
-    Invept,
-    Invvpid,
-}
-
-/// Firmware's setting for VMX, where it does not forbid it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Firmware {
-    /// It allows it.
-    Allowed,
-    /// It sets nothing: this is to be written to IA32_FEATURE_CONTROL.
-    Unlocked {
-        /// What it holds, with VMX allowed and the lock set.
-        value: u64,
-    },
-}
-
-/// Whether CPUID leaf 1 announces VMX.
-#[must_use]
-pub const fn has_vmx(leaf_1_ecx: u32) -> bool {
-    leaf_1_ecx & 1 << 5 != 0
-}
-
-/// What IA32_FEATURE_CONTROL says (SDM vol. 3, 24.7).
-///
-/// # Errors
-/// [`Missing::Firmware`] if VMX is locked off.
-pub fn firmware(read_msr: impl Fn(u32) -> u64) -> Result<Firmware, Missing> {
-    let value = read_msr(IA32_FEATURE_CONTROL);
-    match (value & FEATURE_LOCKED != 0, value & FEATURE_VMX_OUTSIDE_SMX != 0) {
-        (true, true) => Ok(Firmware::Allowed),
-        (true, false) => Err(Missing::Firmware),
-        (false, _) => {
-            Ok(Firmware::Unlocked { value: value | FEATURE_LOCKED | FEATURE_VMX_OUTSIDE_SMX })
-        }
-    }
 }
 
 impl Capabilities {
@@ -193,25 +136,6 @@ impl Capabilities {
     }
 }
 
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vmx => f.write_str("the processor has no VMX (CPUID 1, ECX bit 5)"),
-            Self::Firmware => f.write_str(
-                "firmware has locked VMX off (IA32_FEATURE_CONTROL): switch it on in its setup",
-            ),
-            Self::Control { name } => write!(f, "the processor's VMX has no \"{name}\" control"),
-            Self::Off { word, bit } => {
-                write!(f, "the processor's VMX demands bit {bit} of the {word} controls")
-            }
-            Self::EptFourLevels => f.write_str("EPT has no tables of four levels"),
-            Self::EptWriteBack => f.write_str("EPT tables cannot lie in write-back memory"),
-            Self::Invept => f.write_str("the processor has no single-context INVEPT"),
-            Self::Invvpid => f.write_str("the processor has no single-context INVVPID"),
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -265,13 +189,6 @@ pub(crate) mod tests {
         names(without(0x484, 1 << 46), "load IA32_PAT");
         names(without(0x48c, 1 << 14), "write-back");
         names(without(0x48c, 1 << 6), "four levels");
-    }
-
-    #[test]
-    fn firmware_allows_forbids_or_says_nothing() {
-        assert_eq!(firmware(|_| 5), Ok(Firmware::Allowed));
-        assert_eq!(firmware(|_| 1), Err(Missing::Firmware));
-        assert_eq!(firmware(|_| 0), Ok(Firmware::Unlocked { value: 5 }));
     }
 
     #[test]

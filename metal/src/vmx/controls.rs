@@ -1,7 +1,8 @@
 //! The control fields of a VMCS: what causes a VM exit. The ports and MSRs that cause none are in
 //! the bitmaps.
 
-use super::capabilities::{Capabilities, Missing};
+use super::capabilities::Capabilities;
+use super::missing::Missing;
 
 /// Primary control: exit as soon as an interrupt can be delivered.
 pub const INTERRUPT_WINDOW: u32 = 1 << 2;

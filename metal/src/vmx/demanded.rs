@@ -2,8 +2,9 @@
 //! causes exits, or an effect, that nothing here handles is refused at the start, and not met when
 //! a guest runs.
 
-use super::capabilities::{Capabilities, Missing};
+use super::capabilities::Capabilities;
 use super::controls::{self, Control};
+use super::missing::Missing;
 
 /// A control that is understood if it is demanded, by its word: what is always 1 (SDM vol. 3,
 /// appendix A.3 to A.5), what is wanted, and exits that are handled.
