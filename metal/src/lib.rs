@@ -49,6 +49,7 @@ pub mod second_level;
 mod stale_interrupts;
 pub mod svm;
 pub mod vmx;
+mod zero_bits;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
+use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::console::Display;
 use vmm_common::grant::Grant;
@@ -84,6 +85,7 @@ pub fn run<P: Processor>(
     let mut host = BareHost::new(clock, plan, display);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
+    let end = host.clock.now();
     for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
         let reach = confinement::check(vcpu.reach(&mut core.processor), grant.reach())?;
         confinement::report(&reach);
@@ -92,7 +94,7 @@ pub fn run<P: Processor>(
     power::debug_line(format_args!(
         "tandem-memory: {{\"frames_bytes\":{frames},\"heap_bytes\":{heap}}}"
     ));
-    Ok(finish(core, input, system, host))
+    Ok(finish(core, input, system, host, end))
 }
 
 /// The processor, its vCPUs, and which of them has it.
@@ -172,8 +174,8 @@ fn finish<P: Processor>(
     input: &Input<'_>,
     mut system: System<GuestRam>,
     mut host: BareHost,
+    end: Instant,
 ) -> u8 {
-    let end = host.clock.now();
     let receipt = Receipt::close(&input.plan, &mut system, end);
     let mut closing = receipt.closing_lines(0);
     // A single VM is switched to once.

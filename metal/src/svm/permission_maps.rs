@@ -28,7 +28,7 @@ pub fn fill_msrs(map: &mut [u8], reach: &Reach) {
 }
 
 /// The bit for reads of an MSR; that for writes is the next one. MSRs without always exit.
-pub(super) const fn msr_bit(index: u32) -> Option<usize> {
+const fn msr_bit(index: u32) -> Option<usize> {
     let (byte, offset) = match index {
         0..=0x1fff => (0, index),
         0xc000_0000..=0xc000_1fff => (0x800, index - 0xc000_0000),

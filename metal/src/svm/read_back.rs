@@ -1,9 +1,9 @@
 //! What a VMCB lets its guest reach, read from the VMCB itself and from all that it points to.
 
-use super::permission_maps::msr_bit;
 use super::vmcb::{self, Vmcb, intercept3, virtual_interrupt};
 use super::{ControlBlock, Svm};
 use crate::architecture::{cr0, efer};
+use crate::zero_bits::zeros;
 use vmm_common::grant::Reach;
 
 /// #DB, #AC, #MC; all words of instructions and events that are always intercepted (APM vol. 2,
@@ -14,8 +14,9 @@ const WORD4: u32 = 0x7e7f;
 /// Bits of CR0 that CR0_SEL_WRITE lets pass.
 const SELECTIVE_CR0: u64 = cr0::TS | cr0::MP;
 /// Where the bits of MSRs lie in their map (APM vol. 2, 15.11).
-const MSR_RANGES: [core::ops::Range<u32>; 3] =
-    [0..0x2000, 0xc000_0000..0xc000_2000, 0xc001_0000..0xc001_2000];
+const MSR_RANGES: [u32; 3] = [0, 0xc000_0000, 0xc001_0000];
+/// Bits for a range of 0x2000 MSRs: one for reads, one for writes.
+const MSRS_BITS: usize = 0x4000;
 
 impl Svm {
     /// What the block lets its guest reach.
@@ -51,24 +52,20 @@ impl Svm {
         }
         let writes_cr4 = control.intercept_control_registers & vmcb::INTERCEPT_WRITE_CR4 != 0;
         let selects_cr0 = control.intercept3 & intercept3::CR0_SEL_WRITE != 0;
-        let msrs = |write| {
-            MSR_RANGES.into_iter().flatten().filter(move |msr| {
-                msr_bit(*msr).is_some_and(|bit| is_open(maps.msrs.words(), bit + write))
+        let msrs = |write: u32| {
+            let of = zeros(maps.msrs.words()).filter(move |bit| bit % 2 == write);
+            of.filter_map(|bit| {
+                let range = MSR_RANGES.get(bit as usize / MSRS_BITS)?;
+                Some(range + (bit % MSRS_BITS as u32) / 2)
             })
         };
         Ok(Reach {
             ram: block.tables.mappings()?,
-            ports: (0..=u16::MAX)
-                .filter(|port| is_open(maps.ports.words(), usize::from(*port)))
-                .collect(),
+            ports: zeros(maps.ports.words()).filter_map(|port| u16::try_from(port).ok()).collect(),
             msr_reads: msrs(0).collect(),
             msr_writes: msrs(1).collect(),
             cr0: if selects_cr0 { SELECTIVE_CR0 } else { u64::MAX },
             cr4: if writes_cr4 { 0 } else { u64::MAX },
         })
     }
-}
-
-fn is_open(words: &[u64], bit: usize) -> bool {
-    words[bit / 64] >> (bit % 64) & 1 == 0
 }

@@ -6,6 +6,7 @@ use super::field::Field;
 use super::{ControlBlock, Vmx, ept, instructions};
 use crate::frames::{FRAME_BYTES, Frame};
 use crate::second_level::Tables;
+use crate::zero_bits::zeros;
 use vmm_common::grant::Reach;
 
 /// Controls without which the bitmaps or the tables would not be obeyed, or the guest would keep
@@ -66,23 +67,4 @@ pub(crate) fn reach(read: impl Fn(Field) -> u64, parts: &Parts<'_>) -> Result<Re
         cr0: !read(Field::Cr0Mask),
         cr4: !read(Field::Cr4Mask),
     })
-}
-
-/// Numbers of the bits that are 0.
-fn zeros(words: &[u64]) -> impl Iterator<Item = u32> {
-    let open = words.iter().enumerate().filter(|(_, word)| **word != u64::MAX);
-    open.flat_map(|(index, word)| {
-        (0..64).filter(move |bit| word >> bit & 1 == 0).map(move |bit| index as u32 * 64 + bit)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bits_that_are_0_are_found_at_both_ends_of_words() {
-        let words = [u64::MAX, !(1 << 63 | 1), u64::MAX, !2];
-        assert_eq!(zeros(&words).collect::<Vec<_>>(), [64, 127, 193]);
-    }
 }
