@@ -4,7 +4,7 @@
 use crate::architecture::{reset, vector};
 use crate::local_apic::{COM1_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::port::Port;
-use crate::{com1, cpu, descriptors, machine_check, nmi_timer, svm};
+use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -153,7 +153,7 @@ pub fn arm_timer(deadline: u64) {
 pub(crate) fn handle(vector: u8) {
     match vector {
         TIMER_VECTOR => ARMED.store(0, Ordering::Relaxed),
-        COM1_VECTOR => com1::interrupt(),
+        COM1_VECTOR => host_serial::interrupt(),
         _ => {}
     }
     // A spurious one is not in service (SDM vol. 3, 11.9).

@@ -25,7 +25,6 @@ pub type General = [u64; 16];
 pub mod architecture;
 pub mod barriers;
 pub mod carve;
-pub mod com1;
 pub mod cpu;
 mod descriptors;
 pub mod extended_state;
@@ -34,6 +33,7 @@ pub mod frames;
 pub mod guest_ram;
 #[cfg(feature = "bare")]
 pub mod heap;
+pub mod host_serial;
 pub mod hpet;
 pub mod interrupts;
 pub mod io_apic;

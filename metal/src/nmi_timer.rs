@@ -13,7 +13,7 @@ use crate::port::Port;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Rate of the 8254, Hz.
-const PIT_HZ: u64 = 1_193_182;
+pub const PIT_HZ: u64 = 1_193_182;
 /// The I/O APIC's input that channel 0 has on every PC.
 const INPUT: u32 = 2;
 

@@ -32,13 +32,24 @@ pub struct Percent(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escaped<'a>(pub &'a str);
 
+/// Whether a character ends lines, moves the cursor or changes the direction of text: C1 with NEL
+/// (U+0085), the separators (UAX #14, class BK), and Bidi_Control (UAX #9, 2).
+#[must_use]
+pub const fn acts_on_text(character: char) -> bool {
+    matches!(
+        character,
+        '\u{80}'..='\u{9f}'
+            | '\u{2028}' | '\u{2029}'
+            | '\u{61c}' | '\u{200e}' | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const IS_SPECIAL: fn(char) -> bool = |c| {
-            c.is_control()
-                || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-                || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
-        };
+        const IS_SPECIAL: fn(char) -> bool =
+            |c| c.is_control() || acts_on_text(c) || c == '\u{feff}';
         if !self.0.contains(IS_SPECIAL) && !self.0.is_empty() {
             return f.write_str(self.0);
         }

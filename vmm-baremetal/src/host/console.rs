@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use metal::port::Port;
 use metal::screen::Screen;
-use metal::{com1, cpu, interrupts, nmi_timer};
+use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::VmIndex;
@@ -54,7 +54,7 @@ impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
     pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
-        com1::enable();
+        host_serial::enable();
         let settings = ConsoleSettings {
             display,
             has_command_keys: true,
@@ -86,8 +86,8 @@ impl BareHost {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
-        com1::serve();
-        while let Some(key) = com1::take() {
+        host_serial::serve();
+        while let Some(key) = host_serial::take() {
             self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
         self.say_overruns();
@@ -99,7 +99,7 @@ impl BareHost {
 
     /// The line status says that the port dropped input, or there was no room for it.
     fn say_overruns(&mut self) {
-        let overruns = com1::overruns();
+        let overruns = host_serial::overruns();
         if overruns != self.said_overruns {
             self.said_overruns = overruns;
             self.console.say("[keys are lost: COM1 received more than was taken from it in time]");
@@ -147,7 +147,7 @@ impl BareHost {
     fn send(&mut self) {
         let waiting = self.console.waiting();
         let mut sent = 0;
-        if com1::waiting() == 0 {
+        if host_serial::waiting() == 0 {
             for bytes in waiting.chunks(FIFO_BYTES) {
                 if !self.serial.can_send() {
                     break;
@@ -158,20 +158,20 @@ impl BareHost {
                 sent += bytes.len();
             }
         }
-        sent += com1::put(&waiting[sent..]);
+        sent += host_serial::put(&waiting[sent..]);
         self.console.written(sent);
-        if sent > 0 && com1::waiting() > 0 {
-            com1::enable();
+        if sent > 0 && host_serial::waiting() > 0 {
+            host_serial::enable();
         }
     }
 
     /// Sends everything, waiting for the port.
     fn send_all(&mut self) {
         for _ in 0..PATIENCE {
-            if com1::waiting() == 0 {
+            if host_serial::waiting() == 0 {
                 break;
             }
-            com1::serve();
+            host_serial::serve();
         }
         while let bytes @ [_, ..] = self.console.waiting() {
             for byte in bytes {

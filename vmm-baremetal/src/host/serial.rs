@@ -1,5 +1,5 @@
-//! The physical serial port, COM1 (16550A), with bounded waits. While VMs run, [`metal::com1`]
-//! serves it.
+//! The physical serial port, COM1 (16550A), with bounded waits. While VMs run,
+//! [`metal::host_serial`] serves it.
 
 use core::fmt;
 use metal::port::Port;

@@ -9,6 +9,7 @@
 //!   (Linux's `n_tty`).
 //! - A sequence that selects colours or weight, SGR (ECMA-48, 8.3.117): see [`Piece::Style`].
 
+use crate::units::acts_on_text;
 use core::fmt::Write;
 
 /// The longest SGR sequence that is understood, bytes.
@@ -167,7 +168,7 @@ fn show_byte(byte: u8, take: &mut impl FnMut(Piece<'_>)) {
 
 fn show_character(text: &str, take: &mut impl FnMut(Piece<'_>)) {
     match text.chars().next() {
-        Some(character) if acts(character) => {
+        Some(character) if acts_on_text(character) => {
             let mut shown = Shown::new();
             let number = u32::from(character);
             write!(shown, "\\u{{{number:x}}}").expect("it has room for all characters");
@@ -175,19 +176,6 @@ fn show_character(text: &str, take: &mut impl FnMut(Piece<'_>)) {
         }
         Some(_) | None => take(Piece::Text(text)),
     }
-}
-
-/// Whether a character ends lines, moves the cursor or changes the direction of text: C1 with NEL
-/// (U+0085), the separators (UAX #14, class BK), and Bidi_Control (UAX #9, 2).
-const fn acts(character: char) -> bool {
-    matches!(
-        character,
-        '\u{80}'..='\u{9f}'
-            | '\u{2028}' | '\u{2029}'
-            | '\u{61c}' | '\u{200e}' | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-    )
 }
 
 /// A character or byte as it is shown: the longest is `\u{10ffff}`.

@@ -3,7 +3,7 @@
 use metal::port::Port;
 
 /// Its rate, Hz.
-pub const HZ: u64 = 1_193_182;
+pub use metal::nmi_timer::PIT_HZ as HZ;
 
 const GATE: Port = Port::new(0x61);
 const CONTROL: Port = Port::new(0x43);
