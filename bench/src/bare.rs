@@ -64,7 +64,8 @@ impl Bare {
         }
         let vcpu = vm.create_vcpu(0).context("KVM_CREATE_VCPU")?;
         let tsc_hz = vcpu.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
-        let features = CpuidFeatures { has_local_apic: false, has_tsc_deadline: false, tsc_hz };
+        let features =
+            CpuidFeatures { has_local_apic: false, has_tsc_deadline: false, tsc_hz, processors: 1 };
         let table = cpuid::table(features, kvm::supported_cpuid(&kvm)?);
         vcpu.set_cpuid2(&kvm::kvm_cpuid(&table)?).context("KVM_SET_CPUID2")?;
         kvm::load_registers(&vcpu, &boot.registers)?;

@@ -1,20 +1,24 @@
-//! The local APIC of one CPU, in xAPIC (MMIO) and x2APIC (MSR) mode.
+//! The local APICs of a machine's processors, in xAPIC (MMIO) and x2APIC (MSR) mode.
 //!
 //! This file holds the state and the CPU core's view: accept, outrank, acknowledge, end. The
 //! guest's view is layered over it: `register.rs` is the register file both modes share, `xapic.rs`
 //! and `x2apic.rs` are the two ways to reach it, `command.rs` is the interrupt command register,
-//! `destination.rs` matches destinations, `timer.rs` is the timer, `vectors.rs` the 256-bit
-//! registers.
+//! `destination.rs` matches destinations, `startup.rs` is INIT, start-up and NMI, `timer.rs` is the
+//! timer, `vectors.rs` the 256-bit registers. `bus.rs` carries messages between the APICs of a
+//! machine.
 //!
-//! The VM has one CPU, so no interprocessor interrupt ever leaves. The owner, after each access and
-//! each [`LocalApic::advance`], looks at [`LocalApic::take_eoi`], [`LocalApic::take_nmi`] and
+//! The owner, after each access, calls [`bus::carry_commands`]; after that, and after each
+//! [`LocalApic::advance`], it looks at [`LocalApic::take_eoi`], [`LocalApic::take_nmi`] and
 //! [`LocalApic::has_interrupt`].
 //!
 //! Source: Intel SDM volume 3, chapter "Advanced Programmable Interrupt Controller (APIC)".
 
+pub mod bus;
 mod command;
 mod destination;
+mod processors;
 mod register;
+mod startup;
 mod timer;
 mod vectors;
 mod x2apic;
@@ -23,6 +27,8 @@ mod xapic;
 #[cfg(test)]
 mod tests;
 
+pub use processors::{MAX_PROCESSORS, Processors};
+pub use startup::StartEvent;
 pub use timer::{TIMER_HZ, TscClock};
 pub use x2apic::GeneralProtection;
 
@@ -72,22 +78,37 @@ pub struct LocalApic {
     latched_errors: u32,
     command_low: u32,
     command_high: u32,
+    /// The command register has been written and not been sent.
+    has_command: bool,
     lvt: LvtTable,
     timer: Timer,
     /// Level-triggered vectors whose EOI is not yet forwarded to the I/O APIC.
     ended_levels: Vectors,
+    /// There may be some.
+    has_ended_level: bool,
     has_nmi: bool,
+    /// An NMI came while the processor waited for a start-up.
+    has_held_nmi: bool,
+    is_waiting: bool,
+    start_event: Option<StartEvent>,
 }
 
 impl LocalApic {
-    /// The APIC as firmware leaves it to a guest on a PC in virtual wire mode: enabled in hardware
-    /// at 0xFEE00000 (IA32_APIC_BASE = 0xFEE00900), disabled in software (SVR = 0xFF), LINT0
-    /// passing the 8259A's interrupts (0x700), LINT1 NMI (0x400), all else masked.
+    /// The APIC of processor `id` as firmware leaves it to a guest on a PC in virtual wire mode:
+    /// enabled in hardware at 0xFEE00000, disabled in software (SVR = 0xFF).
+    ///
+    /// Processor 0 is the bootstrap processor (IA32_APIC_BASE = 0xFEE00900): LINT0 passes the
+    /// 8259A's interrupts (0x700), LINT1 is NMI (0x400), all else is masked. The others
+    /// (0xFEE00800) are as after reset, all masked, and wait for a start-up: SeaBIOS programs the
+    /// pins of the bootstrap processor alone, and Linux's KVM leaves the others' masked
+    /// (`kvm_lapic_reset`).
     #[must_use]
     pub fn new(id: u8, tsc: TscClock) -> Self {
+        let is_bootstrap = id == 0;
+        let role = if is_bootstrap { BASE_BOOTSTRAP } else { 0 };
         let mut apic = Self {
             id: u32::from(id),
-            base: DEFAULT_BASE | BASE_ENABLED | BASE_BOOTSTRAP,
+            base: DEFAULT_BASE | BASE_ENABLED | role,
             task_priority: 0,
             logical_destination: 0,
             destination_format: DESTINATION_FORMAT_FLAT,
@@ -99,13 +120,20 @@ impl LocalApic {
             latched_errors: 0,
             command_low: 0,
             command_high: 0,
+            has_command: false,
             lvt: LvtTable::RESET,
             timer: Timer::new(tsc),
             ended_levels: Vectors::NONE,
+            has_ended_level: false,
             has_nmi: false,
+            has_held_nmi: false,
+            is_waiting: !is_bootstrap,
+            start_event: None,
         };
-        apic.lvt.set(Lvt::Lint0, register::LVT_EXTINT);
-        apic.lvt.set(Lvt::Lint1, register::LVT_NMI);
+        if is_bootstrap {
+            apic.lvt.set(Lvt::Lint0, register::LVT_EXTINT);
+            apic.lvt.set(Lvt::Lint1, register::LVT_NMI);
+        }
         apic
     }
 
@@ -123,11 +151,6 @@ impl LocalApic {
         }
         self.level_triggered.assign(vector, is_level);
         self.requested.insert(vector)
-    }
-
-    /// Takes a non-maskable interrupt from outside (an I/O APIC message of that mode).
-    pub fn accept_nmi(&mut self) {
-        self.has_nmi |= self.is_hardware_enabled();
     }
 
     /// Whether `vector` is requested (IRR).
@@ -171,10 +194,18 @@ impl LocalApic {
 
     /// The next level-triggered vector whose end the owner must forward to the I/O APIC; called
     /// until `None` after each access.
+    #[inline]
     pub fn take_eoi(&mut self) -> Option<u8> {
-        let vector = self.ended_levels.highest()?;
-        self.ended_levels.remove(vector);
-        Some(vector)
+        if self.has_ended_level { self.take_ended_level() } else { None }
+    }
+
+    fn take_ended_level(&mut self) -> Option<u8> {
+        let highest = self.ended_levels.highest();
+        match highest {
+            Some(vector) => self.ended_levels.remove(vector),
+            None => self.has_ended_level = false,
+        }
+        highest
     }
 
     /// A non-maskable interrupt is pending.
@@ -290,6 +321,7 @@ impl LocalApic {
             self.in_service.remove(vector);
             if self.level_triggered.contains(vector) {
                 self.ended_levels.insert(vector);
+                self.has_ended_level = true;
             }
         }
     }

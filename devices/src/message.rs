@@ -16,12 +16,15 @@ pub enum DeliveryMode {
     Nmi,
     /// INIT; the vector is ignored.
     Init,
+    /// Start-up: the vector says where a processor that waits begins. Only processors send it.
+    StartUp,
     /// The vector comes from the 8259A pair.
     ExtInt,
 }
 
 impl DeliveryMode {
-    /// The mode a 3-bit field names; `None` for the encodings without an I/O APIC meaning (3, 6).
+    /// The mode that a device's 3-bit field names; `None` for the encodings without an I/O APIC
+    /// meaning (3, 6).
     #[must_use]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
@@ -59,11 +62,13 @@ impl Message {
     /// if the address is no message's, the mode is reserved, or a level is deasserted, which
     /// local APICs ignore.
     ///
-    /// Bit 3 of the address, the redirection hint, changes nothing with one destination.
+    /// Bit 3 of the address, the redirection hint, makes one processor of a logical destination
+    /// take a fixed message, that of lowest priority.
     #[must_use]
     pub const fn from_msi(address: u64, data: u32) -> Option<Self> {
         const BASE: u64 = 0xFEE;
         const LOGICAL: u64 = 1 << 2;
+        const REDIRECTED: u64 = LOGICAL | 1 << 3;
         const ASSERT: u32 = 1 << 14;
         const LEVEL: u32 = 1 << 15;
         if address >> 20 != BASE || data & (LEVEL | ASSERT) == LEVEL {
@@ -71,6 +76,12 @@ impl Message {
         }
         let Some(delivery_mode) = DeliveryMode::from_bits((data >> 8) as u8 & 7) else {
             return None;
+        };
+        let delivery_mode = match delivery_mode {
+            DeliveryMode::Fixed if address & REDIRECTED == REDIRECTED => {
+                DeliveryMode::LowestPriority
+            }
+            _ => delivery_mode,
         };
         Some(Self {
             vector: data as u8,
@@ -97,7 +108,10 @@ mod tests {
         };
         assert_eq!(Message::from_msi(0xFEE1_2000, 0x44), Some(fixed));
         let logical = Message { is_logical: true, ..fixed };
-        assert_eq!(Message::from_msi(0xFEE1_200C, 0x44), Some(logical));
+        assert_eq!(Message::from_msi(0xFEE1_2004, 0x44), Some(logical));
+        let redirected = Message { delivery_mode: DeliveryMode::LowestPriority, ..logical };
+        assert_eq!(Message::from_msi(0xFEE1_200C, 0x44), Some(redirected));
+        assert_eq!(Message::from_msi(0xFEE1_2008, 0x44), Some(fixed), "one destination");
         let level = Message { is_level: true, ..fixed };
         assert_eq!(Message::from_msi(0xFEE1_2000, 0xC044), Some(level));
         let lowest = Message { delivery_mode: DeliveryMode::LowestPriority, ..fixed };

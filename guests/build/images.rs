@@ -41,6 +41,8 @@ pub const IMAGES: &[Source] = &[
     single("escapes", "single/escapes.rs", "[loud] all that a terminal takes for more than text"),
     single("link_ping", "single/link_ping.rs", "[N=1000] [irq] COM2 round trips with link_pong"),
     single("link_pong", "single/link_pong.rs", "[N=1000] [irq] the other end of link_ping"),
+    single("round_trip", "single/round_trip.rs",
+        "[N=1000] [answer] times COM2 round trips by HLT with another of itself"),
     single("bulk_send", "single/bulk_send.rs", "[KIB=64] [SEED=1] sends data over COM2"),
     single("bulk_receive", "single/bulk_receive.rs", "[KIB=64] receives what bulk_send sends"),
     single("bulk", "single/bulk.rs", "[KIB=64] [SEED=1] both directions at once, with itself"),
@@ -63,6 +65,9 @@ pub const IMAGES: &[Source] = &[
         "[SEED=1] [STEPS=2000] [WORD...] random CR, MSR, port and string accesses"),
     single("processor", "single/processor.rs",
         "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
+    single("smp", "single/smp.rs", "[untimed] starts 1 to 8 processors and checks what they do"),
+    single("smp_storm", "single/smp_storm.rs",
+        "[bootstrap] processors that stop, start and interrupt each other for ever"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

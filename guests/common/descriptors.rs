@@ -86,6 +86,11 @@ pub fn load() {
     let task = unsafe { &mut *TASK.pointer() };
     task.fault_stack_low = (&raw const fault_stack_top) as u32;
     load_task_state();
+    load_gates();
+}
+
+/// Loads the gates alone, which all processors share.
+pub fn load_gates() {
     let limit = (VECTORS * 16 - 1) as u64;
     let pointer = [limit << 48, GATES.pointer() as u64];
     let pointer = (&raw const pointer).cast::<u8>().wrapping_add(6);

@@ -6,7 +6,7 @@ use super::cpu;
 pub const TIMER_VECTOR: u64 = 48;
 /// The vector of IRQ 0, the PIT, through the 8259 pair; IRQ n follows at n.
 pub const IRQ_BASE: u64 = 32;
-const SPURIOUS_VECTOR: u32 = 63;
+pub const SPURIOUS_VECTOR: u32 = 63;
 
 /// The local timer's mode bits.
 pub const LVT_ONE_SHOT: u32 = 0;
@@ -15,17 +15,26 @@ pub const LVT_PERIODIC: u32 = 1 << 17;
 /// As above: compares the time-stamp counter with IA32_TSC_DEADLINE.
 pub const LVT_TSC_DEADLINE: u32 = 2 << 17;
 
-const APIC_BASE_MSR: u32 = 0x1B;
-const APIC_ENABLED: u64 = 1 << 11;
-const APIC_X2: u64 = 1 << 10;
-const X2APIC_MSRS: u32 = 0x800;
+pub const APIC_BASE_MSR: u32 = 0x1B;
+pub const APIC_ENABLED: u64 = 1 << 11;
+pub const APIC_X2: u64 = 1 << 10;
+pub const X2APIC_MSRS: u32 = 0x800;
 const APIC_MEMORY: u64 = 0xFEE0_0000;
 
 /// The local APIC's registers used here, numbered as in x2APIC mode (SDM volume 3, table 11-6).
 #[derive(Clone, Copy)]
 pub enum Register {
+    TaskPriority = 0x08,
     EndOfInterrupt = 0x0B,
+    LogicalDestination = 0x0D,
+    /// In xAPIC mode only.
+    DestinationFormat = 0x0E,
     SpuriousVector = 0x0F,
+    ErrorStatus = 0x28,
+    /// In x2APIC mode the destination is in the high half of the same register.
+    InterruptCommand = 0x30,
+    /// In xAPIC mode only.
+    InterruptDestination = 0x31,
     TimerVector = 0x32,
     Lint0Vector = 0x35,
     Lint1Vector = 0x36,
@@ -33,6 +42,8 @@ pub enum Register {
     InitialCount = 0x38,
     CurrentCount = 0x39,
     DivideConfiguration = 0x3E,
+    /// In x2APIC mode only.
+    SelfIpi = 0x3F,
 }
 
 /// A local APIC, enabled.
@@ -118,6 +129,11 @@ pub fn initialise_8259(mask: u8) {
     cpu::out8(SLAVE_DATA, MODE_8086);
     cpu::out8(MASTER_DATA, mask);
     cpu::out8(SLAVE_DATA, 0xFF);
+}
+
+/// Lets those of the IRQs 0 to 7 through whose bits in `mask` are clear.
+pub fn unmask_8259_master(mask: u8) {
+    cpu::out8(MASTER_DATA, mask);
 }
 
 /// Lets those of the IRQs 8 to 15 through whose bits in `mask` are clear.

@@ -6,7 +6,8 @@ use super::interrupt_controller::{IRQ_BASE, end_of_interrupt_8259, initialise_82
 use super::{cpu, interrupts};
 
 const COM2: u16 = 0x2F8;
-const IRQ: u64 = 3;
+/// The line of COM2 at the 8259 pair.
+pub const IRQ: u64 = 3;
 /// Asks whether the other end is there.
 const ENQUIRY: u8 = 0x05;
 /// Answers an enquiry.
@@ -43,6 +44,19 @@ impl Link {
             cpu::out8(COM2 + console::INTERRUPT_ENABLE, 1); // received data available
         }
         Self { waiting }
+    }
+
+    /// Programs COM2, with its receive interrupt; the other end need not be there.
+    pub fn open() -> Self {
+        console::initialise(COM2);
+        initialise_8259(!(1 << IRQ));
+        cpu::out8(COM2 + console::INTERRUPT_ENABLE, 1); // received data available
+        Self { waiting: Waiting::Interrupt }
+    }
+
+    /// A byte, if one has come.
+    pub fn take(&mut self) -> Option<u8> {
+        (cpu::in8(COM2 + LINE_STATUS) & DATA_READY != 0).then(|| cpu::in8(COM2))
     }
 
     /// Sends one byte, waiting for room.

@@ -17,6 +17,8 @@ const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;
 const AVX512: u64 = 0b1110_0000;
+/// DR0 to DR3 and DR6 after reset and INIT.
+const RESET_DEBUG: [u64; 5] = [0, 0, 0, 0, reset::DR6];
 
 /// MXCSR after reset, and while the hypervisor runs: all exceptions masked (SDM vol. 1, 10.2.3).
 pub const MXCSR: u32 = 0x1f80;
@@ -156,7 +158,7 @@ impl SwitchedState {
         let legacy = FxArea::INITIAL.0;
         // The XSAVE header after it is zero: all else is in its initial state.
         area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
-        let debug = [0, 0, 0, 0, reset::DR6];
+        let debug = RESET_DEBUG;
         Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })
     }
 
@@ -179,6 +181,12 @@ impl SwitchedState {
             enable(value);
         }
         is_allowed
+    }
+
+    /// The debug registers of the guest that has the processor are as after INIT.
+    pub fn reset_debug(&mut self) {
+        self.debug = RESET_DEBUG;
+        set_debug_registers(&self.debug);
     }
 
     /// The guest gets the processor, after another or as the first one. Registers that need many

@@ -46,6 +46,7 @@ pub mod pci;
 pub mod port;
 pub mod screen;
 pub mod second_level;
+pub mod siblings;
 mod stale_interrupts;
 pub mod svm;
 pub mod vmx;

@@ -3,9 +3,10 @@
 //! paging are the same four levels of tables and differ in the flags of an entry, a [`Format`].
 
 use crate::frames::{FRAME_BYTES, Frame, Frames, OutOfFrames};
-
 use crate::guest_ram::GuestRam;
 use crate::paging::LARGE;
+use crate::siblings::Siblings;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -27,11 +28,12 @@ pub struct Format {
     pub has_1g: bool,
 }
 
-/// The tables of one guest.
-#[derive(Debug)]
+/// The tables of one guest, which all its vCPUs share: they never change, so that no translation
+/// that a processor has cached of them gets stale.
+#[derive(Clone, Debug)]
 pub struct Tables {
     /// The root is the last one.
-    frames: Vec<Frame>,
+    frames: Rc<Vec<Frame>>,
 }
 
 impl Tables {
@@ -47,7 +49,23 @@ impl Tables {
         assert!(pieces.iter().all(is_whole), "RAM is made of 4 KiB pages");
         let mut builder = Builder { frames, pieces, format, tables: Vec::new() };
         builder.table(ROOT_LEVEL, 0)?;
-        Ok(Self { frames: builder.tables })
+        Ok(Self { frames: Rc::new(builder.tables) })
+    }
+
+    /// Those of the guest whose vCPU is made: its siblings', or new ones.
+    ///
+    /// # Errors
+    /// As [`Tables::new`].
+    pub fn of_guest(
+        siblings: Siblings<'_, Self>,
+        frames: &mut Frames,
+        ram: &GuestRam,
+        format: Format,
+    ) -> Result<Self, OutOfFrames> {
+        match siblings {
+            Siblings::Beside(tables) => Ok(tables.clone()),
+            Siblings::Alone | Siblings::First => Self::new(frames, ram, format),
+        }
     }
 
     /// Host-physical address of the root.

@@ -133,7 +133,12 @@ impl Svm {
     pub fn for_tests(frames: &mut Frames) -> Self {
         let mut take = || frames.take().expect("there are enough");
         Self {
-            capabilities: Capabilities { asids: 16, has_next_rip: true, has_gib_pages: true },
+            capabilities: Capabilities {
+                asids: 16,
+                has_next_rip: true,
+                has_gib_pages: true,
+                has_pause_filter: true,
+            },
             extensions: Extensions::NONE,
             resident: 0,
             vcpus: 0,

@@ -29,14 +29,13 @@ pub mod preemption_timer;
 pub(crate) mod read_back;
 
 pub use control_block::{ControlBlock, ENTRY_FAILED, Loaded, Run, Window};
+pub use failure::Error;
 
 use crate::architecture::{cr4, msr};
 use crate::cpu;
 use crate::extended_state::Extensions;
-use crate::frames::{Frame, Frames, OutOfFrames};
+use crate::frames::{Frame, Frames};
 use capabilities::Capabilities;
-use core::fmt;
-use failure::Failure;
 use feature_control::Firmware;
 use missing::Missing;
 use vmm_common::cpuid::CpuidResult;
@@ -54,17 +53,6 @@ pub struct Vmx {
     vpids: u16,
     /// The processor's own, between VMXON and VMXOFF.
     _region: Frame,
-}
-
-/// Why VMX or a vCPU cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The processor or its firmware lacks something.
-    Missing(Missing),
-    /// No memory for a structure.
-    OutOfFrames,
-    /// An instruction of VMX failed.
-    Instruction(Failure),
 }
 
 impl Vmx {
@@ -135,33 +123,5 @@ impl Vmx {
         unsafe { instructions::vmxoff() };
         // SAFETY: outside VMX operation the bit may be cleared.
         unsafe { cpu::set_cr4(cpu::cr4() & !cr4::VMXE) };
-    }
-}
-
-impl From<Missing> for Error {
-    fn from(missing: Missing) -> Self {
-        Self::Missing(missing)
-    }
-}
-
-impl From<OutOfFrames> for Error {
-    fn from(_: OutOfFrames) -> Self {
-        Self::OutOfFrames
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        Self::Instruction(failure)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(missing) => missing.fmt(f),
-            Self::OutOfFrames => f.write_str("no memory left for VMX structures"),
-            Self::Instruction(failure) => failure.fmt(f),
-        }
     }
 }

@@ -3,5 +3,6 @@
 pub mod confinement;
 pub mod control_registers;
 mod instruction;
+mod registers;
 pub mod vcpu;
 pub mod vendor;

@@ -13,14 +13,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
+use metal::siblings::Siblings;
 use vmm_common::Instant;
 use vmm_common::boot::{Boot, Images};
 use vmm_common::console::Display;
 use vmm_common::grant::Grant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::receipt::Receipt;
+use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
-use vmm_common::seam::VcpuBackend;
+use vmm_common::seam::{Host, VcpuBackend};
 use vmm_common::stop::{StopRequest, exit_code};
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
@@ -70,15 +72,28 @@ pub fn run<P: Processor>(
         place(ram[vm], boot, images);
         let facts = HostFacts { epoch_seconds, tsc_hz: clock.hz(), has_tsc_deadline: true };
         let cpuid = |leaf, subleaf| processor.cpuid(leaf, subleaf);
-        let (table, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
-        let grant = Grant::new(P::VENDOR, ram[vm].granted(), &table);
-        let vendors = processor.make(&mut frames, ram[vm], &boot.registers, &grant)?;
-        let vcpu = Vcpu::new(vendors, &boot.registers, ram[vm], clock, table);
-        confinement::check(vcpu.reach(&mut processor), grant.reach())?;
-        grants.push(grant);
-        let machine = machine.switch_on(vcpu.guest_tsc(), clock.now());
+        let (tables, machine) = switch_on::prepare(vm_plan, boot, facts, cpuid);
+        let grant = Grant::new(P::VENDOR, ram[vm].granted(), &tables[0]);
+        let (first, count) = (vcpus.len(), tables.len());
+        for (id, table) in tables.into_iter().enumerate() {
+            let after_init = CpuState::after_init();
+            let registers = if id == 0 { &boot.registers } else { &after_init };
+            let siblings = match vcpus.get(first).map(Vcpu::vendors) {
+                None if count == 1 => Siblings::Alone,
+                None => Siblings::First,
+                Some(sibling) => Siblings::Beside(sibling),
+            };
+            let vendors = processor.make(&mut frames, ram[vm], registers, &grant, siblings)?;
+            let mut vcpu = Vcpu::new(vendors, registers, ram[vm], clock, table);
+            if let Some(first) = vcpus.get(first) {
+                vcpu.follow_tsc_of(first);
+            }
+            confinement::check(vcpu.reach(&mut processor), grant.reach())?;
+            vcpus.push(vcpu);
+            grants.push(grant.clone());
+        }
+        let machine = machine.switch_on(vcpus[first].guest_tsc(), clock.now());
         machines.push((machine, ram[vm]));
-        vcpus.push(vcpu);
     }
     let barriers = SwitchBarriers::of(plan, &clock);
     let mut core = Core { barriers, processor, vcpus, has_it: None };
@@ -102,16 +117,22 @@ struct Core<P: Processor> {
     processor: P,
     vcpus: Vec<Vcpu<P::Vcpu>>,
     barriers: SwitchBarriers,
-    has_it: Option<usize>,
+    has_it: Option<VcpuIndex>,
 }
 
 impl<P: Processor> Core<P> {
     /// The vCPU, which has the processor from now on.
-    fn load(&mut self, VcpuIndex(vcpu): VcpuIndex) -> Loaded<'_, P::Loaded<'_>> {
-        match self.has_it.replace(vcpu) {
-            Some(before) if before == vcpu => {}
+    // A call would copy what it returns, at every turn.
+    #[inline(always)]
+    fn load(&mut self, index: VcpuIndex) -> Loaded<'_, P::Loaded<'_>> {
+        let vcpu = index.position();
+        match self.has_it.replace(index) {
+            Some(before) if before == index => {}
             Some(before) => {
-                self.barriers.execute();
+                if before.vm() != index.vm() {
+                    self.barriers.execute();
+                }
+                let before = before.position();
                 let [vcpu, before] = self
                     .vcpus
                     .get_disjoint_mut([vcpu, before])
@@ -142,12 +163,23 @@ fn share_core<P: Processor>(
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
                 if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
-                    host.console.say_dump(vcpu.vm().0, &loaded.dump());
+                    host.console.say_dump(vcpu, &loaded.dump());
+                    drop(loaded);
+                    show(system, core, host);
                 }
             }
             Next::Idle { until } => host.idle(until),
             Next::Done => return,
         }
+    }
+}
+
+/// The registers of the other vCPUs of a VM that has ended with a dump of one.
+fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost) {
+    while let Some(vcpu) = system.next_to_show() {
+        let mut loaded = core.load(vcpu);
+        host.sibling_registers(vcpu, &loaded.registers());
+        host.console.say_dump(vcpu, &loaded.dump());
     }
 }
 
@@ -160,12 +192,15 @@ fn stop<P: Processor>(
 ) {
     for vm in VmIndex::first(system.vms.len()) {
         if system.vms[vm].ending.is_some() || !request.wants_registers() {
-            system.stop_vm(vm, request.why(), None, host);
+            system.stop_vm(system.vcpu(vm, 0), request.why(), None, host);
             continue;
         }
-        let mut loaded = core.load(vm.vcpu());
-        system.stop_vm(vm, request.why(), Some(loaded.registers()), host);
-        host.console.say_dump(vm.0, &loaded.dump());
+        let vcpu = system.vcpu(vm, 0);
+        let mut loaded = core.load(vcpu);
+        system.stop_vm(vcpu, request.why(), Some(loaded.registers()), host);
+        host.console.say_dump(vcpu, &loaded.dump());
+        drop(loaded);
+        show(system, core, host);
     }
 }
 

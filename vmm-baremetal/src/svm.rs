@@ -13,6 +13,7 @@ use alloc::string::String;
 use loaded::{SvmGuest, SvmVcpu};
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
+use metal::siblings::Siblings;
 use metal::svm::{ControlBlock, Svm};
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::grant::{Grant, Reach, Vendor};
@@ -33,8 +34,10 @@ impl Processor for Svm {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
+        siblings: Siblings<'_, SvmVcpu>,
     ) -> Result<SvmVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant)
+        let siblings = siblings.map(|sibling| &sibling.block);
+        ControlBlock::new(self, frames, &ram, boot, grant, siblings)
             .map(|block| SvmVcpu::new(block, ram, grant.permitted()))
             .map_err(|_| String::from("the VMs' tables do not fit into the hypervisor's memory"))
     }

@@ -12,6 +12,7 @@ use alloc::string::String;
 use loaded::{VmxGuest, VmxVcpu};
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
+use metal::siblings::Siblings;
 use metal::vmx::{ControlBlock, Vmx};
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::grant::{Grant, Reach, Vendor};
@@ -32,8 +33,10 @@ impl Processor for Vmx {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
+        siblings: Siblings<'_, VmxVcpu>,
     ) -> Result<VmxVcpu, String> {
-        ControlBlock::new(self, frames, &ram, boot, grant)
+        let siblings = siblings.map(|sibling| &sibling.block);
+        ControlBlock::new(self, frames, &ram, boot, grant, siblings)
             .map(|block| VmxVcpu::new(block, ram, boot, grant.permitted()))
             .map_err(|error| format!("{error}"))
     }

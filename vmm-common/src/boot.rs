@@ -4,12 +4,12 @@
 //! ```text
 //! kernel, modules --what it says it is--> multiboot | linux | pvh | flat --> layout, registers
 //!                                          elf: its segments ---^           ^
-//!                            bios_data, acpi: what firmware leaves ---'
+//!                  bios_data, acpi, mp_table: what firmware leaves ---'
 //! ```
 
 use crate::architecture::cr0;
 use crate::plan::{BootKind, VmPlan};
-use crate::registers::{CpuState, Segment, TableRegister, general, segment};
+use crate::registers::{CpuState, general, segment};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +23,7 @@ mod layout;
 mod linux;
 mod memory_map;
 mod modules;
+mod mp_table;
 pub mod multiboot;
 mod pvh;
 mod signature;
@@ -226,34 +227,11 @@ fn none(lacks: &str, allowed: &str, kernel: &[u8]) -> BootError {
     BootError::kernel(format!("{what}; allowed: {allowed}"))
 }
 
-/// What every start has in common: the registers after INIT (SDM vol. 3, table 10-1).
-fn reset_registers() -> CpuState {
-    /// RFLAGS: bit 1 always reads 1.
-    const RFLAGS_FIXED: u64 = 1 << 1;
-    /// Cache disabled and not write-through, extension type.
-    const CR0_RESET: u64 = cr0::CD | cr0::NW | cr0::ET;
-    /// Read/write data, accessed, present.
-    const DATA: u32 = 0x93;
-    /// Execute/read code, accessed, present.
-    const CODE: u32 = 0x9b;
-    /// LDT, present.
-    const LDT: u32 = 0x82;
-    /// Busy 32-bit TSS, present. (VM entry requires a busy one.)
-    const TSS: u32 = 0x8b;
-    let table = TableRegister { base: 0, limit: 0xffff };
-    let data = Segment { selector: 0, base: 0, limit: 0xffff, access: DATA };
-    let mut segments = [data; 8];
-    segments[segment::CS].access = CODE;
-    segments[segment::LDTR].access = LDT;
-    segments[segment::TR].access = TSS;
-    CpuState {
-        rflags: RFLAGS_FIXED,
-        cr0: CR0_RESET,
-        segments,
-        gdtr: table,
-        idtr: table,
-        ..CpuState::default()
-    }
+/// The tables of the hardware; the address of ACPI's root pointer.
+fn put_firmware_tables(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
+    let root = acpi::put(vm, layout)?;
+    mp_table::put(vm, layout)?;
+    Ok(root)
 }
 
 /// A stack for the first instructions of a kernel that is entered in protected mode; its top.
@@ -271,7 +249,7 @@ fn protected_mode_registers(entry: u32, stack: u64, (code, data): (u16, u16)) ->
     const CODE: u32 = 0xc09b;
     /// 32-bit read/write data, accessed, present, 4 KiB granularity.
     const DATA: u32 = 0xc093;
-    let mut registers = reset_registers();
+    let mut registers = CpuState::after_init();
     registers.cr0 = cr0::ET | cr0::PE;
     registers.rip = entry.into();
     registers.general[general::RSP] = stack;

@@ -6,6 +6,7 @@
 //! terminal to its VM by Ctrl-A r ([`Command::Raw`]).
 
 use crate::Instant;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::registers::CpuState;
 use crate::stop::StopRequest;
@@ -47,6 +48,8 @@ pub struct Console {
     printables: Vec<Printable>,
     keyboard: Keyboard,
     names: Vec<String>,
+    /// VMs with several vCPUs.
+    has_siblings: Vec<bool>,
     /// VMs that have the terminal raw while they have the keyboard.
     wants_raw: Vec<bool>,
     /// This program is in the terminal's foreground, and may give the terminal to a VM.
@@ -73,6 +76,7 @@ impl Console {
             wants_raw: names.iter().map(|_| false).collect(),
             has_terminal: true,
             names: names.into_iter().map(String::from).collect(),
+            has_siblings: plan.vms.iter().map(|vm| vm.processors() > 1).collect(),
             display,
             has_said_lost_keys: false,
         }
@@ -133,23 +137,29 @@ impl Console {
 
     /// VM `vm` has ended, with these registers if a fault stopped it. On a
     /// terminal the next VM that still runs gets the keyboard.
-    pub fn vm_ended(&mut self, vm: usize, ending: &Ending, dump: Option<&CpuState>) {
+    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+        let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
         self.follow_raw();
         self.finish_line(vm);
         self.lines.say(&format!("[{} {ending}]", self.names[vm]));
         if let Some(dump) = dump {
-            self.say_dump(vm, &dump.to_string());
+            self.say_dump(vcpu, &dump.to_string());
         }
         if let Some(next) = self.keyboard.ended(vm) {
             self.focus_moved(next);
         }
     }
 
-    /// Prints the lines of a dump of VM `vm`.
-    pub fn say_dump(&mut self, vm: usize, dump: &str) {
+    /// Prints the lines of a dump of a vCPU, with its number where its VM has several.
+    pub fn say_dump(&mut self, vcpu: VcpuIndex, dump: &str) {
+        let VmIndex(vm) = vcpu.vm();
+        let name = &self.names[vm];
         for line in dump.lines() {
-            self.lines.say(&format!("[{}]   {line}", self.names[vm]));
+            match self.has_siblings[vm] {
+                true => self.lines.say(&format!("[{name}.{}]   {line}", vcpu.id())),
+                false => self.lines.say(&format!("[{name}]   {line}")),
+            }
         }
     }
 

@@ -6,8 +6,10 @@
 use alloc::vec::Vec;
 
 pub(crate) mod permitted;
+mod topology;
 
 pub use permitted::Permitted;
+pub use topology::for_processor;
 
 /// EAX, EBX, ECX and EDX after CPUID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct CpuidFeatures {
     pub has_tsc_deadline: bool,
     /// Rate of the time-stamp counter, Hz; 0 if unknown.
     pub tsc_hz: u64,
+    /// Processors of the machine, at least 1; more have local APICs.
+    pub processors: u8,
 }
 
 /// Leaf 1, ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE,
@@ -110,8 +114,9 @@ const fn bits(positions: &[u32]) -> u32 {
     mask
 }
 
-/// A guest's table, its leaves in ascending order, from what the host's processor (or its KVM)
-/// answers to `host(leaf, subleaf)`.
+/// The table of a guest's processor 0, its leaves in ascending order, from what the host's
+/// processor (or its KVM) answers to `host(leaf, subleaf)`. The other processors' follow from it by
+/// [`for_processor`].
 #[must_use]
 pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) -> Vec<CpuidEntry> {
     let mut table = Vec::new();
@@ -141,6 +146,7 @@ pub fn table(features: CpuidFeatures, host: impl Fn(u32, u32) -> CpuidResult) ->
     row(EXTENDED_LEAF + 7, None, CpuidResult { edx, ..CpuidResult::default() });
     let eax = host(EXTENDED_LEAF + 8, 0).eax & 0xffff;
     row(EXTENDED_LEAF + 8, None, CpuidResult { eax, ..CpuidResult::default() });
+    topology::describe(&mut table, features.processors, host);
     table
 }
 
@@ -221,7 +227,7 @@ pub fn physical_address_bits(table: &[CpuidEntry]) -> u8 {
 }
 
 fn leaf_1(features: CpuidFeatures, host: CpuidResult) -> CpuidResult {
-    /// EBX\[15:8\]: CLFLUSH line size. The rest, APIC id and count, is 0 on one vCPU.
+    /// EBX\[15:8\]: CLFLUSH line size. The rest is that of one processor.
     const CLFLUSH: u32 = 0xff00;
     /// EBX\[23:16\]: one logical processor.
     const ONE_PROCESSOR: u32 = 1 << 16;
@@ -308,8 +314,12 @@ fn rates_leaf(tsc_hz: u64) -> CpuidResult {
 mod tests {
     use super::*;
 
-    pub(super) const FEATURES: CpuidFeatures =
-        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 2_445_432_000 };
+    pub(super) const FEATURES: CpuidFeatures = CpuidFeatures {
+        has_local_apic: true,
+        has_tsc_deadline: true,
+        tsc_hz: 2_445_432_000,
+        processors: 1,
+    };
 
     pub(super) fn everything(_: u32, _: u32) -> CpuidResult {
         CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 }

@@ -9,9 +9,15 @@ use core::ops::{Index, IndexMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VmIndex(pub usize);
 
-/// A vCPU, by its position among all that share the core.
+/// A vCPU, by its VM and its number within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct VcpuIndex(pub usize);
+pub struct VcpuIndex {
+    // One register holds all three, because every step of an exit hands it on.
+    vm: u16,
+    id: u16,
+    /// Among all vCPUs of the core, VM by VM.
+    position: u32,
+}
 
 /// A serial port of a machine.
 #[allow(missing_docs)]
@@ -24,20 +30,48 @@ pub enum Com {
 }
 
 impl VcpuIndex {
-    /// Its VM: each has one vCPU.
+    /// The first vCPU of each VM, where the VMs have `counts` vCPUs.
+    pub fn firsts(counts: impl Iterator<Item = u32>) -> impl Iterator<Item = Self> {
+        counts.enumerate().scan(0, |next, (vm, count)| {
+            let position = *next;
+            *next += count;
+            Some(Self { vm: vm as u16, id: 0, position })
+        })
+    }
+
+    /// The vCPU of this VM, where every VM has one.
+    #[must_use]
+    pub const fn only_of(vm: VmIndex) -> Self {
+        Self { vm: vm.0 as u16, id: 0, position: vm.0 as u32 }
+    }
+
+    /// Its VM.
     #[must_use]
     pub const fn vm(self) -> VmIndex {
-        VmIndex(self.0)
+        VmIndex(self.vm as usize)
+    }
+
+    /// Its number within the VM, which is the ID of its local APIC after reset.
+    #[must_use]
+    pub const fn id(self) -> u32 {
+        self.id as u32
+    }
+
+    /// Its position among all vCPUs of the core.
+    #[must_use]
+    pub const fn position(self) -> usize {
+        self.position as usize
+    }
+
+    /// The vCPU with this number of the same VM.
+    #[must_use]
+    pub const fn sibling(self, id: u32) -> Self {
+        let position = self.position - self.id as u32 + id;
+        Self { vm: self.vm, id: id as u16, position }
     }
 }
 
 impl VmIndex {
-    /// Its vCPU, of which it has one.
-    #[must_use]
-    pub const fn vcpu(self) -> VcpuIndex {
-        VcpuIndex(self.0)
-    }
-
     /// The indices of `count` VMs.
     pub fn first(count: usize) -> impl Iterator<Item = Self> {
         (0..count).map(Self)
@@ -78,5 +112,5 @@ macro_rules! indexes {
 }
 
 indexes!(VmIndex, |vm: VmIndex| vm.0, alloc::vec::Vec<T>, [T]);
-indexes!(VcpuIndex, |vcpu: VcpuIndex| vcpu.0, alloc::vec::Vec<T>, [T]);
+indexes!(VcpuIndex, VcpuIndex::position, alloc::vec::Vec<T>, [T]);
 indexes!(Com, |com: Com| com as usize, [T; Com::ALL.len()]);

@@ -3,13 +3,13 @@
 //! The core is always in exactly one [`Activity`]; [`Ledger::core_turns_to`] closes the one before
 //! and opens the next, so the core's accounts add up to the time that passed by construction. A VM
 //! is also always in exactly one [`Standing`], by the same rule. [`Ledger::check`] holds both
-//! sums against the clock.
+//! sums against the clock. So is each vCPU of a VM that has several ([`VcpuAccount`]).
 //!
 //! Time in which the host ran something else has its own account: it is taken out of the
 //! activity in which it fell, and charged to no VM.
 
 use crate::Instant;
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Share;
 use alloc::vec::Vec;
 
@@ -17,9 +17,11 @@ mod account;
 mod budget;
 #[cfg(test)]
 mod tests;
+mod vcpus;
 
 pub use account::VmAccount;
 pub use budget::BudgetAccount;
+pub use vcpus::VcpuAccount;
 
 /// What the core does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,10 @@ pub struct Ledger {
     pub taken_ns: u64,
     /// Handovers from one VM to another.
     pub switches: u64,
+    /// Handovers from one vCPU to another of the same VM.
+    pub sibling_switches: u64,
+    /// The vCPU that had the last turn in a VM with several, and `switches` at its end.
+    last_vcpu: Option<(VcpuIndex, u64)>,
     /// Core time in stretches in which every VM had work, ns: what shares are measured on.
     pub contended_ns: u64,
     /// The turns of the stretch that is not over yet.
@@ -93,15 +99,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Accounts for a VM for each share, all waiting, and a core that is choosing. Shares are
-    /// measured on stretches of at least `min_stretch_turns` turns in which every VM had work
-    /// without a pause.
+    /// Accounts for a VM for each share and its vCPUs, all waiting, and a core that is choosing.
+    /// Shares are measured on stretches of at least `min_stretch_turns` turns in which every VM had
+    /// work without a pause.
     #[must_use]
-    pub fn new(shares: &[Share], min_stretch_turns: u64, now: Instant) -> Self {
+    pub fn new(vms: &[(Share, u32)], min_stretch_turns: u64, now: Instant) -> Self {
         Self {
-            vms: shares.iter().map(|share| VmAccount::new(share, now)).collect(),
-            with_work: shares.len(),
-            weight_with_work: shares.iter().map(account::weight).sum(),
+            vms: vms.iter().map(|(share, vcpus)| VmAccount::new(share, *vcpus, now)).collect(),
+            with_work: vms.len(),
+            weight_with_work: vms.iter().map(|(share, _)| account::weight(share)).sum(),
             due_per_weight: 0,
             last_taken: (now, 0),
             taken_ns: 0,
@@ -111,6 +117,8 @@ impl Ledger {
             console_seen_ns: 0,
             idle_ns: 0,
             switches: 0,
+            sibling_switches: 0,
+            last_vcpu: None,
             contended_ns: 0,
             stretch_turns: 0,
             min_stretch_turns,
@@ -126,6 +134,7 @@ impl Ledger {
         (self.since, self.started, self.last_taken) = (now, now, (now, 0));
         for account in &mut self.vms {
             account.since = now;
+            account.vcpus.iter_mut().for_each(|vcpu| vcpu.restart(now));
         }
     }
 
@@ -206,28 +215,41 @@ impl Ledger {
         self.activity
     }
 
-    /// `vm` gets the core at `now`: what passed since the core's last activity went into choosing
+    /// `vcpu` gets the core at `now`: what passed since the core's last activity went into choosing
     /// it, less `taken_ns` that the host has taken of it, and the VMM works for it from now on.
-    #[inline]
-    pub fn begin_turn(&mut self, vm: VmIndex, taken_ns: u64, now: Instant) {
+    ///
+    /// A switch from a sibling is no switch between VMs, but work for the VM; its time is returned,
+    /// ns.
+    #[inline(always)]
+    pub fn begin_turn(&mut self, vcpu: VcpuIndex, taken_ns: u64, now: Instant) -> u64 {
+        let vm = vcpu.vm();
         debug_assert_eq!(self.activity, Activity::Switching);
-        self.switching_ns += now.ns_since(self.since);
+        let choosing_ns = now.ns_since(self.since);
+        self.switching_ns += choosing_ns;
         self.since = now;
         self.activity = Activity::Vmm(vm);
         self.taken_from_no_vm(taken_ns, now);
         let is_plain = self.taken_ns == 0;
         let account = &mut self.vms[vm];
         account.turns += 1;
-        if is_plain && account.standing == Standing::Waiting && account.budget.is_none() {
+        if is_plain && account.standing == Standing::Waiting && account.is_plain {
             account.standing = Standing::Running;
             let now = now.max(account.since);
             let waited_ns = now.ns_since(account.since);
             account.since = now;
             account.waiting_ns += waited_ns;
             account.waited(waited_ns, 0);
-            return;
+            return 0;
         }
-        self.vm_turns_to(vm, Standing::Running, now);
+        let switch_ns = match account.vcpus.get_mut(vcpu.id() as usize) {
+            Some(account) => {
+                account.turns += 1;
+                self.charge_switch(vcpu, choosing_ns.saturating_sub(taken_ns), now)
+            }
+            None => 0,
+        };
+        self.vcpu_turns_to(vcpu, Standing::Running, now);
+        switch_ns
     }
 
     /// `vm`'s guest stopped at `over`; the switch to another is under way at
@@ -243,21 +265,22 @@ impl Ledger {
         self.activity = Activity::Switching;
     }
 
-    /// `vm` could run on, but another gets the core.
+    /// `vcpu` could run on, but another gets the core.
     #[inline]
-    pub fn waits(&mut self, vm: VmIndex, now: Instant) {
-        let account = &mut self.vms[vm];
-        let is_plain = self.taken_ns == 0 && account.budget.is_none();
+    pub fn waits(&mut self, vcpu: VcpuIndex, now: Instant) {
+        let account = &mut self.vms[vcpu.vm()];
+        let is_plain = self.taken_ns == 0 && account.is_plain;
         if is_plain && account.standing == Standing::Running {
             account.standing = Standing::Waiting;
             account.since = now.max(account.since);
             account.taken_before_ns = 0;
             return;
         }
-        self.vm_turns_to(vm, Standing::Waiting, now);
+        self.vcpu_turns_to(vcpu, Standing::Waiting, now);
     }
 
-    /// From `now` on this VM is in `standing`.
+    /// From `now` on this VM is in `standing`; with several vCPUs, [`Ledger::vcpu_turns_to`] says
+    /// so but for the VM's end.
     pub fn vm_turns_to(&mut self, vm: VmIndex, standing: Standing, now: Instant) {
         if self.vms[vm].standing == standing {
             return;
@@ -298,6 +321,7 @@ impl Ledger {
         }
         if standing == Standing::Ended {
             account.lifetime_ns = now.ns_since(self.started);
+            self.end_vcpus(vm, now);
         }
     }
 
@@ -385,6 +409,6 @@ impl Ledger {
                 return Err(sum_ns);
             }
         }
-        Ok(())
+        self.check_vcpus(allowed_ns)
     }
 }

@@ -10,6 +10,8 @@ use crate::Instant;
 use crate::index::Com;
 use crate::plan::{VmPlan, ram_ranges};
 use crate::seam::{BatchablePorts, TscReading};
+use alloc::vec;
+use alloc::vec::Vec;
 use clock::Clock;
 use com_ports::Serial;
 use devices::i8042::Keyboard;
@@ -29,8 +31,11 @@ mod mmio;
 mod msrs;
 mod paravirtual;
 mod ports;
+mod processors;
 mod timers;
 
+pub use devices::lapic::{Processors, StartEvent};
+pub use interrupts::Events;
 pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
 pub use paravirtual::MemoryWrite;
@@ -58,7 +63,10 @@ pub struct Machine {
     keyboard: Keyboard,
     power: Power,
     clock: Clock,
-    fixed_msrs: FixedMsrs,
+    /// Of each processor.
+    fixed_msrs: Vec<FixedMsrs>,
+    /// The processor that has the core.
+    current: usize,
     physical_address_bits: u8,
     /// When a timer next does something, as of the last access.
     deadline: Instant,
@@ -72,14 +80,16 @@ impl Machine {
         // No time has been held back yet.
         let on = MachineTime::from_ns(now.as_ns());
         let memory = memory_sizes(plan.memory_bytes);
+        let processors = plan.processors();
         let mut machine = Self {
-            interrupts: Interrupts::new(plan.devices, tsc),
-            timers: Timers::new(epoch_seconds, memory, plan.devices.has_hpet, on),
+            interrupts: Interrupts::new(plan.devices, processors, tsc),
+            timers: Timers::new((epoch_seconds, memory), plan.devices.has_hpet, processors, on),
             serial: Serial::new(plan.serial),
             keyboard: Keyboard::new(),
             power: Power::new(),
-            clock: Clock::new(plan.clock, epoch_seconds, tsc, on),
-            fixed_msrs: FixedMsrs::new(),
+            clock: Clock::new(plan.clock, processors, (epoch_seconds, tsc), on),
+            fixed_msrs: vec![FixedMsrs::new(); processors.into()],
+            current: 0,
             physical_address_bits,
             deadline: Instant::ZERO,
         };
@@ -121,11 +131,12 @@ impl Machine {
         self.deadline
     }
 
-    /// Records that the guest has waited for the core `ns` in total, and that the host took it
-    /// for `taken_ns` while the guest had it. Under `Wall` both are published as steal time; under
-    /// `Own` the machine's clock and the guest's time-stamp counter are held back by the wait.
-    pub fn record_wait(&mut self, ns: u64, taken_ns: u64) {
-        if self.clock.record_wait(ns, taken_ns) {
+    /// Records that the VM has waited for the core `ns` in total, that the host took it for
+    /// `taken_ns` while the VM had it, and that of both the processor has missed `stolen_ns`. That
+    /// is published as its steal time under `Wall`; under `Own` the machine's clock and all
+    /// processors' time-stamp counters are held back by the VM's wait.
+    pub fn record_wait(&mut self, ns: u64, taken_ns: u64, stolen_ns: u64) {
+        if self.clock.record_wait(ns, taken_ns, stolen_ns) {
             self.interrupts.draw_attention();
             self.find_deadline();
         }
@@ -140,7 +151,7 @@ impl Machine {
     }
 
     /// The guest's time-stamp counter may have moved: the host's clock may be slewed against it.
-    pub const fn tsc_moved(&mut self) {
+    pub fn tsc_moved(&mut self) {
         self.clock.tsc_moved();
     }
 
@@ -148,14 +159,14 @@ impl Machine {
     /// [`Machine::next_memory_write`].
     #[must_use]
     #[inline]
-    pub const fn has_news(&self) -> bool {
+    pub fn has_news(&self) -> bool {
         self.clock.has_news()
     }
 
     /// Whether a new reading of the time-stamp counter is needed ([`Machine::set_tsc`]) before the
     /// next [`Machine::next_memory_write`].
     #[must_use]
-    pub const fn wants_tsc(&self) -> bool {
+    pub fn wants_tsc(&self) -> bool {
         self.clock.wants_tsc()
     }
 
@@ -192,79 +203,6 @@ impl Machine {
 
     fn find_deadline(&mut self) {
         self.deadline = self.clock.host_time(self.timers.deadline(&self.interrupts));
-    }
-}
-
-/// The processor's side.
-impl Machine {
-    /// Whether the next entry may differ from the one before in more than its reply, as of
-    /// [`Machine::take_attention`].
-    #[must_use]
-    #[inline]
-    pub const fn has_attention(&self) -> bool {
-        self.interrupts.has_attention()
-    }
-
-    /// The loop builds the entry now: clears attention.
-    #[inline]
-    pub const fn take_attention(&mut self) {
-        self.interrupts.take_attention();
-    }
-
-    /// Whether the processor should be interrupted.
-    #[must_use]
-    pub fn has_interrupt(&self) -> bool {
-        self.interrupts.has_interrupt()
-    }
-
-    /// The interrupt the processor takes now; None if it was withdrawn.
-    pub fn acknowledge(&mut self) -> Option<u8> {
-        let vector = self.interrupts.acknowledge();
-        self.timers.deliver_late(&mut self.interrupts);
-        vector
-    }
-
-    /// Whether a non-maskable interrupt is pending.
-    #[must_use]
-    pub fn has_nmi(&self) -> bool {
-        self.interrupts.has_nmi()
-    }
-
-    /// Takes the pending non-maskable interrupt, if any.
-    pub fn take_nmi(&mut self) -> bool {
-        self.interrupts.take_nmi()
-    }
-
-    /// Whether a non-maskable interrupt may come by itself: the I/O APIC alone sends them to a
-    /// processor that executes nothing.
-    #[must_use]
-    pub fn can_raise_nmi(&self) -> bool {
-        self.interrupts.can_raise_nmi()
-    }
-
-    /// Task priority, CR8\[3:0\]. Without a local APIC it is a register that does nothing.
-    #[must_use]
-    pub fn cr8(&self) -> u8 {
-        self.interrupts.cr8()
-    }
-
-    /// The guest's CR8 is now this.
-    #[inline]
-    pub fn set_cr8(&mut self, cr8: u8) {
-        self.interrupts.set_cr8(cr8);
-    }
-
-    /// The priority class of a request that CR8 alone holds back, 0 if there is none: the processor
-    /// takes it once CR8 is below.
-    #[must_use]
-    pub fn tpr_threshold(&self) -> u8 {
-        self.interrupts.tpr_threshold()
-    }
-
-    /// Whether there is a local APIC that IA32_APIC_BASE enables.
-    #[must_use]
-    pub fn is_apic_enabled(&self) -> bool {
-        self.interrupts.is_apic_enabled()
     }
 }
 

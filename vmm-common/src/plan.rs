@@ -16,6 +16,11 @@ pub use promise::TURN_OVERHEAD_NS;
 pub const MAX_MODULES: usize = 16;
 /// The most VMs one plan may hold.
 pub const MAX_VMS: usize = 64;
+/// The most vCPUs of a VM: its local APICs reach so many.
+pub const MAX_VCPUS: u64 = devices::lapic::MAX_PROCESSORS as u64;
+/// The most vCPUs of all VMs: four for each of [`MAX_VMS`]. With more, tables for each vCPU grow,
+/// and on one core each has little to gain.
+pub const MAX_TOTAL_VCPUS: u64 = 4 * MAX_VMS as u64;
 /// Serial ports of a machine, COM1 to COM4.
 pub const SERIAL_PORTS: usize = 4;
 /// RAM begins at 0 and ends below this address, where device registers may lie; the rest is
@@ -73,7 +78,7 @@ pub struct VmPlan {
     pub name: String,
     /// RAM in bytes, from physical address 0; see [`ram_ranges`].
     pub memory_bytes: u64,
-    /// Virtual CPUs.
+    /// Virtual CPUs, up to [`MAX_VCPUS`].
     pub vcpu_count: u64,
     /// Optional devices.
     pub devices: DeviceSet,
@@ -94,6 +99,12 @@ pub struct VmPlan {
 }
 
 impl VmPlan {
+    /// [`VmPlan::vcpu_count`] of a checked plan.
+    #[must_use]
+    pub fn processors(&self) -> u8 {
+        self.vcpu_count.clamp(1, MAX_VCPUS) as u8
+    }
+
     /// VM `index` of a config that names only its kernel, with COM1 the console.
     #[must_use]
     pub fn plain(index: usize, kernel: ImageSource) -> Self {
@@ -273,6 +284,12 @@ impl SerialPlan {
 }
 
 impl Plan {
+    /// Each VM's share and number of vCPUs.
+    #[must_use]
+    pub fn shares(&self) -> Vec<(Share, u32)> {
+        self.vms.iter().map(|vm| (vm.share, vm.processors().into())).collect()
+    }
+
     /// The share of the core that VM `vm` is entitled to while all VMs have work: parts of a
     /// million.
     ///

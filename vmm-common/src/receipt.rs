@@ -6,7 +6,7 @@ mod text;
 
 use crate::Instant;
 use crate::index::{Com, VmIndex};
-use crate::ledger::BudgetAccount;
+use crate::ledger::{BudgetAccount, VcpuAccount};
 use crate::plan::Plan;
 use crate::seam::ExitReason;
 use crate::system::System;
@@ -38,6 +38,10 @@ pub struct Receipt {
     pub contended_ns: u64,
     /// Handovers from one VM to another.
     pub switches: u64,
+    /// Handovers from one vCPU to another of the same VM.
+    pub sibling_switches: u64,
+    /// Turns that a VM which woke had before its place among the VMs.
+    pub jumps: u64,
     /// Each VM.
     pub vms: Vec<VmReceipt>,
     /// Each link.
@@ -99,6 +103,26 @@ pub struct VmReceipt {
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,
+    /// Each vCPU, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vcpus: Vec<VcpuReceipt>,
+}
+
+/// One vCPU's part of its VM's time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VcpuReceipt {
+    /// Its guest instructions ran.
+    pub guest_ns: u64,
+    /// It could have run, but a sibling or another VM had the core.
+    pub waiting_ns: u64,
+    /// It had nothing to do, or had not been started.
+    pub halted_ns: u64,
+    /// The longest time it could have run but did not have the core.
+    pub longest_blackout_ns: u64,
+    /// The longest such time less the host's part of it.
+    pub longest_own_blackout_ns: u64,
+    /// Turns it had.
+    pub turns: u64,
 }
 
 /// How a budget fared.
@@ -188,6 +212,8 @@ impl Receipt {
             taken_ns: ledger.taken_ns,
             contended_ns: ledger.contended_ns,
             switches: ledger.switches,
+            sibling_switches: ledger.sibling_switches,
+            jumps: system.scheduler.jumps(),
             vms: VmIndex::first(plan.vms.len())
                 .map(|vm| VmReceipt::new(plan, system, vm))
                 .collect(),
@@ -246,6 +272,20 @@ impl VmReceipt {
             exits: exits.map(|(name, count)| (*name, count)).collect(),
             batched: account.batched,
             interrupts: account.interrupts,
+            vcpus: account.vcpus.iter().map(VcpuReceipt::new).collect(),
+        }
+    }
+}
+
+impl VcpuReceipt {
+    const fn new(account: &VcpuAccount) -> Self {
+        Self {
+            guest_ns: account.guest_ns,
+            waiting_ns: account.waiting_ns,
+            halted_ns: account.halted_ns,
+            longest_blackout_ns: account.longest_blackout_ns,
+            longest_own_blackout_ns: account.longest_own_blackout_ns,
+            turns: account.turns,
         }
     }
 }

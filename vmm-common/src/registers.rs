@@ -1,5 +1,6 @@
 //! A processor's registers as data: what a VM boots with, and what a dump shows.
 
+use crate::architecture::cr0;
 use core::fmt;
 
 /// A segment register with its hidden part (SDM vol. 3, 3.4.3).
@@ -57,6 +58,53 @@ pub struct CpuState {
     pub instruction: [u8; INSTRUCTION_BYTES],
     /// How many of them could be read.
     pub instruction_len: u8,
+}
+
+impl CpuState {
+    /// The registers after INIT (SDM vol. 3, table 10-1), but for RIP and CS, which are 0, and EDX.
+    #[must_use]
+    pub fn after_init() -> Self {
+        /// RFLAGS: bit 1 always reads 1.
+        const RFLAGS_FIXED: u64 = 1 << 1;
+        /// Cache disabled and not write-through, extension type.
+        const CR0_RESET: u64 = cr0::CD | cr0::NW | cr0::ET;
+        /// Read/write data, accessed, present.
+        const DATA: u32 = 0x93;
+        /// Execute/read code, accessed, present.
+        const CODE: u32 = 0x9b;
+        /// LDT, present.
+        const LDT: u32 = 0x82;
+        /// Busy 32-bit TSS, present. (VM entry requires a busy one.)
+        const TSS: u32 = 0x8b;
+        let table = TableRegister { base: 0, limit: 0xffff };
+        let data = Segment { selector: 0, base: 0, limit: 0xffff, access: DATA };
+        let mut segments = [data; 8];
+        segments[segment::CS].access = CODE;
+        segments[segment::LDTR].access = LDT;
+        segments[segment::TR].access = TSS;
+        Self {
+            rflags: RFLAGS_FIXED,
+            cr0: CR0_RESET,
+            segments,
+            gdtr: table,
+            idtr: table,
+            ..Self::default()
+        }
+    }
+
+    /// The same at a start-up IPI with this vector: real mode at the start of that page of the
+    /// first megabyte (SDM vol. 3, 9.4.4).
+    #[must_use]
+    pub fn started_up(vector: u8) -> Self {
+        /// A processor of family 6: what Linux's KVM leaves where CPUID has no table.
+        const SIGNATURE: u64 = 0x600;
+        let mut state = Self::after_init();
+        state.general[general::RDX] = SIGNATURE;
+        let code = &mut state.segments[segment::CS];
+        code.selector = u16::from(vector) << 8;
+        code.base = u64::from(vector) << 12;
+        state
+    }
 }
 
 /// The place of each general register in [`CpuState::general`].

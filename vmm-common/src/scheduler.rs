@@ -1,19 +1,41 @@
 //! Which vCPU runs next, and for how long. Pure: no clock, no allocation after `new`, no locks.
 //!
+//! There are two levels. A share belongs to a VM, and [`vms`] gives the VMs their turns:
+//!
 //! VMs with a weight are served by deficit round robin (Shreedhar and Varghese, 1995): a cycle
-//! lasts as many slices as there are such vCPUs, divided among them by weight. A vCPU that overruns
+//! lasts as many slices as there are such VMs, divided among them by weight. A VM that overruns
 //! pays from its next quantum, and one that is left with a remainder too short for a turn adds it
 //! there, so shares are exact over time; one that halts or yields forfeits the rest of its
-//! quantum. Every runnable vCPU therefore waits at most for the quanta of the
-//! others.
+//! quantum. Every runnable VM therefore waits at most for the quanta of the others, and for
+//! jumps: a VM that wakes may run some of its next quantum at once (see [`jumps`]).
 //!
 //! VMs with a budget run before them, the earliest end of a period first (EDF), until the
 //! budget of the period is used up. [`crate::plan::check`] admits budgets up to 100 % in sum.
+//!
+//! The vCPUs of a VM divide its turns among themselves, in sub-slices: see [`siblings`].
 
 use crate::Instant;
-use crate::index::VcpuIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Share;
 use alloc::vec::Vec;
+use share::State;
+use siblings::{Siblings, WaitsFor};
+use vms::{Turn, Vms};
+
+mod jumps;
+mod share;
+mod siblings;
+#[cfg(test)]
+mod tests;
+mod vms;
+
+pub(crate) use jumps::{advance_ns, allowance_ns};
+pub(crate) use share::MAX_DEBT_QUANTA;
+
+/// Sub-slices in a slice.
+const SUB_SLICES: u64 = 4;
+/// No sub-slice is shorter. It costs a switch, as a slice does: see [`crate::plan::MIN_SLICE_NS`].
+const MIN_SUB_SLICE_NS: u64 = crate::plan::MIN_SLICE_NS;
 
 /// What the core does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,214 +56,190 @@ pub enum Next {
     Done,
 }
 
+/// How much longer the turn that runs may last, because a vCPU that was woken or called goes first.
+#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Runnable,
-    /// Until its next timer, or woken.
-    Halted(Instant),
-    Finished,
+pub struct Preemption {
+    within_ns: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Account {
-    Weight {
-        /// What one cycle grants, ns.
-        quantum_ns: u64,
-        /// What is left of this turn's grant; negative after an overrun.
-        credit_ns: i64,
-        /// The most negative it gets: see [`MAX_DEBT_QUANTA`].
-        least_credit_ns: i64,
-        /// Less is no turn of its own: see [`MAX_REMAINDER_NS`].
-        least_turn_ns: i64,
-    },
-    Budget {
-        run_ns: u64,
-        period_ns: u64,
-        /// What is left in this period, ns; negative after an overrun, which the next one pays.
-        left_ns: i64,
-        /// When the period ends and the budget is replenished.
-        period_end: Instant,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entity {
-    state: State,
-    account: Account,
-    /// It yielded while it polls; every other runnable one goes first.
-    has_yielded: bool,
+impl Preemption {
+    /// When the turn ends that would have ended at `until`.
+    pub fn shorten(self, until: Instant, now: Instant) -> Instant {
+        self.within_ns.map_or(until, |ns| until.min(now.after_ns(ns)))
+    }
 }
 
 /// The scheduler of one core.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
-    entities: Vec<Entity>,
-    /// The round robin's position: the entity with the turn, or the last one.
-    turn: usize,
-    /// The entity at `turn` still has this turn's grant.
-    is_turn_open: bool,
-    /// How many have halted, and how many have a budget: a switch skips the search at 0.
-    halted: usize,
-    budgeted: usize,
-    /// Some vCPU has yielded.
-    has_yields: bool,
+    vms: Vms,
+    /// The vCPUs of each VM, if any VM has several: otherwise a VM's state is its vCPU's.
+    groups: Vec<Group>,
+    /// The VM chosen last, if it was searched for.
+    running: Option<VmIndex>,
+}
+
+/// The vCPUs of one VM.
+#[derive(Clone, Debug)]
+struct Group {
+    first: VcpuIndex,
+    /// None if it is the only one.
+    siblings: Option<Siblings>,
 }
 
 impl Scheduler {
-    /// A scheduler for one vCPU per share, all runnable, the first one first.
+    /// A scheduler for VMs with these shares and numbers of vCPUs, at least 1. All are runnable,
+    /// and the first one runs first.
     ///
-    /// `slice_ns` is what a vCPU of average weight runs at a time, and at least 1.
+    /// `slice_ns` is what a VM of average weight runs at a time, and at least 1.
     #[must_use]
-    pub fn new(shares: &[Share], slice_ns: u64) -> Self {
-        let weight = |share: &Share| match share {
-            Share::Weight(weight) => Some(u64::from(*weight)),
-            Share::Budget { .. } => None,
+    pub fn new(vms: &[(Share, u32)], slice_ns: u64) -> Self {
+        let shares = vms.iter().map(|(share, _)| *share);
+        let counts = || vms.iter().map(|(_, vcpus)| *vcpus);
+        let group = |(first, count): (VcpuIndex, u32)| {
+            let siblings = (count > 1).then(|| Siblings::new(count, Self::sub_slice_ns(slice_ns)));
+            Group { first, siblings }
         };
-        let weights: u64 = shares.iter().filter_map(weight).sum();
-        let weighted = shares.iter().filter_map(weight).count() as u64;
-        let account = |share: &Share| match *share {
-            Share::Weight(weight) => {
-                let cycle_ns = u128::from(slice_ns) * u128::from(weighted);
-                let quantum = cycle_ns * u128::from(weight) / u128::from(weights.max(1));
-                let quantum_ns =
-                    u64::try_from(quantum).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 4);
-                let quantum = quantum_ns as i64;
-                Account::Weight {
-                    quantum_ns,
-                    credit_ns: 0,
-                    least_credit_ns: quantum.saturating_mul(-(MAX_DEBT_QUANTA as i64)),
-                    least_turn_ns: MAX_REMAINDER_NS.min(quantum / 4),
-                }
-            }
-            Share::Budget { run_ns, period_ns } => Account::Budget {
-                run_ns: run_ns.clamp(1, i64::MAX as u64 / 4),
-                period_ns: period_ns.max(1),
-                left_ns: 0,
-                period_end: Instant::ZERO,
-            },
+        let groups = match counts().any(|count| count > 1) {
+            true => VcpuIndex::firsts(counts()).zip(counts()).map(group).collect(),
+            false => Vec::new(),
         };
-        let entity =
-            |share| Entity { state: State::Runnable, account: account(share), has_yielded: false };
-        let entities: Vec<Entity> = shares.iter().map(entity).collect();
-        Self {
-            turn: entities.len().saturating_sub(1),
-            budgeted: entities.len() - weighted as usize,
-            entities,
-            is_turn_open: false,
-            halted: 0,
-            has_yields: false,
-        }
+        Self { vms: Vms::new(shares, slice_ns), groups, running: None }
+    }
+
+    /// How long a vCPU with siblings runs at a time, where a slice is `slice_ns`.
+    #[must_use]
+    pub fn sub_slice_ns(slice_ns: u64) -> u64 {
+        (slice_ns / SUB_SLICES).max(MIN_SUB_SLICE_NS)
     }
 
     /// Which vCPU runs now, and until when.
     #[inline]
     pub fn next(&mut self, now: Instant) -> Next {
-        if self.halted == 0
-            && self.budgeted == 0
-            && let Some(next) = self.next_in_turn(now)
+        if self.groups.is_empty()
+            && let Some((vm, until)) = self.vms.next_in_turn(now)
         {
-            return next;
+            return Next::Run { vcpu: VcpuIndex::only_of(vm), until };
         }
         self.search(now)
     }
 
-    /// The next of the round, if it is ready and has credit: almost every switch. All have a
-    /// weight, and no VM can wake by itself.
-    #[inline]
-    fn next_in_turn(&mut self, now: Instant) -> Option<Next> {
-        if self.is_turn_open {
-            return None;
-        }
-        let turn = if self.turn + 1 < self.entities.len() { self.turn + 1 } else { 0 };
-        let entity = self.entities.get_mut(turn).filter(|entity| entity.is_ready())?;
-        let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account else {
-            return None;
-        };
-        let credit = credit_ns.saturating_add(*quantum_ns as i64);
-        let left_ns = u64::try_from(credit).ok().filter(|left_ns| *left_ns > 0)?;
-        *credit_ns = credit;
-        self.turn = turn;
-        self.is_turn_open = true;
-        Some(Next::Run { vcpu: VcpuIndex(turn), until: now.after_ns(left_ns) })
-    }
-
-    /// The same, among all.
+    /// The same, where a VM has several vCPUs or the next VM is not the next of the round.
+    #[inline(never)]
     fn search(&mut self, now: Instant) -> Next {
         self.wake_due(now);
-        if let Some(next) = self.pick(now) {
-            return next;
+        let in_turn = self.vms.next_in_turn(now).map(|(vm, until)| Turn::Run { vm, until });
+        match in_turn.unwrap_or_else(|| self.vms.search(now)) {
+            Turn::Run { vm, until } => self.next_of(vm, until, now),
+            Turn::Idle { until } => Next::Idle { until },
+            Turn::Done => Next::Done,
         }
-        if self.entities.iter().all(|e| e.state == State::Finished) {
-            return Next::Done;
-        }
-        // Only those that yielded are left: they may poll again.
-        if self.entities.iter().any(|e| e.state == State::Runnable && e.has_yielded) {
-            self.forgive_yields();
-            if let Some(next) = self.pick(now) {
-                return next;
-            }
-        }
-        Next::Idle { until: self.next_event(now) }
     }
 
-    /// `vcpu` had the core for `ran_ns`.
+    fn next_of(&mut self, vm: VmIndex, until: Instant, now: Instant) -> Next {
+        self.running = Some(vm);
+        let Some(Group { first, siblings }) = self.groups.get_mut(vm.0) else {
+            return Next::Run { vcpu: VcpuIndex::only_of(vm), until };
+        };
+        match siblings.as_mut().and_then(|siblings| siblings.next(until, now)) {
+            Some((id, until)) => Next::Run { vcpu: first.sibling(id), until },
+            None => Next::Run { vcpu: *first, until },
+        }
+    }
+
+    fn wake_due(&mut self, now: Instant) {
+        for (vm, group) in self.groups.iter_mut().enumerate() {
+            if group.siblings.as_mut().is_some_and(|siblings| siblings.wake_due(now)) {
+                let _ = self.vms.woken(VmIndex(vm));
+            }
+        }
+    }
+
+    /// `vcpu` had the core for `ran_ns`, with the switch to it if that was from a sibling.
+    #[inline]
     pub fn ran(&mut self, vcpu: VcpuIndex, ran_ns: u64) {
-        let ran = i64::try_from(ran_ns).unwrap_or(i64::MAX);
-        match &mut self.entities[vcpu].account {
-            Account::Weight { credit_ns, least_credit_ns, least_turn_ns, .. } => {
-                *credit_ns = credit_ns.saturating_sub(ran).max(*least_credit_ns);
-                if *credit_ns < *least_turn_ns && self.turn == vcpu.0 {
-                    self.is_turn_open = false;
-                }
-            }
-            Account::Budget { left_ns, .. } => *left_ns = left_ns.saturating_sub(ran),
-        }
-        // `vcpu` ran, so the yields of all others are done.
-        if core::mem::take(&mut self.has_yields) {
-            for (index, entity) in self.entities.iter_mut().enumerate() {
-                entity.has_yielded &= index == vcpu.0;
-                self.has_yields |= entity.has_yielded;
-            }
+        self.vms.ran(vcpu.vm(), ran_ns);
+        if let Some(siblings) = self.siblings_mut(vcpu.vm()) {
+            siblings.ran(vcpu.id(), ran_ns);
         }
     }
 
-    /// `vcpu` has nothing to do until `until` or until it is woken. It gives up its turn.
+    /// `vcpu` has nothing to do until `until` or until it is woken. A VM whose vCPUs have all
+    /// halted gives up its turn.
     pub fn halted(&mut self, vcpu: VcpuIndex, until: Instant) {
-        self.enter(vcpu, State::Halted(until));
-        self.close_turn(vcpu);
+        let vm_until = match self.siblings_mut(vcpu.vm()) {
+            Some(siblings) => siblings.rests(vcpu.id(), State::Halted(until)),
+            None => Some(until),
+        };
+        if let Some(until) = vm_until {
+            self.vms.halted(vcpu.vm(), until);
+        }
     }
 
-    /// `vcpu` polls for something another vCPU must bring; all others go first.
+    /// `vcpu` waits for its start-up interprocessor interrupt.
+    pub fn dormant(&mut self, vcpu: VcpuIndex) {
+        self.halted(vcpu, Instant::FAR_FUTURE);
+    }
+
+    /// `vcpu` polls for something another VM must bring: its siblings and all other VMs go first.
     pub fn yielded(&mut self, vcpu: VcpuIndex) {
-        self.entities[vcpu].has_yielded = true;
-        self.has_yields = true;
-        self.close_turn(vcpu);
+        let siblings = self.siblings_mut(vcpu.vm());
+        if siblings.is_none_or(|siblings| siblings.gives_up(vcpu.id(), WaitsFor::AnotherVm)) {
+            self.vms.yielded(vcpu.vm());
+        }
+    }
+
+    /// `vcpu` polls for something a sibling must do: the siblings go first, and the VM's turn goes
+    /// on. So does that of a VM in which all of them spin, because a sibling may do it between two
+    /// loops; but if one of them polls for another VM, the VM yields.
+    pub fn spun(&mut self, vcpu: VcpuIndex) {
+        let siblings = self.siblings_mut(vcpu.vm());
+        if siblings.is_some_and(|siblings| siblings.gives_up(vcpu.id(), WaitsFor::Sibling)) {
+            self.vms.yielded(vcpu.vm());
+        }
     }
 
     /// `vcpu` has something to do. Does nothing to one that is runnable or finished.
-    pub fn woken(&mut self, vcpu: VcpuIndex) {
-        self.entities[vcpu].has_yielded = false;
-        if let State::Halted(_) = self.entities[vcpu].state {
-            self.enter(vcpu, State::Runnable);
-        }
+    pub fn woken(&mut self, vcpu: VcpuIndex) -> Preemption {
+        let vm = vcpu.vm();
+        let within_ns = self.vms.woken(vm);
+        let is_running = self.running == Some(vm);
+        let siblings = self.siblings_mut(vm);
+        let is_preempted = siblings.is_some_and(|siblings| {
+            siblings.woken(vcpu.id());
+            is_running && siblings.is_running_one_preempted()
+        });
+        Preemption { within_ns: if is_preempted { Some(0) } else { within_ns } }
     }
 
-    /// `vcpu` will never run again.
-    pub fn finished(&mut self, vcpu: VcpuIndex) {
-        self.enter(vcpu, State::Finished);
-        self.close_turn(vcpu);
+    /// A sibling sent `vcpu` an interrupt, and may wait until it is taken: `vcpu` is made
+    /// runnable, and the next of its VM.
+    pub fn called(&mut self, vcpu: VcpuIndex) -> Preemption {
+        if let Some(siblings) = self.siblings_mut(vcpu.vm()) {
+            siblings.called_now(vcpu.id());
+        }
+        self.woken(vcpu)
+    }
+
+    /// No vCPU of `vm` will ever run again.
+    pub fn finished(&mut self, vm: VmIndex) {
+        self.vms.finished(vm);
+        if let Some(siblings) = self.siblings_mut(vm) {
+            siblings.finished();
+        }
     }
 
     /// Whether `vcpu` could run now.
     #[must_use]
     pub fn is_runnable(&self, vcpu: VcpuIndex) -> bool {
-        self.entities[vcpu].state == State::Runnable
+        self.state(vcpu) == State::Runnable
     }
 
     /// When `vcpu` wakes by itself, if it has halted.
     #[must_use]
     pub fn halted_until(&self, vcpu: VcpuIndex) -> Option<Instant> {
-        match self.entities[vcpu].state {
+        match self.state(vcpu) {
             State::Halted(until) => Some(until),
             State::Runnable | State::Finished => None,
         }
@@ -250,199 +248,43 @@ impl Scheduler {
     /// Whether any vCPU has halted.
     #[must_use]
     pub fn has_halted(&self) -> bool {
-        self.halted > 0
-    }
-
-    fn enter(&mut self, vcpu: VcpuIndex, state: State) {
-        let is_halted = |state| matches!(state, State::Halted(_));
-        self.halted += usize::from(is_halted(state));
-        self.halted -= usize::from(is_halted(self.entities[vcpu].state));
-        self.entities[vcpu].state = state;
+        let has_halted = |group: &Group| group.siblings.as_ref().is_some_and(Siblings::has_halted);
+        self.vms.has_halted() || self.groups.iter().any(has_halted)
     }
 
     /// Whether a vCPU other than `vcpu` could use the core at `now`.
     #[must_use]
     pub fn is_wanted_by_others(&self, vcpu: VcpuIndex, now: Instant) -> bool {
-        self.entities.iter().enumerate().any(|(index, entity)| {
-            index != vcpu.0
-                && match entity.state {
-                    State::Runnable => entity.may_run(now),
-                    State::Halted(until) => until <= now,
-                    State::Finished => false,
-                }
-        })
+        let siblings = self.siblings(vcpu.vm());
+        siblings.is_some_and(|siblings| siblings.is_wanted_by_others(vcpu.id(), now))
+            || self.vms.is_wanted_by_others(vcpu.vm(), now)
     }
 
-    fn close_turn(&mut self, vcpu: VcpuIndex) {
-        if self.turn == vcpu.0 {
-            self.is_turn_open = false;
-        }
-        if let Account::Weight { credit_ns, .. } = &mut self.entities[vcpu].account {
-            *credit_ns = (*credit_ns).min(0);
-        }
+    /// How often a VM that woke has run before its place among the VMs.
+    #[must_use]
+    pub const fn jumps(&self) -> u64 {
+        self.vms.jumps()
     }
 
-    fn wake_due(&mut self, now: Instant) {
-        if self.halted == 0 && self.budgeted == 0 {
-            return;
-        }
-        for entity in &mut self.entities {
-            if matches!(entity.state, State::Halted(until) if until <= now) {
-                entity.state = State::Runnable;
-                entity.has_yielded = false;
-                self.halted -= 1;
-            }
-            entity.replenish(now);
+    /// When the turn that runs is preempted by a VM that goes first, if its time is not over
+    /// before.
+    #[inline]
+    pub(crate) fn next_preemption(&self) -> Instant {
+        self.vms.next_preemption()
+    }
+
+    fn state(&self, vcpu: VcpuIndex) -> State {
+        match self.siblings(vcpu.vm()) {
+            Some(siblings) => siblings.state(vcpu.id()),
+            None => self.vms.state(vcpu.vm()),
         }
     }
 
-    fn forgive_yields(&mut self) {
-        for entity in &mut self.entities {
-            entity.has_yielded = false;
-        }
+    fn siblings(&self, vm: VmIndex) -> Option<&Siblings> {
+        self.groups.get(vm.0)?.siblings.as_ref()
     }
 
-    fn pick(&mut self, now: Instant) -> Option<Next> {
-        self.pick_budgeted(now).or_else(|| self.pick_weighted(now))
-    }
-
-    /// Earliest deadline first among those with budget left.
-    fn pick_budgeted(&self, now: Instant) -> Option<Next> {
-        if self.budgeted == 0 {
-            return None;
-        }
-        let candidates = self.entities.iter().enumerate().filter_map(|(vcpu, entity)| {
-            let Account::Budget { left_ns, period_end, .. } = entity.account else { return None };
-            let left_ns = u64::try_from(left_ns).unwrap_or(0);
-            (entity.is_ready() && left_ns > 0).then_some((period_end, vcpu, left_ns))
-        });
-        let (_, vcpu, left_ns) = candidates.min()?;
-        let until = now.after_ns(left_ns).min(self.next_replenishment());
-        Some(Next::Run { vcpu: VcpuIndex(vcpu), until })
-    }
-
-    /// Deficit round robin among the weighted; not None if one of them is ready.
-    fn pick_weighted(&mut self, now: Instant) -> Option<Next> {
-        let is_weighted = |entity: &Entity| matches!(entity.account, Account::Weight { .. });
-        if !self.entities.iter().any(|entity| is_weighted(entity) && entity.is_ready()) {
-            return None;
-        }
-        self.go_round(now).or_else(|| {
-            self.pay_debts();
-            self.go_round(now)
-        })
-    }
-
-    /// The next of the weighted that is ready and has credit after this lap's grants.
-    fn go_round(&mut self, now: Instant) -> Option<Next> {
-        let count = self.entities.len();
-        // One more than there are: the first may be the rest of an open turn.
-        for _ in 0..=count {
-            if !self.is_turn_open {
-                self.turn = (self.turn + 1) % count;
-            }
-            let entity = &mut self.entities[self.turn];
-            let is_new_turn = !core::mem::replace(&mut self.is_turn_open, false);
-            let is_ready = entity.is_ready();
-            let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account else {
-                continue;
-            };
-            if !is_ready {
-                continue;
-            }
-            if is_new_turn {
-                *credit_ns = credit_ns.saturating_add(*quantum_ns as i64);
-            }
-            if *credit_ns > 0 {
-                let left_ns = u64::try_from(*credit_ns).unwrap_or(0);
-                self.is_turn_open = true;
-                let until = now.after_ns(left_ns).min(self.next_replenishment());
-                return Some(Next::Run { vcpu: VcpuIndex(self.turn), until });
-            }
-        }
-        None
-    }
-
-    /// All that are ready are in debt: grants them the laps in which they all would still be, at
-    /// once.
-    fn pay_debts(&mut self) {
-        let ready = |entity: &&mut Entity| entity.is_ready();
-        let laps = self.entities.iter_mut().filter(ready).filter_map(|entity| {
-            let Account::Weight { quantum_ns, credit_ns, .. } = &entity.account else {
-                return None;
-            };
-            Some(credit_ns.min(&0).unsigned_abs() / (*quantum_ns).max(1))
-        });
-        let laps = laps.min().unwrap_or(0);
-        for entity in self.entities.iter_mut().filter(ready) {
-            if let Account::Weight { quantum_ns, credit_ns, .. } = &mut entity.account {
-                let paid_ns = laps.saturating_mul(*quantum_ns);
-                *credit_ns = credit_ns.saturating_add_unsigned(paid_ns);
-            }
-        }
-    }
-
-    /// When the first vCPU with a budget and work is replenished: it may preempt.
-    pub(crate) fn next_replenishment(&self) -> Instant {
-        if self.budgeted == 0 {
-            return Instant::FAR_FUTURE;
-        }
-        let ends = self.entities.iter().filter_map(|entity| {
-            let Account::Budget { period_end, left_ns, .. } = entity.account else { return None };
-            match entity.state {
-                State::Runnable => Some(period_end),
-                State::Halted(until) if left_ns > 0 => Some(until),
-                State::Halted(until) => Some(until.max(period_end)),
-                State::Finished => None,
-            }
-        });
-        ends.min().unwrap_or(Instant::FAR_FUTURE)
-    }
-
-    fn next_event(&self, now: Instant) -> Instant {
-        let events = self.entities.iter().filter_map(|entity| match entity.state {
-            State::Halted(until) => Some(until),
-            State::Runnable => match entity.account {
-                Account::Budget { period_end, .. } => Some(period_end),
-                Account::Weight { .. } => Some(now),
-            },
-            State::Finished => None,
-        });
-        events.min().unwrap_or(Instant::FAR_FUTURE)
+    fn siblings_mut(&mut self, vm: VmIndex) -> Option<&mut Siblings> {
+        self.groups.get_mut(vm.0)?.siblings.as_mut()
     }
 }
-
-/// The most that a vCPU owes, in its quanta: what an overrun took beyond that is written off.
-pub(crate) const MAX_DEBT_QUANTA: u64 = 4;
-/// A remainder of a quantum that is shorter, or shorter than a quarter of it, gets no turn, which
-/// would cost more than it is worth. It is added to the next quantum.
-const MAX_REMAINDER_NS: i64 = 100_000;
-
-impl Entity {
-    fn is_ready(&self) -> bool {
-        self.state == State::Runnable && !self.has_yielded
-    }
-
-    fn may_run(&self, now: Instant) -> bool {
-        match self.account {
-            Account::Weight { .. } => true,
-            Account::Budget { left_ns, period_end, .. } => left_ns > 0 || period_end <= now,
-        }
-    }
-
-    fn replenish(&mut self, now: Instant) {
-        if let Account::Budget { run_ns, period_ns, left_ns, period_end } = &mut self.account
-            && *period_end <= now
-        {
-            let late_ns = now.ns_since(*period_end);
-            let periods = late_ns / *period_ns + 1;
-            *period_end = period_end.after_ns(periods.saturating_mul(*period_ns));
-            // An overrun is paid back; an unused rest is forfeited.
-            let debt_ns = (*left_ns).min(0);
-            *left_ns = (*run_ns as i64).saturating_add(debt_ns).max(-(*run_ns as i64));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

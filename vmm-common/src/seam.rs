@@ -1,7 +1,8 @@
 //! The seam between the loop and a backend, which runs guest instructions: values in, values out.
 //!
 //! A backend is one method, [`VcpuBackend::enter`]: run the guest until it needs the loop or the
-//! deadline passes; [`VcpuBackend::registers`] is for dumps. [`Entry`] carries what the guest gets,
+//! deadline passes. [`VcpuBackend::start_up`] is what a start-up IPI does, and
+//! [`VcpuBackend::registers`] is for dumps. [`Entry`] carries what the guest gets,
 //! [`Exit`] what it wants. The answer to an IN, a load from a device or an RDMSR travels in the
 //! *next* entry, so there are no callbacks. The guest's RAM does not cross: the VM has it
 //! ([`crate::memory`]).
@@ -13,10 +14,12 @@
 //! guest in between, and reports that with [`Exit::left_guest`].
 
 use crate::Instant;
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
 use devices::lapic::TscClock;
 use devices::time::MachineTime;
+
+mod kinds;
 
 pub use crate::fault::{Fault, SHOWN_BYTES};
 
@@ -142,6 +145,8 @@ pub enum ExitReason {
     MsrWrite { index: u32, value: u64 },
     /// HLT.
     Halt,
+    /// A loop of PAUSE has gone on for long: the guest may wait for a sibling.
+    Pause,
     /// Triple fault.
     Shutdown,
     /// The guest can take an interrupt now, as asked for, or has lowered CR8 below the threshold.
@@ -180,6 +185,11 @@ pub trait VcpuBackend {
     /// Runs the guest until it needs the loop or the entry's deadline passes.
     fn enter(&mut self, entry: &Entry) -> Exit;
 
+    /// A start-up IPI: the guest begins with these registers. What INIT keeps (SDM vol. 3, table
+    /// 10-1) stays: the floating-point and vector registers, MSRs, CR0.CD and NW, the counter. What
+    /// is not answered or handed out of the last exit is dropped.
+    fn start_up(&mut self, registers: &CpuState);
+
     /// The registers for a dump; those that cannot be read are zero.
     fn registers(&mut self) -> CpuState;
 }
@@ -208,47 +218,9 @@ pub trait Host {
     /// The next key typed for a VM, if there is one.
     fn console_input(&mut self, vm: VmIndex) -> Option<u8>;
 
-    /// A VM has ended; `dump` holds its registers if a fault stopped it.
-    fn vm_ended(&mut self, vm: VmIndex, ending: &crate::vm::Ending, dump: Option<&CpuState>);
-}
+    /// The VM of `vcpu` has ended; `dump` holds this vCPU's registers if they may show why.
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &crate::vm::Ending, dump: Option<&CpuState>);
 
-impl ExitReason {
-    /// The names of the kinds, in the order of [`ExitReason::kind`].
-    pub const KINDS: [&'static str; 11] = [
-        "port in",
-        "port out",
-        "mmio read",
-        "mmio write",
-        "msr read",
-        "msr write",
-        "halt",
-        "shutdown",
-        "interrupt window",
-        "preempted",
-        "fault",
-    ];
-
-    /// An access to a port.
-    #[must_use]
-    pub const fn is_port(&self) -> bool {
-        matches!(self, Self::PortIn { .. } | Self::PortOut { .. })
-    }
-
-    /// The position of this reason in [`ExitReason::KINDS`].
-    #[must_use]
-    pub const fn kind(&self) -> usize {
-        match self {
-            Self::PortIn { .. } => 0,
-            Self::PortOut { .. } => 1,
-            Self::MmioRead { .. } => 2,
-            Self::MmioWrite { .. } => 3,
-            Self::MsrRead { .. } => 4,
-            Self::MsrWrite { .. } => 5,
-            Self::Halt => 6,
-            Self::Shutdown => 7,
-            Self::InterruptWindow => 8,
-            Self::Preempted => 9,
-            Self::Fault(_) => 10,
-        }
-    }
+    /// The registers of another vCPU of a VM that has ended with a dump.
+    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState);
 }

@@ -30,19 +30,22 @@ pub struct PreparedMachine<'a> {
     physical_address_bits: u8,
 }
 
-/// First step: the CPUID table for the vCPU of the VM of `plan`, whose image is placed as `boot`
+/// First step: the CPUID table of each vCPU of the VM of `plan`, whose image is placed as `boot`
 /// says, on a host whose processor answers `processor(leaf, subleaf)` to CPUID.
 pub fn prepare<'a>(
     plan: &'a VmPlan,
     boot: &'a Boot,
     facts: HostFacts,
     processor: impl Fn(u32, u32) -> CpuidResult,
-) -> (Vec<CpuidEntry>, PreparedMachine<'a>) {
+) -> (Vec<Vec<CpuidEntry>>, PreparedMachine<'a>) {
     let HostFacts { epoch_seconds, tsc_hz, has_tsc_deadline } = facts;
     let has_local_apic = plan.devices.has_local_apic;
-    let table = cpuid::table(CpuidFeatures { has_local_apic, has_tsc_deadline, tsc_hz }, processor);
+    let processors = plan.processors();
+    let features = CpuidFeatures { has_local_apic, has_tsc_deadline, tsc_hz, processors };
+    let table = cpuid::table(features, processor);
     let physical_address_bits = cpuid::physical_address_bits(&table);
-    (table, PreparedMachine { plan, boot, epoch_seconds, physical_address_bits })
+    let tables = (0..processors).map(|id| cpuid::for_processor(&table, id)).collect();
+    (tables, PreparedMachine { plan, boot, epoch_seconds, physical_address_bits })
 }
 
 impl PreparedMachine<'_> {

@@ -12,7 +12,7 @@
 
 use crate::Instant;
 use crate::index::{VcpuIndex, VmIndex};
-use crate::ledger::{Activity, Ledger, Standing};
+use crate::ledger::{Activity, Ledger};
 use crate::machine::{Machine, PortWrite};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 mod accounts;
 mod halt;
 mod publish;
+mod rouse;
 mod serial;
 
 pub use serial::Wire;
@@ -38,21 +39,31 @@ pub struct System<M> {
     pub vms: Vec<Vm<M>>,
     /// The links, in the plan's order.
     pub wires: Vec<Wire>,
+    /// Each VM's first vCPU.
+    firsts: Vec<VcpuIndex>,
     /// Where the time went.
     pub ledger: Ledger,
     /// What happened last.
     pub trace: Trace,
-    scheduler: Scheduler,
+    pub(crate) scheduler: Scheduler,
     last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
+    /// What the switch from a sibling to the vCPU that runs took of its VM's time, ns.
+    switch_ns: u64,
     /// When [`System::next`] chose the vCPU.
     chosen_at: Instant,
+    /// When its turn is to end.
+    until: Instant,
     exit_cost: ExitCost,
     /// [`Host::taken_ns`] as of the last look.
     taken_ns: u64,
     /// Some VM has a budget.
     has_budgets: bool,
+    /// The next vCPU whose registers are to be shown, as its VM has ended.
+    to_show: Option<VcpuIndex>,
+    /// The vCPU of that VM whose registers were shown at its end.
+    shown: Option<VcpuIndex>,
 }
 
 /// A guest that was just preempted runs at least this long before one of its timers ends the
@@ -68,6 +79,8 @@ enum Step {
     SliceOver,
     /// The guest polls for what another VM must bring.
     Yield,
+    /// The guest waits in a loop of PAUSE for what another vCPU of its VM must bring.
+    Spin,
     /// The guest has nothing to do until this moment, unless woken.
     Halt(Instant),
     /// The VM has ended.
@@ -75,7 +88,7 @@ enum Step {
 }
 
 impl<M: GuestMemory> System<M> {
-    /// The plan's VMs, each with one vCPU and one of `machines` with its RAM, and its links.
+    /// The plan's VMs, each with one of `machines` and its RAM, and its links.
     ///
     /// `trace_events` is how many events the trace keeps.
     #[must_use]
@@ -87,23 +100,37 @@ impl<M: GuestMemory> System<M> {
     ) -> Self {
         let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
             let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
-            vm.add_vcpu();
+            for _ in 0..plan.processors() {
+                vm.add_vcpu();
+            }
             vm
         };
-        let shares: Vec<Share> = plan.vms.iter().map(|vm| vm.share).collect();
-        Self {
+        let shares = plan.shares();
+        let counts = shares.iter().map(|(_, vcpus)| *vcpus);
+        let mut system = Self {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
+            firsts: VcpuIndex::firsts(counts).collect(),
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
             last_vm: None,
             has_begun: false,
             chosen_at: now,
+            switch_ns: 0,
+            until: now,
             exit_cost: ExitCost::new(),
             taken_ns: 0,
-            has_budgets: shares.iter().any(|share| matches!(share, Share::Budget { .. })),
+            has_budgets: shares.iter().any(|(share, _)| matches!(share, Share::Budget { .. })),
+            to_show: None,
+            shown: None,
+        };
+        for vm in VmIndex::first(system.vms.len()) {
+            for sibling in system.vcpus_of(vm).skip(1) {
+                system.sleeps(sibling, Instant::FAR_FUTURE, now);
+            }
         }
+        system
     }
 
     /// Which vCPU runs now. Feeds typed keys to the guests first.
@@ -114,16 +141,18 @@ impl<M: GuestMemory> System<M> {
             self.ledger.restart(now);
         }
         if matches!(self.ledger.activity(), Activity::Idle) {
-            self.trace.record(now, VmIndex(0), What::IdleEnds);
+            self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);
         }
         self.feed_consoles(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
-            if let Some(due) = self.scheduler.halted_until(vm.vcpu())
-                && due <= now
-            {
-                self.ledger.vm_turns_to(vm, Standing::Waiting, due);
+            for vcpu in self.vcpus_of(vm) {
+                if let Some(due) = self.scheduler.halted_until(vcpu)
+                    && due <= now
+                {
+                    self.has_woken(vcpu, due);
+                }
             }
         }
         if self.has_budgets {
@@ -132,7 +161,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let next = self.scheduler.next(now);
         if let Next::Idle { .. } = next {
-            self.trace.record(now, VmIndex(0), What::IdleBegins);
+            self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
         next
@@ -149,91 +178,57 @@ impl<M: GuestMemory> System<M> {
         let vm = vcpu.vm();
         let begin = host.now();
         let taken_ns = self.taken_since(begin, host);
-        self.ledger.begin_turn(vm, taken_ns, begin);
-        // Charge the switch to no VM: the slice starts when the guest gets the core; otherwise its
-        // remainder would cost a whole extra turn. A VM whose budget is replenished still preempts.
-        let until = until.after_ns(begin.ns_since(self.chosen_at));
-        let until = until.min(self.scheduler.next_replenishment());
-        self.trace.record(begin, vm, What::TurnBegins);
+        self.switch_ns = self.ledger.begin_turn(vcpu, taken_ns, begin);
+        // Charge the switch from another VM to no VM: the slice starts when the guest gets the
+        // core; otherwise its remainder would cost a whole extra turn. A VM that goes first still
+        // preempts.
+        let is_charged = self.switch_ns > 0;
+        let free_ns = if is_charged { 0 } else { begin.ns_since(self.chosen_at) };
+        self.until = until.after_ns(free_ns).min(self.scheduler.next_preemption());
+        self.trace.record(begin, vcpu, What::TurnBegins);
         self.ledger.switches += u64::from(self.last_vm.is_some_and(|last| last != vm));
         self.last_vm = Some(vm);
         let is_contended = self.ledger.is_contended();
-        if self.prepare(vm, begin) {
-            self.publish_time(vm, backend);
+        if self.prepare(vcpu, begin) {
+            self.publish_time(vcpu, backend);
         }
 
         let mut now = begin;
         let mut stopped = begin;
         let end = loop {
-            match self.step(vm, until, (&mut now, &mut stopped), backend, host) {
+            match self.step(vcpu, (&mut now, &mut stopped), backend, host) {
                 // The remaining parts of an exit come first, or a stop could lose them.
-                Step::Continue if now >= until && !self.has_more(vm) => break Step::SliceOver,
+                Step::Continue if now >= self.until && !self.has_more(vcpu) => {
+                    break Step::SliceOver;
+                }
                 Step::Continue => {}
                 end => break end,
             }
         };
 
-        self.after_turn(vm, end, (begin, stopped, now), is_contended, backend, host);
-    }
-
-    /// Closes the accounts of a turn, and says what comes of its `end`.
-    #[inline]
-    fn after_turn<B: VcpuBackend, H: Host>(
-        &mut self,
-        vm: VmIndex,
-        end: Step,
-        (begin, stopped, mut now): (Instant, Instant, Instant),
-        is_contended: bool,
-        backend: &mut B,
-        host: &mut H,
-    ) {
-        match end {
-            // Time after the exit that ended it is charged to the switch.
-            Step::Continue | Step::SliceOver => {}
-            Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
-        }
-        // Entering and leaving a guest that the slice's end stopped is charged to the switch.
-        let was_preempted = self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.was_preempted);
-        let is_stopped = end == Step::SliceOver && was_preempted;
-        let over = if is_stopped { stopped } else { now };
-        let ran_ns = self.close_turn(vm, begin, over, now, host);
-        self.scheduler.ran(vm.vcpu(), ran_ns);
-        match end {
-            Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
-            _ => self.ledger.end_stretch(),
-        }
-        self.trace.record(now, vm, What::TurnEnds);
-        match end {
-            Step::Continue | Step::SliceOver => self.ledger.waits(vm, over),
-            Step::Yield => {
-                self.scheduler.yielded(vm.vcpu());
-                self.ledger.waits(vm, now);
-            }
-            Step::Halt(until) => {
-                self.scheduler.halted(vm.vcpu(), until);
-                self.ledger.vm_turns_to(vm, Standing::Halted, now);
-            }
-            Step::End(ending) => {
-                let dump = ending.deserves_dump().then(|| backend.registers());
-                self.end_vm(vm, ending, dump, now, host);
-            }
-        }
+        self.after_turn(vcpu, end, (begin, stopped, now), is_contended, backend, host);
     }
 
     /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
     /// guest stopped running.
     fn step<B: VcpuBackend, H: Host>(
         &mut self,
-        vm: VmIndex,
-        until: Instant,
+        index: VcpuIndex,
         (now, stopped): (&mut Instant, &mut Instant),
         backend: &mut B,
         host: &mut H,
     ) -> Step {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        let vm = index.vm();
+        let machine = &mut self.vms[vm].machine;
         machine.advance(*now);
+        if machine.has_attention()
+            && let Some(end) = self.attend(index, *now, backend)
+        {
+            return end;
+        }
+        let (machine, vcpu) = self.vms[vm].parts(index);
         if vcpu.is_halted && vcpu.stays_halted(machine) {
-            return Step::Halt(machine.deadline());
+            return Step::Halt(machine.own_deadline());
         }
         let was_preempted = vcpu.was_preempted;
         let entry = vcpu.next_entry(machine);
@@ -246,10 +241,10 @@ impl<M: GuestMemory> System<M> {
             // A timer faster than an entry must not keep the guest from ever getting on.
             due = due.max(entered.after_ns(MIN_PROGRESS_NS));
         }
-        entry.deadline = until.min(due);
+        entry.deadline = self.until.min(due);
         if let Some(Injection::Interrupt(vector)) = entry.inject {
             self.ledger.vms[vm].interrupts += 1;
-            self.trace.record(*now, vm, What::Interrupt(vector));
+            self.trace.record(*now, index, What::Interrupt(vector));
         }
 
         let exit = backend.enter(entry);
@@ -261,7 +256,7 @@ impl<M: GuestMemory> System<M> {
             true => account.exits[exit.reason.kind()] += 1,
             false => account.batched += 1,
         }
-        self.trace.record(*now, vm, What::Exit(exit.reason));
+        self.trace.record(*now, index, What::Exit(exit.reason));
         vcpu.is_interruptible = exit.is_interruptible;
         vcpu.has_more = exit.has_more;
         vcpu.was_preempted = exit.reason == ExitReason::Preempted;
@@ -275,30 +270,36 @@ impl<M: GuestMemory> System<M> {
         if exit.reason == ExitReason::Preempted || serial::sets(exit.reason, machine, vcpu) {
             return Step::Continue;
         }
-        let step = self.handle(vm, &exit, *now, host);
+        let step = self.handle(index, &exit, *now, host);
         // No other exit changes what is published in the guest's RAM.
         let is_msr_write = matches!(exit.reason, ExitReason::MsrWrite { .. });
         if is_msr_write && self.vms[vm].machine.has_news() {
-            self.publish_time(vm, backend);
+            self.publish_time(index, backend);
         }
         step
     }
 
-    fn has_more(&self, vm: VmIndex) -> bool {
-        self.vms[vm].vcpu(0).is_some_and(|vcpu| vcpu.has_more)
+    fn has_more(&self, vcpu: VcpuIndex) -> bool {
+        self.vms[vcpu.vm()].vcpus()[vcpu.id() as usize].has_more
     }
 
     /// One line for each thing a guest can ask for.
     #[inline(never)]
-    fn handle<H: Host>(&mut self, vm: VmIndex, exit: &Exit, now: Instant, host: &mut H) -> Step {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+    fn handle<H: Host>(
+        &mut self,
+        index: VcpuIndex,
+        exit: &Exit,
+        now: Instant,
+        host: &mut H,
+    ) -> Step {
+        let (machine, vcpu) = self.vms[index.vm()].parts(index);
         let ending = match exit.reason {
             ExitReason::PortIn { port, size } => {
                 let (value, serial) = machine.port_read(port, size, now);
                 vcpu.reply = Reply::Value(value.into());
                 return match serial {
                     Some(access) => {
-                        self.after_serial_access(vm, access, Some(value as u8), now, host)
+                        self.after_serial_access(index, access, Some(value as u8), now, host)
                     }
                     None => Step::Continue,
                 };
@@ -307,7 +308,7 @@ impl<M: GuestMemory> System<M> {
                 match machine.port_write(port, size, value, now) {
                     PortWrite::Done => return Step::Continue,
                     PortWrite::Serial(access) if access.can_move() => {
-                        return self.after_serial_access(vm, access, None, now, host);
+                        return self.after_serial_access(index, access, None, now, host);
                     }
                     PortWrite::Serial(access) => {
                         vcpu.polling.goes_on(access.com);
@@ -337,8 +338,10 @@ impl<M: GuestMemory> System<M> {
                 vcpu.reply = done.map_or(Reply::GeneralProtection, |()| Reply::None);
                 return Step::Continue;
             }
-            ExitReason::Halt => return self.halt(vm, exit.is_interrupt_flag_set, now),
+            ExitReason::Halt => return self.halt(index, exit.is_interrupt_flag_set, now),
             ExitReason::InterruptWindow | ExitReason::Preempted => return Step::Continue,
+            ExitReason::Pause if self.vms[index.vm()].has_siblings() => return Step::Spin,
+            ExitReason::Pause => return Step::Continue,
             ExitReason::Shutdown => Ending::TripleFault,
             ExitReason::Fault(fault) => Ending::Fault(fault),
         };

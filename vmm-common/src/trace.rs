@@ -1,7 +1,7 @@
 //! A ring of the last events, written before each exit is handled, for diagnosis.
 
 use crate::Instant;
-use crate::index::VmIndex;
+use crate::index::VcpuIndex;
 use crate::seam::ExitReason;
 use alloc::boxed::Box;
 use alloc::vec;
@@ -55,12 +55,13 @@ impl Trace {
         Self { ring: vec![blank; len].into_boxed_slice(), written: 0 }
     }
 
-    /// Records an event of a VM's first vCPU over the oldest.
+    /// Records an event of a vCPU over the oldest.
     #[inline]
-    pub fn record(&mut self, at: Instant, vm: VmIndex, what: What) {
+    pub fn record(&mut self, at: Instant, vcpu: VcpuIndex, what: What) {
         let next = self.written as usize & self.ring.len().wrapping_sub(1);
         if let Some(slot) = self.ring.get_mut(next) {
-            *slot = Event { at, vm: vm.0 as u16, vcpu: 0, what };
+            let (vm, id) = (vcpu.vm().0 as u16, vcpu.id() as u16);
+            *slot = Event { at, vm, vcpu: id, what };
             self.written += 1;
         }
     }

@@ -1,6 +1,7 @@
 //! A virtual machine: its identity, its vCPUs, its hardware and, once it is over, how it ended.
 
 use crate::Instant;
+use crate::index::VcpuIndex;
 use crate::machine::Machine;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
@@ -21,8 +22,6 @@ pub struct Vm<M> {
     pub memory: M,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
-    /// When its time-stamp counter is compared with the clock next.
-    pub next_tsc_check: Instant,
 }
 
 /// What the loop keeps of a virtual CPU between entries; the registers are the backend's.
@@ -50,14 +49,15 @@ pub struct Vcpu {
     has_event: bool,
     /// The last exit was a preemption: the next entry must make progress.
     pub was_preempted: bool,
+    /// When its time-stamp counter is compared with the clock next.
+    pub next_tsc_check: Instant,
 }
 
 impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        let (vcpus, next_tsc_check) = (Vec::new(), Instant::ZERO);
-        Self { id, name, vcpus, machine, memory, ending: None, next_tsc_check }
+        Self { id, name, vcpus: Vec::new(), machine, memory, ending: None }
     }
 
     /// The number the config gave it.
@@ -75,20 +75,7 @@ impl<M> Vm<M> {
     /// Adds a vCPU; returns its id.
     pub fn add_vcpu(&mut self) -> u32 {
         let id = self.vcpus.len() as u32;
-        self.vcpus.push(Vcpu {
-            id,
-            vm_id: self.id,
-            reply: Reply::None,
-            is_interruptible: false,
-            has_more: false,
-            has_nmi: false,
-            is_halted: false,
-            is_deaf: false,
-            polling: Polling::default(),
-            entry: Entry::default(),
-            has_event: false,
-            was_preempted: false,
-        });
+        self.vcpus.push(Vcpu::new(id, self.id));
         id
     }
 
@@ -104,13 +91,61 @@ impl<M> Vm<M> {
     }
 
     /// The machine and one of its vCPUs, both to change.
-    pub fn parts(&mut self, vcpu: u32) -> Option<(&mut Machine, &mut Vcpu)> {
-        let vcpu = self.vcpus.get_mut(vcpu as usize)?;
-        Some((&mut self.machine, vcpu))
+    ///
+    /// # Panics
+    /// `vcpu` is none of this VM's.
+    #[inline]
+    pub fn parts(&mut self, vcpu: VcpuIndex) -> (&mut Machine, &mut Vcpu) {
+        (&mut self.machine, &mut self.vcpus[vcpu.id() as usize])
+    }
+
+    /// Whether all its vCPUs have halted for good: they wait for start-up IPIs, which none is left
+    /// to send, or halt with interrupts disabled, and no device sends a non-maskable one.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        let is_waiting = |vcpu: &Vcpu| self.machine.is_waiting_for_startup(vcpu.id);
+        let is_deaf = |vcpu: &Vcpu| vcpu.is_halted && vcpu.is_deaf;
+        self.vcpus.iter().all(|vcpu| is_waiting(vcpu) || is_deaf(vcpu))
+            && (self.vcpus.iter().all(is_waiting) || !self.machine.can_raise_nmi())
+    }
+
+    /// Whether it has more than one vCPU.
+    #[must_use]
+    pub fn has_siblings(&self) -> bool {
+        self.vcpus.len() > 1
+    }
+
+    /// Its vCPUs.
+    #[must_use]
+    pub fn vcpus(&self) -> &[Vcpu] {
+        &self.vcpus
+    }
+
+    /// Its vCPUs, to change.
+    pub fn vcpus_mut(&mut self) -> &mut [Vcpu] {
+        &mut self.vcpus
     }
 }
 
 impl Vcpu {
+    fn new(id: u32, vm_id: u64) -> Self {
+        Self {
+            id,
+            vm_id,
+            reply: Reply::None,
+            is_interruptible: false,
+            has_more: false,
+            has_nmi: false,
+            is_halted: false,
+            is_deaf: false,
+            polling: Polling::default(),
+            entry: Entry::default(),
+            has_event: false,
+            was_preempted: false,
+            next_tsc_check: Instant::ZERO,
+        }
+    }
+
     /// Its number within its VM.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -128,6 +163,21 @@ impl Vcpu {
     pub fn stays_halted(&mut self, machine: &mut Machine) -> bool {
         self.has_nmi |= machine.take_nmi();
         self.is_halted && !self.has_nmi && (self.is_deaf || !machine.has_interrupt())
+    }
+
+    /// Whether an event would end its HLT, if it has executed one. Of any vCPU, while another one
+    /// of its VM may have the core.
+    #[must_use]
+    pub fn is_roused(&self, machine: &Machine) -> bool {
+        let events = machine.events_for(self.id);
+        let is_deaf = self.is_halted && self.is_deaf;
+        self.has_nmi || events.has_nmi || events.has_interrupt && !is_deaf
+    }
+
+    /// INIT: what was pending is dropped, and HLT is over. Its registers are the backend's.
+    pub fn reset(&mut self) {
+        let next_tsc_check = self.next_tsc_check;
+        *self = Self { next_tsc_check, ..Self::new(self.id, self.vm_id) };
     }
 
     /// The next entry, less its deadline and batchable ports: the pending reply, and the most

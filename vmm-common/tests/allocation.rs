@@ -4,7 +4,7 @@ use devices::lapic::TscClock;
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
 use vmm_common::Instant;
-use vmm_common::index::VmIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
 use vmm_common::plan::Plan;
@@ -85,6 +85,10 @@ impl VcpuBackend for Guest {
         }
     }
 
+    fn start_up(&mut self, _registers: &CpuState) {
+        unreachable!("it has no siblings")
+    }
+
     fn registers(&mut self) -> CpuState {
         CpuState::default()
     }
@@ -110,7 +114,9 @@ impl Host for Place {
         None
     }
 
-    fn vm_ended(&mut self, _vm: VmIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+
+    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 }
 
 fn two_machines() -> (Plan, Vec<(Machine, NoMemory)>) {
@@ -138,7 +144,7 @@ fn the_exit_path_of_the_shared_core_allocates_nothing() {
     while guests.iter().map(|guest| guest.exits).sum::<usize>() < EXITS {
         match system.next(&mut place) {
             Next::Run { vcpu, until } => {
-                system.turn(vcpu, until, &mut guests[vcpu.0], &mut place);
+                system.turn(vcpu, until, &mut guests[vcpu.vm().0], &mut place);
             }
             Next::Idle { until } => place.now_ns = place.now_ns.max(until.as_ns()),
             Next::Done => break,

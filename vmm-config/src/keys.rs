@@ -2,8 +2,8 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_SLICE_NS, MAX_VMS,
-    MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_SLICE_NS,
+    MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -77,7 +77,7 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
 const PATH: Kind = Kind::Text { max_bytes: 4096 };
 const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: MAX_MEMORY_BYTES };
-const VCPUS: Kind = Kind::Integer { min: 1, max: 1 };
+const VCPUS: Kind = Kind::Integer { min: 1, max: MAX_VCPUS };
 const BUDGET_TIME: Kind = Kind::Duration { min_ns: MIN_SLICE_NS, max_ns: MAX_BUDGET_PERIOD_NS };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
 const OUTCOME: Kind = Kind::Choice(&["failure", "success"]);
@@ -130,7 +130,7 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "RAM, in bytes or with KiB, MiB or GiB; what exceeds 3584MiB lies at 4GiB. \
         Default: 16MiB"),
     optional("vcpus", VCPUS,
-        "Virtual CPUs. Default: 1"),
+        "Virtual CPUs; several need the local_apic. Default: 1"),
     optional("weight", Kind::Integer { min: 1, max: MAX_WEIGHT as u64 },
         "Its part of the core, in proportion to the other VMs' weights. Default: 1"),
     optional("budget", Kind::Mapping(&BUDGET),
@@ -202,7 +202,7 @@ pub(crate) static SEED_TOP: Keys = Keys { of: "the seed's spelling (vm0, vm1, ..
 pub(crate) static SEED_VM: Keys = Keys { of: "a VM of the seed's spelling", keys: &[
     required("id", ANY_INTEGER, "Unique number"),
     required("memory", MEMORY, "RAM in bytes"),
-    required("vcpu_count", VCPUS, "Virtual CPUs"),
+    required("vcpu_count", VCPUS, "Virtual CPUs; several need the local_apic"),
     required("io_apic", Kind::Flag, "I/O APIC: 1 with, 0 without"),
     required("HPET", Kind::Flag, "HPET: 1 with, 0 without"),
     required("local_apic", Kind::Flag, "Local APIC: 1 with, 0 without"),

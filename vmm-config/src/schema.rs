@@ -19,7 +19,10 @@ const SEED_VM_PATTERN: &str = "^vm(0|[1-9][0-9]?)$";
 #[must_use]
 pub fn schema() -> Value {
     let mut seed = mapping(&keys::SEED_TOP);
-    seed["patternProperties"] = json!({ SEED_VM_PATTERN: mapping(&keys::SEED_VM) });
+    let mut seed_vm = mapping(&keys::SEED_VM);
+    let without = json!({ "local_apic": { "const": 0 }, "vcpu_count": several_vcpus() });
+    seed_vm["not"] = json!({ "properties": without });
+    seed["patternProperties"] = json!({ SEED_VM_PATTERN: seed_vm });
     seed["minProperties"] = json!(2);
     seed["maxProperties"] = json!(1 + MAX_VMS);
     // None left out: each one needs the one before.
@@ -28,7 +31,7 @@ pub fn schema() -> Value {
     seed["allOf"] = (1..=MAX_VMS).map(vm_count).collect();
     let mut native = mapping(&keys::TOP);
     one_keyboard(&mut native["properties"]["vms"]);
-    one_share_and_console(&mut native["properties"]["vms"]["items"]);
+    one_of_each(&mut native["properties"]["vms"]["items"]);
     native["if"] = json!({ "properties": { "vms": { "contains": has_a_link_port() } } });
     native["then"] = json!({ "required": ["links"] });
     native["title"] = json!("Tandem's own spelling");
@@ -56,11 +59,12 @@ fn one_keyboard(vms: &mut Value) {
     vms["maxContains"] = json!(1);
 }
 
-/// A weight or a budget, and one console port: `com1` is one if it is left out.
-fn one_share_and_console(vm: &mut Value) {
+/// A weight or a budget; one console port: `com1` is one if it is left out; and local APICs for
+/// several vCPUs.
+fn one_of_each(vm: &mut Value) {
     let switched = json!({ "type": "object", "required": ["switched"] });
     let is_console = json!({ "anyOf": [{ "const": "console" }, switched] });
-    let mut refused = vec![json!({ "required": ["weight", "budget"] })];
+    let mut refused = vec![json!({ "required": ["weight", "budget"] }), several_without_apics()];
     for (index, first) in PORTS.iter().enumerate() {
         for second in &PORTS[index + 1..] {
             let named: Vec<_> = [first, second].into_iter().filter(|com| **com != "com1").collect();
@@ -69,6 +73,22 @@ fn one_share_and_console(vm: &mut Value) {
         }
     }
     vm["not"] = json!({ "anyOf": refused });
+}
+
+/// Text, too, may be a number, which the loader checks.
+fn several_vcpus() -> Value {
+    json!({ "type": "integer", "minimum": 2 })
+}
+
+fn several_without_apics() -> Value {
+    let without = json!({
+        "properties": { "local_apic": { "const": false } },
+        "required": ["local_apic"],
+    });
+    json!({
+        "properties": { "vcpus": several_vcpus(), "devices": without },
+        "required": ["vcpus", "devices"],
+    })
 }
 
 /// Only a mapping names a link.

@@ -54,6 +54,9 @@ fn write_vm(
     writeln!(out, "\n{name} (id {id})")?;
     let keyboard = if vm.has_keyboard { ", starts with the keyboard" } else { "" };
     writeln!(out, "  memory   {}{keyboard}", Bytes(vm.memory_bytes))?;
+    if vm.vcpu_count > 1 {
+        writeln!(out, "  vcpus    {}", vm.vcpu_count)?;
+    }
     writeln!(out, "  kernel   {}", kernel(vm, kind))?;
     if !cmdline.is_empty() {
         writeln!(out, "  cmdline  {}", Escaped(cmdline))?;

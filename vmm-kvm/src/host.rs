@@ -7,7 +7,7 @@ use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use anyhow::{Context, Result};
 use vmm_common::Instant;
 use vmm_common::console::Console;
-use vmm_common::index::VmIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
@@ -257,8 +257,12 @@ impl Host for LinuxHost {
         self.console.take_key(vm)
     }
 
-    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
-        self.console.vm_ended(vm, ending, dump);
+    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
+        self.console.say_dump(vcpu, &registers.to_string());
+    }
+
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+        self.console.vm_ended(vcpu, ending, dump);
         self.flush();
     }
 }

@@ -11,7 +11,7 @@ use crate::placement::Placement;
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::threads::{World, run_threads};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use kvm_ioctls::Kvm;
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -25,6 +25,7 @@ use vmm_common::cpuid::CpuidResult;
 use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
+use vmm_common::registers::CpuState;
 use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::{self, HostFacts};
@@ -86,8 +87,8 @@ pub struct Outcome {
     pub incomplete_files: Vec<String>,
 }
 
-/// A VM before its thread runs.
-type MadeVm = (PreparedVcpu, (Machine, GuestRam));
+/// A VM before its threads run.
+type MadeVm = (Vec<PreparedVcpu>, (Machine, GuestRam));
 
 /// Output kept for a slow reader.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -189,11 +190,19 @@ fn make_vm(
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
     let fd = kvm::create_vm(kvm, &ram, set_up)?;
-    let vcpu = PreparedVcpu::new(fd, ram.clone(), clock, &image.boot.registers)?;
+    let make = |id| {
+        let parts = (ram.clone(), clock);
+        let after_init = CpuState::after_init();
+        let registers = if id == 0 { &image.boot.registers } else { &after_init };
+        PreparedVcpu::new(fd.clone(), id, parts, registers, plan.processors() > 1)
+    };
+    let vcpus = (0..plan.processors()).map(make).collect::<Result<Vec<_>>>()?;
+    let [first, others @ ..] = &*vcpus else { bail!("a VM has at least one vCPU") };
+    others.iter().for_each(|vcpu| vcpu.follow_tsc_of(first));
     if plan.clock == ClockPolicy::Own {
-        vcpu.check_can_hold_tsc()?;
+        vcpus.iter().try_for_each(PreparedVcpu::check_can_hold_tsc)?;
     }
-    let tsc = vcpu.tsc_clock()?;
+    let tsc = first.tsc_clock()?;
     let facts = HostFacts {
         epoch_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         tsc_hz: tsc.hz,
@@ -201,9 +210,11 @@ fn make_vm(
         // and drops them where it has none (KVM_GET_SUPPORTED_CPUID never shows the feature).
         has_tsc_deadline: false,
     };
-    let (table, machine) = switch_on::prepare(plan, &image.boot, facts, processor);
-    vcpu.set_cpuid(&table)?;
-    Ok((vcpu, (machine.switch_on(tsc, clock.now()), ram)))
+    let (tables, machine) = switch_on::prepare(plan, &image.boot, facts, processor);
+    for (vcpu, table) in vcpus.iter().zip(&tables) {
+        vcpu.set_cpuid(table)?;
+    }
+    Ok((vcpus, (machine.switch_on(tsc, clock.now()), ram)))
 }
 
 fn open_output(place: ConsolePlace) -> Result<Output> {

@@ -13,7 +13,7 @@ use std::{io, thread};
 use vmm_common::Instant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::scheduler::Next;
-use vmm_common::seam::VcpuBackend;
+use vmm_common::seam::{Host, VcpuBackend};
 use vmm_common::system::System;
 
 /// The state that the turn guards.
@@ -44,6 +44,10 @@ enum Task {
         vcpu: VcpuIndex,
         why: &'static str,
     },
+    /// Show its registers, as its VM has ended.
+    Show {
+        vcpu: VcpuIndex,
+    },
     Idle {
         until: Instant,
     },
@@ -56,16 +60,20 @@ enum Task {
 /// The host refused a thread, or failed the loop.
 pub fn run_threads(
     world: World,
-    vcpus: Vec<PreparedVcpu>,
+    vcpus: Vec<Vec<PreparedVcpu>>,
     names: &[String],
     confinement: Option<&Confinement>,
 ) -> Result<World> {
+    let of_vm = |(name, vcpus): (&String, Vec<PreparedVcpu>)| {
+        let named = |(id, vcpu)| (format!("{name}.{id}"), vcpu);
+        vcpus.into_iter().enumerate().map(named).collect::<Vec<_>>()
+    };
+    let vcpus: Vec<_> = names.iter().zip(vcpus).flat_map(of_vm).collect();
     let turn = Turn::new(world, vcpus.len());
     let result = thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (me, vcpu) in vcpus.into_iter().enumerate() {
+        for (me, (name, vcpu)) in vcpus.into_iter().enumerate() {
             let turn = &turn;
-            let name = format!("{}.0", names[me]);
             let thread = thread::Builder::new().name(name).spawn_scoped(scope, move || {
                 let _abandon = AbandonOnPanic(turn);
                 let result = run_vcpu(me, vcpu, turn, confinement);
@@ -130,18 +138,21 @@ fn run_vcpu(
                 held.return_to_core();
             }
             match held.next() {
-                Task::Run { vcpu, until } if vcpu.0 == me => {
+                Task::Run { vcpu, until } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
                     system.turn(vcpu, until, &mut backend, host);
                 }
-                Task::Stop { vcpu, why } if vcpu.0 == me => {
+                Task::Stop { vcpu, why } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    system.stop_vm(vcpu.vm(), why, Some(backend.registers()), host);
+                    system.stop_vm(vcpu, why, Some(backend.registers()), host);
                 }
-                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. }) => {
+                Task::Show { vcpu } if vcpu.position() == me => {
+                    held.host.sibling_registers(vcpu, &backend.registers());
+                }
+                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. } | Task::Show { vcpu }) => {
                     held.decided = Some(task);
                     backend.rest();
-                    held.hand_to(vcpu.0);
+                    held.hand_to(vcpu.position());
                     break;
                 }
                 Task::Idle { until } => {
@@ -174,6 +185,9 @@ impl World {
         if let Some(next) = self.decided.take() {
             return next;
         }
+        if let Some(vcpu) = self.system.next_to_show() {
+            return Task::Show { vcpu };
+        }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
@@ -186,9 +200,9 @@ impl World {
         }
         if let Some(request) = self.host.stop_request {
             if request.wants_registers()
-                && let Some(vm) = self.running()
+                && let Some(vcpu) = self.running()
             {
-                return Task::Stop { vcpu: vm.vcpu(), why: request.why() };
+                return Task::Stop { vcpu, why: request.why() };
             }
             self.system.stop(request.why(), &mut self.host);
         }
@@ -199,13 +213,15 @@ impl World {
         }
     }
 
-    /// The first VM that still runs and does not halt: its registers may show why it has not ended.
-    fn running(&self) -> Option<VmIndex> {
-        let is_running = |vm: &VmIndex| {
-            let vm = &self.system.vms[*vm];
-            vm.ending.is_none() && vm.vcpu(0).is_some_and(|vcpu| !vcpu.is_halted)
+    /// The first vCPU that does not halt of a VM that still runs: its registers may show why it has
+    /// not ended.
+    fn running(&self) -> Option<VcpuIndex> {
+        let is_running = |vcpu: &VcpuIndex| {
+            let vm = &self.system.vms[vcpu.vm()];
+            vm.ending.is_none() && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
         };
-        VmIndex::first(self.system.vms.len()).find(is_running)
+        let vms = VmIndex::first(self.system.vms.len());
+        vms.flat_map(|vm| self.system.vcpus_of(vm)).find(is_running)
     }
 
     /// Puts this thread, or all of them, back on the run's core.

@@ -1,59 +1,38 @@
-//! The destination of an interrupt message (SDM, "Determining IPI Destination").
+//! The destination of an interrupt message (SDM vol. 3, 11.6.2, "Determining IPI Destination").
 
 use super::LocalApic;
-use crate::message::{DeliveryMode, Message};
 
-/// Interrupt command register: the destination is a set of logical IDs.
-const LOGICAL: u32 = 1 << 11;
+/// The destination that names every xAPIC, and the one that names every x2APIC.
+const XAPIC_BROADCAST: u32 = 0xFF;
+const X2APIC_BROADCAST: u32 = u32::MAX;
 
 impl LocalApic {
     /// An interrupt message of the I/O APIC or a device with this 8-bit destination is for us.
+    ///
+    /// 0xFF names every APIC. One in x2APIC mode would need 0xFFFF_FFFF, which 8 bits cannot say
+    /// without interrupt remapping: Linux's KVM makes the same exception (`kvm_apic_mda`).
     #[must_use]
     pub fn matches(&self, destination: u32, is_logical: bool) -> bool {
-        const BROADCAST: u32 = 0xFF;
-        let is_named = match is_logical {
-            true => self.matches_logical(destination),
-            false => destination == self.id,
-        };
-        self.is_hardware_enabled() && (is_named || destination == BROADCAST)
-    }
-
-    /// Takes an interrupt message if it is for us. False if this APIC did not accept it (another
-    /// destination, or disabled): the I/O APIC then sends a level again.
-    pub fn take_message(&mut self, message: &Message) -> bool {
-        if !self.matches(message.destination, message.is_logical) {
-            return false;
-        }
-        match message.delivery_mode {
-            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
-                self.accept(message.vector, message.is_level);
-                return self.is_enabled();
-            }
-            DeliveryMode::Nmi => self.accept_nmi(),
-            // The 8259 pair is wired to LINT0; the machine has no SMM and no other processor.
-            DeliveryMode::ExtInt | DeliveryMode::Smi | DeliveryMode::Init => {}
-        }
-        true
-    }
-
-    /// The command register names this CPU, by shorthand or destination.
-    pub(super) fn is_command_for_us(&self) -> bool {
-        match (self.command_low >> 18) & 0b11 {
-            0b00 => self.is_destination_us(),
-            0b01 | 0b10 => true,
-            _ => false,
+        match destination {
+            XAPIC_BROADCAST => self.is_hardware_enabled(),
+            _ => self.is_named(destination, is_logical),
         }
     }
 
-    fn is_destination_us(&self) -> bool {
-        let (destination, broadcast) = match self.is_x2apic() {
-            true => (self.command_high, u32::MAX),
-            false => (self.command_high >> 24, 0xFF),
-        };
-        match self.command_low & LOGICAL {
-            0 => destination == broadcast || destination == self.id,
-            _ => destination == broadcast || self.matches_logical(destination),
-        }
+    /// An interprocessor interrupt with this destination is for us.
+    ///
+    /// Each APIC compares by its own mode, whatever the sender's: 0xFF is a broadcast to those in
+    /// xAPIC mode and names, in x2APIC mode, no physical ID here and members 0 to 7 of cluster 0;
+    /// 0xFFFF_FFFF is a broadcast to those in x2APIC mode alone. The manual leaves mixed modes
+    /// open; this is what Linux's KVM does (`kvm_apic_match_dest`).
+    pub(super) fn is_named(&self, destination: u32, is_logical: bool) -> bool {
+        let broadcast = if self.is_x2apic() { X2APIC_BROADCAST } else { XAPIC_BROADCAST };
+        self.is_hardware_enabled()
+            && (destination == broadcast
+                || match is_logical {
+                    true => self.matches_logical(destination),
+                    false => destination == self.id,
+                })
     }
 
     /// Logical destinations: x2APIC IDs are cluster and bit of the APIC ID; xAPIC ones come from
@@ -65,11 +44,8 @@ impl LocalApic {
         }
         let own = self.logical_destination >> 24;
         match self.destination_format >> 28 {
-            0xF => destination & own & 0xFF != 0,
-            0x0 => {
-                let cluster = (destination >> 4) & 0xF;
-                (cluster == own >> 4 || cluster == 0xF) && destination & own & 0xF != 0
-            }
+            0xF => destination & own != 0,
+            0x0 => destination >> 4 == own >> 4 && destination & own & 0xF != 0,
             _ => false,
         }
     }

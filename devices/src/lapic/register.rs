@@ -3,9 +3,7 @@
 //! A register is named by its number: MMIO offset / 16, which is also MSR index - 0x800.
 
 use super::timer::Mode;
-use super::{
-    DESTINATION_FORMAT_ONES, LocalApic, SPURIOUS_ENABLED, class, command::COMMAND_WRITABLE,
-};
+use super::{DESTINATION_FORMAT_ONES, LocalApic, SPURIOUS_ENABLED, class};
 use crate::time::MachineTime;
 
 pub(super) const ID: u32 = 0x02;
@@ -125,10 +123,7 @@ impl LocalApic {
                 self.latched_errors = self.errors;
                 self.errors = 0;
             }
-            COMMAND_LOW => {
-                self.command_low = value & COMMAND_WRITABLE;
-                self.send_command();
-            }
+            COMMAND_LOW => self.write_command(value),
             COMMAND_HIGH => self.command_high = value & 0xFF00_0000,
             LVT_TIMER..=LVT_ERROR => self.write_lvt((number - LVT_TIMER) as usize, value),
             INITIAL_COUNT => self.timer.set_initial_count(value, now),

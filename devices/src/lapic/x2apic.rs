@@ -135,9 +135,9 @@ impl LocalApic {
         }
     }
 
-    /// The power-up state, entered by disabling the APIC in hardware. Messages already sent to
-    /// the I/O APIC and the CPU are kept.
-    fn reset(&mut self) {
+    /// The power-up state, entered by INIT and by disabling the APIC in hardware. Messages already
+    /// sent to the I/O APIC and the CPU are kept.
+    pub(super) fn reset(&mut self) {
         self.task_priority = 0;
         self.logical_destination = 0;
         self.destination_format = DESTINATION_FORMAT_FLAT;

@@ -5,6 +5,7 @@
 //! any access. A failing case prints `TANDEM_SEED=...`; with that variable set, it alone is run.
 
 mod hpet;
+mod interprocessor;
 mod ioapic;
 mod lapic;
 mod pic;

@@ -14,6 +14,8 @@ const SVM_FEATURES: u32 = 0x8000_000a;
 const EDX_NESTED_PAGING: u32 = 1 << 0;
 const EDX_LOCK: u32 = 1 << 2;
 const EDX_NEXT_RIP: u32 = 1 << 3;
+/// The filter, and its threshold.
+const EDX_PAUSE_FILTER: u32 = 1 << 10 | 1 << 12;
 
 /// The SVM features used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Capabilities {
     pub has_next_rip: bool,
     /// Pages of 1 GiB.
     pub has_gib_pages: bool,
+    /// An intercepted PAUSE exits only in a loop of many.
+    pub has_pause_filter: bool,
 }
 
 /// A missing requirement of this hypervisor.
@@ -72,6 +76,7 @@ impl Capabilities {
             asids: svm.ebx,
             has_next_rip: svm.edx & EDX_NEXT_RIP != 0,
             has_gib_pages: features.edx & EDX_GIB_PAGES != 0,
+            has_pause_filter: svm.edx & EDX_PAUSE_FILTER == EDX_PAUSE_FILTER,
         })
     }
 

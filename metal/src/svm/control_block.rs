@@ -8,6 +8,7 @@ use crate::extended_state::ExtendedState;
 use crate::frames::{Frame, Frames, OutOfFrames};
 use crate::guest_ram::GuestRam;
 use crate::second_level::{Format, Tables};
+use crate::siblings::Siblings;
 use crate::{General, cpu, interrupts, nmi_timer};
 use core::arch::asm;
 use vmm_common::grant::{Grant, Vendor};
@@ -19,6 +20,7 @@ pub struct ControlBlock {
     pub(super) vmcb: Frame,
     pub(super) tables: Tables,
     has_next_rip: bool,
+    has_pause_filter: bool,
     extended: ExtendedState,
 }
 
@@ -76,6 +78,7 @@ pub enum Intercept {
 
 impl ControlBlock {
     /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
+    /// One with siblings leaves it at a PAUSE.
     /// Its ASID is its own while the processor has enough of them; where VMs share them, each
     /// switch flushes.
     ///
@@ -90,6 +93,7 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
+        siblings: Siblings<'_, Self>,
     ) -> Result<Self, OutOfFrames> {
         assert_eq!(grant.vendor(), Vendor::Svm);
         assert_eq!(grant.reach().ram, ram.granted());
@@ -97,8 +101,10 @@ impl ControlBlock {
         let asid = capabilities.asid_of(svm.vcpus);
         svm.vcpus += 1;
         let mut vmcb = frames.take()?;
-        let tables =
-            Tables::new(frames, ram, Format { has_1g: capabilities.has_gib_pages, ..npt::FORMAT })?;
+        let has_1g = capabilities.has_gib_pages;
+        let has_siblings = !siblings.is_alone();
+        let tables = siblings.map(|sibling| &sibling.tables);
+        let tables = Tables::of_guest(tables, frames, ram, Format { has_1g, ..npt::FORMAT })?;
         let maps = svm.maps(frames, grant.reach())?;
         let block = Vmcb::of_mut(&mut vmcb);
         block.set_cr0(boot.cr0);
@@ -106,6 +112,12 @@ impl ControlBlock {
         let Vmcb { control, state } = block;
         control.intercept_exceptions = controls::INTERCEPT_EXCEPTIONS;
         control.intercept3 = controls::INTERCEPT3;
+        if has_siblings {
+            control.intercept3 |= intercept3::PAUSE;
+            if capabilities.has_pause_filter {
+                (control.pause_filter_count, control.pause_filter_threshold) = controls::PAUSES;
+            }
+        }
         control.intercept4 = controls::INTERCEPT4;
         control.iopm_base = maps.ports.address();
         control.msrpm_base = maps.msrs.address();
@@ -119,8 +131,17 @@ impl ControlBlock {
             vmcb,
             tables,
             has_next_rip: capabilities.has_next_rip,
+            has_pause_filter: capabilities.has_pause_filter,
             extended: ExtendedState::new(svm.extensions, grant, frames)?,
         })
+    }
+}
+
+impl ControlBlock {
+    /// An intercepted PAUSE exits only in a loop of many.
+    #[must_use]
+    pub const fn has_pause_filter(&self) -> bool {
+        self.has_pause_filter
     }
 }
 

@@ -39,6 +39,10 @@ pub const INTERCEPT4: u32 = intercept4::VMRUN
     | intercept4::XSETBV
     | intercept4::RDPRU;
 
+/// A loop of PAUSE exits after so many, if no more than so many cycles lie between two (APM vol. 2,
+/// 15.14.4); Linux's KVM has the same.
+pub const PAUSES: (u16, u16) = (3000, 128);
+
 #[cfg(test)]
 mod tests {
     use super::*;

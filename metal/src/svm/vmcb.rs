@@ -30,6 +30,7 @@ pub(super) mod intercept3 {
     pub const RSM: u32 = 1 << 19;
     pub const IRET: u32 = 1 << 20;
     pub const INVD: u32 = 1 << 22;
+    pub const PAUSE: u32 = 1 << 23;
     pub const HLT: u32 = 1 << 24;
     pub const INVLPGA: u32 = 1 << 26;
     pub const IOIO_PROT: u32 = 1 << 27;
@@ -118,7 +119,9 @@ pub(super) struct Control {
     pub(super) intercept_exceptions: u32,
     pub(super) intercept3: u32,
     pub(super) intercept4: u32,
-    _intercept_5: [u8; 0x2c],
+    _intercept_5: [u8; 0x28],
+    pub(super) pause_filter_threshold: u16,
+    pub(super) pause_filter_count: u16,
     pub(super) iopm_base: u64,
     pub(super) msrpm_base: u64,
     pub(super) tsc_offset: u64,

@@ -7,6 +7,7 @@ use crate::frames::Frame;
 use crate::guest_ram::GuestRam;
 use crate::loader::multiboot::Range;
 use crate::second_level::{Format, Tables};
+use crate::siblings::Siblings;
 use crate::svm::Svm;
 use crate::vmx::capabilities::{Capabilities, tests::skylake};
 use crate::vmx::control_registers::Split;
@@ -48,7 +49,7 @@ impl Vmcs {
             virtual_apic: 0x9000,
             vpid: 1,
         };
-        let controls = Controls::new(&capabilities).expect("a Skylake has all");
+        let controls = Controls::new(&capabilities, true).expect("a Skylake has all");
         let split = Split::new(&capabilities, &granted);
         let fields = initial::controls(&controls, &split, &places).to_vec();
         Self { fields, bitmaps, tables, granted }
@@ -132,7 +133,8 @@ fn a_vmcb_lets_a_guest_reach_what_it_is_granted_and_nothing_else() {
     let ram = ram();
     let grant = grant(Vendor::Svm, ram.granted());
     let boot = CpuState::default();
-    let block = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant);
+    let block =
+        crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant, Siblings::Alone);
     assert_eq!(svm.reach(&block.expect("it fits")).as_ref(), Ok(grant.reach()));
 }
 
@@ -147,7 +149,14 @@ fn what_is_not_granted_to_one_guest_is_not_passed_on_from_another() {
     let boot = CpuState::default();
     for ram in [first, second] {
         let grant = grant(Vendor::Svm, ram.granted());
-        let block = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram, &boot, &grant);
+        let block = crate::svm::ControlBlock::new(
+            &mut svm,
+            &mut frames,
+            &ram,
+            &boot,
+            &grant,
+            Siblings::Alone,
+        );
         assert_eq!(svm.reach(&block.expect("it fits")).as_ref(), Ok(grant.reach()));
     }
 }
@@ -160,5 +169,12 @@ fn a_grant_of_other_ram_makes_no_control_block() {
     let other = GuestRam::new(Region::of(Range { begin: 64 * MIB, end: 80 * MIB }));
     let grant = grant(Vendor::Svm, other.granted());
     let boot = CpuState::default();
-    let _ = crate::svm::ControlBlock::new(&mut svm, &mut frames, &ram(), &boot, &grant);
+    let _ = crate::svm::ControlBlock::new(
+        &mut svm,
+        &mut frames,
+        &ram(),
+        &boot,
+        &grant,
+        Siblings::Alone,
+    );
 }

@@ -88,7 +88,7 @@ impl Capabilities {
     /// # Errors
     /// The first thing that is not.
     pub fn check(&self) -> Result<(), Missing> {
-        Controls::new(self)?;
+        Controls::new(self, false)?;
         let has_vpid = self.secondary >> 32 & u64::from(controls::VPID) != 0;
         let invvpid = if has_vpid { INVVPID_SINGLE } else { 0 };
         let all = |bits| self.ept_vpid & bits == bits;

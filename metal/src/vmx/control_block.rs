@@ -12,6 +12,7 @@ use crate::extended_state::{ExtendedState, differ};
 use crate::frames::{Frame, Frames};
 use crate::guest_ram::GuestRam;
 use crate::second_level::{Format, Tables};
+use crate::siblings::Siblings;
 use crate::{General, cpu, interrupts};
 use vmm_common::grant::{Grant, Vendor};
 use vmm_common::registers::CpuState;
@@ -85,6 +86,7 @@ pub enum Window {
 
 impl ControlBlock {
     /// That of a vCPU with `boot`'s registers, whose guest has `ram` and what is granted besides.
+    /// One with siblings leaves it when it has executed PAUSE in a loop for long.
     ///
     /// # Errors
     /// No memory for its structures, or the processor refused one.
@@ -97,17 +99,21 @@ impl ControlBlock {
         ram: &GuestRam,
         boot: &CpuState,
         grant: &Grant,
+        siblings: Siblings<'_, Self>,
     ) -> Result<Self, Error> {
         assert_eq!(grant.vendor(), Vendor::Vmx);
         assert_eq!(grant.reach().ram, ram.granted());
         let capabilities = vmx.capabilities;
         let (has_2m, has_1g) = (capabilities.has_2m_pages(), capabilities.has_1g_pages());
-        let tables = Tables::new(frames, ram, Format { has_2m, has_1g, ..ept::FORMAT })?;
+        let has_siblings = !siblings.is_alone();
+        let tables = siblings.map(|sibling| &sibling.tables);
+        let format = Format { has_2m, has_1g, ..ept::FORMAT };
+        let tables = Tables::of_guest(tables, frames, ram, format)?;
         let mut maps = frames.take_row(3)?;
         bitmaps::fill(maps.words_mut(), grant.reach());
         let mut vmcs = frames.take()?;
         vmcs.words_mut()[0] = capabilities.revision().into();
-        let controls = Controls::new(&capabilities)?;
+        let controls = Controls::new(&capabilities, has_siblings)?;
         let split = Split::new(&capabilities, grant.reach());
         let virtual_apic = frames.take()?;
         let places = Places {

@@ -13,6 +13,8 @@ pub const IA32E_GUEST: u32 = 1 << 9;
 /// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each
 /// exit drops them.
 pub const VPID: u32 = 1 << 5;
+/// Secondary control: exit from a loop of PAUSE (SDM vol. 3, 26.1.3). Not for a vCPU alone.
+pub const PAUSE_LOOP_EXITING: u32 = 1 << 10;
 /// Secondary control: RDTSCP and RDPID do not raise #UD.
 pub const RDTSCP: u32 = 1 << 3;
 /// Secondary control: INVPCID does not raise #UD.
@@ -81,19 +83,20 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// The fields for a processor with these capabilities.
+    /// The fields for a processor with these capabilities, and a vCPU with or without siblings.
     ///
     /// # Errors
     /// [`Missing::Control`] names the first that is needed and cannot be set.
-    pub fn new(capabilities: &Capabilities) -> Result<Self, Missing> {
+    pub fn new(capabilities: &Capabilities, has_siblings: bool) -> Result<Self, Missing> {
         let Capabilities { pin, primary, secondary, exit, entry, .. } = *capabilities;
         needed(primary, &WINDOWS)?;
         needed(entry, &ENTRY_MODE)?;
+        let pauses = if has_siblings { PAUSE_LOOP_EXITING } else { 0 };
         Ok(Self {
             pin: needed(pin, &PIN)? | pin as u32,
             primary: needed(primary, &PRIMARY)? | primary as u32,
             secondary: needed(secondary, &SECONDARY)?
-                | (SECONDARY_OPTIONAL & (secondary >> 32) as u32)
+                | ((SECONDARY_OPTIONAL | pauses) & (secondary >> 32) as u32)
                 | secondary as u32,
             exit: needed(exit, &EXIT)? | exit as u32,
             entry: needed(entry, &ENTRY)? | entry as u32,
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_skylake_gets_what_is_wanted_and_what_is_forced() {
-        let controls = Controls::new(&Capabilities::read(skylake)).expect("has all");
+        let controls = Controls::new(&Capabilities::read(skylake), false).expect("has all");
         assert_eq!(controls.pin, 0x7f);
         assert_eq!(controls.primary, 0xb221_0c88 | 0x0401_e172);
         assert_eq!(controls.primary & (INTERRUPT_WINDOW | NMI_WINDOW), 0);
@@ -180,7 +183,7 @@ mod tests {
             secondary: 0x0053_cfff_0000_0000 & !(1 << (32 + 20)),
             ..Capabilities::read(skylake)
         };
-        let controls = Controls::new(&newer).expect("has all");
+        let controls = Controls::new(&newer, false).expect("has all");
         assert_eq!(controls.primary & (1 << 15 | 1 << 16 | 1 << 9 | 1 << 23), 0);
         assert_eq!(controls.secondary & XSAVES, 0);
     }

@@ -1,6 +1,19 @@
-//! Why an instruction of VMX failed (SDM vol. 3, 31.4).
+//! Why VMX cannot be used, and why an instruction of it failed (SDM vol. 3, 31.4).
 
+use super::missing::Missing;
+use crate::frames::OutOfFrames;
 use core::fmt;
+
+/// Why VMX or a vCPU cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The processor or its firmware lacks something.
+    Missing(Missing),
+    /// No memory for a structure.
+    OutOfFrames,
+    /// An instruction of VMX failed.
+    Instruction(Failure),
+}
 
 /// An instruction of VMX that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +68,34 @@ impl fmt::Display for Failure {
         match self {
             Self::Invalid => f.write_str("a VMX instruction failed without a current VMCS"),
             Self::Numbered(number) => write!(f, "VMX: {} ({number})", error_name(*number)),
+        }
+    }
+}
+
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<OutOfFrames> for Error {
+    fn from(_: OutOfFrames) -> Self {
+        Self::OutOfFrames
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Instruction(failure)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(missing) => missing.fmt(f),
+            Self::OutOfFrames => f.write_str("no memory left for VMX structures"),
+            Self::Instruction(failure) => failure.fmt(f),
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum Field {
     EntryInstructionLength = control::VMENTRY_INSTRUCTION_LEN,
     TprThreshold = control::TPR_THRESHOLD,
     SecondaryControls = control::SECONDARY_PROCBASED_EXEC_CONTROLS,
+    PauseGap = control::PLE_GAP,
+    PauseWindow = control::PLE_WINDOW,
     InstructionError = ro::VM_INSTRUCTION_ERROR,
     ExitReason = ro::EXIT_REASON,
     ExitInterruption = ro::VMEXIT_INTERRUPTION_INFO,

@@ -2,7 +2,7 @@
 //! 25.8).
 
 use super::control_registers::Split;
-use super::controls::{Controls, VPID, XSAVES};
+use super::controls::{Controls, PAUSE_LOOP_EXITING, VPID, XSAVES};
 use super::field::Field;
 use crate::architecture::{reset, rflags, vector};
 use vmm_common::registers::{CpuState, general};
@@ -11,6 +11,11 @@ const NO_LINK: u64 = u64::MAX;
 /// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
 /// would hold the processor for ever.
 const EXCEPTIONS: u64 = 1 << vector::DB | 1 << vector::AC | 1 << vector::MC;
+
+/// PAUSEs at most so many ticks of the TSC apart are one loop, which exits after so many: Linux's
+/// KVM has the same.
+const PAUSE_GAP: u64 = 128;
+const PAUSE_WINDOW: u64 = 4096;
 
 /// Physical addresses and numbers that the controls refer to.
 #[derive(Clone, Copy)]
@@ -62,7 +67,9 @@ pub fn optional_controls(
     let vpid = is_set(VPID).then_some((Field::Vpid, places.vpid.into()));
     // XSAVES and XRSTORS move the guest's own state only.
     let xss = is_set(XSAVES).then_some((Field::XssExitingBitmap, 0));
-    vpid.into_iter().chain(xss)
+    let pauses = is_set(PAUSE_LOOP_EXITING)
+        .then_some([(Field::PauseGap, PAUSE_GAP), (Field::PauseWindow, PAUSE_WINDOW)]);
+    vpid.into_iter().chain(xss).chain(pauses.into_iter().flatten())
 }
 
 /// The guest's registers, but for control registers and segments. The general registers are not in

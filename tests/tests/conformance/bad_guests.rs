@@ -153,6 +153,11 @@ fn a_storm_of_exits_holds_up_nobody() {
 }
 
 #[test]
+fn a_storm_of_interprocessor_interrupts_holds_up_nobody() {
+    check("smp_storm", "smp_storm: storming", INTERRUPTED, EXIT_INTERRUPTED);
+}
+
+#[test]
 fn every_port_can_be_tried_without_harm() {
     check("bad_ports", "all ports done", OFF, EXIT_ALL_WELL);
 }

@@ -2,8 +2,8 @@
 //! main job on a second KVM, too, which is Linux's for AMD's processors.
 //!
 //! The rule: each VM's lines are the same on every target, byte for byte and in the same order.
-//! Orderings across VMs are not compared. The only thing left out of a line is how far a guest that
-//! counts until its time is up has got: the number in `spin: N loops`.
+//! Orderings across VMs are not compared. Two things are left out of lines: how far a guest that
+//! counts until its time is up has got, the number in `spin: N loops`; and what `round_trip` took.
 //!
 //! A target that cannot be had fails its tests and is named; none is skipped.
 
@@ -17,6 +17,7 @@ mod nimble;
 mod page_faults;
 mod processor;
 mod promises;
+mod several_processors;
 mod start;
 mod streams;
 mod targets;
@@ -31,9 +32,10 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 13] = [
+const CONFIGS: [(&str, Check); 14] = [
     ("budget", everywhere),
     ("escapes", everywhere),
+    ("latency", everywhere),
     ("link", everywhere),
     ("linux", linux::check_in_qemu),
     ("many", over_kvm_and_in_qemu),
@@ -133,6 +135,11 @@ fn the_seeds_file_is_the_same_everywhere() {
 #[test]
 fn bulk_over_a_link_is_the_same_everywhere() {
     check("link");
+}
+
+#[test]
+fn bytes_come_back_beside_a_vm_that_never_halts_everywhere() {
+    check("latency");
 }
 
 #[test]

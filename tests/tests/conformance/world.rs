@@ -44,8 +44,12 @@ pub fn check(config: &str) {
 /// Reaches of control blocks that were built and run, against the table that GRANT.md prints.
 fn check_reaches(target: Target, outcome: &Outcome) {
     let vendor = if target == Target::VmxBochs { Vendor::Vmx } else { Vendor::Svm };
-    let features =
-        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 1_000_000_000 };
+    let features = CpuidFeatures {
+        has_local_apic: true,
+        has_tsc_deadline: true,
+        tsc_hz: 1_000_000_000,
+        processors: 1,
+    };
     let everything = |_, _| CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 };
     let grant = Grant::new(vendor, Vec::new(), &cpuid::table(features, everything));
     let granted = serde_json::to_value(grant.reach()).expect("it has no map");

@@ -6,7 +6,6 @@
 use super::instruction::{Carried, PagingLimits};
 use super::vendor::{
     Event, Flags, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits,
-    fetch,
 };
 use crate::host::clock::Clock;
 use alloc::format;
@@ -21,7 +20,7 @@ use metal::{General, cpu};
 use vmm_common::Instant;
 use vmm_common::cpuid::{self, CpuidEntry, CpuidResult};
 use vmm_common::grant::Reach;
-use vmm_common::registers::{CpuState, TableRegister, general};
+use vmm_common::registers::{CpuState, general};
 use vmm_common::seam::{Entry, Exit, ExitReason, Injection, Reply, TscReading, VcpuBackend};
 use vmm_common::x86::Writes;
 
@@ -118,6 +117,16 @@ impl<V> Vcpu<V> {
             is_apic_enabled: true,
         };
         Self { vendors, common }
+    }
+
+    /// The vendor's part.
+    pub const fn vendors(&self) -> &V {
+        &self.vendors
+    }
+
+    /// Makes the guest's time-stamp counter that of `first`.
+    pub fn follow_tsc_of(&mut self, first: &Self) {
+        self.common.resume.tsc_offset = first.common.resume.tsc_offset;
     }
 
     /// How the guest's time-stamp counter follows the clock.
@@ -228,6 +237,10 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
             Event::Skip => {
                 self.skip_instruction();
                 None
+            }
+            Event::Pause => {
+                self.skip_instruction();
+                Some(ExitReason::Pause)
             }
             Event::Handled | Event::HostInterrupt => None,
             Event::Undefined => self.raise(UD, None),
@@ -464,30 +477,12 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
         }
     }
 
+    fn start_up(&mut self, registers: &CpuState) {
+        self.begin_anew(registers);
+    }
+
     fn registers(&mut self) -> CpuState {
-        let get = |register| self.guest.get(register);
-        let table = |base, limit| TableRegister { base: get(base), limit: get(limit) as u16 };
-        let rip = self.common.resume.advance.unwrap_or_else(|| get(Register::Rip));
-        let mut state = CpuState {
-            general: self.common.general,
-            rip,
-            rflags: get(Register::Rflags),
-            cr0: get(Register::Cr0),
-            cr2: get(Register::Cr2),
-            cr3: get(Register::Cr3),
-            cr4: get(Register::Cr4),
-            efer: get(Register::Efer),
-            gdtr: table(Register::GdtrBase, Register::GdtrLimit),
-            idtr: table(Register::IdtrBase, Register::IdtrLimit),
-            ..CpuState::default()
-        };
-        state.general[general::RSP] = get(Register::Rsp);
-        for (index, segment) in state.segments.iter_mut().enumerate() {
-            *segment = self.guest.segment(index);
-        }
-        let fetched = fetch(&self.guest, rip, &self.common.ram, &mut state.instruction);
-        state.instruction_len = fetched.len as u8;
-        state
+        self.all_registers()
     }
 }
 

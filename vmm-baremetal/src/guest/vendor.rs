@@ -10,6 +10,7 @@ use metal::architecture::{cr4, efer};
 use metal::extended_state::ExtendedState;
 use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
+use metal::siblings::Siblings;
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::grant::{Grant, Reach, Vendor};
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, segment};
@@ -121,8 +122,10 @@ pub enum Event {
     Halt,
     /// XSETBV.
     SetXcr,
-    /// An instruction without effect here (WBINVD, INVD, PAUSE): skip it.
+    /// An instruction without effect here (WBINVD, INVD): skip it.
     Skip,
+    /// PAUSE, in a loop that has gone on for long.
+    Pause,
     /// The vendor's part has handled it (MOV to CR, and so on): enter again.
     Handled,
     /// VMCALL or VMMCALL.
@@ -213,6 +216,9 @@ pub trait LoadedVcpu {
     /// Sets a register of the guest.
     fn set(&mut self, register: Register, value: u64);
 
+    /// Drops every event that is pending, in delivery or blocked, as INIT does.
+    fn drop_events(&mut self);
+
     /// A segment register, by [`vmm_common::registers::segment`].
     fn segment(&self, index: usize) -> Segment;
 
@@ -244,7 +250,8 @@ pub trait Processor {
     /// The processor's CPUID, less what a guest of it cannot have.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidResult;
 
-    /// Its part of another vCPU, with these registers, whose guest has this RAM and this grant.
+    /// Its part of another vCPU, with these registers, whose guest has this RAM and this grant,
+    /// and so many siblings.
     ///
     /// # Errors
     /// The reason, as a message.
@@ -254,6 +261,7 @@ pub trait Processor {
         ram: GuestRam,
         boot: &CpuState,
         grant: &Grant,
+        siblings: Siblings<'_, Self::Vcpu>,
     ) -> Result<Self::Vcpu, String>;
 
     /// What a vCPU's guest reaches, read from its control block and all that it points to.

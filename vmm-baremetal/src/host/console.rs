@@ -12,7 +12,7 @@ use metal::screen::Screen;
 use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings, Display};
-use vmm_common::index::VmIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
@@ -200,8 +200,12 @@ impl Host for BareHost {
         self.console.take_key(vm)
     }
 
-    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
-        self.console.vm_ended(vm, ending, dump);
+    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
+        self.console.say_dump(vcpu, &format!("{registers}"));
+    }
+
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+        self.console.vm_ended(vcpu, ending, dump);
         self.send();
     }
 }

@@ -28,6 +28,7 @@ pub mod code {
     pub const RSM: u64 = 0x73;
     pub const IRET: u64 = 0x74;
     pub const INVD: u64 = 0x76;
+    pub const PAUSE: u64 = 0x77;
     pub const HLT: u64 = 0x78;
     pub const INVLPGA: u64 = 0x7a;
     pub const IOIO: u64 = 0x7b;
@@ -75,6 +76,7 @@ pub const fn name(code: u64) -> &'static str {
         code::RSM => "RSM",
         code::IRET => "IRET",
         code::INVD => "INVD",
+        code::PAUSE => "PAUSE",
         code::HLT => "HLT",
         code::INVLPGA => "INVLPGA",
         code::IOIO => "IOIO",

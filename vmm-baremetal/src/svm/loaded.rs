@@ -33,6 +33,9 @@ pub(super) struct State {
     /// A virtual interrupt is set to exit when it would be delivered.
     pub has_window: bool,
     is_cr8_watched: bool,
+    has_pause_filter: bool,
+    /// PAUSEs since the last that counted, where the processor does not filter them.
+    pauses: u8,
 }
 
 /// Whether the guest takes non-maskable interrupts.
@@ -73,6 +76,8 @@ impl SvmVcpu {
             is_nmi_waiting: false,
             has_window: false,
             is_cr8_watched: false,
+            has_pause_filter: block.has_pause_filter(),
+            pauses: 0,
         };
         Self { block, state }
     }
@@ -113,6 +118,7 @@ impl SvmGuest<'_> {
             code::IRET => return self.nmi_handler_ends(),
             code::CPUID => return Event::Cpuid,
             code::INVD | code::WBINVD => return Event::Skip,
+            code::PAUSE => return self.pause(),
             // No counter exists (APM vol. 3, RDPMC).
             code::RDPMC => return self.refuse(),
             code::INTR => {
@@ -135,6 +141,17 @@ impl SvmGuest<'_> {
             Event::WriteMsr => self.write_msr(general),
             event => event,
         }
+    }
+
+    /// PAUSE. Where the processor has no filter, every so many-th is a loop's.
+    fn pause(&mut self) -> Event {
+        const IN_A_LOOP: u8 = 16;
+        self.state.pauses += 1;
+        if !self.state.has_pause_filter && self.state.pauses < IN_A_LOOP {
+            return Event::Skip;
+        }
+        self.state.pauses = 0;
+        Event::Pause
     }
 
     /// The bytes at CS:RIP, through the guest's page tables.
@@ -286,6 +303,17 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::IdtrLimit => state.idtr.limit = value as u32,
             Register::CodeAccess | Register::Cpl | Register::NextRip | Register::Pdpte(_) => {}
         }
+    }
+
+    fn drop_events(&mut self) {
+        self.state.nmi = Nmi::Open;
+        self.state.is_nmi_waiting = false;
+        self.state.has_window = false;
+        self.vmcb.intercept(Intercept::Iret, false);
+        self.vmcb.intercept(Intercept::VirtualInterrupt, false);
+        self.vmcb.request_virtual_interrupt(None);
+        self.vmcb.inject(0);
+        self.vmcb.end_shadow();
     }
 
     fn segment(&self, index: usize) -> Segment {

@@ -31,7 +31,8 @@ use metal::svm::Intercept;
 /// otherwise or the exit is not an instruction's.
 const fn opcode_len(code: u64) -> Option<u64> {
     match code {
-        code::HLT => Some(1),
+        // PAUSE is NOP behind a prefix.
+        code::HLT | code::PAUSE => Some(1),
         code::CPUID | code::MSR | code::INVD | code::WBINVD => Some(2),
         code::XSETBV | code::VMMCALL => Some(3),
         code::READ_CR0 | code::READ_CR4 | code::WRITE_CR0 => Some(3),

@@ -285,6 +285,16 @@ impl LoadedVcpu for VmxGuest<'_> {
         }
     }
 
+    fn drop_events(&mut self) {
+        const ACTIVE: u64 = 0;
+        self.state.pending = None;
+        self.state.has_nmi = false;
+        self.vmcs.want_window(Window::Nmi, false);
+        self.set_interruptibility(0);
+        self.vmcs.write(Field::GuestPendingDebug, 0);
+        self.vmcs.write(Field::GuestActivity, ACTIVE);
+    }
+
     fn segment(&self, index: usize) -> Segment {
         let read = |first| self.vmcs.read_nth(first, index);
         Segment {

@@ -75,7 +75,7 @@ fn fadt(dsdt: u64) -> impl Aml {
     fadt.finalize()
 }
 
-/// One processor (5.2.12), the I/O APIC, and IRQ 0 at its pin 2.
+/// The processors (5.2.12), the I/O APIC, and IRQ 0 at its pin 2.
 fn madt(vm: &VmPlan) -> Sdt {
     /// Flags: there is also a pair of 8259.
     const PCAT_COMPAT: u32 = 1;
@@ -89,7 +89,10 @@ fn madt(vm: &VmPlan) -> Sdt {
     madt.write_u32(36, LOCAL_APIC_BASE as u32);
     madt.write_u32(40, PCAT_COMPAT);
     if vm.devices.has_local_apic {
-        madt.append_slice(&bytes_of(&ProcessorLocalApic::new(0, 0, EnabledStatus::Enabled)));
+        for id in 0..vm.vcpu_count as u8 {
+            let processor = ProcessorLocalApic::new(id, id, EnabledStatus::Enabled);
+            madt.append_slice(&bytes_of(&processor));
+        }
         madt.append_slice(&NMI);
     }
     if vm.devices.has_io_apic {
@@ -124,4 +127,28 @@ fn dsdt() -> Sdt {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
     dsdt.append_slice(&definitions);
     dsdt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::madt;
+    use crate::boot::tests::{RAM, vm};
+    use crate::plan::BootKind;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn every_processor_has_an_entry() {
+        for count in [1_u8, 2, 16] {
+            let mut vm = vm(BootKind::Flat, "", RAM);
+            vm.vcpu_count = count.into();
+            let bytes = super::bytes_of(&madt(&vm));
+            let processors: Vec<&[u8]> = bytes[44..].chunks(8).take(count.into()).collect();
+            for (id, entry) in (0..count).zip(processors) {
+                assert_eq!(entry, [0, 8, id, id, 1, 0, 0, 0]);
+            }
+            let after = 44 + 8 * usize::from(count);
+            assert_eq!(bytes[after..after + 6], [4, 6, 0xff, 0, 0, 1]);
+            assert_eq!(bytes.len(), after + 6 + 12 + 10 + 10);
+        }
+    }
 }

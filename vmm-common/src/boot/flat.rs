@@ -2,9 +2,9 @@
 //! mode, switches to flat 32-bit protected mode and jumps to the kernel.
 
 use super::layout::{Place, What};
-use super::{Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, reset_registers};
+use super::{Boot, BootError, Content, Ebda, Images, Layout, Part, put_firmware_tables};
 use crate::plan::{BootKind, VmPlan};
-use crate::registers::segment;
+use crate::registers::{CpuState, segment};
 use alloc::format;
 
 /// Where the kernel lies and is entered.
@@ -92,10 +92,10 @@ pub fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
         at(Part::Kernel, "the image", KERNEL_ADDRESS, len),
         Content::Kernel { offset: 0, len },
     )?;
-    acpi::put(vm, &mut layout)?;
+    put_firmware_tables(vm, &mut layout)?;
     let ebda = Ebda::add(&mut layout)?;
     ebda.put(&vm.serial, &mut layout)?;
-    let mut registers = reset_registers();
+    let mut registers = CpuState::after_init();
     registers.rip = BIOS_ADDRESS;
     registers.segments[segment::CS].selector = 0;
     let base_memory_kib = ebda.base_memory_kib();

@@ -5,7 +5,7 @@
 //!       0  the BIOS's interrupt vectors and data area
 //!   0x500  free: segments, a BIOS stub
 //!          what a protocol adds, from the top down; the EBDA beneath it
-//! 0xa0000  the BIOS area, with the ACPI tables at 0xe0000
+//! 0xa0000  the BIOS area, with the ACPI tables at 0xe0000 and the MP tables at 0xf0000
 //! 1 MiB    free: the image, modules from below, an initrd from above
 //! ```
 //!

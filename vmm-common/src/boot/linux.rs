@@ -15,8 +15,8 @@
 use super::elf::{self, Elf};
 use super::layout::{PAGE, Place, What};
 use super::{
-    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, none,
-    protected_mode_registers,
+    Boot, BootError, Content, Ebda, Images, Layout, Part, add_stack, none,
+    protected_mode_registers, put_firmware_tables,
 };
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, TableRegister, general};
@@ -72,7 +72,7 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
             images.kernel,
         ));
     };
-    let rsdp = acpi::put(vm, &mut layout)?;
+    let rsdp = put_firmware_tables(vm, &mut layout)?;
     let params = layout.add("the boot parameters", params::BYTES as u64)?;
     let cmdline = put_cmdline(vm, kernel.cmdline_max, &mut layout)?;
     let mut registers = put_tables(kernel.entry, &mut layout)?;

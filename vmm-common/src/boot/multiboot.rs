@@ -7,8 +7,8 @@ use super::layout::{Place, What};
 use super::memory_map::{HIGH_MEMORY, Range, RangeKind};
 use super::modules::{self, Span, Texts};
 use super::{
-    Boot, BootError, Content, Ebda, Images, Layout, Part, acpi, add_stack, elf,
-    protected_mode_registers, read_u32,
+    Boot, BootError, Content, Ebda, Images, Layout, Part, add_stack, elf, protected_mode_registers,
+    put_firmware_tables, read_u32,
 };
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::general;
@@ -130,7 +130,7 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
     } else {
         put_elf(images.kernel, &mut layout)?
     };
-    acpi::put(vm, &mut layout)?;
+    put_firmware_tables(vm, &mut layout)?;
     let stack = add_stack(&mut layout)?;
     // Its length does not depend on where anything lies.
     let no_range = Range { begin: 0, len: 0, kind: RangeKind::Ram };

@@ -5,8 +5,8 @@ use super::elf::Elf;
 use super::memory_map::{Range, RangeKind};
 use super::modules::{self, Span, Texts};
 use super::{
-    Boot, BootError, Ebda, Images, Layout, acpi, add_stack, protected_mode_registers, read_u32,
-    read_u64,
+    Boot, BootError, Ebda, Images, Layout, add_stack, protected_mode_registers,
+    put_firmware_tables, read_u32, read_u64,
 };
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::{CpuState, general, segment};
@@ -59,7 +59,7 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     if !elf.is_loaded(entry) {
         return Err(elf.outside("XEN_ELFNOTE_PHYS32_ENTRY", entry));
     }
-    let rsdp = acpi::put(vm, &mut layout)?;
+    let rsdp = put_firmware_tables(vm, &mut layout)?;
     let stack = add_stack(&mut layout)?;
     // Its length does not depend on where anything lies.
     let mut facts = Facts {

@@ -30,7 +30,7 @@ fn printed(console: &mut Console) -> String {
 fn lines_are_led_by_names_and_endings_by_ours() {
     let mut console = console(SETTINGS);
     console.print(1, b"hello\r\nunfinished");
-    console.vm_ended(1, &Ending::PowerOff { status: 0 }, None);
+    console.vm_ended(VcpuIndex::only_of(VmIndex(1)), &Ending::PowerOff { status: 0 }, None);
     let text = "right | hello\nright | unfinished\n[right powered off, status 0]\n";
     assert_eq!(printed(&mut console), text);
 }
@@ -38,13 +38,17 @@ fn lines_are_led_by_names_and_endings_by_ours() {
 #[test]
 fn a_dump_follows_the_ending_and_the_keyboard_goes_on() {
     let mut console = console(SETTINGS);
-    console.vm_ended(0, &Ending::TripleFault, Some(&CpuState::default()));
+    console.vm_ended(
+        VcpuIndex::only_of(VmIndex(0)),
+        &Ending::TripleFault,
+        Some(&CpuState::default()),
+    );
     let text = printed(&mut console);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("[left stopped: triple fault]"));
     assert!(lines.next().is_some_and(|line| line.starts_with("[left]   ")), "{text}");
     assert_eq!(lines.next_back(), Some("[the keyboard is right's]"));
-    console.say_dump(1, "a: 1\nb: 2");
+    console.say_dump(VcpuIndex::only_of(VmIndex(1)), "a: 1\nb: 2");
     assert_eq!(printed(&mut console), "[right]   a: 1\n[right]   b: 2\n");
 }
 
@@ -237,7 +241,7 @@ fn a_vm_has_the_terminal_raw_while_it_has_the_keyboard() {
     printed(&mut console);
     console.print(0, b"\x1b[6n");
     assert_eq!(printed(&mut console), "\x1b[6n");
-    console.vm_ended(0, &Ending::PowerOff { status: 0 }, None);
+    console.vm_ended(VcpuIndex::only_of(VmIndex(0)), &Ending::PowerOff { status: 0 }, None);
     let text = printed(&mut console);
     assert!(text.starts_with("\x18\x1b\\") && text.contains("[left powered off, status 0]\r\n"));
     console.print(1, b"\x1b[6n\n");

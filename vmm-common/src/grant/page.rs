@@ -34,7 +34,7 @@ pub fn page() -> String {
         "| CR4 | {CR4_ALWAYS:#x}: VME to OSXMMEXCPT | always; on VMX without leaving, less MCE |\n"
     );
     let permitted = Permitted::by(&table(
-        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 0 },
+        CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 0, processors: 1 },
         |_, _| CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 },
     ));
     let mut add = |register: &str, rows: &[Announced], permitted: u64| {

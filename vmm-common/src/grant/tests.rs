@@ -1,8 +1,12 @@
 use super::*;
 use crate::cpuid::{CpuidFeatures, CpuidResult, table};
 
-const FEATURES: CpuidFeatures =
-    CpuidFeatures { has_local_apic: true, has_tsc_deadline: true, tsc_hz: 1_000_000_000 };
+const FEATURES: CpuidFeatures = CpuidFeatures {
+    has_local_apic: true,
+    has_tsc_deadline: true,
+    tsc_hz: 1_000_000_000,
+    processors: 1,
+};
 
 fn grant(vendor: Vendor) -> Grant {
     let everything = |_, _| CpuidResult { eax: !0, ebx: !0, ecx: !0, edx: !0 };

@@ -1,9 +1,11 @@
 //! What one VM had, waited for and was due.
 
-use super::{BudgetAccount, Standing};
+use super::{BudgetAccount, Standing, VcpuAccount};
 use crate::Instant;
 use crate::plan::Share;
 use crate::seam::ExitReason;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// One VM's accounts.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct VmAccount {
     /// Of its wait, leaving its guest at the ends of slices: the guest's exact stop is unknown,
     /// ns.
     pub leaving_ns: u64,
+    /// [`VmAccount::leaving_ns`] as of the last switch between its vCPUs.
+    pub(super) leaving_seen_ns: u64,
     /// The host took the core while this VM had it, ns.
     pub taken_ns: u64,
     /// The longest time it could have run but had to wait, and the host's part of it, ns.
@@ -46,6 +50,10 @@ pub struct VmAccount {
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,
+    /// Each vCPU's, if there are several.
+    pub vcpus: Vec<VcpuAccount>,
+    /// It has no budget, and one vCPU.
+    pub(super) is_plain: bool,
     pub(super) standing: Standing,
     pub(super) since: Instant,
     /// What the host had taken when it began to wait, ns.
@@ -56,8 +64,9 @@ pub struct VmAccount {
 }
 
 impl VmAccount {
-    /// The account of a VM with this share that waits at `now`.
-    pub(super) fn new(share: &Share, now: Instant) -> Self {
+    /// The account of a VM with this share and so many vCPUs that waits at `now`.
+    pub(super) fn new(share: &Share, vcpus: u32, now: Instant) -> Self {
+        let siblings = if vcpus > 1 { vcpus as usize } else { 0 };
         Self {
             guest_ns: 0,
             vmm_ns: 0,
@@ -65,6 +74,7 @@ impl VmAccount {
             halted_ns: 0,
             lifetime_ns: 0,
             leaving_ns: 0,
+            leaving_seen_ns: 0,
             taken_ns: 0,
             longest_blackout_ns: 0,
             longest_blackout_taken_ns: 0,
@@ -77,6 +87,8 @@ impl VmAccount {
             exits: [0; ExitReason::KINDS.len()],
             batched: 0,
             interrupts: 0,
+            vcpus: vec![VcpuAccount::new(now); siblings],
+            is_plain: siblings == 0 && matches!(share, Share::Weight(_)),
             standing: Standing::Waiting,
             since: now,
             taken_before_ns: 0,

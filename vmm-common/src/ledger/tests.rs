@@ -1,5 +1,5 @@
 use super::*;
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 
 const MS: u64 = 1_000_000;
 
@@ -8,7 +8,7 @@ fn ms(ms: u64) -> Instant {
 }
 
 fn ledger(weights: &[u32]) -> Ledger {
-    let shares: Vec<Share> = weights.iter().copied().map(Share::Weight).collect();
+    let shares: Vec<_> = weights.iter().map(|weight| (Share::Weight(*weight), 1)).collect();
     Ledger::new(&shares, 1, ms(0))
 }
 
@@ -109,7 +109,11 @@ fn a_vm_is_due_its_weight_among_those_that_have_work() {
 #[test]
 fn a_budget_takes_no_part_in_what_weights_are_due() {
     let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
-    let mut ledger = Ledger::new(&[budget, Share::Weight(2), Share::Weight(2)], 1, ms(0));
+    let mut ledger = Ledger::new(
+        &[budget, Share::Weight(2), Share::Weight(2)].map(|share| (share, 1)),
+        1,
+        ms(0),
+    );
     turn(&mut ledger, 0, 0, 2);
     turn(&mut ledger, 1, 2, 10);
     ledger.close_periods(ms(10));
@@ -131,4 +135,47 @@ fn what_the_host_took_while_it_wrote_output_is_not_the_console_s() {
     ledger.close(ms(14));
     assert_eq!((ledger.console_ns, ledger.taken_ns, ledger.switching_ns), (MS, 3 * MS, 0));
     assert_eq!(ledger.core_sum_ns(), 14 * MS);
+}
+
+#[test]
+fn vcpus_divide_what_their_vm_had_and_wait_for_each_other() {
+    let vms = [(Share::Weight(1), 2), (Share::Weight(1), 1)];
+    let mut ledger = Ledger::new(&vms, 1, ms(0));
+    let firsts: Vec<VcpuIndex> = VcpuIndex::firsts([2, 1].into_iter()).collect();
+    let (first, second, other) = (firsts[0], firsts[0].sibling(1), firsts[1]);
+    let turn = |ledger: &mut Ledger, vcpu: VcpuIndex, begin: u64, end: u64| {
+        ledger.begin_turn(vcpu, 0, ms(begin));
+        ledger.guest_ran(vcpu.vm(), ms(begin), (end - begin) * MS);
+        ledger.end_turn(vcpu.vm(), ms(end), ms(end));
+        ledger.ran(vcpu.vm(), (end - begin) * MS);
+        ledger.waits(vcpu, ms(end));
+    };
+    turn(&mut ledger, first, 0, 3);
+    turn(&mut ledger, second, 3, 5);
+    ledger.vcpu_turns_to(second, Standing::Halted, ms(5));
+    assert_eq!(ledger.vms[0].standing(), Standing::Waiting, "one of its vCPUs could run");
+    ledger.switches += 1;
+    turn(&mut ledger, other, 5, 10);
+    ledger.switches += 1;
+    turn(&mut ledger, first, 10, 12);
+    ledger.vcpu_turns_to(first, Standing::Halted, ms(12));
+    assert_eq!(ledger.vms[0].standing(), Standing::Halted);
+    ledger.vcpu_turns_to(second, Standing::Waiting, ms(14));
+    turn(&mut ledger, second, 16, 20);
+    ledger.close(ms(20));
+    let of = |id: usize| {
+        let vcpu = &ledger.vms[0].vcpus[id];
+        let times = [vcpu.guest_ns, vcpu.running_ns, vcpu.waiting_ns, vcpu.halted_ns];
+        (times.map(|ns| ns / MS), vcpu.longest_blackout_ns / MS, vcpu.turns)
+    };
+    assert_eq!(of(0), ([5, 5, 7, 8], 7, 2));
+    assert_eq!(of(1), ([6, 6, 5, 9], 3, 2));
+    assert_eq!((ledger.waited_ns(first), ledger.waited_ns(other)), (7 * MS, 15 * MS));
+    // The VM itself waits only while none of them runs; choosing the second after the first, from
+    // 14 to 16 ms, is the VM's own.
+    let vm = &ledger.vms[0];
+    assert_eq!((vm.guest_ns, vm.waiting_ns, vm.halted_ns, vm.turns), (11 * MS, 5 * MS, 2 * MS, 4));
+    assert_eq!((vm.vmm_ns, ledger.switching_ns), (2 * MS, 2 * MS));
+    assert_eq!(vm.longest_blackout_ns, 5 * MS);
+    assert_eq!((ledger.sibling_switches, ledger.check(20 * MS)), (2, Ok(())));
 }

@@ -8,14 +8,19 @@
 //!      IRQn also to pin n of the I/O APIC (IRQ0 to pin 2) --messages--> local APIC
 //! HPET timers: in place of IRQ0 and IRQ8, or to the I/O APIC pins that the guest chose
 //! any device: messages of its own (MSI) ----------------------------> local APIC
+//! local APIC of a processor --interprocessor interrupts-----> those of all processors
 //! ```
 //!
-//! Any change to what the processor may take next raises *attention*. Without it, the next
+//! One processor of a VM has the core at a time, the *current* one: its registers are those that
+//! an access reaches.
+//!
+//! Any change to what the current processor may take next raises *attention*. Without it, the next
 //! entry differs from the last only in its reply, and the loop skips the controllers.
 
 use crate::plan::DeviceSet;
+use alloc::vec::Vec;
 use devices::ioapic::IoApic;
-use devices::lapic::{LocalApic, TscClock};
+use devices::lapic::{LocalApic, Processors, StartEvent, TscClock, bus};
 use devices::message::Message;
 use devices::pic::PicPair;
 
@@ -46,20 +51,36 @@ impl Line {
 pub(super) struct Interrupts {
     pic: PicPair,
     io_apic: Option<IoApic>,
-    local_apic: Option<LocalApic>,
+    /// One for each processor; none if the one processor has none.
+    local_apics: Vec<LocalApic>,
+    current: usize,
+    /// Processors that others have sent something since [`Self::take_called`].
+    called: Processors,
     /// CR8 where there is no local APIC.
     idle_cr8: u8,
     has_attention: bool,
 }
 
 impl Interrupts {
-    pub fn new(devices: DeviceSet, tsc: TscClock) -> Self {
+    pub fn new(devices: DeviceSet, processors: u8, tsc: TscClock) -> Self {
+        let local_apics = if devices.has_local_apic { processors } else { 0 };
         Self {
             pic: PicPair::new(),
             io_apic: devices.has_io_apic.then(|| IoApic::new(0)),
-            local_apic: devices.has_local_apic.then(|| LocalApic::new(0, tsc)),
+            local_apics: (0..local_apics).map(|id| LocalApic::new(id, tsc)).collect(),
+            current: 0,
+            called: Processors::NONE,
             idle_cr8: 0,
             has_attention: true,
+        }
+    }
+
+    /// `processor` gets the core.
+    #[inline]
+    pub const fn select(&mut self, processor: usize) {
+        if self.current != processor {
+            self.current = processor;
+            self.has_attention = true;
         }
     }
 
@@ -97,15 +118,16 @@ impl Interrupts {
     #[cfg_attr(not(test), expect(dead_code, reason = "no device here signals by messages yet"))]
     pub fn send(&mut self, message: &Message) {
         self.has_attention = true;
-        if let Some(local_apic) = &mut self.local_apic {
-            local_apic.take_message(message);
-        }
+        bus::deliver(&mut self.local_apics, message);
     }
 
-    /// Messages from the I/O APIC to the local APIC, ends of interrupts the other way.
+    /// Messages from the I/O APIC and the current processor to the local APICs, ends of interrupts
+    /// to the I/O APIC.
     pub fn carry_messages(&mut self) {
         self.has_attention = true;
-        let Some(local_apic) = &mut self.local_apic else { return };
+        let Self { local_apics, current, called, .. } = self;
+        *called = called.union(bus::carry_commands(local_apics, *current));
+        let Some(local_apic) = local_apics.get_mut(*current) else { return };
         let Some(io_apic) = &mut self.io_apic else {
             while local_apic.take_eoi().is_some() {}
             return;
@@ -117,7 +139,7 @@ impl Interrupts {
         // one that changes the destination, LDR, DFR, SVR or the APIC's base.
         let mut first = 0;
         while let Some((pin, message)) = io_apic.next_message(first) {
-            if local_apic.take_message(&message) {
+            if bus::deliver(local_apics, &message).is_accepted {
                 io_apic.accepted(pin, &message);
             }
             first = pin + 1;
@@ -136,8 +158,7 @@ impl Interrupts {
         match (at_pic_unmasked, at_io_apic) {
             (true, None) => !is_latched,
             (is_unmasked, Some(vector)) => {
-                let is_requested =
-                    self.local_apic.as_ref().is_some_and(|apic| apic.is_requested(vector));
+                let is_requested = self.local_apics.iter().any(|apic| apic.is_requested(vector));
                 !(is_requested || is_unmasked && is_latched)
             }
             (false, None) => at_pic.is_some() && !is_latched,
@@ -150,7 +171,7 @@ impl Interrupts {
     /// Whether the processor should be interrupted.
     pub fn has_interrupt(&self) -> bool {
         self.has_external_interrupt()
-            || self.local_apic.as_ref().is_some_and(LocalApic::has_interrupt)
+            || self.local_apic_state().is_some_and(LocalApic::has_interrupt)
     }
 
     /// The interrupt the processor takes now; None if it was withdrawn.
@@ -158,25 +179,25 @@ impl Interrupts {
         self.has_attention = true;
         match self.has_external_interrupt() {
             true => Some(self.pic.acknowledge()),
-            false => self.local_apic.as_mut().and_then(LocalApic::acknowledge),
+            false => self.current_mut().and_then(LocalApic::acknowledge),
         }
     }
 
     pub fn has_nmi(&self) -> bool {
-        self.local_apic.as_ref().is_some_and(LocalApic::has_nmi)
+        self.local_apic_state().is_some_and(LocalApic::has_nmi)
     }
 
     pub fn take_nmi(&mut self) -> bool {
-        self.local_apic.as_mut().is_some_and(LocalApic::take_nmi)
+        self.current_mut().is_some_and(LocalApic::take_nmi)
     }
 
     /// See [`super::Machine::can_raise_nmi`].
     pub fn can_raise_nmi(&self) -> bool {
-        self.local_apic.is_some() && self.io_apic.as_ref().is_some_and(IoApic::can_raise_nmi)
+        !self.local_apics.is_empty() && self.io_apic.as_ref().is_some_and(IoApic::can_raise_nmi)
     }
 
     pub fn cr8(&self) -> u8 {
-        self.local_apic.as_ref().map_or(self.idle_cr8, LocalApic::cr8)
+        self.local_apic_state().map_or(self.idle_cr8, LocalApic::cr8)
     }
 
     #[inline]
@@ -185,18 +206,18 @@ impl Interrupts {
             return;
         }
         self.has_attention = true;
-        match &mut self.local_apic {
+        match self.current_mut() {
             Some(local_apic) => local_apic.set_cr8(cr8),
             None => self.idle_cr8 = cr8,
         }
     }
 
     pub fn tpr_threshold(&self) -> u8 {
-        self.local_apic.as_ref().map_or(0, LocalApic::held_back_class)
+        self.local_apic_state().map_or(0, LocalApic::held_back_class)
     }
 
     pub fn is_apic_enabled(&self) -> bool {
-        self.local_apic.as_ref().is_some_and(LocalApic::is_hardware_enabled)
+        self.local_apic_state().is_some_and(LocalApic::is_hardware_enabled)
     }
 
     fn has_external_interrupt(&self) -> bool {
@@ -205,7 +226,7 @@ impl Interrupts {
 
     /// Whether the processor gets the 8259 pair's interrupts.
     fn hears_pic(&self) -> bool {
-        self.local_apic.as_ref().is_none_or(LocalApic::accepts_external)
+        self.local_apic_state().is_none_or(LocalApic::accepts_external)
     }
 }
 
@@ -221,13 +242,66 @@ impl Interrupts {
         self.io_apic.as_mut()
     }
 
+    /// The current processor's.
     pub fn local_apic(&mut self) -> Option<&mut LocalApic> {
         self.has_attention = true;
-        self.local_apic.as_mut()
+        self.current_mut()
     }
 
     /// The same, read-only.
-    pub const fn local_apic_state(&self) -> Option<&LocalApic> {
-        self.local_apic.as_ref()
+    pub fn local_apic_state(&self) -> Option<&LocalApic> {
+        self.local_apics.get(self.current)
     }
+
+    /// Those of all processors.
+    pub fn local_apics(&mut self) -> &mut [LocalApic] {
+        self.has_attention = true;
+        &mut self.local_apics
+    }
+
+    /// The same, read-only.
+    pub fn all_states(&self) -> &[LocalApic] {
+        &self.local_apics
+    }
+
+    fn current_mut(&mut self) -> Option<&mut LocalApic> {
+        self.local_apics.get_mut(self.current)
+    }
+}
+
+/// Processors that are not the current one.
+impl Interrupts {
+    /// Which processors have been sent something since the last call.
+    pub const fn take_called(&mut self) -> Processors {
+        core::mem::replace(&mut self.called, Processors::NONE)
+    }
+
+    /// What the controllers have for `processor`.
+    pub fn events_for(&self, processor: usize) -> Events {
+        let apic = self.local_apics.get(processor);
+        let has_external = apic.is_none_or(LocalApic::accepts_external) && self.pic.has_interrupt();
+        Events {
+            has_interrupt: has_external || apic.is_some_and(LocalApic::has_interrupt),
+            has_nmi: apic.is_some_and(LocalApic::has_nmi),
+        }
+    }
+
+    /// Whether `processor` waits for its start-up IPI.
+    pub fn is_waiting_for_startup(&self, processor: usize) -> bool {
+        self.local_apics.get(processor).is_some_and(LocalApic::is_waiting_for_startup)
+    }
+
+    /// What has come for the current processor besides interrupts.
+    pub fn take_start_event(&mut self) -> Option<StartEvent> {
+        self.current_mut().and_then(LocalApic::take_start_event)
+    }
+}
+
+/// What the interrupt controllers have for a processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// An interrupt that its priority lets through.
+    pub has_interrupt: bool,
+    /// A non-maskable interrupt.
+    pub has_nmi: bool,
 }

@@ -152,7 +152,7 @@ impl Machine {
             (X2APIC_FIRST..=X2APIC_LAST, Some(local_apic)) => local_apic.msr_read(index, now)?,
             // CPUID offers no supervisory XSAVE component.
             (IA32_XSS, _) => 0,
-            (_, _) => self.fixed_msrs.read(index)?,
+            (_, _) => self.fixed_msrs[self.current].read(index)?,
         };
         self.after_access(now);
         Ok(value)
@@ -184,7 +184,7 @@ impl Machine {
                 local_apic.msr_write(index, value, now)?;
             }
             (IA32_XSS, _) if value == 0 => {}
-            (_, _) => self.fixed_msrs.write(index, value)?,
+            (_, _) => self.fixed_msrs[self.current].write(index, value)?,
         }
         self.after_access(now);
         Ok(())

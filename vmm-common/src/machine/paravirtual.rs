@@ -125,6 +125,13 @@ impl Paravirtual {
         }
     }
 
+    /// Writes no structure until one is registered again.
+    pub(super) fn stop(&mut self) {
+        self.clock.set(0);
+        self.steal.set(0);
+        self.wall_clock = None;
+    }
+
     /// None if `index` is none of ours.
     pub(super) fn write(
         &mut self,

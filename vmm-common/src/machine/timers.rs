@@ -5,6 +5,8 @@
 //! [`Timers::deliver_late`] makes the next one as soon as its line is free.
 
 use super::interrupts::{Interrupts, Line};
+use alloc::vec;
+use alloc::vec::Vec;
 use devices::backlog::{Backlog, Ticks};
 use devices::hpet::{Hpet, TIMERS};
 use devices::lapic::LocalApic;
@@ -18,21 +20,29 @@ enum Source {
     Pit,
     Hpet(usize),
     Rtc,
-    LocalApic,
+    /// Of this processor.
+    LocalApic(usize),
 }
 
 impl Source {
-    const COUNT: usize = 3 + TIMERS;
-    /// In the order in which their ticks are made.
-    const ALL: [Self; Self::COUNT] =
-        [Self::Pit, Self::Hpet(0), Self::Hpet(1), Self::Hpet(2), Self::Rtc, Self::LocalApic];
+    /// Those that are not local APICs.
+    const SHARED: usize = 2 + TIMERS;
 
     const fn index(self) -> usize {
         match self {
             Self::Pit => 0,
-            Self::Rtc => 1,
-            Self::LocalApic => 2,
-            Self::Hpet(timer) => 3 + timer,
+            Self::Hpet(timer) => 1 + timer,
+            Self::Rtc => 1 + TIMERS,
+            Self::LocalApic(processor) => Self::SHARED + processor,
+        }
+    }
+
+    const fn at(index: usize) -> Self {
+        match index {
+            0 => Self::Pit,
+            1..=TIMERS => Self::Hpet(index - 1),
+            Self::SHARED.. => Self::LocalApic(index - Self::SHARED),
+            _ => Self::Rtc,
         }
     }
 }
@@ -46,19 +56,24 @@ pub(super) struct Timers {
     /// What each HPET timer drove last.
     hpet_lines: [Option<Line>; TIMERS],
     /// Ticks that are due and not made yet, by [`Source::index`].
-    late: [Backlog; Source::COUNT],
+    late: Vec<Backlog>,
     /// The guest's run time as of the last look.
     run_time: RunTime,
 }
 
 impl Timers {
-    pub fn new(epoch_seconds: u64, memory: MemorySizes, has_hpet: bool, now: MachineTime) -> Self {
+    pub fn new(
+        (epoch_seconds, memory): (u64, MemorySizes),
+        has_hpet: bool,
+        processors: u8,
+        now: MachineTime,
+    ) -> Self {
         Self {
             pit: Pit::new(now),
             rtc: Rtc::new(epoch_seconds, memory),
             hpet: has_hpet.then(Hpet::new),
             hpet_lines: [None; TIMERS],
-            late: Default::default(),
+            late: vec![Backlog::default(); Source::SHARED + usize::from(processors)],
             run_time: RunTime::ZERO,
         }
     }
@@ -82,17 +97,35 @@ impl Timers {
         if let Some(hpet) = &mut self.hpet {
             hpet.advance(now);
         }
-        if let Some(local_apic) = interrupts.local_apic() {
+        for local_apic in interrupts.local_apics() {
             local_apic.advance(now);
         }
     }
 
     /// The next deadline of a timer.
     pub fn deadline(&self, interrupts: &Interrupts) -> MachineTime {
-        let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
+        let local_apics = interrupts.all_states().iter().filter_map(LocalApic::deadline);
+        self.shared_deadline()
+            .into_iter()
+            .chain(local_apics)
+            .min()
+            .unwrap_or(MachineTime::FAR_FUTURE)
+    }
+
+    /// The same without the timers of other processors than the current one.
+    pub fn own_deadline(&self, interrupts: &Interrupts) -> MachineTime {
         let local_apic = interrupts.local_apic_state().and_then(LocalApic::deadline);
-        let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet, local_apic];
-        deadlines.into_iter().flatten().min().unwrap_or(MachineTime::FAR_FUTURE)
+        self.shared_deadline()
+            .into_iter()
+            .chain(local_apic)
+            .min()
+            .unwrap_or(MachineTime::FAR_FUTURE)
+    }
+
+    /// Of those that no processor owns.
+    fn shared_deadline(&self) -> Option<MachineTime> {
+        let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
+        [self.pit.deadline(), self.rtc.deadline(), hpet].into_iter().flatten().min()
     }
 
     /// Carries levels to the controllers, takes what has come due by `now`, and makes the ticks for
@@ -109,10 +142,10 @@ impl Timers {
         if self.late.iter().all(Backlog::is_empty) {
             return;
         }
-        for source in Source::ALL {
-            let is_due = self.late[source.index()].is_due(self.run_time);
-            if is_due && self.make_tick(source, interrupts) {
-                self.late[source.index()].made(self.run_time);
+        for index in 0..self.late.len() {
+            let is_due = self.late[index].is_due(self.run_time);
+            if is_due && self.make_tick(Source::at(index), interrupts) {
+                self.late[index].made(self.run_time);
             }
         }
         interrupts.carry_messages();
@@ -145,9 +178,11 @@ impl Timers {
                 self.carry_clock_pin(interrupts);
                 true
             }
-            Source::LocalApic => {
-                let local_apic = interrupts.local_apic().filter(|apic| apic.is_timer_free());
-                let Some(local_apic) = local_apic else { return false };
+            Source::LocalApic(processor) => {
+                let local_apic = interrupts.local_apics().get_mut(processor);
+                let Some(local_apic) = local_apic.filter(|apic| apic.is_timer_free()) else {
+                    return false;
+                };
                 local_apic.request_timer_tick();
                 true
             }
@@ -186,9 +221,9 @@ impl Timers {
         let rtc = self.rtc.take_ticks();
         self.owe(Source::Pit, Some(pit).filter(|_| !self.is_replaced()));
         self.owe(Source::Rtc, Some(rtc));
-        if let Some(local_apic) = interrupts.local_apic() {
+        for (processor, local_apic) in interrupts.local_apics().iter_mut().enumerate() {
             let ticks = local_apic.take_timer_ticks();
-            self.owe(Source::LocalApic, Some(ticks));
+            self.owe(Source::LocalApic(processor), Some(ticks));
         }
         if let Some(hpet) = &mut self.hpet {
             for (timer, ticks) in hpet.take_ticks().into_iter().enumerate() {

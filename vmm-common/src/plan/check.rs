@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod vcpu_counts;
 
 /// What the host offers.
 #[derive(Clone, Debug)]
@@ -93,6 +94,7 @@ pub fn check(plan: &Plan, limits: &Limits) -> Vec<Problem> {
         check_machine(index, vm, &mut problems);
     }
     check_total_memory(plan, limits, &mut problems);
+    vcpu_counts::check_total(plan, &mut problems);
     check_vm_names(plan, &mut problems);
     check_keyboard(plan, &mut problems);
     shares::check(plan, limits, &mut problems);
@@ -137,13 +139,7 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
             format!("memory is {memory}; allowed: {page} to {most} in steps of {page}"),
         );
     }
-    if vm.vcpu_count != 1 {
-        let count = vm.vcpu_count;
-        problems.add(
-            Field::VmVcpuCount(index),
-            format!("{count} vCPUs; allowed: 1, as all VMs share one core"),
-        );
-    }
+    vcpu_counts::check_machine(index, vm, problems);
     check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);
     let modules = &vm.boot.modules;
     if modules.len() > MAX_MODULES {

@@ -1,6 +1,6 @@
 //! The receipt as text, in lines of 80 columns as far as names allow.
 
-use super::{BudgetReceipt, EndReceipt, Receipt, VmReceipt};
+use super::{BudgetReceipt, EndReceipt, Receipt, VcpuReceipt, VmReceipt};
 use crate::units::{MeasuredTime, Percent};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -34,7 +34,14 @@ impl fmt::Display for Receipt {
         for vm in &self.vms {
             fmt_vm(vm, f)?;
         }
-        writeln!(f, "switches from VM to VM: {}", self.switches)?;
+        match self.sibling_switches {
+            0 => writeln!(f, "switches from VM to VM: {}", self.switches)?,
+            siblings => writeln!(
+                f,
+                "switches from VM to VM: {}, between vCPUs of a VM: {siblings}",
+                self.switches
+            )?,
+        }
         self.fmt_links(f)
     }
 }
@@ -153,6 +160,9 @@ fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_list("  budget: ", &fmt_budget(budget), ", ", f)?;
     }
     fmt_blackout(vm, f)?;
+    for (id, vcpu) in vm.vcpus.iter().enumerate() {
+        fmt_list(&format!("  vCPU {id}: "), &fmt_vcpu(vcpu), ", ", f)?;
+    }
     if vm.dropped_ticks > 0 {
         writeln!(f, "  ticks dropped: {}, more than a second late", vm.dropped_ticks)?;
     }
@@ -177,6 +187,16 @@ fn fmt_budget(budget: &BudgetReceipt) -> Vec<String> {
     }
     parts.push(format!("worst response {}", MeasuredTime(budget.worst_response_ns)));
     parts
+}
+
+fn fmt_vcpu(vcpu: &VcpuReceipt) -> Vec<String> {
+    alloc::vec![
+        format!("guest {}", MeasuredTime(vcpu.guest_ns)),
+        format!("halted {}", MeasuredTime(vcpu.halted_ns)),
+        format!("waited {}", MeasuredTime(vcpu.waiting_ns)),
+        format!("longest wait {}", MeasuredTime(vcpu.longest_blackout_ns)),
+        format!("{} turns", vcpu.turns),
+    ]
 }
 
 /// A blackout that was longer than promised, with the host's part in it.

@@ -41,8 +41,8 @@ fn processor(leaf: u32, _subleaf: u32) -> CpuidResult {
 /// The machine and the table that its vCPU got.
 fn switched_on(plan: &VmPlan, facts: HostFacts) -> (Machine, Vec<CpuidEntry>) {
     let boot = boot();
-    let (table, machine) = prepare(plan, &boot, facts, processor);
-    (machine.switch_on(TSC, Instant::ZERO), table)
+    let (mut tables, machine) = prepare(plan, &boot, facts, processor);
+    (machine.switch_on(TSC, Instant::ZERO), tables.swap_remove(0))
 }
 
 #[test]

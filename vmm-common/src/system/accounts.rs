@@ -1,13 +1,65 @@
-//! What the loop books: turns, and the host's part of them.
+//! What the loop books: turns, what comes of them, and the host's part of them.
 
-use super::System;
+use super::{Step, System};
 use crate::Instant;
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Activity;
 use crate::memory::GuestMemory;
-use crate::seam::Host;
+use crate::seam::{Host, VcpuBackend};
+use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
+    /// Closes the accounts of a turn, and says what comes of its `end`.
+    #[inline]
+    pub(super) fn after_turn<B: VcpuBackend, H: Host>(
+        &mut self,
+        vcpu: VcpuIndex,
+        end: Step,
+        (begin, stopped, mut now): (Instant, Instant, Instant),
+        is_contended: bool,
+        backend: &mut B,
+        host: &mut H,
+    ) {
+        let vm = vcpu.vm();
+        match end {
+            // Time after the exit that ended it is charged to the switch.
+            Step::Continue | Step::SliceOver | Step::Spin => {}
+            Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
+        }
+        // Entering and leaving a guest that the slice's end stopped is charged to the switch.
+        let has_siblings = self.vms[vm].has_siblings();
+        let was_preempted = self.vms[vm].parts(vcpu).1.was_preempted;
+        let is_stopped = end == Step::SliceOver && was_preempted;
+        let over = if is_stopped { stopped } else { now };
+        let ran_ns = self.close_turn(vm, begin, over, now, host);
+        self.scheduler.ran(vcpu, ran_ns);
+        match end {
+            Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
+            _ => self.ledger.end_stretch(),
+        }
+        self.trace.record(now, vcpu, What::TurnEnds);
+        match end {
+            Step::Continue | Step::SliceOver => self.ledger.waits(vcpu, over),
+            Step::Spin => {
+                self.scheduler.spun(vcpu);
+                self.ledger.waits(vcpu, over);
+            }
+            Step::Yield => {
+                self.scheduler.yielded(vcpu);
+                self.ledger.waits(vcpu, now);
+            }
+            Step::Halt(until) => self.sleeps(vcpu, until, now),
+            Step::End(ending) => {
+                let dump = ending.deserves_dump().then(|| backend.registers());
+                self.end_vm(vcpu, ending, dump, now, host);
+            }
+        }
+        // Its last exit may have been a message to a sibling.
+        if has_siblings && self.vms[vm].ending.is_none() {
+            self.rouse_siblings(vcpu, now);
+        }
+    }
+
     /// What `vm` ran in its turn from `begin` to `over`, less what the host took; the rest up to
     /// `now` is the switch's. The host's part is assumed to come last: usually it is why the turn
     /// ended late.
@@ -28,7 +80,7 @@ impl<M: GuestMemory> System<M> {
         if of_turn_ns > 0 {
             self.ledger.taken_from_vm(vm, of_turn_ns, now);
         }
-        let ran_ns = over.ns_since(begin) - of_turn_ns;
+        let ran_ns = over.ns_since(begin) - of_turn_ns + self.switch_ns;
         self.ledger.ran(vm, ran_ns);
         ran_ns
     }

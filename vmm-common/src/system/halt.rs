@@ -2,7 +2,7 @@
 
 use super::{Step, System};
 use crate::Instant;
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Standing;
 use crate::memory::GuestMemory;
 use crate::registers::CpuState;
@@ -14,20 +14,21 @@ impl<M: GuestMemory> System<M> {
     /// Ends every VM that still runs, when the host stops the run.
     pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
         for vm in VmIndex::first(self.vms.len()) {
-            self.stop_vm(vm, why, None, host);
+            self.stop_vm(self.vcpu(vm, 0), why, None, host);
         }
     }
 
-    /// Ends one VM, if it still runs, with the registers that its console shows.
+    /// Ends the VM of `vcpu`, if it still runs, with the registers of this vCPU that its console
+    /// shows.
     pub fn stop_vm<H: Host>(
         &mut self,
-        vm: VmIndex,
+        vcpu: VcpuIndex,
         why: &'static str,
         registers: Option<CpuState>,
         host: &mut H,
     ) {
-        if self.vms[vm].ending.is_none() {
-            self.end_vm(vm, Ending::Stopped { why }, registers, host.now(), host);
+        if self.vms[vcpu.vm()].ending.is_none() {
+            self.end_vm(vcpu, Ending::Stopped { why }, registers, host.now(), host);
         }
     }
 
@@ -38,44 +39,46 @@ impl<M: GuestMemory> System<M> {
     }
 
     #[inline(never)]
-    pub(super) fn halt(&mut self, vm: VmIndex, is_interrupt_flag_set: bool, now: Instant) -> Step {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+    pub(super) fn halt(
+        &mut self,
+        index: VcpuIndex,
+        is_interrupt_flag_set: bool,
+        now: Instant,
+    ) -> Step {
+        let vm = &mut self.vms[index.vm()];
+        let (machine, vcpu) = vm.parts(index);
         machine.advance(now);
         // It may wait for THRE, which the drain of its last output raises.
         machine.sample_serial_pins();
         vcpu.is_halted = true;
         vcpu.is_deaf = !is_interrupt_flag_set;
-        let stays_halted = vcpu.stays_halted(machine);
-        if stays_halted && vcpu.is_deaf && !machine.can_raise_nmi() {
-            Step::End(Ending::HaltedForGood)
-        } else if stays_halted {
-            Step::Halt(machine.deadline())
-        } else {
-            Step::Continue
+        if !vcpu.stays_halted(machine) {
+            return Step::Continue;
         }
+        let until = machine.own_deadline();
+        if vm.is_dead() {
+            return Step::End(Ending::HaltedForGood);
+        }
+        Step::Halt(until)
     }
 
     pub(super) fn end_vm<H: Host>(
         &mut self,
-        vm: VmIndex,
+        vcpu: VcpuIndex,
         ending: Ending,
         dump: Option<CpuState>,
         now: Instant,
         host: &mut H,
     ) {
-        self.trace.record(now, vm, What::Ended);
-        self.scheduler.finished(vm.vcpu());
+        let vm = vcpu.vm();
+        self.trace.record(now, vcpu, What::Ended);
+        self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
-        host.vm_ended(vm, &ending, dump.as_ref());
-        self.vms[vm].ending = Some(ending);
-    }
-
-    /// `vm` may have something to do now.
-    pub(super) fn wake(&mut self, vm: VmIndex, now: Instant) {
-        self.scheduler.woken(vm.vcpu());
-        if self.ledger.vms[vm].standing() == Standing::Halted {
-            self.ledger.vm_turns_to(vm, Standing::Waiting, now);
+        host.vm_ended(vcpu, &ending, dump.as_ref());
+        if dump.is_some() {
+            (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));
         }
+        self.vms[vm].ending = Some(ending);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Step, System};
 use crate::Instant;
-use crate::index::{Com, VmIndex};
+use crate::index::{Com, VcpuIndex, VmIndex};
 use crate::machine::{Machine, SerialAccess};
 use crate::memory::GuestMemory;
 use crate::plan::Plan;
@@ -75,13 +75,14 @@ impl<M: GuestMemory> System<M> {
     #[inline(never)]
     pub(super) fn after_serial_access<H: Host>(
         &mut self,
-        vm: VmIndex,
+        index: VcpuIndex,
         access: SerialAccess,
         read: Option<u8>,
         now: Instant,
         host: &mut H,
     ) -> Step {
         let SerialAccess { com, register } = access;
+        let vm = index.vm();
         let Some(serial) = self.vms[vm].machine.serial(com) else { return Step::Continue };
         let (has_link, has_console) = (serial.has_link(), serial.has_console());
         let mut has_found = has_link && self.pump_wire_of(vm, com, now);
@@ -91,11 +92,11 @@ impl<M: GuestMemory> System<M> {
             has_found |= read.is_some() && self.feed_console(vm, com, now, host);
         }
         let seen = Access { com, read: register.zip(read), has_found };
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
+        let (machine, vcpu) = self.vms[vm].parts(index);
         match vcpu.polling.saw(seen, &self.exit_cost) {
             Verdict::Work => Step::Continue,
-            Verdict::Doze => Step::Halt(machine.deadline().min(now.after_ns(polling::DOZE_NS))),
-            Verdict::Spin if self.scheduler.is_wanted_by_others(vm.vcpu(), now) => Step::Yield,
+            Verdict::Doze => Step::Halt(machine.own_deadline().min(now.after_ns(polling::DOZE_NS))),
+            Verdict::Spin if self.scheduler.is_wanted_by_others(index, now) => Step::Yield,
             Verdict::Spin => Step::Continue,
         }
     }
@@ -112,19 +113,10 @@ impl<M: GuestMemory> System<M> {
             self.vms[reached_vm].machine.sample_serial_pins();
             is_reached |= reached_vm == vm;
             if reached_vm != vm {
-                self.wake_by_byte(reached_vm, now);
+                self.rouse(reached_vm, now);
             }
         }
         is_reached
-    }
-
-    /// A byte, or room for one, has come to `vm`: wakes a vCPU that polls or halts for it.
-    fn wake_by_byte(&mut self, vm: VmIndex, now: Instant) {
-        let (machine, vcpu) = self.vms[vm].parts(0).expect("every VM was made with a vCPU");
-        let has_event = machine.has_interrupt() || machine.has_nmi();
-        if vcpu.polling.found() || has_event {
-            self.wake(vm, now);
-        }
     }
 
     /// Disconnects the ports of a VM that ended.
@@ -194,7 +186,7 @@ impl<M: GuestMemory> System<M> {
         }
         if has_fed {
             self.vms[vm].machine.sample_serial_pins();
-            self.wake_by_byte(vm, now);
+            self.rouse(vm, now);
         }
         has_fed
     }

@@ -59,7 +59,9 @@ impl Host for Place {
         None
     }
 
-    fn vm_ended(&mut self, _vm: VmIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+
+    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 }
 
 /// Asks for a clock at 0x1000, then runs to each deadline.
@@ -94,6 +96,10 @@ impl VcpuBackend for Guest {
         }
     }
 
+    fn start_up(&mut self, _registers: &CpuState) {
+        unreachable!("it has no siblings")
+    }
+
     fn registers(&mut self) -> CpuState {
         CpuState::default()
     }
@@ -111,7 +117,7 @@ impl World {
     fn turn(&mut self) {
         let next = self.system.next(&mut self.place);
         let Next::Run { vcpu, until } = next else { panic!("both can run") };
-        self.system.turn(vcpu, until, &mut self.guests[vcpu.0], &mut self.place);
+        self.system.turn(vcpu, until, &mut self.guests[vcpu.position()], &mut self.place);
     }
 }
 

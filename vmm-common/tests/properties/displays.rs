@@ -5,7 +5,9 @@ use crate::runner::check;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use vmm_common::receipt::{BudgetReceipt, EndReceipt, LinkReceipt, Receipt, VmReceipt};
+use vmm_common::receipt::{
+    BudgetReceipt, EndReceipt, LinkReceipt, Receipt, VcpuReceipt, VmReceipt,
+};
 use vmm_common::registers::{CpuState, Segment, TableRegister};
 use vmm_common::seam::ExitReason;
 
@@ -49,6 +51,17 @@ fn vm() -> impl Strategy<Value = VmReceipt> {
             exits: exits.into_iter().map(|(kind, n)| (ExitReason::KINDS[kind], n)).collect(),
             batched: n[8],
             interrupts: n[9],
+            vcpus: vec![
+                VcpuReceipt {
+                    guest_ns: n[2],
+                    waiting_ns: n[4],
+                    halted_ns: n[5],
+                    longest_blackout_ns: n[6],
+                    longest_own_blackout_ns: n[6],
+                    turns: n[7],
+                };
+                n[8] as usize % 3
+            ],
         },
     )
 }
@@ -74,6 +87,8 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         taken_ns: n[7],
         contended_ns: n[5],
         switches: n[6],
+        sibling_switches: n[8],
+        jumps: n[8],
         vms,
         links,
         lost_bytes: n[7],

@@ -8,3 +8,4 @@ mod plans;
 mod runner;
 mod scheduler;
 mod seed_file;
+mod siblings;

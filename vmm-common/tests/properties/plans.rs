@@ -5,7 +5,6 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vmm_common::Instant;
-use vmm_common::index::VcpuIndex;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, OnSwitch, Outcomes,
     Plan, SerialPlan, Share, VmPlan, check as check_plan,
@@ -105,14 +104,15 @@ fn check_finds_problems_in_any_plan_and_names_what_is_allowed() {
 
 #[test]
 fn a_scheduler_takes_any_shares() {
-    check(500, (vec(share(), 1..8), number(), vec(number(), 1..30)), |(shares, slice, times)| {
-        let mut scheduler = Scheduler::new(&shares, slice);
+    let vms = vec((share(), 1_u32..5), 1..8);
+    check(500, (vms, number(), vec(number(), 1..30)), |(vms, slice, times)| {
+        let mut scheduler = Scheduler::new(&vms, slice);
         let mut now = Instant::ZERO;
         for time in times {
             match scheduler.next(now) {
-                Next::Run { vcpu: VcpuIndex(vcpu), until } => {
+                Next::Run { vcpu, until } => {
                     assert!(until > now || now == Instant::FAR_FUTURE);
-                    scheduler.ran(VcpuIndex(vcpu), time);
+                    scheduler.ran(vcpu, time);
                     now = now.after_ns(time);
                 }
                 Next::Idle { until } => now = until.max(now.after_ns(1)),

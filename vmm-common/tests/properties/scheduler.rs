@@ -4,7 +4,7 @@ use crate::runner::check;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vmm_common::Instant;
-use vmm_common::index::VcpuIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Share;
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -12,6 +12,16 @@ const MS: u64 = 1_000_000;
 const SLICE_NS: u64 = 5 * MS;
 /// Less than the smallest quantum that `share` allows.
 const MAX_OVERRUN_NS: u64 = 100_000;
+
+/// A scheduler of VMs with one vCPU each.
+fn scheduler_of(shares: &[Share]) -> Scheduler {
+    let vms: Vec<(Share, u32)> = shares.iter().map(|share| (*share, 1)).collect();
+    Scheduler::new(&vms, SLICE_NS)
+}
+
+fn only(vm: usize) -> VcpuIndex {
+    VcpuIndex::only_of(VmIndex(vm))
+}
 
 /// How a turn goes, and what happens besides.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +40,11 @@ enum Step {
         percent: u64,
     },
     Finishes,
+    /// After a part of its time it wakes another, and runs on as far as it may.
+    Wakes {
+        percent: u64,
+        other: usize,
+    },
     /// No VM has the turn: one is woken, as by a byte.
     Woken(usize),
 }
@@ -41,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(percent, for_ns)| Step::Halts { percent, for_ns }),
         3 => (0_u64..100).prop_map(|percent| Step::Yields { percent }),
         4 => (0_usize..6).prop_map(Step::Woken),
+        4 => (0_u64..100, 0_usize..6).prop_map(|(percent, other)| Step::Wakes { percent, other }),
         1 => Just(Step::Finishes),
     ]
 }
@@ -78,7 +94,7 @@ impl Model {
     fn new(shares: Vec<Share>) -> Self {
         let count = shares.len();
         Self {
-            scheduler: Scheduler::new(&shares, SLICE_NS),
+            scheduler: scheduler_of(&shares),
             states: vec![State::Runnable; count],
             now: Instant::ZERO,
             passed_over_ns: vec![0; count],
@@ -97,7 +113,7 @@ impl Model {
             self.grant();
             let next = self.scheduler.next(self.now);
             match next {
-                Next::Run { vcpu: VcpuIndex(vcpu), until } => self.run(vcpu, until, *step),
+                Next::Run { vcpu, until } => self.run(vcpu.vm().0, until, *step),
                 Next::Idle { until } => self.idle(until),
                 Next::Done => {
                     assert!(self.states.iter().all(|state| *state == State::Finished));
@@ -109,7 +125,7 @@ impl Model {
     }
 
     fn wake(&mut self, vcpu: usize) {
-        self.scheduler.woken(VcpuIndex(vcpu));
+        let _ = self.scheduler.woken(only(vcpu));
         if let State::Halted(_) = self.states[vcpu] {
             self.states[vcpu] = State::Runnable;
         }
@@ -131,22 +147,23 @@ impl Model {
         let ran_ns = match step {
             Step::SliceOver { overrun_ns } => whole_ns + overrun_ns,
             Step::Halts { percent, .. } | Step::Yields { percent } => whole_ns * percent / 100,
+            Step::Wakes { percent, other } => self.wakes(other, whole_ns * percent / 100, until),
             Step::Finishes | Step::Woken(_) => 0,
         };
         self.budgets[vcpu].1 -= ran_ns.cast_signed();
         self.now = self.now.after_ns(ran_ns);
-        self.scheduler.ran(VcpuIndex(vcpu), ran_ns);
+        self.scheduler.ran(only(vcpu), ran_ns);
         self.passed_over_ns[vcpu] = 0;
         match step {
-            Step::SliceOver { .. } | Step::Woken(_) => {}
+            Step::SliceOver { .. } | Step::Wakes { .. } | Step::Woken(_) => {}
             Step::Halts { for_ns, .. } => {
                 let until = self.now.after_ns(for_ns);
-                self.scheduler.halted(VcpuIndex(vcpu), until);
+                self.scheduler.halted(only(vcpu), until);
                 self.states[vcpu] = State::Halted(until);
             }
-            Step::Yields { .. } => self.scheduler.yielded(VcpuIndex(vcpu)),
+            Step::Yields { .. } => self.scheduler.yielded(only(vcpu)),
             Step::Finishes => {
-                self.scheduler.finished(VcpuIndex(vcpu));
+                self.scheduler.finished(VmIndex(vcpu));
                 self.states[vcpu] = State::Finished;
             }
         }
@@ -155,6 +172,17 @@ impl Model {
             let passed_over = &mut self.passed_over_ns[other];
             *passed_over = if waits { *passed_over + ran_ns } else { 0 };
         }
+    }
+
+    /// It runs for `before_ns`, wakes another, and runs on. How long it runs in all.
+    fn wakes(&mut self, other: usize, before_ns: u64, until: Instant) -> u64 {
+        let other = other % self.states.len();
+        let preemption = self.scheduler.woken(only(other));
+        if let State::Halted(_) = self.states[other] {
+            self.states[other] = State::Runnable;
+        }
+        let end = preemption.shorten(until, self.now.after_ns(before_ns));
+        end.ns_since(self.now)
     }
 
     fn idle(&mut self, until: Instant) {
@@ -188,7 +216,7 @@ impl Model {
         }
     }
 
-    /// Every other's quantum once, each with an overrun.
+    /// Every other's quantum once and an eighth of each for jumps, each with an overrun.
     fn longest_wait_ns(&self, vcpu: usize) -> u64 {
         let weight = |share: &Share| match share {
             Share::Weight(weight) => u64::from(*weight),
@@ -197,7 +225,8 @@ impl Model {
         let sum: u64 = self.shares.iter().map(weight).sum();
         let count = self.shares.len() as u64;
         let others = sum - weight(&self.shares[vcpu]);
-        SLICE_NS * count * others / sum + count * (MAX_OVERRUN_NS + 1)
+        let cycle_ns = SLICE_NS * count;
+        cycle_ns * others / sum + cycle_ns / 8 + 2 * count * (MAX_OVERRUN_NS + 1)
     }
 }
 
@@ -225,14 +254,12 @@ fn nobody_who_is_ready_waits_longer_than_for_the_others_quanta() {
 #[test]
 fn after_an_overrun_of_any_length_somebody_runs_at_once() {
     check(300, (weights(), any::<u64>()), |(shares, overrun_ns)| {
-        let mut scheduler = Scheduler::new(&shares, SLICE_NS);
+        let mut scheduler = scheduler_of(&shares);
         for _ in 0..3 {
             for _ in 0..shares.len() {
                 let next = scheduler.next(Instant::ZERO);
-                let Next::Run { vcpu: VcpuIndex(vcpu), .. } = next else {
-                    panic!("{next:?}, and all could run")
-                };
-                scheduler.ran(VcpuIndex(vcpu), overrun_ns);
+                let Next::Run { vcpu, .. } = next else { panic!("{next:?}, and all could run") };
+                scheduler.ran(vcpu, overrun_ns);
             }
         }
     });

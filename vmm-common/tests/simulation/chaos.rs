@@ -91,6 +91,7 @@ fn any_instruction(random: &Random) -> Instruction {
             Instruction::InString { port: any_port(random), count }
         }
         34 if random.once_in(4) => Instruction::Halt,
+        35 => Instruction::Exit(ExitReason::Pause),
         34 if random.once_in(100) => Instruction::Exit(ExitReason::Shutdown),
         34 if random.once_in(100) => {
             Instruction::Exit(ExitReason::Fault(Fault::Unexpected { exit: 7 }))

@@ -185,6 +185,14 @@ impl Cpu {
         self.disable_interrupts().await;
     }
 
+    /// The same, unless what it waits for is so already.
+    pub async fn wait_for_interrupt_unless(&self, is_so: impl Fn() -> bool) {
+        self.disable_interrupts().await;
+        if !is_so() {
+            self.wait_for_interrupt().await;
+        }
+    }
+
     pub async fn power_off(&self, status: u8) {
         self.outb(0xf4, status).await;
         unreachable!("a guest that powered off goes on");

@@ -7,7 +7,7 @@ mod protocol;
 use crate::cpu::{Cpu, Instruction, Outcome, Program};
 use crate::place::Clock;
 use crate::seed::Random;
-use crate::world::{TSC, tsc_at};
+use crate::world::{Software, Starter, TSC, tsc_at};
 use parts::Parts;
 pub use protocol::Waits;
 use protocol::{Awaits, awaited};
@@ -64,6 +64,8 @@ pub struct Guest {
     /// Vectors injected, in order; NMIs as 2.
     pub vectors: Vec<u8>,
     pub waits: Waits,
+    /// What it runs each time it is started, if another processor does that.
+    starter: Option<Starter>,
 }
 
 impl Guest {
@@ -71,8 +73,8 @@ impl Guest {
         cpu: Cpu,
         (vm, clock, random): (usize, Rc<Clock>, Random),
         habits: Habits,
-        program: Program,
-        handler: Box<dyn Fn(u8) -> Program>,
+        (program, handler): Software,
+        starter: Option<Starter>,
     ) -> Self {
         let main = Frame { program, instruction: None, outcome: None, is_flag_set_after: false };
         Self {
@@ -97,7 +99,13 @@ impl Guest {
             entries: 0,
             vectors: Vec::new(),
             waits: Waits::default(),
+            starter,
         }
+    }
+
+    /// The same on this processor, which its software has.
+    pub fn with_cpu(self, cpu: Cpu) -> Self {
+        Self { cpu, ..self }
     }
 
     /// Whether the guest would take a maskable interrupt if one were pending.
@@ -273,6 +281,18 @@ impl VcpuBackend for Guest {
         self.last = Some((exit, self.clock.now()));
         self.clock.leave_guest(self.vm, entered);
         exit
+    }
+
+    fn start_up(&mut self, registers: &CpuState) {
+        assert_eq!(registers.rip, 0);
+        let starter = self.starter.clone().expect("another processor starts it");
+        let (program, handler) = starter(self.cpu.clone());
+        let main = Frame { program, instruction: None, outcome: None, is_flag_set_after: false };
+        (self.frames, self.handler) = (vec![main], handler);
+        (self.is_flag_set, self.is_shadowed, self.has_nmi, self.cr8) = (false, false, false, 0);
+        (self.awaits, self.parts) = (Awaits::Nothing, None);
+        self.batch.clear();
+        (self.behind_batch, self.last, self.due_at) = (None, None, None);
     }
 
     fn registers(&mut self) -> CpuState {

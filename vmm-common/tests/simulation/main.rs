@@ -14,6 +14,9 @@
 //! | `consoles.rs` | what is printed and typed |
 //! | `timers.rs` | interrupts come in time; HLT ends by them alone |
 //! | `shares.rs` | weights, budgets, the longest wait |
+//! | `round_trips.rs` | VMs that wake beside VMs that spin: soon answered, shares as ever |
+//! | `vcpus.rs` | scheduler and ledger alone: VMs of several vCPUs, waits and accounts |
+//! | `interprocessor.rs` | processors of a VM start, interrupt and restart each other |
 //! | `chaos.rs` | guests that do anything at all, and neighbours that do not notice; determinism |
 
 mod chaos;
@@ -21,10 +24,13 @@ mod consoles;
 mod cpu;
 mod guest;
 mod hardware;
+mod interprocessor;
 mod links;
 mod place;
+mod round_trips;
 mod seed;
 mod shares;
 mod station;
 mod timers;
+mod vcpus;
 mod world;

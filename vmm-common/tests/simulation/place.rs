@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use vmm_common::Instant;
-use vmm_common::index::VmIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::vm::Ending;
@@ -188,7 +188,10 @@ impl Host for SimulatedHost {
         Some(byte)
     }
 
-    fn vm_ended(&mut self, VmIndex(vm): VmIndex, ending: &Ending, dump: Option<&CpuState>) {
+    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+        let VmIndex(vm) = vcpu.vm();
         assert_eq!(self.endings[vm], None, "VM {vm} ends twice");
         assert_eq!(dump.is_some(), ending.deserves_dump(), "{ending:?}");
         self.endings[vm] = Some(ending.clone());

@@ -18,7 +18,7 @@ use devices::link::LinkEnd;
 use devices::time::MachineTime;
 use std::rc::Rc;
 use vmm_common::Instant;
-use vmm_common::index::VcpuIndex;
+use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
@@ -52,7 +52,12 @@ pub struct VmSetup {
     pub serial: [SerialPlan; 4],
     pub devices: DeviceSet,
     pub software: Box<dyn FnOnce(Cpu) -> Software>,
+    /// What its other processors run each time they are started.
+    pub others: Vec<Starter>,
 }
+
+/// What a processor runs from its start-up on.
+pub type Starter = Rc<dyn Fn(Cpu) -> Software>;
 
 /// One turn, as the simulation saw it from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +89,7 @@ impl VmSetup {
             serial: [Console, Absent, Absent, Absent],
             devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
             software: Box::new(software),
+            others: Vec::new(),
         }
     }
 }
@@ -99,15 +105,22 @@ impl World {
         let machine = |vm: &VmPlan| (Machine::new(vm, surroundings.clone()), NoMemory);
         let machines = plan.vms.iter().map(machine).collect();
         let system = System::new(&plan, machines, 256, begun);
-        let guest = |(vm, setup): (usize, VmSetup)| {
+        let guests_of = |(vm, setup): (usize, VmSetup)| {
+            let guest = |software: Option<Software>, starter: Option<Starter>| {
+                let cpu = Cpu::new(clock.clone());
+                let max_overrun_ns = random.pick(&[0, 1_000, MAX_OVERRUN_NS]);
+                let habits = Habits { max_overrun_ns, is_batching: random.flip() };
+                let (program, handler) = software.unwrap_or_else(not_started);
+                let place = (vm, clock.clone(), random.fork());
+                Guest::new(cpu, place, habits, (program, handler), starter)
+            };
             let cpu = Cpu::new(clock.clone());
-            let (program, handler) = (setup.software)(cpu.clone());
-            let max_overrun_ns = random.pick(&[0, 1_000, MAX_OVERRUN_NS]);
-            let habits = Habits { max_overrun_ns, is_batching: random.flip() };
-            Guest::new(cpu, (vm, clock.clone(), random.fork()), habits, program, handler)
+            let first = guest(Some((setup.software)(cpu.clone())), None).with_cpu(cpu);
+            let others = setup.others.into_iter().map(|starter| guest(None, Some(starter)));
+            std::iter::once(first).chain(others).collect::<Vec<_>>()
         };
-        let guests: Vec<_> = setups.into_iter().enumerate().map(guest).collect();
-        let host = SimulatedHost::new(clock.clone(), guests.len());
+        let guests: Vec<_> = setups.into_iter().enumerate().flat_map(guests_of).collect();
+        let host = SimulatedHost::new(clock.clone(), plan.vms.len());
         let (turns, random) = (Vec::new(), random.fork());
         Self { plan, system, guests, host, clock, turns, idle_ns: 0, begun, random }
     }
@@ -122,7 +135,7 @@ impl World {
             }
             self.clock.decide();
             match self.system.next(&mut self.host) {
-                Next::Run { vcpu: VcpuIndex(vcpu), until } => self.turn(vcpu, until),
+                Next::Run { vcpu, until } => self.turn(vcpu, until),
                 Next::Idle { until } => self.idle(until, horizon),
                 Next::Done => break,
             }
@@ -142,11 +155,12 @@ impl World {
         }
     }
 
-    fn turn(&mut self, vm: usize, until: Instant) {
+    fn turn(&mut self, vcpu: VcpuIndex, until: Instant) {
+        let vm = vcpu.vm().0;
         assert!(until > self.clock.basis(), "a turn of no length");
         assert_eq!(self.host.endings[vm], None, "VM {vm} has ended and has a turn");
         let begin = self.clock.now();
-        self.system.turn(VcpuIndex(vm), until, &mut self.guests[vm], &mut self.host);
+        self.system.turn(vcpu, until, &mut self.guests[vcpu.position()], &mut self.host);
         self.turns.push(Turn { vm, begin, end: self.clock.now() });
         self.check_halted();
     }
@@ -169,14 +183,18 @@ impl World {
     /// After each turn: no VM sleeps while an interrupt that it would take waits.
     fn check_halted(&mut self) {
         let now = self.clock.now();
-        for (vm, guest) in self.guests.iter_mut().enumerate() {
+        let vms = VmIndex::first(self.system.vms.len());
+        for vcpu in vms.flat_map(|vm| self.system.vcpus_of(vm)) {
+            let (VmIndex(vm), guest) = (vcpu.vm(), &mut self.guests[vcpu.position()]);
             let is_ended = self.host.endings[vm].is_some();
             if is_ended || !guest.has_interrupts_enabled() {
                 continue;
             }
-            if self.system.vms[vm].machine.has_interrupt() {
-                let standing = self.system.ledger.vms[vm].standing();
-                assert_ne!(standing, Standing::Halted, "VM {vm} sleeps through an interrupt");
+            let machine = &self.system.vms[vm].machine;
+            let has_interrupt = machine.events_for(vcpu.id()).has_interrupt;
+            if has_interrupt && !machine.is_waiting_for_startup(vcpu.id()) {
+                let standing = self.system.ledger.standing(vcpu);
+                assert_ne!(standing, Standing::Halted, "{vcpu:?} sleeps through an interrupt");
                 guest.note_pending(now);
             }
         }
@@ -201,7 +219,9 @@ impl World {
             assert_eq!(account.guest_ns, self.clock.guest_ns(vm), "guest time of VM {vm}");
             let turns_ns = self.core_ns(vm, Instant::ZERO, Instant::FAR_FUTURE);
             let off_ns = account.core_ns().abs_diff(turns_ns);
-            assert!(off_ns <= account.turns * TURN_COST_NS, "core time of VM {vm}");
+            // Switches between siblings are their VM's, and lie between turns.
+            let cost_ns = if account.vcpus.is_empty() { TURN_COST_NS } else { 2 * TURN_COST_NS };
+            assert!(off_ns <= account.turns * cost_ns, "core time of VM {vm}");
         }
         assert!(ledger.idle_ns.abs_diff(self.idle_ns) <= elapsed_ns / 100 + TURN_COST_NS, "idle");
         self.check_links();
@@ -226,11 +246,25 @@ impl World {
     }
 }
 
+/// The software of a processor that waits for its start-up IPI.
+fn not_started() -> Software {
+    let program = async { unreachable!("a processor runs that was not started") };
+    (Box::pin(program), Box::new(|_| unreachable!("it takes an interrupt")))
+}
+
 fn vm_plan(vm: usize, setup: &VmSetup) -> VmPlan {
     let kernel = ImageSource::Builtin(String::from("simulated"));
     let VmSetup { devices, share, serial, .. } = setup;
     let (devices, share, serial) = (*devices, *share, *serial);
-    VmPlan { memory_bytes: 1 << 24, devices, share, serial, ..VmPlan::plain(vm, kernel) }
+    let vcpu_count = 1 + setup.others.len() as u64;
+    VmPlan {
+        memory_bytes: 1 << 24,
+        vcpu_count,
+        devices,
+        share,
+        serial,
+        ..VmPlan::plain(vm, kernel)
+    }
 }
 
 /// A lossless link at whatever rate the guests program.

@@ -23,12 +23,19 @@ fn blackouts(shares: &[Share]) -> Vec<u64> {
 #[test]
 fn a_vm_waits_for_the_turns_of_the_others() {
     assert_eq!(blackouts(&[Share::Weight(1)]), [TURN]);
-    assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS + 2 * TURN; 3]);
+    // An eighth of each turn goes to jumps, and one of them overruns in each.
+    let jumps = 15 * MS / 8 + 3 * TURN;
+    assert_eq!(blackouts(&[Share::Weight(1); 3]), [10 * MS + 2 * TURN + jumps; 3]);
     // A cycle of 20 ms: turns of 2, 4, 6 and 8 ms.
     let weights = [1, 2, 3, 4].map(Share::Weight);
-    let expected = [18, 16, 14, 12].map(|turns| turns * MS + 3 * TURN);
+    let jumps = 20 * MS / 8 + 4 * TURN;
+    let expected = [18, 16, 14, 12].map(|turns| turns * MS + 3 * TURN + jumps);
     assert_eq!(blackouts(&weights), expected);
-    // A quantum of 10 us, on which one turn's overrun is owed for 4 cycles more.
+    // The other of two VMs jumps into this one's turn alone.
+    let jumps = 5 * MS / 8 + TURN;
+    assert_eq!(blackouts(&[Share::Weight(1); 2]), [5 * MS + TURN + jumps; 2]);
+    // A quantum of 10 us, on which one turn's overrun is owed for 4 cycles more, and which is too
+    // short for jumps.
     let tiny = blackouts(&[Share::Weight(1), Share::Weight(999)]);
     assert_eq!(tiny[0], 5 * (9_990_000 + TURN));
 }
@@ -37,7 +44,8 @@ fn a_vm_waits_for_the_turns_of_the_others() {
 fn budgets_come_on_top_of_the_turns() {
     let budget = Share::Budget { run_ns: 2 * MS, period_ns: 10 * MS };
     // 5 ms of the other's turn, and 2 ms at the end of a period and at the begin of the next.
-    let expected = [16 * MS + 3 * TURN, 9 * MS + 3 * TURN, 9 * MS + 3 * TURN];
+    let weighted = 9 * MS + 3 * TURN + 5 * MS / 8 + TURN;
+    let expected = [16 * MS + 3 * TURN, weighted, weighted];
     assert_eq!(blackouts(&[budget, Share::Weight(1), Share::Weight(1)]), expected);
     assert_eq!(blackouts(&[budget]), [8 * MS + TURN]);
 }
@@ -57,6 +65,7 @@ fn the_text_says_who_gets_what_and_who_talks_to_whom() {
     plan.vms[1].boot.kind = BootKind::Flat;
     plan.vms[1].boot.kernel = ImageSource::File(String::from("k.bin"));
     plan.vms[1].cmdline.clear();
+    plan.vms[1].vcpu_count = 4;
     plan.vms[1].outcomes.on_reset = Outcome::Success;
     let mut text = String::new();
     write(&plan, &[BootKind::Multiboot, BootKind::Flat], &mut text).unwrap();
@@ -67,14 +76,15 @@ vm0 (id 0)
   memory   16MiB, starts with the keyboard
   kernel   os (built in), multiboot 1
   cmdline  usertests; put_char; poweroff
-  share    33.3% (weight 1), worst blackout 7ms
+  share    33.3% (weight 1), worst blackout 7.7ms
   without  HPET
   com1     console, link com1 while IER is 1
 
 vm1 (id 0)
   memory   16MiB
+  vcpus    4
   kernel   k.bin, raw
-  share    66.7% (weight 2), worst blackout 3.6ms
+  share    66.7% (weight 2), worst blackout 4.8ms
   ending   a reset counts as success
   without  HPET
   com1     console, link com1 while IER is 1

@@ -29,9 +29,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// No port batched yet. KVM without coalesced PIO simply exits for each write.
-    pub fn new(vm: Arc<VmFd>, vcpu: &mut VcpuFd) -> Self {
-        let is_supported = vm.check_extension_raw(kvm_bindings::KVM_CAP_COALESCED_PIO.into()) > 0
+    /// No port batched yet. KVM without coalesced PIO simply exits for each write. So does a VM of
+    /// several vCPUs, which would share one ring (`is_alone` is false).
+    pub fn new(vm: Arc<VmFd>, vcpu: &mut VcpuFd, is_alone: bool) -> Self {
+        let is_supported = is_alone
+            && vm.check_extension_raw(kvm_bindings::KVM_CAP_COALESCED_PIO.into()) > 0
             && vcpu.map_coalesced_mmio_ring().is_ok();
         Self {
             vm,

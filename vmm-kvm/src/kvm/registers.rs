@@ -2,7 +2,7 @@
 
 use super::GuestRam;
 use anyhow::{Context, Result};
-use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events};
 use kvm_ioctls::VcpuFd;
 use vmm_common::architecture::cr0;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, TableRegister, segment};
@@ -16,6 +16,7 @@ const PAGED: u64 = cr0::PG | cr0::PE;
 pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     let mut special = vcpu.get_sregs().context("KVM_GET_SREGS")?;
     special.cr0 = state.cr0;
+    special.cr2 = state.cr2;
     special.cr3 = state.cr3;
     special.cr4 = state.cr4;
     special.efer = state.efer;
@@ -49,6 +50,21 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
         rflags,
     };
     vcpu.set_regs(&general).context("KVM_SET_REGS")
+}
+
+/// Loads the registers of a processor that a start-up IPI starts, on a vCPU that may have run. CR0
+/// keeps the bits that INIT does not change (SDM vol. 3, table 10-1).
+pub fn start_up(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
+    const KEPT: u64 = cr0::CD | cr0::NW;
+    // The parts for which KVM heeds a flag: neither a pending non-maskable interrupt nor a shadow.
+    const FLAGS: u32 =
+        kvm_bindings::KVM_VCPUEVENT_VALID_NMI_PENDING | kvm_bindings::KVM_VCPUEVENT_VALID_SHADOW;
+    let before = vcpu.get_sregs().context("KVM_GET_SREGS")?.cr0;
+    load(vcpu, &CpuState { cr0: state.cr0 & !KEPT | before & KEPT, ..*state })?;
+    let events = kvm_vcpu_events { flags: FLAGS, ..Default::default() };
+    vcpu.set_vcpu_events(&events).context("KVM_SET_VCPU_EVENTS")?;
+    let debug = kvm_debugregs { dr6: 0xffff_0ff0, dr7: 0x400, ..Default::default() };
+    vcpu.set_debug_regs(&debug).context("KVM_SET_DEBUGREGS")
 }
 
 /// Sets the enable bit of KVM's IA32_APIC_BASE, which CPUID.1:EDX\[9\] follows. The rest of the

@@ -2,8 +2,8 @@
 //! and vCPUs is over by then.
 
 use kvm_bindings::{
-    KVMIO, kvm_coalesced_mmio_zone, kvm_device_attr, kvm_interrupt, kvm_msrs, kvm_regs, kvm_sregs,
-    kvm_translation, kvm_vcpu_events,
+    KVMIO, kvm_coalesced_mmio_zone, kvm_debugregs, kvm_device_attr, kvm_interrupt, kvm_msrs,
+    kvm_regs, kvm_sregs, kvm_translation, kvm_vcpu_events,
 };
 
 /// The direction of a request's data (asm-generic/ioctl.h), as the kernel names it.
@@ -12,10 +12,12 @@ const WRITE: u64 = 1;
 const READ: u64 = 2;
 
 /// KVM_RUN, by far the most frequent, and the others.
-pub const LOOP_REQUESTS: [u64; 17] = [
+pub const LOOP_REQUESTS: [u64; 19] = [
     request::<()>(NONE, 0x80),                       // KVM_RUN
     request::<kvm_interrupt>(WRITE, 0x86),           // KVM_INTERRUPT
     request::<kvm_vcpu_events>(READ, 0x9f),          // KVM_GET_VCPU_EVENTS
+    request::<kvm_vcpu_events>(WRITE, 0xa0),         // KVM_SET_VCPU_EVENTS
+    request::<kvm_debugregs>(WRITE, 0xa2),           // KVM_SET_DEBUGREGS
     request::<()>(NONE, 0x9a),                       // KVM_NMI
     request::<kvm_regs>(READ, 0x81),                 // KVM_GET_REGS
     request::<kvm_regs>(WRITE, 0x82),                // KVM_SET_REGS

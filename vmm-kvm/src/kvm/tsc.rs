@@ -32,6 +32,13 @@ pub fn check_can_move(fd: &VcpuFd) -> Result<()> {
     set(fd, offset).context(CLOCK_OWN)
 }
 
+/// Gives the counter of `fd` the offset of `first`, if KVM has offsets.
+pub fn follow(fd: &VcpuFd, first: &VcpuFd) {
+    if let Ok(offset) = get(first) {
+        let _ = set(fd, offset);
+    }
+}
+
 /// Moves the counter back by `ns`.
 pub fn move_back(fd: &VcpuFd, ns: u64) -> io::Result<()> {
     let hz = fd.get_tsc_khz().map_or(0, |khz| u128::from(khz) * 1000);

@@ -19,6 +19,7 @@ use vmm_common::registers::CpuState;
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, VcpuBackend};
 
 mod exits;
+mod start_up;
 
 use exits::Pending;
 
@@ -50,20 +51,34 @@ pub struct KvmVcpu {
     /// Of the last KVM_RUN.
     overhead_ns: u64,
     failures: Failures,
+    /// The host refused to start the vCPU up: the next entry says so.
+    refused: Option<i32>,
 }
 
 impl PreparedVcpu {
-    /// vCPU 0 of `vm`, with these registers.
-    pub fn new(vm: Arc<VmFd>, ram: GuestRam, clock: Clock, boot: &CpuState) -> Result<Self> {
-        let mut fd = vm.create_vcpu(0).context("KVM cannot create a vCPU")?;
+    /// vCPU `id` of `vm`, with these registers.
+    pub fn new(
+        vm: Arc<VmFd>,
+        id: u8,
+        (ram, clock): (GuestRam, Clock),
+        boot: &CpuState,
+        has_siblings: bool,
+    ) -> Result<Self> {
+        let mut fd = vm.create_vcpu(id.into()).context("KVM cannot create a vCPU")?;
         registers::load(&fd, boot)?;
-        let batch = Batch::new(vm, &mut fd);
+        let batch = Batch::new(vm, &mut fd, !has_siblings);
         Ok(Self { fd, batch, ram, clock })
     }
 
     /// Makes CPUID return this table.
     pub fn set_cpuid(&self, table: &[CpuidEntry]) -> Result<()> {
         self.fd.set_cpuid2(&kvm_cpuid(table)?).context("KVM_SET_CPUID2")
+    }
+
+    /// Makes the guest's time-stamp counter that of `first`, where KVM moves counters; KVM itself
+    /// starts those of a VM together.
+    pub fn follow_tsc_of(&self, first: &Self) {
+        tsc::follow(&self.fd, &first.fd);
     }
 
     /// Fails where the guest's time-stamp counter cannot be held back.
@@ -99,6 +114,7 @@ impl PreparedVcpu {
             overhead: Overhead::default(),
             overhead_ns: 0,
             failures: Failures::default(),
+            refused: None,
         })
     }
 }
@@ -148,6 +164,9 @@ impl KvmVcpu {
     }
 
     fn run(&mut self, entry: &Entry) -> io::Result<()> {
+        if let Some(errno) = self.refused.take() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         if entry.is_apic_enabled != self.is_apic_enabled {
             self.is_apic_enabled = entry.is_apic_enabled;
             registers::enable_apic(&self.fd, entry.is_apic_enabled)?;
@@ -202,6 +221,10 @@ impl VcpuBackend for KvmVcpu {
             return self.exit(ExitReason::Fault(Fault::Host { errno }), true, true);
         }
         self.next_part().expect("an exit was just taken")
+    }
+
+    fn start_up(&mut self, registers: &CpuState) {
+        self.begin_anew(registers);
     }
 
     fn registers(&mut self) -> CpuState {

@@ -35,14 +35,17 @@ pub struct Kernel<'a> {
     pub cmdline: &'a str,
 }
 
-/// Runs it to its end. The clock counts instructions: under load QEMU would lose ticks by itself.
+/// Runs it to its end, on so many processors, each a package: QEMU's firmware lists only the first
+/// one of a package in its MP table. The clock counts instructions: under load QEMU would lose
+/// ticks by itself.
 ///
 /// # Errors
 /// QEMU is missing or fails, or the guest does not end in time.
-pub fn run(kernel: Kernel<'_>, timeout: Duration) -> Result<Alone> {
+pub fn run(kernel: Kernel<'_>, processors: u8, timeout: Duration) -> Result<Alone> {
     Emulator::Qemu.ensure()?;
-    let counted = ["-icount", qemu::COUNTED, "-rtc", "clock=vm"];
-    boot(kernel, &counted, Instant::now() + timeout)
+    let topology = format!("{processors},sockets={processors}");
+    let options = ["-smp", &topology, "-icount", qemu::COUNTED, "-rtc", "clock=vm"];
+    boot(kernel, &options, Instant::now() + timeout)
 }
 
 /// Runs two whose second serial ports are joined, by the usual clock.

@@ -6,6 +6,7 @@ use super::archive::Archive;
 const INIT: &str = include_str!("../../linux/init");
 /// Commands in `/jobs`, and what they share.
 const JOBS: &[(&str, &str)] = &[
+    ("busy", include_str!("../../linux/busy")),
     ("chip", include_str!("../../linux/chip")),
     ("clocks", include_str!("../../linux/clocks")),
     ("exchange", include_str!("../../linux/exchange")),

@@ -35,9 +35,25 @@ pub struct Done {
 /// # Errors
 /// QEMU is missing or fails, or the job is not done in time.
 pub fn run(linux: &Linux, job: &str, timeout: Duration, console: &mut dyn Write) -> Result<Done> {
+    run_on(linux, 1, job, timeout, console)
+}
+
+/// Boots it on so many processors.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_on(
+    linux: &Linux,
+    processors: u8,
+    job: &str,
+    timeout: Duration,
+    console: &mut dyn Write,
+) -> Result<Done> {
     Emulator::Qemu.ensure()?;
     let words = format!("job=\"{job}\"");
-    boot(linux, &words, "null", Instant::now() + timeout, console)
+    let processors = processors.to_string();
+    let options = [&["-smp", &processors][..], &serial_ports("null")].concat();
+    boot(linux, &words, &options, Instant::now() + timeout, console)
 }
 
 /// Boots two whose second serial ports are joined, each for a job of its own and with data of its
@@ -59,20 +75,26 @@ pub fn pair(
     let listens = format!("unix:{},server=on,wait=off", socket.display());
     let connects = format!("unix:{},reconnect=1", socket.display());
     thread::scope(|scope| {
-        let one = scope.spawn(|| boot(linux, &words(1), &listens, deadline, &mut io::sink()));
+        let one = scope
+            .spawn(|| boot(linux, &words(1), &serial_ports(&listens), deadline, &mut io::sink()));
         while !socket.exists() && !one.is_finished() {
             thread::sleep(POLL);
         }
-        let other = boot(linux, &words(0), &connects, deadline, console);
+        let other = boot(linux, &words(0), &serial_ports(&connects), deadline, console);
         let one = one.join().expect("it returns its errors");
         Ok([other?, one?])
     })
 }
 
+/// The console, and what is at the other end of the second port.
+fn serial_ports(end: &str) -> [&str; 4] {
+    ["-serial", "stdio", "-serial", end]
+}
+
 fn boot(
     linux: &Linux,
     words: &str,
-    second_port: &str,
+    options: &[&str],
     deadline: Instant,
     console: &mut dyn Write,
 ) -> Result<Done> {
@@ -82,7 +104,7 @@ fn boot(
     qemu.args(["-no-reboot", "-nodefaults"]);
     qemu.args([Path::new("-kernel"), &linux.kernel, Path::new("-initrd"), &linux.initramfs]);
     qemu.args(["-append", &format!("{QUIET} {words}")]);
-    qemu.args(["-serial", "stdio", "-serial", second_port]);
+    qemu.args(options);
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = running.0.stdout.take().expect("it was asked for");
@@ -112,6 +134,16 @@ mod tests {
     fn the_status_is_the_jobs() {
         assert_eq!(status("up\r\ntandem-linux: done, status 3\r\noff"), Some(3));
         assert_eq!(status("Kernel panic\r\n"), None);
+    }
+
+    #[test]
+    fn all_processors_are_found_and_kept_busy() {
+        let linux = linux::ensure().expect("Debian's kernel is there");
+        let done = run_on(&linux, 4, "busy 1", TIMEOUT, &mut io::sink()).expect("it is done");
+        let lines: Vec<&str> = done.console.lines().map(str::trim_end).collect();
+        assert!(lines.contains(&"busy: 4 processors"), "{}", done.console);
+        let has_worked = |line: &&str| line.starts_with("busy: done, 4 workers, ");
+        assert!(lines.iter().any(has_worked) && done.status == 0, "{}", done.console);
     }
 
     #[test]

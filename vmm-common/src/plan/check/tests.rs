@@ -9,14 +9,14 @@ fn limits() -> Limits {
     Limits { host_memory_bytes: 64 * MIB, min_slice_ns: 200_000, cores: vec![0, 1] }
 }
 
-fn plan(vms: u64) -> Plan {
+pub(super) fn plan(vms: u64) -> Plan {
     let vm =
         |id| SeedVm { id, memory: 16 * MIB, vcpu_count: 1, io_apic: 1, hpet: 1, local_apic: 1 };
     to_plan(&(0..vms).map(vm).collect::<Vec<_>>())
 }
 
 /// What is wrong with the plan of two VMs once it has been changed so.
-fn problems(change: impl Fn(&mut Plan)) -> Vec<(Field, String)> {
+pub(super) fn problems(change: impl Fn(&mut Plan)) -> Vec<(Field, String)> {
     let mut plan = plan(2);
     change(&mut plan);
     check(&plan, &limits()).into_iter().map(|problem| (problem.field, problem.message)).collect()
@@ -68,7 +68,7 @@ fn all_problems_are_found_at_once() {
         plan.core = Some(7);
         plan.slice_ns = 1000;
         plan.vms[0].name = String::from("a b");
-        plan.vms[0].vcpu_count = 2;
+        plan.vms[0].vcpu_count = 17;
         plan.vms[1].id = 0;
         plan.vms[1].has_keyboard = true;
         plan.links[0].baud = Some(9601);

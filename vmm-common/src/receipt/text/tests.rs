@@ -1,5 +1,6 @@
 use super::*;
 use alloc::collections::BTreeMap;
+use alloc::vec;
 
 const MS: u64 = 1_000_000;
 
@@ -28,6 +29,7 @@ fn vm(name: &str) -> VmReceipt {
         exits: BTreeMap::from([("halt", 501), ("mmio read", 1003), ("port out", 1540)]),
         batched: 0,
         interrupts: 501,
+        vcpus: Vec::new(),
     }
 }
 
@@ -42,6 +44,8 @@ fn receipt(vms: Vec<VmReceipt>, contended_ns: u64) -> Receipt {
         taken_ns: 1500 * MS,
         contended_ns,
         switches: 600,
+        sibling_switches: 0,
+        jumps: 0,
         vms,
         links: Vec::new(),
         lost_bytes: 0,
@@ -104,4 +108,29 @@ fn dropped_ticks_are_told() {
     let text = receipt(alloc::vec![late, vm("other")], 0).to_string();
     assert_eq!(text.matches("ticks dropped: 500, more than a second late").count(), 1);
     assert_eq!(text.matches("dropped").count(), 1);
+}
+
+#[test]
+fn vcpus_that_share_a_vm_have_a_line_each() {
+    let vcpu = |guest_ns, turns| VcpuReceipt {
+        guest_ns,
+        waiting_ns: 700 * MS,
+        halted_ns: 40 * MS,
+        longest_blackout_ns: 9 * MS,
+        longest_own_blackout_ns: 9 * MS,
+        turns,
+    };
+    let vm = VmReceipt { vcpus: vec![vcpu(20 * MS, 150), vcpu(7 * MS, 151)], ..vm("left") };
+    let receipt = Receipt { sibling_switches: 120, ..receipt(vec![vm], 0) };
+    let text = receipt.to_string();
+    let expected = "\
+left: powered off, status 0
+  vCPU 0: guest 20.00ms, halted 40.00ms, waited 700.00ms, longest wait 9.00ms,
+    150 turns
+  vCPU 1: guest 7.00ms, halted 40.00ms, waited 700.00ms, longest wait 9.00ms,
+    151 turns
+  exits: 501 halt + 1003 mmio read + 1540 port out
+switches from VM to VM: 600, between vCPUs of a VM: 120
+";
+    assert!(text.contains(expected), "{text}");
 }

@@ -35,7 +35,7 @@ static ALLOCATOR: NoMemory = NoMemory;
 /// Uses both crates, so that neither is left out of the tree.
 pub fn shared_core() -> (Next, devices::uart::Port) {
     let port = devices::uart::Port::new(devices::uart::PortMode::Console);
-    let next = Scheduler::new(&[Share::Weight(1)], 1).next(Instant::ZERO);
+    let next = Scheduler::new(&[(Share::Weight(1), 1)], 1).next(Instant::ZERO);
     (next, port)
 }
 

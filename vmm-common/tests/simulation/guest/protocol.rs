@@ -141,6 +141,6 @@ pub(super) fn awaited(reason: &ExitReason) -> Awaits {
         ExitReason::MsrWrite { .. } => Awaits::MsrDone,
         ExitReason::PortOut { .. } | ExitReason::MmioWrite { .. } => Awaits::Nothing,
         ExitReason::Halt | ExitReason::Shutdown | ExitReason::Fault(_) => Awaits::Nothing,
-        ExitReason::InterruptWindow | ExitReason::Preempted => Awaits::Nothing,
+        ExitReason::InterruptWindow | ExitReason::Preempted | ExitReason::Pause => Awaits::Nothing,
     }
 }

@@ -1,0 +1,43 @@
+//! The guest that starts its processors and checks what they do: the same lines on every target,
+//! all of them right. (In plain QEMU it runs with several, too: control.rs.)
+
+use crate::targets::Target;
+use crate::transcript;
+use xtask::scratch::Scratch;
+
+/// How many processors the VM has.
+const COUNTS: [u8; 1] = [1];
+/// What no target offers; everything else is checked everywhere.
+const NOT_OFFERED: [&str; 1] = ["smp: MP table not offered"];
+const ALL_PASSED: &str = "smp: all passed";
+const OFF: &str = "[guest powered off, status 0]";
+
+/// Left out over KVM, where a host that takes the core for long makes timers drop ticks.
+const TIMED: &str = "smp: periodic timers PASSED";
+
+#[test]
+fn processors_and_their_local_apics_do_the_same_everywhere() {
+    for count in COUNTS {
+        let reference = lines(Target::VmxBochs, count, "");
+        let is_missing = |line: &&String| line.ends_with(" not offered");
+        let missing: Vec<&String> = reference.iter().filter(is_missing).collect();
+        assert_eq!(missing, NOT_OFFERED, "{reference:#?}");
+        assert_eq!(reference[0], format!("smp: processors in the MADT: {count}"));
+        assert!(reference.ends_with(&[ALL_PASSED.into(), OFF.into()]), "{reference:#?}");
+        for target in [Target::SvmQemu, Target::SvmBochs] {
+            assert_eq!(lines(target, count, ""), reference, "{count} on {}", target.name());
+        }
+        let untimed: Vec<String> = reference.into_iter().filter(|line| line != TIMED).collect();
+        for target in [Target::Kvm, Target::KvmOnDebian] {
+            assert_eq!(lines(target, count, "untimed"), untimed, "{count} on {}", target.name());
+        }
+    }
+}
+
+fn lines(target: Target, count: u8, cmdline: &str) -> Vec<String> {
+    let scratch = Scratch::new().expect("a folder for temporary files");
+    let vm = format!("name: guest, kernel: smp, vcpus: {count}, cmdline: \"{cmdline}\"");
+    let config = format!("vms: [{{{vm}, memory: 8MiB}}]\n");
+    let file = scratch.write("smp.yml", config.as_bytes()).expect("a file in it");
+    transcript::of(&target.run_file(&file, &[]).console, "guest")
+}
