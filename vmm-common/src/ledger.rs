@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 mod account;
 mod budget;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod vcpus;
@@ -22,6 +23,8 @@ mod vcpus;
 pub use account::VmAccount;
 pub use budget::BudgetAccount;
 pub use vcpus::VcpuAccount;
+
+use taken::LastTaken;
 
 /// What the core does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +92,8 @@ pub struct Ledger {
     weight_with_work: u64,
     /// Core time of weighted VMs for a weight of 1, ns, times 2^32.
     due_per_weight: u128,
-    /// The end of the last stretch in which the host took something, and how much, ns.
-    last_taken: (Instant, u64),
+    /// When the host took the last of it.
+    last_taken: LastTaken,
     /// A stretch of fewer turns says nothing about shares.
     min_stretch_turns: u64,
     activity: Activity,
@@ -109,7 +112,7 @@ impl Ledger {
             with_work: vms.len(),
             weight_with_work: vms.iter().map(|(share, _)| account::weight(share)).sum(),
             due_per_weight: 0,
-            last_taken: (now, 0),
+            last_taken: LastTaken::none(now),
             taken_ns: 0,
             switching_ns: 0,
             switching_seen_ns: 0,
@@ -131,7 +134,7 @@ impl Ledger {
     /// The run begins now, not when the accounts were opened: the time to start it is no
     /// VM's wait. For accounts on which nothing is booked yet.
     pub fn restart(&mut self, now: Instant) {
-        (self.since, self.started, self.last_taken) = (now, now, (now, 0));
+        (self.since, self.started, self.last_taken) = (now, now, LastTaken::none(now));
         for account in &mut self.vms {
             account.since = now;
             account.vcpus.iter_mut().for_each(|vcpu| vcpu.restart(now));
@@ -197,16 +200,12 @@ impl Ledger {
 
     fn note_taken(&mut self, ns: u64, now: Instant) {
         self.taken_ns += ns;
-        if ns > 0 {
-            let (end, before_ns) = self.last_taken;
-            self.last_taken = (now, if end == now { before_ns + ns } else { ns });
-        }
+        self.last_taken.add(ns, now);
     }
 
-    /// What the host had taken by `at`, which may be before its last taking was noticed, ns.
+    /// What the host had taken by `at`, which may be before that was noticed, ns.
     fn taken_by(&self, at: Instant) -> u64 {
-        let (end, ns) = self.last_taken;
-        self.taken_ns - ns.min(end.ns_since(at))
+        self.taken_ns - self.last_taken.after(at)
     }
 
     /// What the core does now.

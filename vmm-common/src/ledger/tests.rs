@@ -93,6 +93,26 @@ fn a_wait_that_began_while_the_host_had_the_core_is_the_host_s() {
 }
 
 #[test]
+fn a_wait_that_began_before_the_host_s_last_two_takings_had_both() {
+    let mut ledger = ledger(&[1, 1]);
+    turn(&mut ledger, 0, 0, 5);
+    ledger.vm_turns_to(VmIndex(0), Standing::Halted, ms(5));
+    // The other one is chosen at 5 ms; the host takes most of the hand-over to it, and a part of
+    // its turn.
+    ledger.core_turns_to(Activity::Switching, ms(45));
+    ledger.taken_from_no_vm(39 * MS, ms(45));
+    turn(&mut ledger, 1, 45, 50);
+    ledger.taken_from_vm(VmIndex(1), MS, ms(50));
+    // Only now the loop sees that the first one's timer was due during the hand-over.
+    ledger.vm_turns_to(VmIndex(0), Standing::Waiting, ms(15));
+    turn(&mut ledger, 0, 50, 51);
+    let account = &ledger.vms[0];
+    assert_eq!(account.longest_blackout_ns, 35 * MS);
+    assert_eq!(account.longest_blackout_taken_ns, 31 * MS);
+    assert_eq!(account.longest_own_blackout_ns, 4 * MS);
+}
+
+#[test]
 fn a_vm_is_due_its_weight_among_those_that_have_work() {
     let mut ledger = ledger(&[1, 3]);
     turn(&mut ledger, 0, 0, 8);

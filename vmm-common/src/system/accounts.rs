@@ -94,6 +94,16 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
+    /// Books what the host has taken up to now, between turns: a VM that is stopped there has no
+    /// turn that would.
+    pub(super) fn settle_taken<H: Host>(&mut self, host: &mut H) -> Instant {
+        let now = host.now();
+        let taken_ns = self.taken_since(now, host);
+        self.ledger.core_turns_to(self.ledger.activity(), now);
+        self.ledger.taken_from_no_vm(taken_ns, now);
+        now
+    }
+
     /// What the host has taken since the last look, ns.
     pub(super) fn taken_since<H: Host>(&mut self, now: Instant, host: &mut H) -> u64 {
         let before_ns = self.taken_ns;

@@ -28,7 +28,8 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) {
         if self.vms[vcpu.vm()].ending.is_none() {
-            self.end_vm(vcpu, Ending::Stopped { why }, registers, host.now(), host);
+            let now = self.settle_taken(host);
+            self.end_vm(vcpu, Ending::Stopped { why }, registers, now, host);
         }
     }
 

@@ -76,6 +76,11 @@ impl Clock {
         self.stalls_once_in.set(readings);
     }
 
+    /// Whether the host may take the core at any reading.
+    pub fn may_stall(&self) -> bool {
+        self.stalls_once_in.get() > 0
+    }
+
     /// What the host has taken, ns.
     pub fn taken_ns(&self) -> u64 {
         self.taken_ns.get()

@@ -181,3 +181,18 @@ fn vms_that_sleep_keep_no_vm_from_its_share_and_switches_are_few() {
         assert!(receipt.share_error_ppm().is_none_or(|ppm| ppm <= 10_000), "{receipt}");
     });
 }
+
+#[test]
+fn what_the_host_takes_is_in_no_wait_of_a_vm_that_slept() {
+    for_each_seed(60, |random| {
+        let mut setups = vec![spins(random, 1, 60_000 * MS)];
+        for _ in 0..random.within(1, 2) {
+            let fork = random.fork();
+            setups.push(VmSetup::new(move |cpu| sleeper(cpu, u64::MAX, fork)));
+        }
+        let mut world = World::new(random, SLICE_NS, setups, Vec::new());
+        world.clock.stall_once_in(random.pick(&[20, 100, 1_000]));
+        world.run(20_000 * MS);
+        expect_promises_kept(&world);
+    });
+}

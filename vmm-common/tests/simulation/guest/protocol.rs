@@ -64,6 +64,8 @@ impl Guest {
             assert!(now >= earliest, "VM {vm}: {vector:#x} comes at {now:?}, due {earliest:?}");
             self.cpu.has_come();
             self.overdue_entries = 0;
+        } else if self.clock.may_stall() {
+            // The timer began later than the guest assumes by what the host took meanwhile.
         } else if self.clock.basis() >= latest && entry.inject.is_none() {
             assert!(entry.wants_window, "VM {vm}: {vector:#x} waits, and no window is asked for");
             self.overdue_entries += u32::from(self.is_flag_set);
@@ -80,6 +82,10 @@ impl Guest {
         let was_preempted = self.last.is_some_and(|(exit, _)| exit.reason == ExitReason::Preempted);
         let slack_ns = SLACK_NS + if was_preempted { PROGRESS_NS } else { 0 };
         let Some(Expected { latest, .. }) = self.cpu.expected_interrupt() else { return };
+        // A host may take the core between the reading of the clock and the entry.
+        if self.clock.may_stall() {
+            return;
+        }
         // With a window asked for it is pending already, and the guest takes none.
         if self.clock.basis() < latest && !entry.wants_window {
             let due = latest.max(entered).after_ns(self.habits.max_overrun_ns + slack_ns);
