@@ -139,6 +139,11 @@ fn storm_once(me: &'static Processor, apic: LocalApic) {
         everyone.into_iter().for_each(|to| ipi::send_by(apic, what, to));
         processors::pause();
     }
+    // Below, each stops itself, too.
+    if me.index() != 0 && STOPS_BOOTSTRAP.load(Ordering::SeqCst) {
+        let bootstrap = processors::all().first().map_or(0, Processor::id);
+        ipi::send_by(apic, ipi::INIT, Destination::Physical(bootstrap));
+    }
     for other in processors::others() {
         let to = Destination::Physical(other.id());
         if me.index() != 0 {
@@ -147,9 +152,5 @@ fn storm_once(me: &'static Processor, apic: LocalApic) {
         for page in PAGES {
             ipi::send_by(apic, ipi::START_UP | u32::from(page), to);
         }
-    }
-    if me.index() != 0 && STOPS_BOOTSTRAP.load(Ordering::SeqCst) {
-        let bootstrap = processors::all().first().map_or(0, Processor::id);
-        ipi::send_by(apic, ipi::INIT, Destination::Physical(bootstrap));
     }
 }

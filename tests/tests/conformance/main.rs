@@ -12,6 +12,7 @@ mod clocks;
 mod control;
 mod instructions;
 mod linux;
+mod linux_processors;
 mod memory;
 mod nimble;
 mod page_faults;
@@ -32,7 +33,7 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 14] = [
+const CONFIGS: [(&str, Check); 16] = [
     ("budget", everywhere),
     ("escapes", everywhere),
     ("latency", everywhere),
@@ -43,6 +44,8 @@ const CONFIGS: [(&str, Check); 14] = [
     ("nimble", nimble::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
+    ("smp", linux_processors::check_in_qemu),
+    ("smp_guest", everywhere),
     ("ticks", where_time_is_counted),
     ("two", everywhere_and_on_debian),
     ("weighted", everywhere),
@@ -180,6 +183,16 @@ fn no_tick_is_lost_however_long_its_guest_waits() {
 #[test]
 fn two_unmodified_linux_kernels_share_the_core_on_svm_in_qemu() {
     check("linux");
+}
+
+#[test]
+fn linux_kernels_with_several_processors_share_the_core_on_svm_in_qemu() {
+    check("smp");
+}
+
+#[test]
+fn vms_with_several_processors_do_the_same_everywhere() {
+    check("smp_guest");
 }
 
 #[test]

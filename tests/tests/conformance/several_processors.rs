@@ -1,14 +1,12 @@
 //! The guest that starts its processors and checks what they do: the same lines on every target,
-//! all of them right. (In plain QEMU it runs with several, too: control.rs.)
+//! all of them right. (Plain QEMU is its witness: control.rs.)
 
 use crate::targets::Target;
 use crate::transcript;
 use xtask::scratch::Scratch;
 
 /// How many processors the VM has.
-const COUNTS: [u8; 1] = [1];
-/// What no target offers; everything else is checked everywhere.
-const NOT_OFFERED: [&str; 1] = ["smp: MP table not offered"];
+const COUNTS: [u8; 4] = [1, 2, 4, 8];
 const ALL_PASSED: &str = "smp: all passed";
 const OFF: &str = "[guest powered off, status 0]";
 
@@ -19,9 +17,8 @@ const TIMED: &str = "smp: periodic timers PASSED";
 fn processors_and_their_local_apics_do_the_same_everywhere() {
     for count in COUNTS {
         let reference = lines(Target::VmxBochs, count, "");
-        let is_missing = |line: &&String| line.ends_with(" not offered");
-        let missing: Vec<&String> = reference.iter().filter(is_missing).collect();
-        assert_eq!(missing, NOT_OFFERED, "{reference:#?}");
+        let is_missing = |line: &String| line.ends_with(" not offered");
+        assert!(!reference.iter().any(is_missing), "{reference:#?}");
         assert_eq!(reference[0], format!("smp: processors in the MADT: {count}"));
         assert!(reference.ends_with(&[ALL_PASSED.into(), OFF.into()]), "{reference:#?}");
         for target in [Target::SvmQemu, Target::SvmBochs] {

@@ -82,6 +82,20 @@ fn a_storm_of_exits_holds_up_nobody() {
 }
 
 #[test]
+fn a_storm_of_interprocessor_interrupts_holds_up_nobody() {
+    check_endless("smp_storm, vcpus: 4", "bad     | smp_storm: storming");
+}
+
+/// INIT of the bootstrap processor sends it to the reset vector (SDM vol. 3, 9.4.1).
+#[test]
+fn an_init_of_the_bootstrap_processor_resets_only_its_own_vm() {
+    let run = beside("smp_storm, vcpus: 4, cmdline: bootstrap");
+    let run = run.finish().ended_with(1).complains_of_nothing().adds_up();
+    check_healthy(&run);
+    assert_eq!(run.vm("bad")["ending"], "asked for a reset", "{}", run.shown());
+}
+
+#[test]
 fn every_port_can_be_tried_without_harm() {
     check_harmless("bad_ports", "all ports done");
 }
@@ -117,26 +131,29 @@ fn a_guest_cannot_be_a_hypervisor_itself() {
 #[test]
 fn every_bad_guest_is_stopped_or_ends_and_its_neighbour_is_unharmed() {
     const SIGNALLED: &str = "stopped: the run was ended by a signal";
-    const ENDINGS: [(&str, &str); 7] = [
-        ("triple_fault", "stopped: triple fault"),
-        ("halt_cli", "halted for good"),
-        ("spin_cli", SIGNALLED),
-        ("storm_forever", SIGNALLED),
-        ("bad_ports", "powered off, status 0"),
-        ("bad_msrs", "powered off, status 0"),
-        ("bad_memory", "powered off, status 0"),
+    const ENDINGS: [(&str, u8, &str); 8] = [
+        ("triple_fault", 1, "stopped: triple fault"),
+        ("halt_cli", 1, "halted for good"),
+        ("spin_cli", 1, SIGNALLED),
+        ("storm_forever", 1, SIGNALLED),
+        ("smp_storm", 4, SIGNALLED),
+        ("bad_ports", 1, "powered off, status 0"),
+        ("bad_msrs", 1, "powered off, status 0"),
+        ("bad_memory", 1, "powered off, status 0"),
     ];
-    let vm = |(name, _)| format!("  - {{name: {name}, kernel: {name}, memory: 8MiB}}\n");
+    let vm = |(name, vcpus, _)| {
+        format!("  - {{name: {name}, kernel: {name}, memory: 8MiB, vcpus: {vcpus}}}\n")
+    };
     let bad: String = ENDINGS.into_iter().map(vm).collect();
     let running = Tandem::run_text(&format!("vms:\n{bad}{HEALTHY}")).start();
     running.shows(HEALTHY_OVER);
-    for (guest, _) in ENDINGS.iter().filter(|(_, ending)| *ending != SIGNALLED) {
+    for (guest, ..) in ENDINGS.iter().filter(|(.., ending)| *ending != SIGNALLED) {
         running.shows(&format!("[{guest} "));
     }
     running.receives(Signal::TERM);
     let run = running.finish().ended_with(143).complains_of_nothing().adds_up();
     check_healthy(&run);
-    for (guest, ending) in ENDINGS {
+    for (guest, _, ending) in ENDINGS {
         assert_eq!(run.vm(guest)["ending"], ending, "{}", run.shown());
     }
 }

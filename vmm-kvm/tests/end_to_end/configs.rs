@@ -13,9 +13,10 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 13] = [
+const CONFIGS: [Entry; 16] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "escapes.yml", check: escapes },
+    Entry { file: "latency.yml", check: latency },
     Entry { file: "link.yml", check: link },
     Entry { file: "linux.yml", check: linux },
     Entry { file: "many.yml", check: many },
@@ -23,6 +24,8 @@ const CONFIGS: [Entry; 13] = [
     Entry { file: "nimble.yml", check: nimble },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
+    Entry { file: "smp.yml", check: smp },
+    Entry { file: "smp_guest.yml", check: smp_guest },
     Entry { file: "ticks.yml", check: ticks },
     Entry { file: "two.yml", check: main_job },
     Entry { file: "weighted.yml", check: weighted },
@@ -81,6 +84,17 @@ fn what_the_seeds_kernel_does_works_or_what_is_missing_is_said() {
 fn linux_begins_to_boot() {
     xtask::linux::ensure().expect("Debian's kernel");
     run("linux.yml");
+    run("smp.yml");
+}
+
+#[test]
+fn processors_are_started_and_checked() {
+    run("smp_guest.yml");
+}
+
+#[test]
+fn bytes_come_back_beside_a_vm_that_never_halts() {
+    run("latency.yml");
 }
 
 #[test]
@@ -195,13 +209,39 @@ fn budget(run: Tandem) {
 /// A KVM that interprets a kernel's code takes very long to get to its first line, so this only
 /// sees that both kernels run on; the conformance tests take the file to its end over Linux's KVM.
 fn linux(run: Tandem) {
+    boots(run, ["left", "right"]);
+}
+
+fn smp(run: Tandem) {
+    boots(run, ["two", "four"]);
+}
+
+/// Both get on with it: a half each, or a third and two thirds.
+fn boots(run: Tandem, vms: [&str; 2]) {
     let run = run.arg("--timeout").arg("3s").finish().ended_with(1).adds_up();
     let guest_ns = |vm: &str| run.vm(vm)["guest_ns"].as_u64().expect("nanoseconds");
-    let both_ns = guest_ns("left") + guest_ns("right");
-    for vm in ["left", "right"] {
+    let both_ns: u64 = vms.into_iter().map(guest_ns).sum();
+    for vm in vms {
         assert_eq!(run.vm(vm)["ending"], "stopped: the time limit was reached");
-        assert!(guest_ns(vm) > both_ns / 3, "{}", run.shown());
+        assert!(guest_ns(vm) > both_ns / 4, "{}", run.shown());
     }
+}
+
+fn smp_guest(run: Tandem) {
+    let run = ended_well(run, 2);
+    for (vm, count) in [("two", 2), ("four", 4)] {
+        let lines = run.lines_of(vm);
+        assert_eq!(lines[0], format!("smp: processors in the MADT: {count}"));
+        assert_eq!(lines.last().map(String::as_str), Some("smp: all passed"), "{}", run.shown());
+        assert_eq!(run.vm(vm)["vcpus"].as_array().map(Vec::len), Some(count), "{}", run.shown());
+    }
+}
+
+fn latency(run: Tandem) {
+    let run = ended_well(run, 3);
+    let lines = run.lines_of("asks");
+    let is_answered = |line: &String| line.starts_with("round_trip: 500 ");
+    assert!(lines.iter().any(is_answered), "{}", run.shown());
 }
 
 fn multiboot(run: Tandem) {

@@ -18,5 +18,6 @@ mod one_core;
 mod output_files;
 mod output_troubles;
 mod posture;
+mod several_processors;
 mod terminal;
 mod timeline;
