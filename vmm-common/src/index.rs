@@ -3,6 +3,7 @@
 //! A list with an element for each VM is indexed by [`VmIndex`], one with an element for each vCPU
 //! of the core by [`VcpuIndex`], and one with an element for each serial port by [`Com`].
 
+use core::fmt;
 use core::ops::{Index, IndexMut};
 
 /// A VM, by its position in the plan.
@@ -10,14 +11,11 @@ use core::ops::{Index, IndexMut};
 pub struct VmIndex(pub usize);
 
 /// A vCPU, by its VM and its number within it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct VcpuIndex {
-    // One register holds all three, because every step of an exit hands it on.
-    vm: u16,
-    id: u16,
-    /// Among all vCPUs of the core, VM by VM.
-    position: u32,
-}
+///
+/// From bit 32 on its position among all vCPUs of the core, VM by VM; its VM from bit 16 on; its
+/// number: one register, because every step of an exit hands it on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VcpuIndex(u64);
 
 /// A serial port of a machine.
 #[allow(missing_docs)]
@@ -30,44 +28,58 @@ pub enum Com {
 }
 
 impl VcpuIndex {
+    const fn new(vm: usize, id: u32, position: u64) -> Self {
+        Self(position << 32 | (vm as u64 & 0xffff) << 16 | (id as u64 & 0xffff))
+    }
+
     /// The first vCPU of each VM, where the VMs have `counts` vCPUs.
     pub fn firsts(counts: impl Iterator<Item = u32>) -> impl Iterator<Item = Self> {
         counts.enumerate().scan(0, |next, (vm, count)| {
             let position = *next;
-            *next += count;
-            Some(Self { vm: vm as u16, id: 0, position })
+            *next += u64::from(count);
+            Some(Self::new(vm, 0, position))
         })
     }
 
     /// The vCPU of this VM, where every VM has one.
     #[must_use]
+    #[inline]
     pub const fn only_of(vm: VmIndex) -> Self {
-        Self { vm: vm.0 as u16, id: 0, position: vm.0 as u32 }
+        Self::new(vm.0, 0, vm.0 as u64)
     }
 
     /// Its VM.
     #[must_use]
+    #[inline]
     pub const fn vm(self) -> VmIndex {
-        VmIndex(self.vm as usize)
+        VmIndex((self.0 >> 16 & 0xffff) as usize)
     }
 
     /// Its number within the VM, which is the ID of its local APIC after reset.
     #[must_use]
+    #[inline]
     pub const fn id(self) -> u32 {
-        self.id as u32
+        (self.0 & 0xffff) as u32
     }
 
     /// Its position among all vCPUs of the core.
     #[must_use]
+    #[inline]
     pub const fn position(self) -> usize {
-        self.position as usize
+        (self.0 >> 32) as usize
     }
 
     /// The vCPU with this number of the same VM.
     #[must_use]
     pub const fn sibling(self, id: u32) -> Self {
-        let position = self.position - self.id as u32 + id;
-        Self { vm: self.vm, id: id as u16, position }
+        let position = self.position() as u64 - self.id() as u64 + id as u64;
+        Self::new(self.vm().0, id, position)
+    }
+}
+
+impl fmt::Debug for VcpuIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VcpuIndex({}, {} of VM {})", self.position(), self.id(), self.vm().0)
     }
 }
 

@@ -13,7 +13,7 @@
 use crate::Instant;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
-use crate::machine::{Machine, PortWrite};
+use crate::machine::{Machine, PortWrite, StartEvent};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
 use crate::polling::ExitCost;
@@ -195,7 +195,11 @@ impl<M: GuestMemory> System<M> {
 
         let mut now = begin;
         let mut stopped = begin;
+        let has_siblings = self.vms[vm].has_siblings();
         let end = loop {
+            if has_siblings && let Some(end) = self.attend(vcpu, now, backend) {
+                break end;
+            }
             match self.step(vcpu, (&mut now, &mut stopped), backend, host) {
                 // The remaining parts of an exit come first, or a stop could lose them.
                 Step::Continue if now >= self.until && !self.has_more(vcpu) => {
@@ -207,6 +211,10 @@ impl<M: GuestMemory> System<M> {
         };
 
         self.after_turn(vcpu, end, (begin, stopped, now), is_contended, backend, host);
+        // Its last exit may have been a message to a sibling.
+        if has_siblings && self.vms[vm].machine.has_attention() && self.vms[vm].ending.is_none() {
+            self.rouse_siblings(vcpu, now);
+        }
     }
 
     /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
@@ -219,14 +227,12 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) -> Step {
         let vm = index.vm();
-        let machine = &mut self.vms[vm].machine;
-        machine.advance(*now);
-        if machine.has_attention()
-            && let Some(end) = self.attend(index, *now, backend)
-        {
-            return end;
-        }
         let (machine, vcpu) = self.vms[vm].parts(index);
+        machine.advance(*now);
+        // With siblings, `attend` has taken it.
+        if machine.has_attention() && machine.take_start_event() == Some(StartEvent::Init) {
+            return Step::End(Ending::Reset);
+        }
         if vcpu.is_halted && vcpu.stays_halted(machine) {
             return Step::Halt(machine.own_deadline());
         }

@@ -180,11 +180,17 @@ impl Vcpu {
         *self = Self { next_tsc_check, ..Self::new(self.id, self.vm_id) };
     }
 
+    /// Whether the next entry differs from the last in more than its reply.
+    #[inline]
+    pub fn is_changed(&self, machine: &Machine) -> bool {
+        self.has_event || machine.has_attention()
+    }
+
     /// The next entry, less its deadline and batchable ports: the pending reply, and the most
     /// urgent event the guest can take now.
     #[inline]
     pub fn next_entry(&mut self, machine: &mut Machine) -> &mut Entry {
-        let is_changed = self.has_event || machine.has_attention();
+        let is_changed = self.is_changed(machine);
         if is_changed {
             self.gather(machine);
         }

@@ -10,7 +10,7 @@ use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
     /// Closes the accounts of a turn, and says what comes of its `end`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn after_turn<B: VcpuBackend, H: Host>(
         &mut self,
         vcpu: VcpuIndex,
@@ -27,7 +27,6 @@ impl<M: GuestMemory> System<M> {
             Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
         }
         // Entering and leaving a guest that the slice's end stopped is charged to the switch.
-        let has_siblings = self.vms[vm].has_siblings();
         let was_preempted = self.vms[vm].parts(vcpu).1.was_preempted;
         let is_stopped = end == Step::SliceOver && was_preempted;
         let over = if is_stopped { stopped } else { now };
@@ -53,10 +52,6 @@ impl<M: GuestMemory> System<M> {
                 let dump = ending.deserves_dump().then(|| backend.registers());
                 self.end_vm(vcpu, ending, dump, now, host);
             }
-        }
-        // Its last exit may have been a message to a sibling.
-        if has_siblings && self.vms[vm].ending.is_none() {
-            self.rouse_siblings(vcpu, now);
         }
     }
 

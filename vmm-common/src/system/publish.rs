@@ -30,9 +30,10 @@ impl<M: GuestMemory> System<M> {
             vcpu.next_tsc_check = now.after_ns(CHECK_TSC_EVERY_NS);
             machine.tsc_moved();
         }
+        let has_news = machine.has_news();
         // The host has drained its output since: THRE rises now, as on a slow line.
         machine.sample_serial_pins();
-        machine.has_news()
+        has_news
     }
 
     /// Writes the structures that the guest registered. One outside RAM is ignored.

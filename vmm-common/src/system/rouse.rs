@@ -34,8 +34,8 @@ impl<M: GuestMemory> System<M> {
         if Some(vcpu) == self.shown { self.next_to_show() } else { Some(vcpu) }
     }
 
-    /// Something has changed for `vcpu`, or by it for its siblings: what this makes of its turn, if
-    /// it does not go on.
+    /// Before each entry of a vCPU that has siblings: what has changed for it, or by it for them.
+    /// What this makes of its turn, if that does not go on.
     #[inline(never)]
     pub(super) fn attend<B: VcpuBackend>(
         &mut self,
@@ -44,6 +44,10 @@ impl<M: GuestMemory> System<M> {
         backend: &mut B,
     ) -> Option<Step> {
         let (machine, vcpu) = self.vms[index.vm()].parts(index);
+        machine.advance(now);
+        if !vcpu.is_changed(machine) {
+            return None;
+        }
         let event = machine.take_start_event();
         let is_waiting = machine.is_waiting_for_startup(index.id());
         match event {
@@ -61,9 +65,6 @@ impl<M: GuestMemory> System<M> {
             let halt = Step::Halt(Instant::FAR_FUTURE);
             return Some(if is_over { Step::End(Ending::HaltedForGood) } else { halt });
         }
-        if !self.vms[index.vm()].has_siblings() {
-            return None;
-        }
         let until = self.until;
         self.rouse_siblings(index, now);
         (self.until < until).then_some(Step::SliceOver)
@@ -74,13 +75,16 @@ impl<M: GuestMemory> System<M> {
     pub(super) fn rouse_siblings(&mut self, vcpu: VcpuIndex, now: Instant) {
         let called = self.vms[vcpu.vm()].machine.take_called();
         for sibling in self.vcpus_of(vcpu.vm()).filter(|sibling| *sibling != vcpu) {
-            let machine = &self.vms[vcpu.vm()].machine;
             let is_called = called.contains(sibling.id() as usize);
+            if !is_called && self.scheduler.is_runnable(sibling) {
+                continue;
+            }
+            let machine = &self.vms[vcpu.vm()].machine;
             if machine.is_waiting_for_startup(sibling.id()) {
                 if is_called {
                     self.sleeps(sibling, Instant::FAR_FUTURE, now);
                 }
-            } else if is_called || !self.scheduler.is_runnable(sibling) && self.is_roused(sibling) {
+            } else if is_called || self.is_roused(sibling) {
                 self.until = self.scheduler.called(sibling).shorten(self.until, now);
                 self.has_woken(sibling, now);
             }
