@@ -164,14 +164,22 @@ impl Run {
                 "took {all} s, {wall} s by its receipt, {taken} s of it the host's"
             ));
         }
+        self.waits().find_map(|(vm, own, promised)| {
+            (own > LATE * promised).then(|| {
+                let (own, promised) = (seconds(own), seconds(promised));
+                format!("{vm} waited {own} s without the host, where {promised} s is")
+            })
+        })
+    }
+
+    /// Each VM's name, its longest wait less the host's part, and what was promised, ns; none of
+    /// those to whom nothing was.
+    fn waits(&self) -> impl Iterator<Item = (&Value, u64, u64)> {
         let vms = self.receipt["vms"].as_array().map(Vec::as_slice).unwrap_or_default();
-        vms.iter().find_map(|vm| {
+        vms.iter().filter_map(|vm| {
             let ns = |key: &str| vm[key].as_u64().unwrap_or(0);
             let (own, promised) = (ns("longest_own_blackout_ns"), ns("promised_blackout_ns"));
-            (promised > 0 && own > LATE * promised).then(|| {
-                let (own, promised) = (seconds(own), seconds(promised));
-                format!("{} waited {own} s without the host, where {promised} s is", vm["name"])
-            })
+            (promised > 0).then_some((&vm["name"], own, promised))
         })
     }
 }
@@ -183,9 +191,12 @@ fn judge(config: &str, runs: &[&Run]) -> bool {
     let faults: Vec<String> = runs.iter().filter_map(|run| run.fault(median_ns)).collect();
     let long = elapsed.iter().filter(|ns| **ns > LONG * median_ns).count();
     let taken = runs.iter().map(|run| run.ns("taken_ns")).max().unwrap_or(0);
+    let waits = runs.iter().flat_map(|run| run.waits());
+    let waited = waits.map(|(_, own, promised)| own * 100 / promised).max().unwrap_or(0);
     println!(
         "{config}: {} runs, median {} s, longest {} s, {long} over {LONG} medians; the most that \
-         the host took of one: {} s; {} at fault",
+         the host took of one: {} s; the longest wait without it: {waited} % of what was \
+         promised; {} at fault",
         runs.len(),
         seconds(median_ns),
         seconds(*elapsed.last().unwrap_or(&0)),
