@@ -11,8 +11,11 @@
 //! difference of the whole time of two runs whose guests execute the same instructions, but for
 //! what is to be measured. What caches and TLBs cost is not among it.
 
-use self::arithmetic::{blackout, memory_kib, per_exit, per_switch, share_error};
-use self::counting::Counting;
+use self::arithmetic::{
+    blackout, memory_kib, more_exits, more_instructions, more_sibling_switches, per_exit,
+    per_switch, share_error,
+};
+use self::counting::{Counting, Run};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;
@@ -51,13 +54,19 @@ const CPUS: [Option<&str>; 2] = [None, Some("ryzen")];
 type Measure = fn(&Counting) -> Result<Option<f64>>;
 
 /// What is measured, the most it may be, and how.
-const MEASURED: [(&str, Option<f64>, Measure); 12] = [
+const MEASURED: [(&str, Option<f64>, Measure); 16] = [
     ("CPUID exit, exit to entry", Some(300.0), |bochs| exit(bochs, "cpuid", 4)),
     ("UART register written, exit to entry", Some(500.0), |bochs| exit(bochs, "", 3)),
     ("switch between 2 VMs", Some(900.0), |bochs| switch(bochs, 2)),
     ("switch between 8 VMs", Some(900.0), |bochs| switch(bochs, 8)),
     ("switch between 32 VMs", Some(900.0), |bochs| switch(bochs, 32)),
     ("switch between 64 VMs", Some(900.0), |bochs| switch(bochs, 64)),
+    ("IPI between two vCPUs and back", None, |bochs| siblings(bochs, "", more_instructions)),
+    ("switches for it", Some(2.0), |bochs| siblings(bochs, "", more_sibling_switches)),
+    ("exits for it", Some(4.0), |bochs| siblings(bochs, "", more_exits)),
+    ("lock of two vCPUs taken by each, switches for a hand-over", Some(1.5), |bochs| {
+        Ok(siblings(bochs, "lock", more_sibling_switches)?.map(|switches| switches / 2.0))
+    }),
     ("share error of two VMs, per cent", Some(1.0), |bochs| {
         share_error(&bochs.run(&spinning(&[1, 1]))?).map(Some)
     }),
@@ -129,6 +138,18 @@ fn exit(bochs: &Counting, kind: &str, own: u64) -> Result<Option<f64>> {
 fn switch(bochs: &Counting, vms: usize) -> Result<Option<f64>> {
     let (seldom, often) = (bochs.run(&counting("1s", vms))?, bochs.run(&counting("1ms", vms))?);
     per_switch(&seldom, &often).map(Some)
+}
+
+/// What a round of two vCPUs takes, alone within one slice.
+fn siblings(bochs: &Counting, word: &str, more: impl Fn(&Run, &Run) -> f64) -> Result<Option<f64>> {
+    /// Rounds of both runs.
+    const ROUNDS: [u64; 2] = [100, 300];
+    let run = |rounds: u64| {
+        let vm = format!("{{kernel: siblings, cmdline: {rounds} {word}, memory: 4MiB, vcpus: 2}}");
+        bochs.run(&format!("slice: 1s\nvms:\n  - {vm}\n"))
+    };
+    let more = more(&run(ROUNDS[0])?, &run(ROUNDS[1])?);
+    Ok(Some(more / (ROUNDS[1] - ROUNDS[0]) as f64))
 }
 
 /// KiB for each VM, and besides.

@@ -66,6 +66,8 @@ pub const IMAGES: &[Source] = &[
     single("processor", "single/processor.rs",
         "[WORD...] faults, MSRs, CPUID, CR8, NMIs at their edges"),
     single("smp", "single/smp.rs", "[untimed] starts 1 to 8 processors and checks what they do"),
+    single("siblings", "single/siblings.rs",
+        "[ROUNDS=100] [lock] two processors that interrupt each other, or take a lock in turn"),
     single("smp_storm", "single/smp_storm.rs",
         "[bootstrap] processors that stop, start and interrupt each other for ever"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),

@@ -76,6 +76,19 @@ pub fn more_instructions(first: &Run, second: &Run) -> f64 {
     (busy_ns(second) - busy_ns(first)) / first.ns_per_instruction
 }
 
+/// Times that a guest was left in `second` more than in `first`.
+#[must_use]
+pub fn more_exits(first: &Run, second: &Run) -> f64 {
+    let count = |run: &Run| exits(run).values().sum::<u64>() as f64;
+    count(second) - count(first)
+}
+
+/// Switches from one vCPU to another of its VM that `second` made more than `first`.
+#[must_use]
+pub fn more_sibling_switches(first: &Run, second: &Run) -> f64 {
+    second.receipt.sibling_switches as f64 - first.receipt.sibling_switches as f64
+}
+
 /// Times that guests left by themselves.
 fn unforced(run: &Run) -> BTreeMap<&str, u64> {
     let mut exits = exits(run);

@@ -47,6 +47,8 @@ pub struct Receipt {
     pub slice_ns: u64,
     pub idle_ns: u64,
     pub switches: u64,
+    #[serde(default)]
+    pub sibling_switches: u64,
     pub vms: Vec<VmReceipt>,
 }
 

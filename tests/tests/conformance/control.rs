@@ -66,6 +66,7 @@ const GUESTS: &[(&str, Control)] = &[
     ("state_stream", Same("1 1000 common ports strings")),
     ("processor", Same("msrs step cr8 nmi")),
     ("smp", Processors(&[1, 2, 4, 8])),
+    ("siblings", Processors(&[2])),
     ("smp_storm", Differs("it never ends, and QEMU delivers NMIs to processors that wait for a \
         start-up IPI")),
     ("world", Same("")),
