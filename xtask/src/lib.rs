@@ -21,3 +21,4 @@ pub mod packages;
 pub mod pseudo_terminal;
 pub mod scratch;
 pub mod terminal;
+pub mod two_processors;
