@@ -152,19 +152,22 @@ fn a_storm_of_exits_holds_up_nobody() {
     check("storm_forever", "storm_forever: starting", INTERRUPTED, EXIT_INTERRUPTED);
 }
 
+/// Not Bochs's AMD model, in which nothing preempts a guest that handles a non-maskable interrupt
+/// with interrupts off ("Not yet" in ARCHITECTURE.md).
+const STORMED: [Target; 2] = [Target::VmxBochs, Target::SvmQemu];
+
 #[test]
 fn a_storm_of_interprocessor_interrupts_holds_up_nobody() {
-    for vcpus in [1, 4] {
-        let guest = format!("smp_storm, vcpus: {vcpus}");
-        check(&guest, "smp_storm: storming", INTERRUPTED, EXIT_INTERRUPTED);
-    }
+    check("smp_storm", "smp_storm: storming", INTERRUPTED, EXIT_INTERRUPTED);
+    let guest = "smp_storm, vcpus: 4";
+    check_on(guest, "smp_storm: storming", &STORMED, INTERRUPTED, EXIT_INTERRUPTED);
 }
 
 /// INIT of the bootstrap processor sends it to the reset vector (SDM vol. 3, 9.4.1).
 #[test]
 fn an_init_of_the_bootstrap_processor_resets_only_its_own_vm() {
     let guest = "smp_storm, vcpus: 4, cmdline: bootstrap";
-    check(guest, "smp_storm: storming", "asked for a reset", EXIT_STOPPED);
+    check_on(guest, "smp_storm: storming", &STORMED, "asked for a reset", EXIT_STOPPED);
 }
 
 #[test]

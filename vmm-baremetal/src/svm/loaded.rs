@@ -137,6 +137,8 @@ impl SvmGuest<'_> {
             }
             // A guest that single-steps gets its #DB after HLT, which ends it.
             Event::Halt if self.vmcb.state().rflags & rflags::TF != 0 => Event::Skip,
+            // Nor does one that a non-maskable interrupt waits for behind another event.
+            Event::Halt if self.state.is_nmi_waiting => Event::Skip,
             Event::ReadMsr => self.read_msr(general),
             Event::WriteMsr => self.write_msr(general),
             event => event,

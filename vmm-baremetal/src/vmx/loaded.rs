@@ -42,6 +42,8 @@ pub(super) struct State {
     pub permitted_cr4: u64,
     tsc_offset: u64,
     has_nmi: bool,
+    /// A non-maskable interrupt was injected, and no exit has shown the end of its handler.
+    is_in_nmi: bool,
     failure: u32,
 }
 
@@ -67,6 +69,7 @@ impl VmxVcpu {
             permitted_cr4: permitted.cr4,
             tsc_offset: 0,
             has_nmi: false,
+            is_in_nmi: false,
             failure: 0,
         };
         Self { block, state }
@@ -93,6 +96,7 @@ impl VmxGuest<'_> {
         let state = &mut *self.state;
         if state.pending.is_none() && state.interruptibility & blocked == 0 {
             state.has_nmi = false;
+            state.is_in_nmi = true;
             state.pending = Some(Pending::of(VALID | TYPE_NMI | u32::from(vector::NMI), 0));
         }
         self.vmcs.want_window(Window::Nmi, self.state.has_nmi);
@@ -106,6 +110,7 @@ impl VmxGuest<'_> {
         self.state.rflags = self.vmcs.read(Field::GuestRflags);
         self.state.interruptibility = self.vmcs.read(Field::GuestInterruptibility);
         self.keep_interrupted_event();
+        self.check_nmi_blocking();
         let has_string_information = self.vmcs.has_string_information();
         if reason as u16 == exits::reason::IO {
             return exits::port(|field| self.vmcs.read(field), has_string_information);
@@ -114,6 +119,8 @@ impl VmxGuest<'_> {
             Decision::Event(Event::TaskSwitch(switch)) => self.task_switch(switch),
             // A guest that single-steps gets its #DB after HLT, which ends it.
             Decision::Event(Event::Halt) if self.is_debugged() => Event::Skip,
+            // Nor does one that a non-maskable interrupt waits for behind the shadow of STI.
+            Decision::Event(Event::Halt) if self.state.has_nmi => Event::Skip,
             Decision::Event(event) => event,
             Decision::ExternalInterrupt => {
                 self.vmcs.take_interrupt();
@@ -125,6 +132,17 @@ impl VmxGuest<'_> {
             Decision::Timer => Event::Handled,
             Decision::ControlRegister(access) => self.control_register(access, general),
             Decision::GeneralProtection => self.refuse(),
+        }
+    }
+
+    /// Only an injected non-maskable interrupt blocks others. Bochs does not end the blocking at an
+    /// entry whose VMCS has none, so that it may be that of another vCPU.
+    #[inline]
+    fn check_nmi_blocking(&mut self) {
+        if self.state.interruptibility & BLOCKED_BY_NMI == 0 {
+            self.state.is_in_nmi &= self.state.pending.is_some();
+        } else if !self.state.is_in_nmi {
+            self.unblock(BLOCKED_BY_NMI);
         }
     }
 
@@ -288,7 +306,8 @@ impl LoadedVcpu for VmxGuest<'_> {
     fn drop_events(&mut self) {
         const ACTIVE: u64 = 0;
         self.state.pending = None;
-        self.state.has_nmi = false;
+        (self.state.has_nmi, self.state.is_in_nmi) = (false, false);
+        self.vmcs.inject(0, 0, 0);
         self.vmcs.want_window(Window::Nmi, false);
         self.set_interruptibility(0);
         self.vmcs.write(Field::GuestPendingDebug, 0);
