@@ -20,14 +20,14 @@ const OTHER_LENGTH: usize = 0x40;
 pub const SPIN: &[u8] = &[0xeb, 0xfe];
 /// 1: cli; hlt; jmp 1b
 pub const HALT: &[u8] = &[0xfa, 0xf4, 0xeb, 0xfc];
-/// lidt [0x7038], which is empty; ud2, at 0x20003f
+/// lidt \[0x7038\], which is empty; ud2, at 0x20003f
 pub const FAULT: &[u8] = &[0x0f, 0x01, 0x1d, 0x38, 0x70, 0x00, 0x00, 0x0f, 0x0b];
 
-/// In real mode, at 0x700:0: cli; inc byte ptr cs:[0x30]; 1: jmp 1b, at 6
+/// In real mode, at 0x700:0: cli; inc byte ptr cs:\[0x30\]; 1: jmp 1b, at 6
 pub const OTHER_SPINS: &[u8] = &[0xfa, 0x2e, 0xfe, 0x06, 0x30, 0x00, 0xeb, 0xfe];
-/// cli; inc byte ptr cs:[0x30]; 1: hlt; jmp 1b
+/// cli; inc byte ptr cs:\[0x30\]; 1: hlt; jmp 1b
 pub const OTHER_HALTS: &[u8] = &[0xfa, 0x2e, 0xfe, 0x06, 0x30, 0x00, 0xf4, 0xeb, 0xfd];
-/// lidt cs:[0x38]; ud2, at 6: the bootstrap processor goes on waiting.
+/// lidt cs:\[0x38\]; ud2, at 6: the bootstrap processor goes on waiting.
 pub const OTHER_FAULTS: &[u8] = &[0x2e, 0x0f, 0x01, 0x1e, 0x38, 0x00, 0x0f, 0x0b];
 
 /// How a VM ends by a fault: what both processors do, which one is at fault, and where both are,
