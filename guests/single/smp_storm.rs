@@ -34,7 +34,7 @@ use trampoline::PAGES;
 const STATUS_NO_TABLES: u32 = 1;
 const VECTOR: u32 = 51;
 /// So many starts are seen before the guest says that it storms.
-const STARTS: u64 = 100;
+const STARTS: u64 = 8;
 /// The processor that spins.
 const SPINS: usize = 2;
 

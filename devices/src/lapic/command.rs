@@ -46,8 +46,9 @@ pub(super) struct Command {
 impl Command {
     /// None if the command is for no processor: reserved modes, which include the remote read; SMI,
     /// as the machine has no SMM; ExtINT, which comes from the 8259A pair alone; the INIT level
-    /// deassert of the first APICs; and the shorthands that name the sender with a mode other than
-    /// fixed, which SDM table 11-3 calls invalid.
+    /// deassert of the first APICs; and lowest priority, INIT and start-up by the shorthands that
+    /// name the sender, which SDM table 11-3 calls invalid. It calls an NMI so, too, but QEMU and
+    /// Linux's KVM send it, and kernels use it.
     ///
     /// A level-triggered command is sent as an edge (table 11-3, note 2).
     fn decode(low: u32, destination: u32) -> Option<Self> {
@@ -66,8 +67,8 @@ impl Command {
             0b110 => DeliveryMode::StartUp,
             _ => return None,
         };
-        let is_invalid =
-            matches!(target, Target::Myself | Target::All) && mode != DeliveryMode::Fixed;
+        let is_invalid = matches!(target, Target::Myself | Target::All)
+            && !matches!(mode, DeliveryMode::Fixed | DeliveryMode::Nmi);
         (!is_invalid).then_some(Self { vector: low as u8, mode, target })
     }
 

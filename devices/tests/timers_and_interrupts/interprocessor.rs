@@ -260,8 +260,8 @@ fn an_interprocessor_interrupt_reaches_those_named_and_no_other() {
         let is_sent = match (mode, shorthand) {
             _ if all[from].mode == Mode::Off => false,
             (0 | 1, _) if vector < 16 => false,
-            (0, _) => true,
-            (1 | 4 | 6, shorthand) => matches!(shorthand, 0 | 3),
+            (0 | 4, _) => true,
+            (1 | 6, shorthand) => matches!(shorthand, 0 | 3),
             (5, shorthand) => matches!(shorthand, 0 | 3) && trigger != 0b10,
             (_, _) => false,
         };

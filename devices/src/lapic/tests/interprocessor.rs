@@ -195,11 +195,22 @@ fn lowest_priority_picks_one_of_the_lowest_class_that_is_enabled() {
 }
 
 #[test]
+fn an_nmi_by_a_shorthand_that_names_the_sender_is_sent() {
+    for (command, takers) in [(0x4_4400, set(&[0])), (0x8_4400, set(&[0, 1]))] {
+        let mut apics = machine(2);
+        assert_eq!(send(&mut apics, 0, command, 1), takers, "{command:#x}");
+        for (index, apic) in apics.iter_mut().enumerate() {
+            assert_eq!(apic.take_nmi(), takers.contains(index), "{command:#x}");
+        }
+    }
+}
+
+#[test]
 fn what_the_manual_calls_invalid_reserved_or_obsolete_is_not_sent() {
-    // Self and all including self are for fixed interrupts; SMI, remote read, ExtINT.
+    // Self and all including self are for fixed interrupts and NMIs; SMI, remote read, ExtINT.
     for command in [
-        0x4_0155, 0x4_4400, 0x4_4500, 0x4_4608, 0x8_0155, 0x8_4400, 0x8_4500, 0x8_4608, 0x4200,
-        0x4355, 0x4755, 0x8500, 0xC_8500,
+        0x4_0155, 0x4_4500, 0x4_4608, 0x8_0155, 0x8_4500, 0x8_4608, 0x4200, 0x4355, 0x4755, 0x8500,
+        0xC_8500,
     ] {
         let mut apics = machine(2);
         assert_eq!(send(&mut apics, 0, command, 1), Processors::NONE, "{command:#x}");
