@@ -160,7 +160,8 @@ const STORMED: [Target; 2] = [Target::VmxBochs, Target::SvmQemu];
 fn a_storm_of_interprocessor_interrupts_holds_up_nobody() {
     check("smp_storm", "smp_storm: storming", INTERRUPTED, EXIT_INTERRUPTED);
     let guest = "smp_storm, vcpus: 4";
-    check_on(guest, "smp_storm: storming", &STORMED, INTERRUPTED, EXIT_INTERRUPTED);
+    // It storms from then on; that processors get through it takes longer than its neighbour runs.
+    check_on(guest, "smp_storm: processors: 4", &STORMED, INTERRUPTED, EXIT_INTERRUPTED);
 }
 
 /// INIT of the bootstrap processor sends it to the reset vector (SDM vol. 3, 9.4.1).

@@ -38,7 +38,8 @@ const TARGETS: [Target; 4] =
 
 #[test]
 fn a_fault_of_one_processor_shows_the_registers_of_all() {
-    for target in TARGETS {
+    // Linux's kvm_amd resets a processor that shuts down, before we see it (shutdown_interception).
+    for target in TARGETS.into_iter().filter(|target| *target != Target::KvmOnDebian) {
         for (bootstrap, other, at_fault, places) in FAULTS {
             let outcome = two_processors(target, bootstrap, other);
             assert_eq!(outcome.receipt["vms"][0]["ending"], "stopped: triple fault");
