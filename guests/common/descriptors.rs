@@ -21,21 +21,12 @@ pub enum Caller {
 }
 
 static GATES: Global<[[u64; 2]; VECTORS]> = Global::new([[0; 2]; VECTORS]);
-static TASK: Global<TaskState> = Global::new(TaskState {
-    _reserved: 0,
-    ring_0_stack_low: 0,
-    _ring_0_stack_high: 0,
-    _unused: [0; 6],
-    fault_stack_low: 0,
-    _fault_stack_high: 0,
-    _others: [0; 14],
-    _io_map: 104 << 16, // beyond the segment: no port for ring 3 unless its IOPL allows it
-});
+static TASK: Global<TaskState> = Global::new(TaskState::EMPTY);
 
 /// The 64-bit task state segment in 32-bit words, because its quadwords are not aligned. All
 /// addresses of an image are below 4 GiB.
 #[repr(C)]
-struct TaskState {
+pub struct TaskState {
     _reserved: u32,
     ring_0_stack_low: u32,
     _ring_0_stack_high: u32,
@@ -44,6 +35,33 @@ struct TaskState {
     _fault_stack_high: u32,
     _others: [u32; 14],
     _io_map: u32,
+}
+
+impl TaskState {
+    pub const EMPTY: Self = Self {
+        _reserved: 0,
+        ring_0_stack_low: 0,
+        _ring_0_stack_high: 0,
+        _unused: [0; 6],
+        fault_stack_low: 0,
+        _fault_stack_high: 0,
+        _others: [0; 14],
+        _io_map: 104 << 16, // beyond the segment: no port for ring 3 unless its IOPL allows it
+    };
+
+    /// Sets where the stack ends that NMIs and double faults use.
+    pub fn set_fault_stack(&mut self, end: u64) {
+        self.fault_stack_low = end as u32;
+    }
+
+    /// Its descriptor, which takes two entries of the GDT.
+    pub fn descriptor(&self) -> [u64; 2] {
+        const AVAILABLE_TSS: u64 = 0x89;
+        let (base, limit) = (&raw const *self as u64, size_of::<Self>() as u64 - 1);
+        let low =
+            limit | (base & 0xFF_FFFF) << 16 | AVAILABLE_TSS << 40 | (base >> 24 & 0xFF) << 56;
+        [low, base >> 32]
+    }
 }
 
 global_asm!(
@@ -84,8 +102,14 @@ pub fn set_gate(vector: usize, entry: u64, caller: Caller) {
 pub fn load() {
     // SAFETY: the only reference; the segment is not in use yet.
     let task = unsafe { &mut *TASK.pointer() };
-    task.fault_stack_low = (&raw const fault_stack_top) as u32;
-    load_task_state();
+    task.set_fault_stack(&raw const fault_stack_top as u64);
+    let [low, high] = task.descriptor();
+    // SAFETY: the table reserves two entries for this descriptor, and it is not loaded yet.
+    unsafe { *boot_gdt[5].get() = low };
+    // SAFETY: as above.
+    unsafe { *boot_gdt[6].get() = high };
+    // SAFETY: the descriptor written above is valid.
+    unsafe { load_task_state() };
     load_gates();
 }
 
@@ -98,15 +122,13 @@ pub fn load_gates() {
     unsafe { asm!("lidt [{}]", in(reg) pointer, options(nostack)) }
 }
 
-fn load_task_state() {
-    const AVAILABLE_TSS: u64 = 0x89;
-    let (base, limit) = (TASK.pointer() as u64, size_of::<TaskState>() as u64 - 1);
-    let low = limit | (base & 0xFF_FFFF) << 16 | AVAILABLE_TSS << 40 | (base >> 24 & 0xFF) << 56;
-    // SAFETY: the table reserves two entries for this descriptor, and it is not loaded yet.
-    unsafe { *boot_gdt[5].get() = low };
-    // SAFETY: as above.
-    unsafe { *boot_gdt[6].get() = base >> 32 };
-    // SAFETY: the descriptor written above is valid.
+/// Loads the task state segment of this processor's GDT.
+///
+/// # Safety
+///
+/// The GDT has the descriptor of one at [`TASK_STATE`], which lives for ever.
+pub unsafe fn load_task_state() {
+    // SAFETY: the caller's promise.
     unsafe { asm!("ltr {:x}", in(reg) TASK_STATE, options(nostack)) }
 }
 

@@ -6,28 +6,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/firmware_tables.rs"]
-mod firmware_tables;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/handlers.rs"]
-mod handlers;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/ipi.rs"]
-mod ipi;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/processors.rs"]
-mod processors;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/trampoline.rs"]
-mod trampoline;
+#[path = "multiprocessor/mod.rs"]
+mod multiprocessor;
 
-use common::interrupt_controller::mask_8259;
-use common::{boot, console, interrupts, power};
+use common::{boot, console, power};
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU64, Ordering};
-use ipi::Destination;
-use processors::Processor;
+use multiprocessor::ipi::Destination;
+use multiprocessor::processors::Processor;
+use multiprocessor::{firmware_tables, ipi, processors, trampoline};
 
 const DEFAULT_ROUNDS: u64 = 100;
 const STATUS_NO_SECOND: u32 = 1;
@@ -43,21 +30,12 @@ fn rounds() -> u64 {
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    console::initialise(console::COM1);
-    interrupts::initialise();
-    handlers::initialise();
-    mask_8259();
-    let mut list = firmware_tables::madt();
-    if let Some(list) = &mut list {
-        list.begin_with((common::cpu::cpuid(1).ebx >> 24) as u8);
-        processors::initialise(list.ids());
-    }
-    let [second] = processors::others() else {
+    multiprocessor::begin();
+    let me = firmware_tables::madt().map(processors::initialise);
+    let (Some(me), [second]) = (me, processors::others()) else {
         console::Line::new().text("siblings: there are not two processors").print();
         power::off(STATUS_NO_SECOND);
     };
-    let me = processors::become_current(0);
-    ipi::enable();
     trampoline::put(trampoline::PAGES[0]);
     ipi::send(ipi::INIT, Destination::Physical(second.id()));
     let start_up = ipi::START_UP | u32::from(trampoline::PAGES[0]);

@@ -8,29 +8,22 @@
 mod common;
 #[path = "smp/delivery.rs"]
 mod delivery;
-#[path = "smp/firmware_tables.rs"]
-mod firmware_tables;
-#[path = "smp/handlers.rs"]
-mod handlers;
-#[path = "smp/ipi.rs"]
-mod ipi;
 #[path = "smp/locks.rs"]
 mod locks;
+#[path = "multiprocessor/mod.rs"]
+mod multiprocessor;
 #[path = "smp/own_timers.rs"]
 mod own_timers;
-#[path = "smp/processors.rs"]
-mod processors;
 #[path = "smp/restart.rs"]
 mod restart;
 #[path = "smp/shoot_down.rs"]
 mod shoot_down;
 #[path = "smp/starting.rs"]
 mod starting;
-#[path = "smp/trampoline.rs"]
-mod trampoline;
 
-use common::{boot, console, interrupt_controller, interrupts, power};
-use processors::Processor;
+use common::{boot, console, power};
+use multiprocessor::processors::Processor;
+use multiprocessor::{firmware_tables, handlers, ipi, processors, trampoline};
 
 const STATUS_WRONG: u32 = 1;
 
@@ -113,10 +106,7 @@ pub fn expect(is_right: bool, what: &'static str) -> Verdict {
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    console::initialise(console::COM1);
-    interrupts::initialise();
-    handlers::initialise();
-    interrupt_controller::mask_8259();
+    multiprocessor::begin();
     let mut is_right = starting::find() && starting::start();
     let count = processors::all().len();
     for &(name, needs, check) in CHECKS {

@@ -7,29 +7,17 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/firmware_tables.rs"]
-mod firmware_tables;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/handlers.rs"]
-mod handlers;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/ipi.rs"]
-mod ipi;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/processors.rs"]
-mod processors;
-#[allow(dead_code, reason = "this guest uses a part")]
-#[path = "smp/trampoline.rs"]
-mod trampoline;
+#[path = "multiprocessor/mod.rs"]
+mod multiprocessor;
 
-use common::interrupt_controller::{LocalApic, mask_8259};
-use common::{boot, console, interrupts, power};
+use common::interrupt_controller::LocalApic;
+use common::{boot, console, power};
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use ipi::Destination;
-use processors::Processor;
-use trampoline::PAGES;
+use multiprocessor::ipi::Destination;
+use multiprocessor::processors::Processor;
+use multiprocessor::trampoline::PAGES;
+use multiprocessor::{firmware_tables, ipi, processors, trampoline};
 
 const STATUS_NO_TABLES: u32 = 1;
 const VECTOR: u32 = 51;
@@ -43,18 +31,12 @@ static STOPS_BOOTSTRAP: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    console::initialise(console::COM1);
-    interrupts::initialise();
-    handlers::initialise();
-    mask_8259();
-    let Some(mut list) = firmware_tables::madt() else {
+    multiprocessor::begin();
+    let Some(list) = firmware_tables::madt() else {
         console::Line::new().text("smp_storm: no MADT").print();
         power::off(STATUS_NO_TABLES);
     };
-    list.begin_with((common::cpu::cpuid(1).ebx >> 24) as u8);
-    processors::initialise(list.ids());
-    let me = processors::become_current(0);
-    ipi::enable();
+    let me = processors::initialise(list);
     PAGES.into_iter().for_each(trampoline::put);
     catch_nmis();
     let count = processors::all().len() as u64;

@@ -2,7 +2,7 @@
 
 use super::firmware_tables::{self, List, MOST};
 use super::ipi::{self, Destination};
-use super::processors::{self, Processor};
+use super::processors::{self, Processor, initial_apic_id};
 use super::trampoline::{self, PAGES};
 use super::{Verdict, expect, report};
 use crate::common::interrupt_controller::APIC_BASE_MSR;
@@ -15,13 +15,9 @@ const AFTER_INIT_MICROSECONDS: u64 = 10_000;
 const AFTER_START_UP_MICROSECONDS: u64 = 200;
 const IS_BOOTSTRAP: u64 = 1 << 8;
 
-fn initial_apic_id() -> u32 {
-    cpu::cpuid(1).ebx >> 24
-}
-
 /// Finds the processors by the MADT, and holds the other witnesses against it.
 pub fn find() -> bool {
-    let Some(mut list) = firmware_tables::madt() else {
+    let Some(list) = firmware_tables::madt() else {
         return report("MADT", Some(Err("there is none")));
     };
     let mut line = console::Line::new();
@@ -29,10 +25,7 @@ pub fn find() -> bool {
     let own = initial_apic_id() as u8;
     let is_listed = expect(list.ids().contains(&own), "the bootstrap processor is not listed");
     let table = firmware_tables::mp_table().map(|table| compare(&list, &table, own));
-    list.begin_with(own);
-    processors::initialise(list.ids());
-    processors::become_current(0);
-    ipi::enable();
+    processors::initialise(list);
     report("bootstrap processor in the MADT", Some(is_listed)) && report("MP table", table)
 }
 

@@ -4,14 +4,11 @@
 //! ```text
 //! page, real mode --CR0.PE--> started32 --CR0.PG--> started64 --> started: Rust
 //! ```
-//!
-//! The image's root provides `fn run_processor(me: &'static Processor) -> !`.
 
 use super::firmware_tables::MOST;
 use super::ipi;
 use super::processors;
-use crate::common::boot::TASK_STATE;
-use crate::common::descriptors;
+use crate::common::descriptors::{self, TaskState};
 use crate::common::global::Global;
 use crate::common::interrupt_controller::Register;
 use core::arch::{asm, global_asm};
@@ -147,13 +144,16 @@ const FAULT_STACK_BYTES: usize = 2048;
 #[repr(C, align(16))]
 struct Tables {
     fault_stack: [u8; FAULT_STACK_BYTES],
-    gdt: [u64; 8],
-    task: [u32; 28],
+    gdt: [u64; 7],
+    task: TaskState,
 }
 
-static TABLES: [Global<Tables>; MOST] = [const {
-    Global::new(Tables { fault_stack: [0; FAULT_STACK_BYTES], gdt: [0; 8], task: [0; 28] })
-}; MOST];
+impl Tables {
+    const EMPTY: Self =
+        Self { fault_stack: [0; FAULT_STACK_BYTES], gdt: [0; 7], task: TaskState::EMPTY };
+}
+
+static TABLES: [Global<Tables>; MOST] = [const { Global::new(Tables::EMPTY) }; MOST];
 
 /// The local APIC's registers as INIT leaves them (SDM vol. 3, 11.4.7.1), by processor: spurious
 /// vector, LVT timer, logical destination, task priority.
@@ -253,26 +253,19 @@ extern "C" fn started(index: usize) -> ! {
 }
 
 fn load_tables(index: usize) {
-    const AVAILABLE_TSS: u64 = 0x89;
-    const TASK_BYTES: u64 = 104;
+    const CODE: u64 = 0x00AF_9B00_0000_FFFF;
+    const DATA: u64 = 0x00CF_9300_0000_FFFF;
     let own = TABLES[index.min(MOST - 1)].pointer();
     // SAFETY: only this processor uses it, and it is not loaded: INIT cleared the task register.
     let own = unsafe { &mut *own };
-    let base = &raw const own.task as u64;
-    own.task[9] = (&raw const own.fault_stack) as u32 + FAULT_STACK_BYTES as u32;
-    own.task[25] = (TASK_BYTES as u32) << 16;
-    own.gdt[1] = 0x00AF_9B00_0000_FFFF;
-    own.gdt[2] = 0x00CF_9300_0000_FFFF;
-    own.gdt[5] = (TASK_BYTES - 1)
-        | (base & 0xFF_FFFF) << 16
-        | AVAILABLE_TSS << 40
-        | (base >> 24 & 0xFF) << 56;
-    own.gdt[6] = base >> 32;
-    let pointer = [(8 * 8 - 1) << 48, &raw const own.gdt as u64];
+    own.task.set_fault_stack((&raw const own.fault_stack as usize + FAULT_STACK_BYTES) as u64);
+    let [low, high] = own.task.descriptor();
+    own.gdt = [0, CODE, DATA, 0, 0, low, high];
+    let pointer = [(size_of_val(&own.gdt) as u64 - 1) << 48, &raw const own.gdt as u64];
     let pointer = (&raw const pointer).cast::<u8>().wrapping_add(6);
     // SAFETY: the same descriptors as before at the selectors in use.
     unsafe { asm!("lgdt [{}]", in(reg) pointer, options(nostack)) }
-    // SAFETY: the descriptor written above is valid.
-    unsafe { asm!("ltr {:x}", in(reg) TASK_STATE, options(nostack)) }
+    // SAFETY: its descriptor is written above.
+    unsafe { descriptors::load_task_state() };
     descriptors::load_gates();
 }

@@ -5,7 +5,7 @@
 //! [`set_idle`] says so. Jobs run with interrupts disabled. All processors may run in turns on one
 //! core: nothing here depends on how long another one takes.
 
-use super::firmware_tables::MOST;
+use super::firmware_tables::{List, MOST};
 use super::ipi::{self, Destination};
 use crate::common::cpu;
 use crate::common::descriptors::VECTORS;
@@ -109,8 +109,15 @@ impl Processor {
     }
 }
 
-/// Notes the processors by their APIC ids; the first one runs this.
-pub fn initialise(ids: &[u8]) {
+/// The id of the processor that runs this, as it was at power-up.
+pub fn initial_apic_id() -> u32 {
+    cpu::cpuid(1).ebx >> 24
+}
+
+/// Notes the processors. The first one runs this, and takes interrupts from now on.
+pub fn initialise(mut list: List) -> &'static Processor {
+    list.begin_with(initial_apic_id() as u8);
+    let ids = list.ids();
     for (index, (processor, &id)) in PROCESSORS.iter().zip(ids).enumerate() {
         processor.address.store(&raw const *processor as u64, Ordering::SeqCst);
         processor.index.store(index, Ordering::SeqCst);
@@ -118,6 +125,8 @@ pub fn initialise(ids: &[u8]) {
         PROCESSOR_INDEX[usize::from(id)].store(index as u8, Ordering::SeqCst);
     }
     COUNT.store(ids.len().min(MOST), Ordering::SeqCst);
+    ipi::enable();
+    become_current(0)
 }
 
 /// All processors.
