@@ -47,7 +47,7 @@ pub enum Register {
 }
 
 /// A local APIC, enabled.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum LocalApic {
     /// Registers are MSRs.
     X2,

@@ -8,16 +8,19 @@ use super::processors::{self, Processor};
 use super::{Verdict, expect};
 use crate::common::cpu;
 use crate::common::interrupt_controller::{LocalApic, Register, X2APIC_MSRS};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 const VECTOR: u32 = 51;
 const ALL_IN_A_BYTE: u32 = 0xFF;
 const CLUSTER_MODEL: u32 = 0x0FFF_FFFF;
 const FLAT_MODEL: u32 = 0xFFFF_FFFF;
+/// The APIC id of no processor; in x2APIC mode it is in another cluster, at processor 0's bit.
+const ABSENT_ID: u32 = 0x70;
 
 /// A way to name processors.
 pub struct Way {
-    /// What is sent, for each number from 0 to the number of processors; None: nothing.
+    /// What is sent for each processor's number; None: nothing. The number behind the last one's
+    /// names no processor.
     send: fn(usize) -> Option<Destination>,
     /// Whether one of these, from this sender, is for this processor.
     reaches: fn(usize, usize) -> bool,
@@ -28,7 +31,7 @@ fn once(number: usize, destination: Destination) -> Option<Destination> {
 }
 
 fn id_of(number: usize) -> u32 {
-    processors::all().get(number).map_or(0, Processor::id)
+    processors::all().get(number).map_or(ABSENT_ID, Processor::id)
 }
 
 /// In x2APIC mode the logical id follows from the APIC id (SDM vol. 3, 11.12.10.2).
@@ -38,8 +41,10 @@ fn x2_logical(number: usize) -> u32 {
 
 pub const PHYSICAL: Way =
     Way { send: |number| Some(Destination::Physical(id_of(number))), reaches: |_, _| true };
-pub const FLAT: Way =
-    Way { send: |number| Some(Destination::Logical(flat_id(number))), reaches: |_, _| true };
+pub const FLAT: Way = Way {
+    send: |number| (number < MOST).then(|| Destination::Logical(flat_id(number))),
+    reaches: |_, _| true,
+};
 pub const FLAT_SEVERAL: Way = Way {
     send: |number| once(number, Destination::Logical(0b0101_0101)),
     reaches: |_, number| number % 2 == 0,
@@ -74,7 +79,7 @@ static WAY: AtomicUsize = AtomicUsize::new(0);
 fn send_all(_: &'static Processor) {
     // SAFETY: `check` stored a reference to a `Way` that lives for ever.
     let way = unsafe { &*(WAY.load(Ordering::SeqCst) as *const Way) };
-    for destination in (0..processors::all().len()).filter_map(way.send) {
+    for destination in (0..=processors::all().len()).filter_map(way.send) {
         ipi::send(VECTOR, destination);
     }
 }
@@ -142,6 +147,33 @@ pub fn become_clusters() {
 
 fn cluster_id(number: usize) -> u32 {
     ((number / 4) as u32) << 4 | 1 << (number % 4)
+}
+
+/// A vector that is sent again before it is taken stays one request (SDM vol. 3, 11.8.4).
+pub fn merged() -> Verdict {
+    static WAITS: AtomicU64 = AtomicU64::new(0);
+    static IS_SENT: AtomicBool = AtomicBool::new(false);
+    for processor in processors::others() {
+        let mut expected = counts(VECTOR);
+        expected[processor.index()] += 1;
+        let waits = WAITS.load(Ordering::SeqCst);
+        IS_SENT.store(false, Ordering::SeqCst);
+        processor.give(|_| {
+            WAITS.fetch_add(1, Ordering::SeqCst);
+            while !IS_SENT.load(Ordering::SeqCst) {
+                core::hint::spin_loop();
+            }
+        });
+        let is_waiting = processors::wait_until(|| WAITS.load(Ordering::SeqCst) > waits);
+        expect(is_waiting, "a processor does not do its job")?;
+        (0..3).for_each(|_| ipi::send(VECTOR, Destination::Physical(processor.id())));
+        IS_SENT.store(true, Ordering::SeqCst);
+        let has_come = processors::wait_until(|| have_reached(&expected));
+        expect(has_come, "it is lost")?;
+        settle();
+        expect(counts(VECTOR) == expected, "it is taken more than once")?;
+    }
+    Ok(())
 }
 
 /// Exactly one of those that are named gets an interrupt of lowest priority, whichever.

@@ -7,6 +7,7 @@ use super::processors::{self, Processor};
 use super::trampoline::{self, APIC_FOUND, Found, PAGES};
 use super::{Verdict, expect};
 use crate::common::cpu;
+use crate::common::interrupt_controller::{APIC_BASE_MSR, LocalApic, Register};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,10 @@ const SYSENTER_EIP: u32 = 0x176;
 const SYSCALL_TARGET: u32 = 0xC000_0082;
 /// A canonical address, in registers that INIT leaves as they are.
 const KEPT: u64 = 0x7EAD_BEE8;
+/// A request that INIT drops.
+const VECTOR: u32 = 53;
+/// A task priority that holds back none of the vectors here.
+const LOW_PRIORITY: u32 = 1 << 4;
 /// As often is a counter compared with what it was.
 const LOOKS: u32 = 10_000;
 
@@ -91,7 +96,6 @@ pub fn halted_for_good() -> Verdict {
 /// A token goes round: all processors halt, and each wakes the next one.
 pub fn chain() -> Verdict {
     const ROUNDS: u64 = 20;
-    const VECTOR: u32 = 53;
     fn pass_on(me: &'static Processor) {
         let all = processors::all();
         let next = &all[(me.index() + 1) % all.len()];
@@ -163,7 +167,10 @@ pub fn init_and_restart() -> Verdict {
             spin();
         });
         expect(is_spinning, "the processor does not spin")?;
+        let taken = processor.count(VECTOR);
+        ipi::send(VECTOR, Destination::Physical(processor.id()));
         restart(processor, page, ipi::INIT)?;
+        expect(processor.count(VECTOR) == taken, "INIT keeps what was requested before")?;
         restart(processor, page, ipi::LEVEL_INIT)?; // from its halt
     }
     Ok(())
@@ -183,8 +190,9 @@ fn restart(processor: &'static Processor, page: u8, init: u32) -> Verdict {
     let loops = LOOPS.load(Ordering::SeqCst);
     check_found(&trampoline::found(page), page)?;
     let apic = APIC_FOUND[processor.index()].each_ref().map(|word| word.load(Ordering::SeqCst));
+    let has_destination = ipi::apic() == LocalApic::Memory && apic[2] != 0;
     let is_reset = apic[0] & 0x1FF == 0xFF && apic[1] == 1 << 16 && apic[3] == 0;
-    expect(is_reset, "INIT does not reset its local APIC")?;
+    expect(is_reset && !has_destination, "INIT does not reset its local APIC")?;
     expect(processor.run(are_kept), "it does no jobs any more")?;
     expect(processor.is_right.load(Ordering::SeqCst), "INIT clears registers that it keeps")?;
     expect(LOOPS.load(Ordering::SeqCst) == loops, "it did what it did before, too")
@@ -197,7 +205,10 @@ fn has_stopped() -> bool {
     LOOPS.load(Ordering::SeqCst) == before
 }
 
-fn mark(_: &'static Processor) {
+/// What INIT keeps, and a register that it clears.
+fn mark(me: &'static Processor) {
+    me.result.store(cpu::read_msr(APIC_BASE_MSR), Ordering::SeqCst);
+    ipi::apic().write(Register::TaskPriority, LOW_PRIORITY);
     for register in [SYSENTER_EIP, SYSCALL_TARGET] {
         // SAFETY: neither instruction is used here.
         unsafe { cpu::write_msr(register, KEPT) };
@@ -207,7 +218,9 @@ fn mark(_: &'static Processor) {
 fn are_kept(me: &'static Processor) {
     let are_kept =
         [SYSENTER_EIP, SYSCALL_TARGET].into_iter().all(|register| cpu::read_msr(register) == KEPT);
-    me.is_right.store(are_kept, Ordering::SeqCst);
+    // The APIC's mode is in it (SDM vol. 3, 11.12.5.1).
+    let base = cpu::read_msr(APIC_BASE_MSR);
+    me.is_right.store(are_kept && base == me.result.load(Ordering::SeqCst), Ordering::SeqCst);
 }
 
 /// SDM vol. 3, table 10-1, column INIT; CS and IP by 9.4.4.1; EFER by APM vol. 2, table 14-1.
