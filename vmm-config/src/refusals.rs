@@ -44,10 +44,17 @@ pub(crate) fn repeated_key(key: &str, first: Position) -> String {
 /// An unknown key.
 pub(crate) fn unknown_key(key: &Value, keys: &Keys) -> String {
     let (of, name) = (keys.of, key.shown());
-    match scalar(key).and_then(|name| nearest(name, keys.names())) {
+    let meant = |name| nearest(name, keys.names()).or_else(|| other_spelling(name, keys));
+    match scalar(key).and_then(meant) {
         Some(meant) => format!("unknown key {name} in {of}; did you mean {meant}?"),
         None => format!("unknown key {name} in {of}; allowed: {}", list(keys.names())),
     }
+}
+
+/// The key of these that means what `name` means in the other spelling.
+fn other_spelling(name: &str, keys: &Keys) -> Option<&'static str> {
+    const VCPUS: [&str; 2] = ["vcpus", "vcpu_count"];
+    keys.names().find(|key| VCPUS.contains(&name) && VCPUS.contains(key))
 }
 
 pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {

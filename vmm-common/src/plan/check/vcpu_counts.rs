@@ -9,7 +9,8 @@ pub(super) fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) 
     let (field, count) = (Field::VmVcpuCount(index), vm.vcpu_count);
     if count == 0 || count > MAX_VCPUS {
         problems.add(field, format!("{count} vCPUs; allowed: 1 to {MAX_VCPUS}"));
-    } else if count > 1 && !vm.devices.has_local_apic {
+    }
+    if count > 1 && !vm.devices.has_local_apic {
         problems.add(
             field,
             format!(
