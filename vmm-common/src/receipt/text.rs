@@ -190,12 +190,16 @@ fn fmt_budget(budget: &BudgetReceipt) -> Vec<String> {
 }
 
 fn fmt_vcpu(vcpu: &VcpuReceipt) -> Vec<String> {
+    if vcpu.turns == 0 {
+        return alloc::vec![String::from("never ran")];
+    }
+    let turns = if vcpu.turns == 1 { "turn" } else { "turns" };
     alloc::vec![
         format!("guest {}", MeasuredTime(vcpu.guest_ns)),
         format!("halted {}", MeasuredTime(vcpu.halted_ns)),
         format!("waited {}", MeasuredTime(vcpu.waiting_ns)),
         format!("longest wait {}", MeasuredTime(vcpu.longest_blackout_ns)),
-        format!("{} turns", vcpu.turns),
+        format!("{} {turns}", vcpu.turns),
     ]
 }
 

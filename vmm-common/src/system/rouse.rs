@@ -24,14 +24,15 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_registers`]) before
-    /// it asks for the next turn: a dump is of all vCPUs of its VM, and each one's backend alone
-    /// can read its registers.
+    /// it asks for the next turn: a dump is of all vCPUs of its VM that have begun, and each one's
+    /// backend alone can read its registers.
     pub fn next_to_show(&mut self) -> Option<VcpuIndex> {
         let vcpu = self.to_show?;
         let count = self.vms[vcpu.vm()].vcpus().len() as u32;
         let next = Some(vcpu.sibling(vcpu.id() + 1)).filter(|next| next.id() < count);
         self.to_show = next;
-        if Some(vcpu) == self.shown { self.next_to_show() } else { Some(vcpu) }
+        let is_waiting = self.vms[vcpu.vm()].machine.is_waiting_for_startup(vcpu.id());
+        if is_waiting || Some(vcpu) == self.shown { self.next_to_show() } else { Some(vcpu) }
     }
 
     /// Before each entry of a vCPU that has siblings: what has changed for it, or by it for them.

@@ -23,6 +23,16 @@ fn a_fault_of_one_processor_shows_the_registers_of_all() {
 }
 
 #[test]
+fn a_processor_that_was_never_started_has_no_registers_to_show() {
+    let run = Tandem::run_text("vms: [{name: vm, kernel: triple_fault, vcpus: 2}]");
+    let run = run.finish().ended_with(1).complains_of_nothing().adds_up();
+    assert_eq!(run.vm("vm")["ending"], "stopped: triple fault", "{}", run.shown());
+    assert!(run.output.contains("[vm.0]   rip "), "{}", run.shown());
+    assert!(!run.output.contains("[vm.1]"), "{}", run.shown());
+    assert!(run.shown().contains("\n  vCPU 1: never ran\n"), "{}", run.shown());
+}
+
+#[test]
 fn a_vm_ends_when_all_its_processors_have_halted_for_good() {
     let run = vm(images::HALT, images::OTHER_HALTS);
     let run = run.finish().ended_with(1).complains_of_nothing().adds_up();

@@ -120,7 +120,8 @@ fn vcpus_that_share_a_vm_have_a_line_each() {
         longest_own_blackout_ns: 9 * MS,
         turns,
     };
-    let vm = VmReceipt { vcpus: vec![vcpu(20 * MS, 150), vcpu(7 * MS, 151)], ..vm("left") };
+    let vcpus = vec![vcpu(20 * MS, 150), vcpu(7 * MS, 1), vcpu(0, 0)];
+    let vm = VmReceipt { vcpus, ..vm("left") };
     let receipt = Receipt { sibling_switches: 120, ..receipt(vec![vm], 0) };
     let text = receipt.to_string();
     let expected = "\
@@ -128,7 +129,8 @@ left: powered off, status 0
   vCPU 0: guest 20.00ms, halted 40.00ms, waited 700.00ms, longest wait 9.00ms,
     150 turns
   vCPU 1: guest 7.00ms, halted 40.00ms, waited 700.00ms, longest wait 9.00ms,
-    151 turns
+    1 turn
+  vCPU 2: never ran
   exits: 501 halt + 1003 mmio read + 1540 port out
 switches from VM to VM: 600, between vCPUs of a VM: 120
 ";
