@@ -68,6 +68,12 @@ mod tests {
         let message = "2 vCPUs without local_apic, by which one starts the others; allowed: 1 \
             vCPU, or a local_apic";
         assert_eq!(found, [(Field::VmVcpuCount(1), String::from(message))]);
+        let found = problems(|plan| {
+            plan.vms[1].vcpu_count = 17;
+            plan.vms[1].devices.has_local_apic = false;
+        });
+        let found: Vec<&str> = found.iter().map(|(_, message)| message.as_str()).collect();
+        assert_eq!(found, ["17 vCPUs; allowed: 1 to 16", &message.replace('2', "17")]);
     }
 
     #[test]
