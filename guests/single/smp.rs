@@ -67,6 +67,7 @@ const CHECKS: &[Check] = &[
     ("shorthand self", Nothing, || Some(delivery::check(&delivery::ITSELF))),
     ("shorthand all", Nothing, || Some(delivery::check(&delivery::ALL))),
     ("shorthand others", Nothing, || Some(delivery::check(&delivery::OTHERS))),
+    ("request while in service", Nothing, || Some(delivery::again())),
     ("merged requests", Others, || Some(delivery::merged())),
     ("NMI", Others, || Some(delivery::nmi())),
     ("remote read refused", Nothing, || Some(delivery::remote_read())),

@@ -62,7 +62,7 @@ unsafe extern "C" {
 
 /// An NMI may come anywhere between a start-up IPI and Rust, where the IDT is at address 0 as INIT
 /// left it. Vector 2 is at 8 in real mode, at 16 in protected mode, at 32 in long mode: each mode
-/// has an entry of its own there, which begins its part of the way anew.
+/// has an entry of its own there, which repeats its part of the way.
 fn catch_nmis() {
     const TO_CODE_32: u64 = 0x18 << 16 | 0x8E00 << 32;
     const TO_CODE_64: u64 = 0x08 << 16 | 0x8E00 << 32;

@@ -172,8 +172,8 @@ impl Run {
         })
     }
 
-    /// Each VM's name, its longest wait less the host's part, and what was promised, ns; none of
-    /// those to whom nothing was.
+    /// The name of each VM with a promise, its longest wait less the host's part, and what was
+    /// promised, ns.
     fn waits(&self) -> impl Iterator<Item = (&Value, u64, u64)> {
         let vms = self.receipt["vms"].as_array().map(Vec::as_slice).unwrap_or_default();
         vms.iter().filter_map(|vm| {

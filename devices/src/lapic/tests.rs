@@ -94,6 +94,21 @@ fn an_accepted_vector_is_delivered_once_and_blocks_its_class_until_eoi() {
     assert_eq!(apic.acknowledge(), Some(0x41));
 }
 
+/// IRR has a bit beside that in ISR, and one only (SDM vol. 3, 11.8.4).
+#[test]
+fn a_vector_that_comes_while_it_is_in_service_is_delivered_once_more() {
+    let mut apic = enabled();
+    apic.accept(0x41, false);
+    assert_eq!(apic.acknowledge(), Some(0x41));
+    assert!(apic.accept(0x41, false));
+    assert!(!apic.accept(0x41, false), "merged");
+    assert_eq!(apic.acknowledge(), None, "in service");
+    apic.mmio_write(EOI, 0, NOW);
+    assert_eq!(apic.acknowledge(), Some(0x41));
+    apic.mmio_write(EOI, 0, NOW);
+    assert_eq!(apic.acknowledge(), None);
+}
+
 #[test]
 fn task_priority_holds_back_its_class_and_those_below() {
     let mut apic = enabled();

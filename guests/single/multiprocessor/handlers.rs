@@ -1,6 +1,6 @@
 //! Interrupts and NMIs on all processors: a handler counts them for its processor.
 
-use super::ipi;
+use super::ipi::{self, Destination};
 use super::processors::current;
 use crate::common::descriptors::{self, Caller, FIRST_INTERRUPT, VECTORS};
 use crate::common::interrupt_controller::{Register, SPURIOUS_VECTOR};
@@ -9,8 +9,12 @@ use core::sync::atomic::Ordering;
 
 /// The vector of NMIs.
 pub const NMI_VECTOR: u32 = 2;
-/// Has its processor forget the translation of the window's page.
+/// Its handler invalidates the translation of the window's page.
 pub const SHOOT_DOWN_VECTOR: u32 = 52;
+/// Its handler sends it to its own processor once more, before the end of the first one's service.
+pub const AGAIN_VECTOR: u32 = 54;
+/// Its service never ends, but by INIT.
+pub const ENDLESS_VECTOR: u32 = 55;
 /// Where `user_directory` is mapped.
 pub const WINDOW: u64 = 1 << 30;
 /// No exception that this code raises, but one of the vectors that no interrupt may have.
@@ -76,7 +80,7 @@ pub fn initialise() {
     }
 }
 
-/// Forgets the translation of the window's page.
+/// Invalidates the translation of the window's page.
 pub fn invalidate() {
     // SAFETY: only a later access to the window is slower.
     unsafe { asm!("invlpg [{}]", in(reg) WINDOW, options(nostack)) }
@@ -93,7 +97,13 @@ extern "C" fn handle(vector: u64, rip: u64, rflags: u64) {
         invalidate();
     }
     if let Some(count) = me.counts.get(vector as usize) {
-        count.fetch_add(1, Ordering::SeqCst);
+        let before = count.fetch_add(1, Ordering::SeqCst);
+        if vector == AGAIN_VECTOR && before % 2 == 0 {
+            ipi::send(AGAIN_VECTOR, Destination::Itself);
+        }
+    }
+    while vector == ENDLESS_VECTOR {
+        core::hint::spin_loop();
     }
     if vector != NMI_VECTOR && vector != SPURIOUS_VECTOR {
         ipi::apic().write(Register::EndOfInterrupt, 0);

@@ -18,7 +18,7 @@ const DEASSERT: u32 = 1 << 31;
 
 /// What is sent: delivery mode, trigger mode and vector, bits of the command.
 pub const LOWEST_PRIORITY: u32 = 1 << 8;
-/// Reserved in the SDM; the APICs of the P6 read another one's register by it.
+/// Reserved in the SDM; the first APICs read another one's register by it.
 pub const REMOTE_READ: u32 = 3 << 8;
 pub const NMI: u32 = 4 << 8;
 pub const INIT: u32 = 5 << 8;
@@ -29,7 +29,7 @@ pub const INIT_DEASSERT: u32 = LEVEL_INIT | DEASSERT;
 /// The vector is the number of the 4 KiB page where the processor starts in real mode.
 pub const START_UP: u32 = 6 << 8;
 
-/// Whom it is sent to.
+/// The processors that it is sent to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// An APIC id; all ones are all processors.

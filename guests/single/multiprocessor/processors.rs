@@ -16,7 +16,7 @@ use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
-/// Ends a halt; it says nothing else.
+/// Ends a halt; its handler does nothing else.
 pub const WAKE_VECTOR: u32 = 50;
 const GS_BASE: u32 = 0xC000_0101;
 /// Time-stamp counts, a minute at least: only an event that never comes is waited for so long.

@@ -206,7 +206,7 @@ impl Found {
     }
 }
 
-/// Puts the code into a page, as if no processor had started there.
+/// Puts the code into a page, and clears what an earlier processor noted there.
 pub fn put(page: u8) {
     let (begin, end) = (&raw const trampoline, &raw const trampoline_end);
     let to = (usize::from(page) * PAGE_BYTES) as *mut u8;

@@ -2,7 +2,7 @@
 //! (SDM vol. 3, 11.6.2): those that are named get one each, and no other gets any.
 
 use super::firmware_tables::MOST;
-use super::handlers::{ILLEGAL_VECTOR, NMI_VECTOR};
+use super::handlers::{AGAIN_VECTOR, ILLEGAL_VECTOR, NMI_VECTOR};
 use super::ipi::{self, Destination};
 use super::processors::{self, Processor};
 use super::{Verdict, expect};
@@ -14,6 +14,8 @@ const VECTOR: u32 = 51;
 const ALL_IN_A_BYTE: u32 = 0xFF;
 const CLUSTER_MODEL: u32 = 0x0FFF_FFFF;
 const FLAT_MODEL: u32 = 0xFFFF_FFFF;
+/// What no processor must get.
+const ABSENT_VECTOR: u32 = 56;
 /// The APIC id of no processor; in x2APIC mode it is in another cluster, at processor 0's bit.
 const ABSENT_ID: u32 = 0x70;
 
@@ -79,8 +81,12 @@ static WAY: AtomicUsize = AtomicUsize::new(0);
 fn send_all(_: &'static Processor) {
     // SAFETY: `check` stored a reference to a `Way` that lives for ever.
     let way = unsafe { &*(WAY.load(Ordering::SeqCst) as *const Way) };
-    for destination in (0..=processors::all().len()).filter_map(way.send) {
+    let count = processors::all().len();
+    for destination in (0..count).filter_map(way.send) {
         ipi::send(VECTOR, destination);
+    }
+    if let Some(destination) = (way.send)(count) {
+        ipi::send(ABSENT_VECTOR, destination);
     }
 }
 
@@ -99,6 +105,7 @@ pub fn check(way: &'static Way) -> Verdict {
         expect(have_come, "a processor does not get it")?;
         settle();
         expect(counts(VECTOR) == expected, "another processor gets it, or one more than once")?;
+        expect(counts(ABSENT_VECTOR) == [0; MOST], "a processor gets what is for none")?;
     }
     processors::set_idle(true);
     Ok(())
@@ -176,6 +183,15 @@ pub fn merged() -> Verdict {
     Ok(())
 }
 
+/// A vector that comes while it is in service is taken behind the end of that (SDM vol. 3, 11.8.4).
+pub fn again() -> Verdict {
+    let expected = counts(AGAIN_VECTOR).map(|count| count + 2);
+    let is_sent = processors::run_on_all(|_| ipi::send(AGAIN_VECTOR, Destination::Itself));
+    let all = processors::all().len();
+    let have_come = processors::wait_until(|| counts(AGAIN_VECTOR)[..all] == expected[..all]);
+    expect(is_sent && have_come, "one is lost")
+}
+
 /// Exactly one of those that are named gets an interrupt of lowest priority, whichever.
 pub fn lowest_priority() -> Verdict {
     let sum = || counts(VECTOR).iter().sum::<u64>();
@@ -250,8 +266,8 @@ pub fn illegal_vector() -> Option<Verdict> {
     ))
 }
 
-/// Remote read, which only the P6 had: QEMU and KVM send nothing, and the bits that would say that
-/// a register was read (17:16) stay clear.
+/// Remote read, which only the first APICs had: QEMU and KVM send nothing, and the bits that would
+/// say that a register was read (17:16) stay clear.
 pub fn remote_read() -> Verdict {
     const REMOTE_READ_STATUS: u32 = 3 << 16;
     let before = counts(VECTOR);

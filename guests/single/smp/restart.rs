@@ -1,7 +1,7 @@
 //! NMI, INIT and start-up IPIs to processors that run (SDM vol. 3, 9.4 and 10.1): what they stop,
 //! what they leave alone, and what a processor finds in its registers when it starts again.
 
-use super::handlers::NMI_VECTOR;
+use super::handlers::{ENDLESS_VECTOR, NMI_VECTOR};
 use super::ipi::{self, Destination};
 use super::processors::{self, Processor};
 use super::trampoline::{self, APIC_FOUND, Found, PAGES};
@@ -20,7 +20,7 @@ const KEPT: u64 = 0x7EAD_BEE8;
 const VECTOR: u32 = 53;
 /// A task priority that holds back none of the vectors here.
 const LOW_PRIORITY: u32 = 1 << 4;
-/// As often is a counter compared with what it was.
+/// Turns of a loop between two looks at a counter.
 const LOOKS: u32 = 10_000;
 
 static LOOPS: AtomicU64 = AtomicU64::new(0);
@@ -158,8 +158,9 @@ pub fn deassert() -> Verdict {
     Ok(())
 }
 
-/// INIT stops a processor that spins with interrupts disabled, and one that halts; one start-up IPI
-/// starts it again, at another page. Its old state is gone, but for what INIT keeps.
+/// INIT stops a processor that spins with interrupts disabled, one that halts, and one that serves
+/// an interrupt; one start-up IPI starts it again, at another page. Its old state is gone, but for
+/// what INIT keeps.
 pub fn init_and_restart() -> Verdict {
     for (processor, page) in processors::others().iter().zip(PAGES.into_iter().cycle().skip(1)) {
         expect(processor.run(mark), "the processor does nothing")?;
@@ -172,6 +173,11 @@ pub fn init_and_restart() -> Verdict {
         restart(processor, page, ipi::INIT)?;
         expect(processor.count(VECTOR) == taken, "INIT keeps what was requested before")?;
         restart(processor, page, ipi::LEVEL_INIT)?; // from its halt
+        let taken = processor.count(ENDLESS_VECTOR);
+        ipi::send(ENDLESS_VECTOR, Destination::Physical(processor.id()));
+        let is_serving = processors::wait_until(|| processor.count(ENDLESS_VECTOR) > taken);
+        expect(is_serving, "the processor takes no interrupt any more")?;
+        restart(processor, page, ipi::INIT)?;
     }
     Ok(())
 }
@@ -195,7 +201,7 @@ fn restart(processor: &'static Processor, page: u8, init: u32) -> Verdict {
     expect(is_reset && !has_destination, "INIT does not reset its local APIC")?;
     expect(processor.run(are_kept), "it does no jobs any more")?;
     expect(processor.is_right.load(Ordering::SeqCst), "INIT clears registers that it keeps")?;
-    expect(LOOPS.load(Ordering::SeqCst) == loops, "it did what it did before, too")
+    expect(LOOPS.load(Ordering::SeqCst) == loops, "it goes on with what it did before INIT, too")
 }
 
 /// Nothing counts while this processor looks.

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::super::bus::{Delivery, carry_commands, deliver};
 use super::super::{LocalApic, Processors};
-use super::{DFR, ESR, ICR_HIGH, ICR_LOW, LDR, NOW, SVR, TPR, enabled, enabled_as};
+use super::{DFR, EOI, ESR, ICR_HIGH, ICR_LOW, LDR, NOW, SVR, TPR, enabled, enabled_as};
 use crate::message::{DeliveryMode, Message};
 
 /// Processors 0 to `count` - 1, all running, in xAPIC mode.
@@ -218,6 +218,19 @@ fn what_the_manual_calls_invalid_reserved_or_obsolete_is_not_sent() {
             assert!(!apic.has_interrupt() && !apic.has_nmi(), "{command:#x}");
             assert_eq!(apic.take_start_event(), None);
         }
+    }
+}
+
+/// SDM vol. 3, table 11-3, note 2.
+#[test]
+fn an_interprocessor_interrupt_is_an_edge_whatever_its_trigger_mode() {
+    for command in [0x0055, 0x4055, 0xC055] {
+        let mut apics = machine(2);
+        assert_eq!(send(&mut apics, 0, command, 1), set(&[1]));
+        assert_eq!(apics[1].mmio_read(0x1A0, NOW), 0, "{command:#x}: TMR, vectors 64 to 95");
+        assert_eq!(apics[1].acknowledge(), Some(0x55));
+        apics[1].mmio_write(EOI, 0, NOW);
+        assert_eq!(apics[1].take_eoi(), None, "{command:#x}: no end for the I/O APIC");
     }
 }
 

@@ -81,6 +81,8 @@ fn init_resets_the_apic_but_for_its_id_and_base() {
         apic.mmio_write(offset, value, NOW);
     }
     apic.mmio_write(0x380, 1000, NOW);
+    apic.accept(0x46, false);
+    assert_eq!(apic.acknowledge(), Some(0x46));
     apic.accept(0x55, true);
     apic.accept(5, false);
     apic.accept_nmi();
@@ -98,6 +100,7 @@ fn init_resets_the_apic_but_for_its_id_and_base() {
         (LVT_LINT0, 0x1_0000),
         (0x380, 0),
         (0x390, 0),
+        (0x120, 0),
         (0x220, 0),
         (0x1A0, 0),
         (ESR, 0),
