@@ -102,8 +102,10 @@ extern "C" fn handle(vector: u64, rip: u64, rflags: u64) {
             ipi::send(AGAIN_VECTOR, Destination::Itself);
         }
     }
-    while vector == ENDLESS_VECTOR {
-        core::hint::spin_loop();
+    if vector == ENDLESS_VECTOR {
+        loop {
+            core::hint::spin_loop();
+        }
     }
     if vector != NMI_VECTOR && vector != SPURIOUS_VECTOR {
         ipi::apic().write(Register::EndOfInterrupt, 0);
