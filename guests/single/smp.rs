@@ -8,6 +8,8 @@
 mod common;
 #[path = "smp/delivery.rs"]
 mod delivery;
+#[path = "smp/device_interrupts.rs"]
+mod device_interrupts;
 #[path = "smp/locks.rs"]
 mod locks;
 #[path = "multiprocessor/mod.rs"]
@@ -73,6 +75,7 @@ const CHECKS: &[Check] = &[
     ("remote read refused", Nothing, || Some(delivery::remote_read())),
     ("illegal vector", Nothing, delivery::illegal_vector),
     ("chain of halted processors", Nothing, || Some(restart::chain())),
+    ("device interrupt elsewhere", Others, || Some(device_interrupts::check())),
     ("TLB shoot-down", Nothing, || Some(shoot_down::check())),
     ("ticket lock", Nothing, || Some(locks::ticket_lock())),
     ("barrier", Nothing, || Some(locks::barrier())),
