@@ -100,11 +100,11 @@ impl<M> Vm<M> {
     }
 
     /// Whether all its vCPUs have halted for good: they wait for start-up IPIs, which none is left
-    /// to send, or halt with interrupts disabled, and no device sends a non-maskable one.
+    /// to send, or halt with interrupts disabled, and no non-maskable one is pending or may come.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         let is_waiting = |vcpu: &Vcpu| self.machine.is_waiting_for_startup(vcpu.id);
-        let is_deaf = |vcpu: &Vcpu| vcpu.is_halted && vcpu.is_deaf;
+        let is_deaf = |it: &Vcpu| it.is_halted && it.is_deaf && !it.is_roused(&self.machine);
         self.vcpus.iter().all(|vcpu| is_waiting(vcpu) || is_deaf(vcpu))
             && (self.vcpus.iter().all(is_waiting) || !self.machine.can_raise_nmi())
     }
@@ -171,7 +171,7 @@ impl Vcpu {
     pub fn is_roused(&self, machine: &Machine) -> bool {
         let events = machine.events_for(self.id);
         let is_deaf = self.is_halted && self.is_deaf;
-        self.has_nmi || events.has_nmi || events.has_interrupt && !is_deaf
+        self.has_nmi || events.is_unmaskable || events.has_interrupt && !is_deaf
     }
 
     /// INIT: what was pending is dropped, and HLT is over. Its registers are the backend's.

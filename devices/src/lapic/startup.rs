@@ -30,6 +30,12 @@ impl LocalApic {
         self.start_event.take()
     }
 
+    /// An INIT or start-up has come since [`Self::take_start_event`].
+    #[must_use]
+    pub const fn has_start_event(&self) -> bool {
+        self.start_event.is_some()
+    }
+
     /// Takes a non-maskable interrupt. A processor that waits for a start-up keeps it until then:
     /// that state blocks NMIs (SDM vol. 3, "Activity State", wait-for-SIPI), and on Linux's KVM
     /// they stay pending. Vectored interrupts need no such rule, as the APIC of a processor that

@@ -151,7 +151,7 @@ impl Interrupts {
     /// both are masked the 8259 latches one edge (IRR; 8259A datasheet, "Interrupt Request
     /// Register") and the I/O APIC none.
     pub fn is_line_free(&self, line: Line) -> bool {
-        let at_pic = line.irq.filter(|_| self.hears_pic());
+        let at_pic = line.irq.filter(|_| self.hears_pic(self.current));
         let is_latched = at_pic.is_some_and(|irq| self.pic.is_latched(irq));
         let at_pic_unmasked = at_pic.is_some_and(|irq| self.pic.is_unmasked(irq));
         let at_io_apic = self.io_apic.as_ref().and_then(|apic| apic.unmasked_vector(line.pin));
@@ -181,10 +181,6 @@ impl Interrupts {
             true => Some(self.pic.acknowledge()),
             false => self.current_mut().and_then(LocalApic::acknowledge),
         }
-    }
-
-    pub fn has_nmi(&self) -> bool {
-        self.local_apic_state().is_some_and(LocalApic::has_nmi)
     }
 
     pub fn take_nmi(&mut self) -> bool {
@@ -221,12 +217,12 @@ impl Interrupts {
     }
 
     fn has_external_interrupt(&self) -> bool {
-        self.hears_pic() && self.pic.has_interrupt()
+        self.hears_pic(self.current) && self.pic.has_interrupt()
     }
 
-    /// Whether the processor gets the 8259 pair's interrupts.
-    fn hears_pic(&self) -> bool {
-        self.local_apic_state().is_none_or(LocalApic::accepts_external)
+    /// Whether `processor` gets the 8259 pair's interrupts.
+    fn hears_pic(&self, processor: usize) -> bool {
+        self.local_apics.get(processor).is_none_or(LocalApic::accepts_external)
     }
 }
 
@@ -279,10 +275,10 @@ impl Interrupts {
     /// What the controllers have for `processor`.
     pub fn events_for(&self, processor: usize) -> Events {
         let apic = self.local_apics.get(processor);
-        let has_external = apic.is_none_or(LocalApic::accepts_external) && self.pic.has_interrupt();
+        let has_external = self.hears_pic(processor) && self.pic.has_interrupt();
         Events {
             has_interrupt: has_external || apic.is_some_and(LocalApic::has_interrupt),
-            has_nmi: apic.is_some_and(LocalApic::has_nmi),
+            is_unmaskable: apic.is_some_and(|apic| apic.has_nmi() || apic.has_start_event()),
         }
     }
 
@@ -302,6 +298,6 @@ impl Interrupts {
 pub struct Events {
     /// An interrupt that its priority lets through.
     pub has_interrupt: bool,
-    /// A non-maskable interrupt.
-    pub has_nmi: bool,
+    /// A non-maskable interrupt, INIT or a start-up IPI.
+    pub is_unmaskable: bool,
 }

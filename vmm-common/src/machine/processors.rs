@@ -32,12 +32,6 @@ impl Machine {
         vector
     }
 
-    /// Whether a non-maskable interrupt is pending.
-    #[must_use]
-    pub fn has_nmi(&self) -> bool {
-        self.interrupts.has_nmi()
-    }
-
     /// Takes the pending non-maskable interrupt, if any.
     pub fn take_nmi(&mut self) -> bool {
         self.interrupts.take_nmi()

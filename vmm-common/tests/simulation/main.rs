@@ -17,6 +17,7 @@
 //! | `round_trips.rs` | VMs that wake beside VMs that spin: soon answered, shares as ever |
 //! | `vcpus.rs` | scheduler and ledger alone: VMs of several vCPUs, waits and accounts |
 //! | `interprocessor.rs` | processors of a VM start, interrupt and restart each other |
+//! | `last_runner.rs` | what the last processor to run leaves to those that have halted |
 //! | `chaos.rs` | guests that do anything at all, and neighbours that do not notice; determinism |
 
 mod chaos;
@@ -25,6 +26,7 @@ mod cpu;
 mod guest;
 mod hardware;
 mod interprocessor;
+mod last_runner;
 mod links;
 mod place;
 mod round_trips;
