@@ -151,7 +151,8 @@ impl Interrupts {
     /// both are masked the 8259 latches one edge (IRR; 8259A datasheet, "Interrupt Request
     /// Register") and the I/O APIC none.
     pub fn is_line_free(&self, line: Line) -> bool {
-        let at_pic = line.irq.filter(|_| self.hears_pic(self.current));
+        let is_heard = (0..self.local_apics.len().max(1)).any(|index| self.hears_pic(index));
+        let at_pic = line.irq.filter(|_| is_heard);
         let is_latched = at_pic.is_some_and(|irq| self.pic.is_latched(irq));
         let at_pic_unmasked = at_pic.is_some_and(|irq| self.pic.is_unmasked(irq));
         let at_io_apic = self.io_apic.as_ref().and_then(|apic| apic.unmasked_vector(line.pin));

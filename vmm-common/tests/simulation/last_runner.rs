@@ -1,7 +1,8 @@
 //! What a processor leaves behind that is the last one of its VM to run: the others, which have
-//! halted, go on by what it sent them.
+//! halted, go on by what it sent them, and by timers.
 
 use crate::cpu::{Cpu, Program};
+use crate::hardware::Controller;
 use crate::seed::{Random, for_each_seed};
 use crate::world::{Software, VmSetup, World};
 use std::cell::Cell;
@@ -139,6 +140,40 @@ fn a_processor_that_was_just_sent_an_nmi_takes_it_though_its_sender_halts_for_go
                 cpu.power_off(0).await;
             }
             cpu.compute(work_ns).await;
+        })
+    });
+}
+
+/// One interrupt of the 8254's channel 0, after so many counts.
+async fn set_8254(cpu: &Cpu, count: u16) {
+    cpu.outb(0x43, 0x30).await;
+    for byte in count.to_le_bytes() {
+        cpu.outb(0x40, byte).await;
+    }
+}
+
+#[test]
+fn the_8259s_interrupts_come_to_a_processor_that_halts_while_another_one_runs() {
+    expect_success(|random| {
+        let count = random.within(1_000, 20_000) as u16;
+        let first = move |cpu: Cpu, shared: Rc<Shared>| async move {
+            start(&cpu).await;
+            wait_for_start(&cpu, &shared).await;
+            Controller::Pic.initialize(&cpu, &[0]).await;
+            for _ in 0..20 {
+                set_8254(&cpu, count).await;
+                cpu.wait_for_interrupt().await;
+            }
+            cpu.power_off(0).await;
+        };
+        let second = |cpu: Cpu, _| async move {
+            loop {
+                cpu.outb(0x80, 0).await;
+            }
+        };
+        pair(first, second, |cpu: Cpu, _, vector| async move {
+            assert_eq!(vector, Controller::Pic.vector(0));
+            Controller::Pic.end_of_interrupt(&cpu, vector).await;
         })
     });
 }
