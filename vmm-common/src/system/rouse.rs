@@ -62,13 +62,26 @@ impl<M: GuestMemory> System<M> {
         }
         if is_waiting {
             vcpu.reset();
-            let is_over = self.vms[index.vm()].is_dead();
-            let halt = Step::Halt(Instant::FAR_FUTURE);
-            return Some(if is_over { Step::End(Ending::HaltedForGood) } else { halt });
+            return Some(self.stopped(index, now));
         }
         let until = self.until;
         self.rouse_siblings(index, now);
         (self.until < until).then_some(Step::SliceOver)
+    }
+
+    /// `vcpu`, which has the core, waits for a start-up IPI from now on. A halted sibling may wait
+    /// for a timer that `vcpu` has set since: it looks at the deadlines again.
+    fn stopped(&mut self, vcpu: VcpuIndex, now: Instant) -> Step {
+        if self.vms[vcpu.vm()].is_dead() {
+            return Step::End(Ending::HaltedForGood);
+        }
+        for sibling in self.vcpus_of(vcpu.vm()).filter(|sibling| *sibling != vcpu) {
+            let is_waiting = self.vms[vcpu.vm()].machine.is_waiting_for_startup(sibling.id());
+            if !is_waiting && !self.scheduler.is_runnable(sibling) {
+                self.wake(sibling, now);
+            }
+        }
+        Step::Halt(Instant::FAR_FUTURE)
     }
 
     /// Makes those siblings of `vcpu`, which has the core, runnable for which something has come.

@@ -1,5 +1,5 @@
 //! What a processor leaves behind that is the last one of its VM to run: the others, which have
-//! halted, go on by what it sent them, and by timers.
+//! halted, go on by what it sent them, and by timers that it has set.
 
 use crate::cpu::{Cpu, Program};
 use crate::hardware::Controller;
@@ -155,12 +155,12 @@ async fn set_8254(cpu: &Cpu, count: u16) {
 #[test]
 fn the_8259s_interrupts_come_to_a_processor_that_halts_while_another_one_runs() {
     expect_success(|random| {
-        let count = random.within(1_000, 20_000) as u16;
+        let count = random.within(100, 2_000) as u16;
         let first = move |cpu: Cpu, shared: Rc<Shared>| async move {
             start(&cpu).await;
             wait_for_start(&cpu, &shared).await;
             Controller::Pic.initialize(&cpu, &[0]).await;
-            for _ in 0..20 {
+            for _ in 0..10 {
                 set_8254(&cpu, count).await;
                 cpu.wait_for_interrupt().await;
             }
@@ -174,6 +174,29 @@ fn the_8259s_interrupts_come_to_a_processor_that_halts_while_another_one_runs() 
         pair(first, second, |cpu: Cpu, _, vector| async move {
             assert_eq!(vector, Controller::Pic.vector(0));
             Controller::Pic.end_of_interrupt(&cpu, vector).await;
+        })
+    });
+}
+
+#[test]
+fn a_timer_set_by_a_processor_that_stops_itself_wakes_the_other_one() {
+    const IO_APIC: Controller = Controller::IoApic { is_level: false, is_x2apic: false };
+    expect_success(|random| {
+        let count = random.within(100, 2_000) as u16;
+        let first = |cpu: Cpu, _| async move {
+            IO_APIC.initialize(&cpu, &[0]).await;
+            start(&cpu).await;
+            cpu.wait_for_interrupt().await;
+            cpu.power_off(0).await;
+        };
+        let second = move |cpu: Cpu, _| async move {
+            cpu.compute(MS).await;
+            set_8254(&cpu, count).await;
+            command(&cpu, 1, INIT).await;
+            unreachable!("INIT stops it");
+        };
+        pair(first, second, |cpu: Cpu, _, vector| async move {
+            IO_APIC.end_of_interrupt(&cpu, vector).await;
         })
     });
 }
