@@ -164,6 +164,7 @@ pub fn deassert() -> Verdict {
 pub fn init_and_restart() -> Verdict {
     for (processor, page) in processors::others().iter().zip(PAGES.into_iter().cycle().skip(1)) {
         expect(processor.run(mark), "the processor does nothing")?;
+        expect(processor.run(mark_breakpoints), "the processor does one job")?;
         let is_spinning = starts_spinning(processor, |_| {
             spin();
         });
@@ -201,6 +202,8 @@ fn restart(processor: &'static Processor, page: u8, init: u32) -> Verdict {
     expect(is_reset && !has_destination, "INIT does not reset its local APIC")?;
     expect(processor.run(are_kept), "it does no jobs any more")?;
     expect(processor.is_right.load(Ordering::SeqCst), "INIT clears registers that it keeps")?;
+    expect(processor.run(mark_breakpoints), "it does no jobs behind that")?;
+    expect(processor.is_right.load(Ordering::SeqCst), "INIT leaves breakpoints")?;
     expect(LOOPS.load(Ordering::SeqCst) == loops, "it goes on with what it did before INIT, too")
 }
 
@@ -218,6 +221,27 @@ fn mark(me: &'static Processor) {
     for register in [SYSENTER_EIP, SYSCALL_TARGET] {
         // SAFETY: neither instruction is used here.
         unsafe { cpu::write_msr(register, KEPT) };
+    }
+}
+
+/// Breakpoints that were met and that no instruction meets again, once it has noted that there are
+/// none.
+fn mark_breakpoints(me: &'static Processor) {
+    const MET: u64 = 0xFFFF_0FFF;
+    const FIRST_ON: u64 = 0x401;
+    let found: u64;
+    // SAFETY: reads registers.
+    unsafe {
+        asm!("mov {found}, dr0", "mov {other}, dr1", "or {found}, {other}", "mov {other}, dr2",
+            "or {found}, {other}", "mov {other}, dr3", "or {found}, {other}",
+            found = out(reg) found, other = out(reg) _, options(nomem, nostack));
+    }
+    me.is_right.store(found == 0, Ordering::SeqCst);
+    // SAFETY: no instruction and no data lies at that address.
+    unsafe {
+        asm!("mov dr0, {at}", "mov dr1, {at}", "mov dr2, {at}", "mov dr3, {at}",
+            "mov dr6, {met}", "mov dr7, {on}", at = in(reg) KEPT, met = in(reg) MET,
+            on = in(reg) FIRST_ON, options(nomem, nostack));
     }
 }
 

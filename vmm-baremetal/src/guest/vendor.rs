@@ -216,7 +216,8 @@ pub trait LoadedVcpu {
     /// Sets a register of the guest.
     fn set(&mut self, register: Register, value: u64);
 
-    /// Drops every event that is pending, in delivery or blocked, as INIT does.
+    /// Drops every event that is pending, in delivery or blocked, and what the control block notes
+    /// of debug exceptions, as INIT does.
     fn drop_events(&mut self);
 
     /// A segment register, by [`vmm_common::registers::segment`].

@@ -6,8 +6,8 @@ use crate::guest::vendor::{
     Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, code_bits, fetch,
 };
 use core::fmt;
-use metal::architecture::rflags;
 use metal::architecture::vector::DB;
+use metal::architecture::{reset, rflags};
 use metal::extended_state::ExtendedState;
 use metal::guest_ram::GuestRam;
 use metal::svm::vmcb::event;
@@ -316,6 +316,8 @@ impl LoadedVcpu for SvmGuest<'_> {
         self.vmcb.request_virtual_interrupt(None);
         self.vmcb.inject(0);
         self.vmcb.end_shadow();
+        // VMRUN loads the VMCB's, not that of the state that is switched.
+        self.vmcb.state_mut().dr6 = reset::DR6;
     }
 
     fn segment(&self, index: usize) -> Segment {
