@@ -87,6 +87,7 @@ const CHECKS: &[Check] = &[
     ("start-up IPI ignored", Others, || Some(restart::start_up_while_running())),
     ("INIT de-assert ignored", Others, || Some(restart::deassert())),
     ("INIT and restart", Others, || Some(restart::init_and_restart())),
+    ("INIT amid a string", Others, || Some(restart::amid_a_string())),
     ("x2APIC physical destinations", X2Apic, || {
         starting::enter_x2apic();
         Some(delivery::check(&delivery::PHYSICAL))

@@ -183,6 +183,29 @@ pub fn init_and_restart() -> Verdict {
     Ok(())
 }
 
+/// The same of a processor whose string instruction waits for a device, over and over.
+pub fn amid_a_string() -> Verdict {
+    for (processor, page) in processors::others().iter().zip(PAGES.into_iter().cycle()) {
+        expect(processor.run(mark), "the processor does nothing")?;
+        let is_reading = starts_spinning(processor, |_| read_for_ever());
+        expect(is_reading, "the processor does not read")?;
+        restart(processor, page, ipi::INIT)?;
+    }
+    Ok(())
+}
+
+/// Counts, and reads bytes where nothing is. (Writing them somewhere would be a second access.)
+fn read_for_ever() {
+    const NOTHING: u64 = 0xFEC8_0000;
+    const BYTES: u64 = 0x8_0000;
+    // SAFETY: reads between the I/O APIC and the HPET, which is mapped.
+    unsafe {
+        asm!("2: inc qword ptr [{loops}]", "mov rsi, {nothing}", "mov rcx, {bytes}", "rep lodsb",
+            "jmp 2b", loops = in(reg) LOOPS.as_ptr(), nothing = in(reg) NOTHING,
+            bytes = in(reg) BYTES, options(noreturn));
+    }
+}
+
 fn restart(processor: &'static Processor, page: u8, init: u32) -> Verdict {
     let starts = processor.starts.load(Ordering::SeqCst);
     trampoline::put(page);

@@ -3,6 +3,7 @@
 use super::KvmVcpu;
 use super::exits::Pending;
 use crate::kvm::registers;
+use kvm_bindings::kvm_regs;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Reply;
 
@@ -17,11 +18,22 @@ impl KvmVcpu {
     }
 
     /// Lets KVM complete the instruction of the last exit, whose effects INIT then replaces; else
-    /// it would complete it on the new registers.
+    /// it would complete it on the new registers, and go on behind it at its old address. That may
+    /// take more accesses; a string takes no further element if RCX is 1.
     fn finish_instruction(&mut self) {
+        /// CMPS of 8 bytes, each operand across two pages, and more.
+        const MOST_ACCESSES: usize = 8;
         self.pending = Pending::Nothing;
         self.answer(Reply::None);
+        if let Ok(general) = self.fd.get_regs() {
+            // If it fails, so does what follows, which reports it.
+            let _ = self.fd.set_regs(&kvm_regs { rcx: 1, ..general });
+        }
         self.fd.set_kvm_immediate_exit(1);
-        let _ = self.fd.run();
+        for _ in 0..MOST_ACCESSES {
+            if self.fd.run().is_err() {
+                break;
+            }
+        }
     }
 }
