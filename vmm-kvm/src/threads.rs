@@ -213,12 +213,14 @@ impl World {
         }
     }
 
-    /// The first vCPU that does not halt of a VM that still runs: its registers may show why it has
-    /// not ended.
+    /// The first vCPU that neither halts nor waits for a start-up IPI, of a VM that still runs: its
+    /// registers may show why it has not ended.
     fn running(&self) -> Option<VcpuIndex> {
         let is_running = |vcpu: &VcpuIndex| {
             let vm = &self.system.vms[vcpu.vm()];
-            vm.ending.is_none() && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
+            vm.ending.is_none()
+                && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
+                && !vm.machine.is_waiting_for_startup(vcpu.id())
         };
         let vms = VmIndex::first(self.system.vms.len());
         vms.flat_map(|vm| self.system.vcpus_of(vm)).find(is_running)

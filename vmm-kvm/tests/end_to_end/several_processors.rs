@@ -48,3 +48,16 @@ fn one_processor_that_halts_for_good_does_not_end_its_vm() {
     let ending = &run.vm("vm")["ending"];
     assert_eq!(ending, "stopped: the time limit was reached", "{}", run.shown());
 }
+
+/// Neither it nor a processor that was never started shows anything by its registers.
+#[test]
+fn a_vm_that_is_stopped_while_it_halts_shows_no_registers() {
+    /// 1: sti; hlt; jmp 1b
+    const IDLE: &[u8] = &[0xfb, 0xf4, 0xeb, 0xfc];
+    let run = Tandem::run_text(CONFIG);
+    run.scratch().file("image.bin", IDLE);
+    let run = run.arg("--timeout").arg("1s").finish().ended_with(1).adds_up();
+    let ending = &run.vm("vm")["ending"];
+    assert_eq!(ending, "stopped: the time limit was reached", "{}", run.shown());
+    assert!(!run.output.contains("rip "), "registers: {}", run.shown());
+}
