@@ -1,5 +1,6 @@
 //! One behaviour of the local APIC a test. The timer's input clock ticks once a nanosecond.
 
+mod counters;
 mod interprocessor;
 mod processor;
 mod starting;

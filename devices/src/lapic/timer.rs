@@ -28,8 +28,18 @@ impl TscClock {
     /// The counter's value at `now`, modulo 2^64.
     #[must_use]
     pub const fn tsc_at(&self, now: MachineTime) -> u64 {
-        let ticks = now.as_ns() as u128 * self.hz as u128 / NS_PER_SECOND as u128;
-        self.offset.wrapping_add(ticks as u64)
+        self.offset.wrapping_add(Self::ticks(self.hz, now.as_ns()))
+    }
+
+    /// How far a counter of `hz` falls back that is held back by `before_ns` in total, and then by
+    /// `after_ns`. Counters that get there in different steps stay equal: no step is rounded.
+    #[must_use]
+    pub const fn fall(hz: u64, before_ns: u64, after_ns: u64) -> u64 {
+        Self::ticks(hz, after_ns).wrapping_sub(Self::ticks(hz, before_ns))
+    }
+
+    const fn ticks(hz: u64, ns: u64) -> u64 {
+        (ns as u128 * hz as u128 / NS_PER_SECOND as u128) as u64
     }
 
     /// The first moment at which the counter has reached `tsc`: [`MachineTime::ZERO`] if it is

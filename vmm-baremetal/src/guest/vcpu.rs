@@ -166,12 +166,12 @@ impl Common {
 
     /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
     fn hold_tsc(&mut self, held_ns: u64) {
-        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
-        if added_ns == 0 {
+        let before_ns = core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        if before_ns == held_ns {
             return;
         }
-        let ticks = u128::from(added_ns) * u128::from(self.clock.hz()) / 1_000_000_000;
-        self.resume.tsc_offset = self.resume.tsc_offset.wrapping_sub(ticks as u64);
+        let ticks = TscClock::fall(self.clock.hz(), before_ns, held_ns);
+        self.resume.tsc_offset = self.resume.tsc_offset.wrapping_sub(ticks);
         self.resume.is_again = false;
     }
 

@@ -6,6 +6,7 @@
 
 use crate::sys::Clock;
 use anyhow::{Context, Result, ensure};
+use devices::lapic::TscClock;
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, Msrs, kvm_device_attr, kvm_msr_entry,
 };
@@ -39,11 +40,10 @@ pub fn follow(fd: &VcpuFd, first: &VcpuFd) {
     }
 }
 
-/// Moves the counter back by `ns`.
-pub fn move_back(fd: &VcpuFd, ns: u64) -> io::Result<()> {
-    let hz = fd.get_tsc_khz().map_or(0, |khz| u128::from(khz) * 1000);
-    let ticks = (u128::from(ns) * hz / 1_000_000_000) as u64;
-    set(fd, get(fd)?.wrapping_sub(ticks))
+/// Holds the counter back by `held_ns` in total, where it was `before_ns`.
+pub fn hold_back(fd: &VcpuFd, before_ns: u64, held_ns: u64) -> io::Result<()> {
+    let hz = fd.get_tsc_khz().map_or(0, |khz| u64::from(khz) * 1000);
+    set(fd, get(fd)?.wrapping_sub(TscClock::fall(hz, before_ns, held_ns)))
 }
 
 /// Reads the counter between two readings of the clock. The shortest of a few tries counts, as the

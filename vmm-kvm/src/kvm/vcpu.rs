@@ -122,10 +122,10 @@ impl PreparedVcpu {
 impl KvmVcpu {
     /// Moves the guest's time-stamp counter back by what `held_ns` has grown by.
     fn hold_tsc(&mut self, held_ns: u64) {
-        let added_ns = held_ns - core::mem::replace(&mut self.tsc_held_ns, held_ns);
-        if added_ns > 0 {
+        let before_ns = core::mem::replace(&mut self.tsc_held_ns, held_ns);
+        if before_ns != held_ns {
             // `own` clocks were refused where this cannot be done.
-            let _ = tsc::move_back(&self.fd, added_ns);
+            let _ = tsc::hold_back(&self.fd, before_ns, held_ns);
         }
     }
 
