@@ -105,6 +105,14 @@ impl CpuState {
         code.base = u64::from(vector) << 12;
         state
     }
+
+    /// CR0 of a processor that INIT gives these registers, where it was `before`: INIT does not
+    /// change CD and NW (SDM vol. 3, table 10-1).
+    #[must_use]
+    pub const fn cr0_from(&self, before: u64) -> u64 {
+        const KEPT: u64 = cr0::CD | cr0::NW;
+        self.cr0 & !KEPT | before & KEPT
+    }
 }
 
 /// The place of each general register in [`CpuState::general`].
@@ -163,5 +171,26 @@ impl fmt::Display for CpuState {
             write!(f, " {byte:02x}")?;
         }
         writeln!(f, "{}", if self.instruction_len == 0 { " (unreadable)" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_started_processor_begins_at_its_page_with_cr0_as_init_leaves_it() {
+        for (vector, selector, base) in
+            [(0x00, 0, 0), (0x9a, 0x9a00, 0x9_a000), (0xff, 0xff00, 0xf_f000)]
+        {
+            let state = CpuState::started_up(vector);
+            let code = state.segments[segment::CS];
+            assert_eq!((code.selector, code.base, code.limit), (selector, base, 0xffff));
+            assert_eq!((state.rip, state.rflags, state.cr0), (0, 2, 0x6000_0010));
+            // Paging, protection and FPU bits go; the cache stays as it was.
+            assert_eq!(state.cr0_from(0x8005_003b), 0x10);
+            assert_eq!(state.cr0_from(0xe005_003b), 0x6000_0010);
+            assert_eq!(state.cr0_from(0xc005_003b), 0x4000_0010);
+        }
     }
 }

@@ -3,18 +3,15 @@
 use super::instruction::{Carried, PagingLimits};
 use super::vcpu::{Awaiting, Loaded};
 use super::vendor::{Flags, LoadedVcpu, Register, fetch};
-use metal::architecture::{cr0, reset};
+use metal::architecture::reset;
 use vmm_common::registers::{CpuState, TableRegister, general};
 use vmm_common::x86::Writes;
-
-/// Bits of CR0 that INIT does not change (SDM vol. 3, table 10-1).
-const KEPT_CR0: u64 = cr0::CD | cr0::NW;
 
 impl<G: LoadedVcpu> Loaded<'_, G> {
     /// As [`vmm_common::seam::VcpuBackend::start_up`].
     pub(super) fn begin_anew(&mut self, registers: &CpuState) {
         let Self { guest, common } = self;
-        let cr0 = registers.cr0 & !KEPT_CR0 | guest.get(Register::Cr0) & KEPT_CR0;
+        let cr0 = registers.cr0_from(guest.get(Register::Cr0));
         guest.drop_events();
         let values = [
             (Register::Rip, registers.rip),

@@ -52,15 +52,13 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     vcpu.set_regs(&general).context("KVM_SET_REGS")
 }
 
-/// Loads the registers of a processor that a start-up IPI starts, on a vCPU that may have run. CR0
-/// keeps the bits that INIT does not change (SDM vol. 3, table 10-1).
+/// Loads the registers of a processor that a start-up IPI starts, on a vCPU that may have run.
 pub fn start_up(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
-    const KEPT: u64 = cr0::CD | cr0::NW;
     // The parts for which KVM heeds a flag: neither a pending non-maskable interrupt nor a shadow.
     const FLAGS: u32 =
         kvm_bindings::KVM_VCPUEVENT_VALID_NMI_PENDING | kvm_bindings::KVM_VCPUEVENT_VALID_SHADOW;
     let before = vcpu.get_sregs().context("KVM_GET_SREGS")?.cr0;
-    load(vcpu, &CpuState { cr0: state.cr0 & !KEPT | before & KEPT, ..*state })?;
+    load(vcpu, &CpuState { cr0: state.cr0_from(before), ..*state })?;
     let events = kvm_vcpu_events { flags: FLAGS, ..Default::default() };
     vcpu.set_vcpu_events(&events).context("KVM_SET_VCPU_EVENTS")?;
     let debug = kvm_debugregs { dr6: 0xffff_0ff0, dr7: 0x400, ..Default::default() };
