@@ -9,7 +9,8 @@ use crate::architecture::msr::{IA32_TSC_AUX, IA32_XSS};
 use crate::architecture::reset;
 use crate::cpu;
 use crate::frames::{Frame, Frames, OutOfFrames};
-use core::arch::x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsetbv};
+use core::arch::asm;
+use core::arch::x86_64::{_fxrstor64, _fxsave64};
 use vmm_common::cpuid;
 use vmm_common::grant::Grant;
 
@@ -169,16 +170,17 @@ impl SwitchedState {
         if self.extensions.components == 0 {
             return self.xcr0;
         }
+        let (low, high): (u32, u32);
         // SAFETY: OSXSAVE is set; XGETBV has no other condition.
-        unsafe { _xgetbv(0) }
+        unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nostack)) };
+        u64::from(high) << 32 | u64::from(low)
     }
 
     /// Sets XCR0 of the guest that has the processor; false if the value is not allowed (#GP).
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         let is_allowed = allows_xcr0(self.permitted_xcr0, value);
         if is_allowed {
-            self.xcr0 = value;
-            enable(value);
+            change_xcr0(self.xcr0(), value);
         }
         is_allowed
     }
@@ -191,25 +193,20 @@ impl SwitchedState {
 
     /// The guest gets the processor, after another or as the first one. Registers that need many
     /// cycles are written where the two differ.
+    #[inline(always)]
     pub(crate) fn load(&mut self, before: Option<&mut Self>) {
-        let before = before.map(|before| {
-            before.save();
-            &*before
-        });
+        let before = before.map(Self::save);
         let Self { extensions, area, xcr0, tsc_aux, debug, .. } = self;
-        let area = area.bytes_mut().as_ptr();
+        let at = area.bytes_mut().as_ptr();
         if extensions.components == 0 {
             // SAFETY: the area is aligned and holds what `save` or `new` put there.
-            unsafe { _fxrstor64(area) };
+            unsafe { _fxrstor64(at) };
         } else {
-            if before.is_none() {
-                enable(extensions.components);
-            }
+            // `save` has enabled all.
+            change_xcr0(before.map_or(0, |_| extensions.components), extensions.components);
             // SAFETY: the area is a frame that `save` or `new` filled.
-            unsafe { _xrstor64(area, u64::MAX) };
-            if *xcr0 != extensions.components {
-                enable(*xcr0);
-            }
+            unsafe { asm!("xrstor64 [{}]", in(reg) at, in("eax") !0, in("edx") !0) };
+            change_xcr0(extensions.components, *xcr0);
         }
         if extensions.has_tsc_aux && before.is_none_or(|before| before.tsc_aux != *tsc_aux) {
             // SAFETY: a number that only RDTSCP and RDPID return.
@@ -221,23 +218,23 @@ impl SwitchedState {
     }
 
     /// The guest loses the processor, in which all components are enabled then.
-    fn save(&mut self) {
-        let area = self.area.bytes_mut().as_mut_ptr();
+    #[inline(always)]
+    fn save(&mut self) -> &Self {
+        let at = self.area.bytes_mut().as_mut_ptr();
         if self.extensions.components == 0 {
             // SAFETY: the area is aligned and large enough.
-            unsafe { _fxsave64(area) };
+            unsafe { _fxsave64(at) };
         } else {
             self.xcr0 = self.xcr0();
-            if self.xcr0 != self.extensions.components {
-                enable(self.extensions.components);
-            }
+            change_xcr0(self.xcr0, self.extensions.components);
             // SAFETY: the frame holds the components in their standard format.
-            unsafe { _xsave64(area, u64::MAX) };
+            unsafe { asm!("xsave64 [{}]", in(reg) at, in("eax") !0, in("edx") !0) };
         }
         if self.extensions.has_tsc_aux {
             self.tsc_aux = cpu::read_msr(IA32_TSC_AUX);
         }
         self.debug = [cpu::dr0(), cpu::dr1(), cpu::dr2(), cpu::dr3(), cpu::dr6()];
+        self
     }
 }
 
@@ -247,10 +244,14 @@ pub(crate) fn differ<const N: usize>(one: &[u64; N], other: &[u64; N]) -> bool {
     one.iter().zip(other).fold(0, |bits, (one, other)| bits | (one ^ other)) != 0
 }
 
-/// Sets XCR0.
-fn enable(components: u64) {
-    // SAFETY: OSXSAVE is set; the value is all that the processor has or passed `allows_xcr0`.
-    unsafe { _xsetbv(0, components) };
+/// Sets XCR0, if the two differ: XSETBV needs many cycles.
+#[inline(always)]
+fn change_xcr0(from: u64, to: u64) {
+    if from != to {
+        let (low, high) = (to as u32, (to >> 32) as u32);
+        // SAFETY: OSXSAVE is set; the value is all that the processor has or passed `allows_xcr0`.
+        unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nostack)) };
+    }
 }
 
 fn set_debug_registers(values: &[u64; 5]) {

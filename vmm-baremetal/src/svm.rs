@@ -50,6 +50,7 @@ impl Processor for Svm {
         self.untag();
     }
 
+    #[inline(always)]
     fn switch(&mut self, vcpu: &mut SvmVcpu, before: Option<&mut SvmVcpu>) {
         self.load(&mut vcpu.block, before.map(|before| &mut before.block));
     }

@@ -49,7 +49,11 @@ impl Processor for Vmx {
         self.untag();
     }
 
-    fn switch(&mut self, vcpu: &mut VmxVcpu, before: Option<&mut VmxVcpu>) {
+    #[inline(always)]
+    fn switch(&mut self, vcpu: &mut VmxVcpu, mut before: Option<&mut VmxVcpu>) {
+        if let Some(before) = &mut before {
+            before.note_nmi_blocking();
+        }
         self.load(&mut vcpu.block, before.map(|before| &mut before.block));
     }
 

@@ -75,8 +75,8 @@ const MIN_PROGRESS_NS: u64 = 50_000;
 enum Step {
     /// Enter again.
     Continue,
-    /// The slice is over.
-    SliceOver,
+    /// The slice is over; `in_guest`: it stopped the guest.
+    SliceOver { in_guest: bool },
     /// The guest polls for what another VM must bring.
     Yield,
     /// The guest waits in a loop of PAUSE for what another vCPU of its VM must bring.
@@ -134,6 +134,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Which vCPU runs now. Feeds typed keys to the guests first.
+    #[inline(always)]
     pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
         let now = host.now();
         if !self.has_begun {
@@ -201,11 +202,12 @@ impl<M: GuestMemory> System<M> {
                 break end;
             }
             match self.step(vcpu, (&mut now, &mut stopped), backend, host) {
-                // The remaining parts of an exit come first, or a stop could lose them.
-                Step::Continue if now >= self.until && !self.has_more(vcpu) => {
-                    break Step::SliceOver;
+                Step::Continue if now < self.until => {}
+                Step::Continue => {
+                    if let Some(end) = self.slice_over(vcpu) {
+                        break end;
+                    }
                 }
-                Step::Continue => {}
                 end => break end,
             }
         };
@@ -283,10 +285,6 @@ impl<M: GuestMemory> System<M> {
             self.publish_time(index, backend);
         }
         step
-    }
-
-    fn has_more(&self, vcpu: VcpuIndex) -> bool {
-        self.vms[vcpu.vm()].vcpus()[vcpu.id() as usize].has_more
     }
 
     /// One line for each thing a guest can ask for.

@@ -1,7 +1,7 @@
 //! A ring of the last events, written before each exit is handled, for diagnosis.
 
 use crate::Instant;
-use crate::index::VcpuIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::seam::ExitReason;
 use alloc::boxed::Box;
 use alloc::vec;
@@ -30,10 +30,8 @@ pub enum What {
 pub struct Event {
     /// When.
     pub at: Instant,
-    /// Index of the VM; of no meaning while idle.
-    pub vm: u16,
-    /// vCPU of that VM.
-    pub vcpu: u16,
+    /// The vCPU; of no meaning while idle.
+    pub vcpu: VcpuIndex,
     /// What.
     pub what: What,
 }
@@ -50,7 +48,8 @@ impl Trace {
     /// A ring for the last `events` events, rounded up to a power of two; 0 records nothing.
     #[must_use]
     pub fn new(events: usize) -> Self {
-        let blank = Event { at: Instant::ZERO, vm: 0, vcpu: 0, what: What::IdleEnds };
+        let vcpu = VcpuIndex::only_of(VmIndex(0));
+        let blank = Event { at: Instant::ZERO, vcpu, what: What::IdleEnds };
         let len = if events == 0 { 0 } else { events.next_power_of_two() };
         Self { ring: vec![blank; len].into_boxed_slice(), written: 0 }
     }
@@ -60,8 +59,7 @@ impl Trace {
     pub fn record(&mut self, at: Instant, vcpu: VcpuIndex, what: What) {
         let next = self.written as usize & self.ring.len().wrapping_sub(1);
         if let Some(slot) = self.ring.get_mut(next) {
-            let (vm, id) = (vcpu.vm().0 as u16, vcpu.id() as u16);
-            *slot = Event { at, vm, vcpu: id, what };
+            *slot = Event { at, vcpu, what };
             self.written += 1;
         }
     }

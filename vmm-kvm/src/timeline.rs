@@ -29,7 +29,7 @@ fn track_name(track: usize, name: &str) -> Value {
 
 fn event(event: &Event) -> Value {
     let at_us = event.at.as_ns() as f64 / 1000.0;
-    let (vm, vcpu) = (usize::from(event.vm), event.vcpu);
+    let (vm, vcpu) = (event.vcpu.vm().0, event.vcpu.id());
     let phase = |phase: &str, track: usize, name: &str| {
         json!({"ph": phase, "pid": 1, "tid": track, "ts": at_us,
                "name": name})

@@ -150,6 +150,7 @@ impl Svm {
     ///
     /// # Panics
     /// `before` is not the vCPU that had it.
+    #[inline(always)]
     pub fn load<'a>(
         &'a mut self,
         block: &'a mut ControlBlock,
@@ -157,8 +158,7 @@ impl Svm {
     ) -> Loaded<'a> {
         let had_it = before.as_ref().map_or(0, |before| before.vmcb.address());
         assert_eq!(had_it, self.resident, "no state may be left behind");
-        let leaves = before.as_mut().map(|before| &mut before.extended.switched);
-        block.extended.switched.load(leaves);
+        block.extended.switched.load(before.as_mut().map(|before| &mut before.extended.switched));
         // AMD's FXRSTOR leaves the last x87 instruction's addresses alone: they must not be another
         // VM's.
         // SAFETY: nothing is in the x87 registers that the next FXRSTOR does not replace.

@@ -169,6 +169,7 @@ impl Vmx {
     ///
     /// # Panics
     /// `before` is not the vCPU that had it.
+    #[inline(always)]
     pub fn load<'a>(
         &'a mut self,
         block: &'a mut ControlBlock,
@@ -176,8 +177,7 @@ impl Vmx {
     ) -> Loaded<'a> {
         let had_it = before.as_ref().map_or(0, |before| before.vmcs.address());
         assert_eq!(had_it, self.resident, "no state may be left behind");
-        let leaves = before.as_mut().map(|before| &mut before.extended.switched);
-        block.extended.switched.load(leaves);
+        block.extended.switched.load(before.as_mut().map(|before| &mut before.extended.switched));
         let before = before.map(|before| {
             for (index, value) in SWITCHED_MSRS.into_iter().zip(&mut before.switched_msrs) {
                 *value = cpu::read_msr(index);

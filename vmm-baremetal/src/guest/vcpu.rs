@@ -414,6 +414,13 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.skip_instruction();
     }
 
+    /// As [`Entry::wants_tsc`].
+    #[cold]
+    fn enter_for_tsc(&mut self, entry: &Entry) -> Exit {
+        self.common.hold_tsc(entry.tsc_held_ns);
+        Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) }
+    }
+
     fn exit(&self, reason: ExitReason) -> Exit {
         // An entry that delivers an exception, or continues an instruction, delivers nothing
         // else.
@@ -443,10 +450,10 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
 }
 
 impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
+    #[inline(always)]
     fn enter(&mut self, entry: &Entry) -> Exit {
         if entry.wants_tsc {
-            self.common.hold_tsc(entry.tsc_held_ns);
-            return Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) };
+            return self.enter_for_tsc(entry);
         }
         if !entry.is_again {
             self.common.take_changes(entry);

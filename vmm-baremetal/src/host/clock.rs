@@ -43,14 +43,18 @@ impl Clock {
     #[must_use]
     #[inline]
     pub fn now(&self) -> Instant {
-        self.instant_of(cpu::tsc())
+        // The counter was at its start before.
+        self.after_ticks(cpu::tsc().wrapping_sub(self.start))
     }
 
     /// The moment at which the counter had this value.
     #[must_use]
     #[inline]
     pub const fn instant_of(&self, tsc: u64) -> Instant {
-        let ticks = tsc.saturating_sub(self.start);
+        self.after_ticks(tsc.saturating_sub(self.start))
+    }
+
+    const fn after_ticks(&self, ticks: u64) -> Instant {
         Instant::from_ns(((ticks as u128 * self.ns_per_tick as u128) >> 32) as u64)
     }
 

@@ -42,7 +42,8 @@ pub(super) struct State {
     pub permitted_cr4: u64,
     tsc_offset: u64,
     has_nmi: bool,
-    /// A non-maskable interrupt was injected, and no exit has shown the end of its handler.
+    /// The handler of an injected non-maskable interrupt may not have ended: since the vCPU got the
+    /// processor, or at the last exit before.
     is_in_nmi: bool,
     failure: u32,
 }
@@ -74,6 +75,13 @@ impl VmxVcpu {
         };
         Self { block, state }
     }
+
+    /// The vCPU loses the processor.
+    #[inline]
+    pub(super) fn note_nmi_blocking(&mut self) {
+        let State { interruptibility, pending, .. } = &self.state;
+        self.state.is_in_nmi &= interruptibility & BLOCKED_BY_NMI != 0 || pending.is_some();
+    }
 }
 
 impl VmxGuest<'_> {
@@ -90,8 +98,14 @@ impl VmxGuest<'_> {
     }
 
     /// Makes a pending non-maskable interrupt the next entry's event, if nothing blocks it.
+    ///
+    /// Only an injected one blocks others. Bochs does not end the blocking at an entry whose VMCS
+    /// has none, so that it may be that of the vCPU that had the processor before.
     #[inline(never)]
     fn deliver_nmi(&mut self) {
+        if !self.state.is_in_nmi {
+            self.unblock(BLOCKED_BY_NMI);
+        }
         let blocked = BLOCKED_BY_STI_OR_MOV_SS | BLOCKED_BY_NMI;
         let state = &mut *self.state;
         if state.pending.is_none() && state.interruptibility & blocked == 0 {
@@ -110,7 +124,6 @@ impl VmxGuest<'_> {
         self.state.rflags = self.vmcs.read(Field::GuestRflags);
         self.state.interruptibility = self.vmcs.read(Field::GuestInterruptibility);
         self.keep_interrupted_event();
-        self.check_nmi_blocking();
         let has_string_information = self.vmcs.has_string_information();
         if reason as u16 == exits::reason::IO {
             return exits::port(|field| self.vmcs.read(field), has_string_information);
@@ -132,17 +145,6 @@ impl VmxGuest<'_> {
             Decision::Timer => Event::Handled,
             Decision::ControlRegister(access) => self.control_register(access, general),
             Decision::GeneralProtection => self.refuse(),
-        }
-    }
-
-    /// Only an injected non-maskable interrupt blocks others. Bochs does not end the blocking at an
-    /// entry whose VMCS has none, so that it may be that of another vCPU.
-    #[inline]
-    fn check_nmi_blocking(&mut self) {
-        if self.state.interruptibility & BLOCKED_BY_NMI == 0 {
-            self.state.is_in_nmi &= self.state.pending.is_some();
-        } else if !self.state.is_in_nmi {
-            self.unblock(BLOCKED_BY_NMI);
         }
     }
 

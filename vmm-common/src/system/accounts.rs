@@ -9,6 +9,15 @@ use crate::seam::{Host, VcpuBackend};
 use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
+    /// The end of a turn whose time is used up. None if parts of the last exit remain: they come
+    /// first, or a stop could lose them.
+    #[inline]
+    pub(super) fn slice_over(&mut self, vcpu: VcpuIndex) -> Option<Step> {
+        let (_, vcpu) = self.vms[vcpu.vm()].parts(vcpu);
+        let in_guest = vcpu.was_preempted;
+        (!vcpu.has_more).then_some(Step::SliceOver { in_guest })
+    }
+
     /// Closes the accounts of a turn, and says what comes of its `end`.
     #[inline(always)]
     pub(super) fn after_turn<B: VcpuBackend, H: Host>(
@@ -23,22 +32,22 @@ impl<M: GuestMemory> System<M> {
         let vm = vcpu.vm();
         match end {
             // Time after the exit that ended it is charged to the switch.
-            Step::Continue | Step::SliceOver | Step::Spin => {}
+            Step::Continue | Step::SliceOver { .. } | Step::Spin => {}
             Step::Yield | Step::Halt(_) | Step::End(_) => now = host.now(),
         }
         // Entering and leaving a guest that the slice's end stopped is charged to the switch.
-        let was_preempted = self.vms[vm].parts(vcpu).1.was_preempted;
-        let is_stopped = end == Step::SliceOver && was_preempted;
-        let over = if is_stopped { stopped } else { now };
+        let over = if end == (Step::SliceOver { in_guest: true }) { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
         self.scheduler.ran(vcpu, ran_ns);
         match end {
-            Step::Continue | Step::SliceOver if is_contended => self.ledger.contended(vm, ran_ns),
+            Step::Continue | Step::SliceOver { .. } if is_contended => {
+                self.ledger.contended(vm, ran_ns);
+            }
             _ => self.ledger.end_stretch(),
         }
         self.trace.record(now, vcpu, What::TurnEnds);
         match end {
-            Step::Continue | Step::SliceOver => self.ledger.waits(vcpu, over),
+            Step::Continue | Step::SliceOver { .. } => self.ledger.waits(vcpu, over),
             Step::Spin => {
                 self.scheduler.spun(vcpu);
                 self.ledger.waits(vcpu, over);

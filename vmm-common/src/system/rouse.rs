@@ -66,7 +66,7 @@ impl<M: GuestMemory> System<M> {
         }
         let until = self.until;
         self.rouse_siblings(index, now);
-        (self.until < until).then_some(Step::SliceOver)
+        if self.until < until { self.slice_over(index) } else { None }
     }
 
     /// `vcpu`, which has the core, waits for a start-up IPI from now on. A halted sibling may wait
