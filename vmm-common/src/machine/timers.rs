@@ -57,6 +57,8 @@ pub(super) struct Timers {
     hpet_lines: [Option<Line>; TIMERS],
     /// Ticks that are due and not made yet, by [`Source::index`].
     late: Vec<Backlog>,
+    /// Some of them may be pending: where none is, most accesses need not look.
+    is_behind: bool,
     /// The guest's run time as of the last look.
     run_time: RunTime,
 }
@@ -74,6 +76,7 @@ impl Timers {
             hpet: has_hpet.then(Hpet::new),
             hpet_lines: [None; TIMERS],
             late: vec![Backlog::default(); Source::SHARED + usize::from(processors)],
+            is_behind: false,
             run_time: RunTime::ZERO,
         }
     }
@@ -105,27 +108,21 @@ impl Timers {
     /// The next deadline of a timer.
     pub fn deadline(&self, interrupts: &Interrupts) -> MachineTime {
         let local_apics = interrupts.all_states().iter().filter_map(LocalApic::deadline);
-        self.shared_deadline()
-            .into_iter()
-            .chain(local_apics)
-            .min()
-            .unwrap_or(MachineTime::FAR_FUTURE)
+        local_apics.fold(self.shared_deadline(), Ord::min)
     }
 
     /// The same without the timers of other processors than the current one.
     pub fn own_deadline(&self, interrupts: &Interrupts) -> MachineTime {
         let local_apic = interrupts.local_apic_state().and_then(LocalApic::deadline);
-        self.shared_deadline()
-            .into_iter()
-            .chain(local_apic)
-            .min()
-            .unwrap_or(MachineTime::FAR_FUTURE)
+        local_apic.into_iter().fold(self.shared_deadline(), Ord::min)
     }
 
     /// Of those that no processor owns.
-    fn shared_deadline(&self) -> Option<MachineTime> {
+    #[inline(never)]
+    fn shared_deadline(&self) -> MachineTime {
         let hpet = self.hpet.as_ref().and_then(Hpet::deadline);
-        [self.pit.deadline(), self.rtc.deadline(), hpet].into_iter().flatten().min()
+        let deadlines = [self.pit.deadline(), self.rtc.deadline(), hpet].into_iter().flatten();
+        deadlines.fold(MachineTime::FAR_FUTURE, Ord::min)
     }
 
     /// Carries levels to the controllers, takes what has come due by `now`, and makes the ticks for
@@ -139,15 +136,20 @@ impl Timers {
 
     /// Makes the ticks for which the line is free.
     pub fn deliver_late(&mut self, interrupts: &mut Interrupts) {
-        if self.late.iter().all(Backlog::is_empty) {
-            return;
+        if self.is_behind {
+            self.make_ticks(interrupts);
         }
+    }
+
+    #[inline(never)]
+    fn make_ticks(&mut self, interrupts: &mut Interrupts) {
         for index in 0..self.late.len() {
             let is_due = self.late[index].is_due(self.run_time);
             if is_due && self.make_tick(Source::at(index), interrupts) {
                 self.late[index].made(self.run_time);
             }
         }
+        self.is_behind = !self.late.iter().all(Backlog::is_empty);
         interrupts.carry_messages();
     }
 
@@ -236,7 +238,10 @@ impl Timers {
     fn owe(&mut self, source: Source, ticks: Option<Ticks>) {
         let late = &mut self.late[source.index()];
         match ticks {
-            Some(ticks) => late.add(ticks, self.run_time),
+            Some(ticks) => {
+                self.is_behind |= ticks.count > 0;
+                late.add(ticks, self.run_time);
+            }
             None => late.clear(),
         }
     }
