@@ -32,8 +32,9 @@ mod vms;
 pub(crate) use jumps::{advance_ns, allowance_ns};
 pub(crate) use share::MAX_DEBT_QUANTA;
 
-/// Sub-slices in a slice.
-const SUB_SLICES: u64 = 4;
+/// Sub-slices in a slice. More of them cost a guest more than the switches: at its turn a processor
+/// takes the tick of its timer that came due while it waited, and shorter waits merge fewer ticks.
+const SUB_SLICES: u64 = 2;
 /// No sub-slice is shorter. It costs a switch, as a slice does: see [`crate::plan::MIN_SLICE_NS`].
 const MIN_SUB_SLICE_NS: u64 = crate::plan::MIN_SLICE_NS;
 

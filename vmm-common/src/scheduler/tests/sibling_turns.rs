@@ -1,4 +1,4 @@
-//! The vCPUs of one VM: sub-slices of 1.25 ms in a slice of 5 ms.
+//! The vCPUs of one VM: sub-slices of 2.5 ms in a slice of 5 ms.
 
 use super::{MS, Next, Scheduler};
 use crate::Instant;
@@ -6,7 +6,7 @@ use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Share;
 use alloc::vec::Vec;
 
-const SUB_SLICE_NS: u64 = MS * 5 / 4;
+const SUB_SLICE_NS: u64 = MS * 5 / 2;
 
 /// VMs with so many vCPUs, all of weight 1, and a clock.
 struct Core {
@@ -60,37 +60,40 @@ impl Core {
 #[test]
 fn a_turn_is_divided_into_sub_slices_and_the_next_goes_on_where_it_ended() {
     let mut core = Core::new(&[3, 1]);
-    let turns: Vec<_> = (0..10).map(|_| core.whole()).collect();
-    let sub_slices = |ids: [u32; 4]| ids.map(|id| (0, id, SUB_SLICE_NS));
-    assert_eq!(turns[..4], sub_slices([0, 1, 2, 0]));
-    assert_eq!(turns[4], (1, 0, 5 * MS));
-    assert_eq!(turns[5..9], sub_slices([1, 2, 0, 1]));
-    assert_eq!(turns[9], (1, 0, 5 * MS));
+    let turns: Vec<_> = (0..9).map(|_| core.whole()).collect();
+    let sub_slices = |ids: [u32; 2]| ids.map(|id| (0, id, SUB_SLICE_NS));
+    for (turn, ids) in turns.chunks(3).zip([[0, 1], [2, 0], [1, 2]]) {
+        assert_eq!(turn[..2], sub_slices(ids));
+        assert_eq!(turn[2], (1, 0, 5 * MS));
+    }
 }
 
 #[test]
 fn a_called_one_jumps_in_for_its_part_and_the_tenure_goes_on() {
     let mut core = Core::new(&[2]);
     let _ = core.next();
-    core.ran((0, 0, MS / 4));
+    core.ran((0, 0, MS / 2));
     assert!(core.call(0, 1), "the turn ends");
     assert_eq!(core.next(), (0, 1, SUB_SLICE_NS / 2));
     core.ran((0, 1, 1000));
     core.halt(0, 1);
-    assert_eq!(core.whole(), (0, 0, MS));
-    assert_eq!(core.whole(), (0, 0, SUB_SLICE_NS));
+    assert_eq!(core.whole(), (0, 0, 2 * MS));
+    assert_eq!(core.whole(), (0, 0, SUB_SLICE_NS - 1000), "the VM's turn ends before the tenure");
+    assert_eq!(core.whole(), (0, 0, SUB_SLICE_NS), "the rest would be too short a turn");
 }
 
 #[test]
 fn a_used_up_allowance_leaves_a_called_one_to_its_place() {
     let mut core = Core::new(&[2]);
     let _ = core.next();
-    core.ran((0, 0, MS / 4));
+    core.ran((0, 0, MS / 2));
     assert!(core.call(0, 1));
     assert_eq!(core.whole(), (0, 1, SUB_SLICE_NS / 2));
     assert!(!core.call(0, 1), "no more in this tenure");
-    assert_eq!(core.whole(), (0, 0, MS));
-    assert_eq!(core.whole(), (0, 1, SUB_SLICE_NS));
+    assert_eq!(core.whole(), (0, 0, 2 * MS));
+    for half in 0..2 {
+        assert_eq!(core.whole(), (0, 1, SUB_SLICE_NS / 2), "{half}: the VM's turn ends between");
+    }
 }
 
 #[test]
