@@ -67,6 +67,7 @@ fn take_part(me: &'static Processor, other: &'static Processor) {
 fn exchange(me: &'static Processor, other: &'static Processor) {
     if ipi::has_x2apic() {
         ipi::enter_x2apic();
+        me.has_x2apic.store(true, Ordering::Relaxed);
     }
     let apic = ipi::apic();
     for round in 1..=rounds() {

@@ -22,8 +22,8 @@ differences of two runs' whole time, and not what the hypervisor books on itself
   scheduler, registers and FPU state of both VMs, the entry.
 - *IPI*, *lock*: `siblings` with two vCPUs, alone, 100 and 300 rounds. The processors halt until the
   other one's interrupt comes: each sends one by its x2APIC, halts, and takes one by a handler that
-  looks at the APIC's mode and ends the interrupt, four exits; or take a ticket lock in turn,
-  waiting with PAUSE. With the guest's own instructions.
+  ends the interrupt, three exits; or take a ticket lock in turn, waiting with PAUSE. With the
+  guest's own instructions.
 - *Share errors and blackouts*: VMs that spin for 2 s, slices of 5 ms, by the receipt.
 - *Memory*: frames and heap in use at the end of a run, of 64 VMs with 4 MiB each and of one.
 - *Code lines* are neither blank nor comments nor for tests; other people's crates are not counted.

@@ -3,7 +3,7 @@
 use super::ipi::{self, Destination};
 use super::processors::current;
 use crate::common::descriptors::{self, Caller, FIRST_INTERRUPT, VECTORS};
-use crate::common::interrupt_controller::{Register, SPURIOUS_VECTOR};
+use crate::common::interrupt_controller::{LocalApic, Register, SPURIOUS_VECTOR};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
 
@@ -108,6 +108,8 @@ extern "C" fn handle(vector: u64, rip: u64, rflags: u64) {
         }
     }
     if vector != NMI_VECTOR && vector != SPURIOUS_VECTOR {
-        ipi::apic().write(Register::EndOfInterrupt, 0);
+        let is_known = me.has_x2apic.load(Ordering::Relaxed);
+        let apic = if is_known { LocalApic::X2 } else { ipi::apic() };
+        apic.write(Register::EndOfInterrupt, 0);
     }
 }

@@ -38,6 +38,8 @@ pub struct Processor {
     pub counts: [AtomicU64; VECTORS],
     /// What its last NMI interrupted: RIP and RFLAGS.
     pub nmi_frame: [AtomicU64; 2],
+    /// Its APIC is in x2APIC mode for good: handlers need not look, which would exit.
+    pub has_x2apic: AtomicBool,
     /// A result of its job.
     pub result: AtomicU64,
     pub is_right: AtomicBool,
@@ -63,6 +65,7 @@ impl Processor {
             done: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; VECTORS],
             nmi_frame: [const { AtomicU64::new(0) }; 2],
+            has_x2apic: AtomicBool::new(false),
             result: AtomicU64::new(0),
             is_right: AtomicBool::new(false),
         }
