@@ -76,6 +76,7 @@ pub fn run_for(
         core: Some(core),
         vms: guests.iter().enumerate().map(vm).collect(),
         links: if is_linked { vec![link] } else { Vec::new() },
+        networks: Vec::new(),
     };
     let image = |(guest, vm): (&Guest, &VmPlan)| {
         let boot = boot::place(vm, &Images::of(&guest.image))?;

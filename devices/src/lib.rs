@@ -26,6 +26,9 @@
 //! time, as it belongs to no machine.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
 pub mod backlog;
 pub mod fifo;
 pub mod hpet;
@@ -33,6 +36,7 @@ pub mod i8042;
 pub mod ioapic;
 pub mod lapic;
 pub mod link;
+pub mod memory;
 pub mod message;
 pub mod pic;
 pub mod pit;
@@ -40,3 +44,4 @@ pub mod power;
 pub mod rtc;
 pub mod time;
 pub mod uart;
+pub mod virtio;

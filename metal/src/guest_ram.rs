@@ -44,24 +44,6 @@ impl GuestRam {
         [(low, self.host_base), (high, high_host)]
     }
 
-    /// Copies RAM at guest-physical `address` to `to`; false if it is not all RAM.
-    #[inline]
-    pub fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        let Some(from) = self.pointer(address, to.len()) else { return false };
-        // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is
-        // there.
-        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-        true
-    }
-
-    /// Copies `from` to RAM at guest-physical `address`; false if it is not all RAM.
-    pub fn write(&self, address: u64, from: &[u8]) -> bool {
-        let Some(to) = self.pointer(address, from.len()) else { return false };
-        // SAFETY: as for `read`.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
-        true
-    }
-
     /// All zeros.
     pub fn clear(&self) {
         // SAFETY: the range is this guest's, as `new` was given it, and the guest does not run.
@@ -84,11 +66,22 @@ impl GuestRam {
 impl GuestMemory for GuestRam {
     #[inline]
     fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        Self::read(self, address, to)
+        let Some(from) = self.pointer(address, to.len()) else { return false };
+        // SAFETY: `pointer` has checked the range; the guest does not run, and no Rust value is
+        // there.
+        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+        true
     }
 
     fn write(&self, address: u64, from: &[u8]) -> bool {
-        Self::write(self, address, from)
+        let Some(to) = self.pointer(address, from.len()) else { return false };
+        // SAFETY: as for `read`.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        true
+    }
+
+    fn has(&self, address: u64, bytes: u64) -> bool {
+        self.pointer(address, bytes as usize).is_some()
     }
 }
 

@@ -44,6 +44,7 @@ pub mod nmi_timer;
 pub mod paging;
 pub mod pci;
 pub mod port;
+pub mod random;
 pub mod screen;
 pub mod second_level;
 pub mod siblings;

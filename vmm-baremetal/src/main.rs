@@ -23,6 +23,7 @@ use vmm_baremetal::host::acpi::Acpi;
 use vmm_baremetal::host::calibration::{self, Rates};
 use vmm_baremetal::host::clock::Clock;
 use vmm_baremetal::host::console::{refuse, report};
+use vmm_baremetal::host::disks::Disks;
 use vmm_baremetal::host::emulator::Beneath;
 use vmm_baremetal::host::power::{self, MACHINE_REFUSED};
 use vmm_baremetal::host::serial::Serial;
@@ -38,7 +39,7 @@ use vmm_common::stop::BAD_PLAN;
 /// plan.
 const EARLY_HEAP_BYTES: u64 = 2 << 20;
 /// Heap for each VM: its machine, its lines.
-const HEAP_BYTES_PER_VM: u64 = 96 << 10;
+const HEAP_BYTES_PER_VM: u64 = 192 << 10;
 /// Frames for each VM's tables.
 const FRAME_BYTES_PER_VM: u64 = 128 << 10;
 const LARGE_PAGE: u64 = 1 << 21;
@@ -73,6 +74,7 @@ fn hypervisor_main(loader: Loader) -> ! {
     let mut memory = or_refuse(divided.map_err(Refused::text), MACHINE_REFUSED);
     let input = or_refuse(input::read(source(&memory), memory.free.bytes()), BAD_PLAN);
     let ram = or_refuse(carve(&mut memory.free, &input.plan), BAD_PLAN);
+    let disks = or_refuse(Disks::new(&mut memory.free, &input), BAD_PLAN);
     let acpi = Acpi::find(&firmware::read);
     if let Some(soft_off) = acpi.soft_off {
         power::switch_off_by(soft_off);
@@ -83,6 +85,7 @@ fn hypervisor_main(loader: Loader) -> ! {
     io_apics.filter_map(IoApic::at).for_each(IoApic::mask_all);
     let resources = Resources {
         ram,
+        disks,
         clock: or_refuse(start_clock(&acpi), MACHINE_REFUSED),
         epoch_seconds: wall_clock::unix_seconds(),
         has_small_pages,

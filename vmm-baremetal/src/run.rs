@@ -5,6 +5,7 @@ use crate::guest::vcpu::{Loaded, Vcpu};
 use crate::guest::vendor::Processor;
 use crate::host::clock::Clock;
 use crate::host::console::BareHost;
+use crate::host::disks::Disks;
 use crate::host::power;
 use crate::host::switch_barriers::SwitchBarriers;
 use crate::start::input::Input;
@@ -19,6 +20,7 @@ use vmm_common::boot::{Boot, Images};
 use vmm_common::console::Display;
 use vmm_common::grant::Grant;
 use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::memory::GuestMemory;
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
@@ -36,6 +38,8 @@ const TRACE_EVENTS: usize = 256;
 pub struct Resources {
     /// Each VM's RAM.
     pub ram: Vec<GuestRam>,
+    /// VMs' disks.
+    pub disks: Disks,
     /// The clock.
     pub clock: Clock,
     /// Unix time at the clock's start, seconds.
@@ -60,7 +64,8 @@ pub fn run<P: Processor>(
     mut frames: Frames,
     resources: Resources,
 ) -> Result<u8, String> {
-    let Resources { ram, clock, epoch_seconds, display, is_untagged, heap_used, .. } = resources;
+    let Resources { ram, disks, clock, epoch_seconds, display, is_untagged, heap_used, .. } =
+        resources;
     if is_untagged {
         processor.untag();
     }
@@ -97,7 +102,7 @@ pub fn run<P: Processor>(
     }
     let barriers = SwitchBarriers::of(plan, &clock);
     let mut core = Core { barriers, processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, display);
+    let mut host = BareHost::new(clock, plan, display, disks);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     share_core(&mut system, &mut core, &mut host);
     let end = host.clock.now();

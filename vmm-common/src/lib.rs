@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod architecture;
+pub mod backing;
 pub mod boot;
 pub mod console;
 pub mod cpuid;

@@ -7,9 +7,8 @@
 //! there are no callbacks.
 
 use crate::Instant;
-use crate::index::Com;
 use crate::plan::{VmPlan, ram_ranges};
-use crate::seam::{BatchablePorts, TscReading};
+use crate::seam::TscReading;
 use alloc::vec;
 use alloc::vec::Vec;
 use clock::Clock;
@@ -19,10 +18,10 @@ use devices::lapic::TscClock;
 use devices::power::Power;
 use devices::rtc::MemorySizes;
 use devices::time::MachineTime;
-use devices::uart::Port;
 use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
 use timers::Timers;
+use virtio::Virtio;
 
 mod clock;
 mod com_ports;
@@ -33,6 +32,7 @@ mod paravirtual;
 mod ports;
 mod processors;
 mod timers;
+mod virtio;
 
 pub use devices::lapic::{Processors, StartEvent};
 pub use interrupts::Events;
@@ -40,6 +40,7 @@ pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
 pub use paravirtual::MemoryWrite;
 pub use ports::{PortWrite, SerialAccess, TRANSMITTERS};
+pub use virtio::{DeviceEvent, VIRTIO_BASE, place as virtio_place};
 
 /// Facts of the host that a machine needs.
 #[derive(Clone, Debug)]
@@ -60,6 +61,7 @@ pub struct Machine {
     interrupts: Interrupts,
     timers: Timers,
     serial: Serial,
+    virtio: Virtio,
     keyboard: Keyboard,
     power: Power,
     clock: Clock,
@@ -85,6 +87,7 @@ impl Machine {
             interrupts: Interrupts::new(plan.devices, processors, tsc),
             timers: Timers::new((epoch_seconds, memory), plan.devices.has_hpet, processors, on),
             serial: Serial::new(plan.serial),
+            virtio: Virtio::new(&plan.virtio),
             keyboard: Keyboard::new(),
             power: Power::new(),
             clock: Clock::new(plan.clock, processors, (epoch_seconds, tsc), on),
@@ -203,39 +206,6 @@ impl Machine {
 
     fn find_deadline(&mut self) {
         self.deadline = self.clock.host_time(self.timers.deadline(&self.interrupts));
-    }
-}
-
-/// Serial ports.
-impl Machine {
-    /// The serial port, if the machine has it, for its far side.
-    #[inline]
-    pub fn serial_mut(&mut self, com: Com) -> Option<&mut Port> {
-        self.serial.far_side(com)
-    }
-
-    /// The serial port, if the machine has it.
-    #[must_use]
-    pub fn serial(&self, com: Com) -> Option<&Port> {
-        self.serial.port(com)
-    }
-
-    /// Which of the system's wires the serial port is an end of.
-    #[must_use]
-    pub fn wire_of(&self, com: Com) -> Option<usize> {
-        self.serial.wire(com)
-    }
-
-    /// The transmitters that may be written in batches.
-    #[must_use]
-    pub fn batchable_ports(&self) -> BatchablePorts {
-        self.serial.batchable()
-    }
-
-    /// Carries the pins of ports whose far side has moved.
-    #[inline]
-    pub fn sample_serial_pins(&mut self) {
-        self.serial.sample_moved(&mut self.interrupts);
     }
 }
 

@@ -22,7 +22,7 @@ mod tests;
 /// What every packed plan begins with.
 pub const MAGIC: [u8; 8] = *b"TANDEMPK";
 /// The layout's version. A plan is packed and unpacked by builds of the same source.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Where the header's fields begin, and its length.
 const AT_VERSION: usize = 8;
@@ -38,6 +38,8 @@ pub struct Packed<'a> {
     pub plan: Plan,
     /// For each VM, in the plan's order.
     pub images: Vec<Images<'a>>,
+    /// For each VM, what its disks hold, in the plan's order.
+    pub disks: Vec<Vec<&'a [u8]>>,
 }
 
 /// Why bytes are no packed plan.
@@ -89,6 +91,11 @@ pub enum PackError {
         /// Modules there should be.
         planned: usize,
     },
+    /// Not as many bytes for a disk as the VM's plan names.
+    DiskBytes {
+        /// The VM's place in the plan.
+        vm: usize,
+    },
     /// Not one image for each VM.
     ImageCount {
         /// Images there are.
@@ -121,6 +128,9 @@ impl fmt::Display for PackError {
             Self::ModuleCount { vm, modules, planned } => {
                 write!(f, "VM {vm} has {modules} packed modules; its plan names {planned}")
             }
+            Self::DiskBytes { vm } => {
+                write!(f, "VM {vm} has packed disks other than those that its plan names")
+            }
             Self::ImageCount { images, vms } => {
                 write!(f, "the packed plan has {images} images for {vms} VMs; needed: one for each")
             }
@@ -144,20 +154,22 @@ struct ImageSpans {
     kernel: Span,
     bios: Option<Span>,
     modules: Vec<Span>,
+    disks: Vec<Span>,
 }
 
-/// Packs `plan` with `images`, one for each of its VMs, in its order.
+/// Packs `plan` with `images` and the contents of `disks`, of each of its VMs, in its order.
 ///
 /// # Panics
 /// The plan's texts take 4 GiB or more.
 #[must_use]
-pub fn pack(plan: &Plan, images: &[Images<'_>]) -> Vec<u8> {
+pub fn pack(plan: &Plan, images: &[Images<'_>], disks: &[Vec<&[u8]>]) -> Vec<u8> {
     let mut store = Store::default();
     let mut spans = Vec::with_capacity(images.len());
-    for image in images {
+    for (image, disks) in images.iter().zip(disks) {
         let bios = image.bios.map(|bios| store.put(bios));
         let modules = image.modules.iter().map(|module| store.put(module)).collect();
-        spans.push(ImageSpans { kernel: store.put(image.kernel), bios, modules });
+        let disks = disks.iter().map(|disk| store.put(disk)).collect();
+        spans.push(ImageSpans { kernel: store.put(image.kernel), bios, modules, disks });
     }
     let contents = postcard::to_allocvec(&(plan, spans)).expect("a Vec takes what it is given");
     let contents_bytes = u32::try_from(contents.len()).expect("a plan is some kilobytes");
@@ -215,8 +227,25 @@ pub fn unpack(bytes: &[u8]) -> Result<Packed<'_>, PackError> {
         let modules = modules.collect::<Result<_, _>>()?;
         Ok(Images { kernel: cut(store, vm, spans.kernel)?, bios, modules })
     };
+    let disks = disks(&plan, &spans, store)?;
     let images = spans.into_iter().enumerate().map(image).collect::<Result<_, _>>()?;
-    Ok(Packed { plan, images })
+    Ok(Packed { plan, images, disks })
+}
+
+/// What each VM's disks hold.
+fn disks<'a>(
+    plan: &Plan,
+    spans: &[ImageSpans],
+    store: &'a [u8],
+) -> Result<Vec<Vec<&'a [u8]>>, PackError> {
+    let of_vm = |(vm, spans): (usize, &ImageSpans)| {
+        let sizes = plan.vms[vm].virtio.disks.iter().map(|disk| disk.bytes);
+        if !sizes.eq(spans.disks.iter().map(|span| span.len)) {
+            return Err(PackError::DiskBytes { vm });
+        }
+        spans.disks.iter().map(|span| cut(store, vm, *span)).collect()
+    };
+    spans.iter().enumerate().map(of_vm).collect()
 }
 
 /// Images one after another; equal ones are stored once.

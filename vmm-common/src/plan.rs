@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod promise;
+mod virtio;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use promise::TURN_OVERHEAD_NS;
+pub use virtio::{DiskPlan, MAX_DISKS, MAX_NICS, NetworkPlan, NicPlan};
+pub use virtio::{VirtioKind, VirtioPlan, Writes};
 
 /// The most modules a VM may have.
 pub const MAX_MODULES: usize = 16;
@@ -56,6 +59,8 @@ pub struct Plan {
     pub vms: Vec<VmPlan>,
     /// The serial links between them.
     pub links: Vec<LinkPlan>,
+    /// The networks between them.
+    pub networks: Vec<NetworkPlan>,
 }
 
 /// What a switch from one VM to another does against speculation on bare metal; over KVM Linux
@@ -92,6 +97,8 @@ pub struct VmPlan {
     pub share: Share,
     /// What each serial port is connected to, COM1 first.
     pub serial: [SerialPlan; SERIAL_PORTS],
+    /// Its virtio devices.
+    pub virtio: VirtioPlan,
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
     /// What its endings without a status count as.
@@ -120,6 +127,7 @@ impl VmPlan {
             clock: ClockPolicy::default(),
             share: Share::Weight(1),
             serial: [Console, Absent, Absent, Absent],
+            virtio: VirtioPlan::default(),
             has_keyboard: false,
             outcomes: Outcomes::default(),
         }

@@ -14,6 +14,7 @@
 //! guest in between, and reports that with [`Exit::left_guest`].
 
 use crate::Instant;
+use crate::backing::Backing;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
 use devices::lapic::TscClock;
@@ -194,8 +195,8 @@ pub trait VcpuBackend {
     fn registers(&mut self) -> CpuState;
 }
 
-/// What the loop needs of its host.
-pub trait Host {
+/// What the loop needs of its host, whose VMs' RAM is an `M`.
+pub trait Host<M>: Backing<M> {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 

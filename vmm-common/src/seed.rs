@@ -151,6 +151,7 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
         core: None,
         vms: vms.iter().enumerate().map(vm).collect(),
         links: if is_linked { vec![link] } else { Vec::new() },
+        networks: Vec::new(),
     }
 }
 

@@ -29,6 +29,7 @@ mod halt;
 mod publish;
 mod rouse;
 mod serial;
+mod virtio;
 
 pub use serial::Wire;
 
@@ -135,7 +136,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Which vCPU runs now. Feeds typed keys to the guests first.
     #[inline(always)]
-    pub fn next<H: Host>(&mut self, host: &mut H) -> Next {
+    pub fn next<H: Host<M>>(&mut self, host: &mut H) -> Next {
         let now = host.now();
         if !self.has_begun {
             self.has_begun = true;
@@ -169,7 +170,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Runs `vcpu` until `until`, or until it halts, yields or ends.
-    pub fn turn<B: VcpuBackend, H: Host>(
+    pub fn turn<B: VcpuBackend, H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         until: Instant,
@@ -221,7 +222,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Enters the guest once and does what it asks for. `now` moves on, and `stopped` to when the
     /// guest stopped running.
-    fn step<B: VcpuBackend, H: Host>(
+    fn step<B: VcpuBackend, H: Host<M>>(
         &mut self,
         index: VcpuIndex,
         (now, stopped): (&mut Instant, &mut Instant),
@@ -289,7 +290,7 @@ impl<M: GuestMemory> System<M> {
 
     /// One line for each thing a guest can ask for.
     #[inline(never)]
-    fn handle<H: Host>(
+    fn handle<H: Host<M>>(
         &mut self,
         index: VcpuIndex,
         exit: &Exit,
@@ -329,8 +330,8 @@ impl<M: GuestMemory> System<M> {
                 return Step::Continue;
             }
             ExitReason::MmioWrite { address, size, value } => {
-                machine.mmio_write(address, size, value, now);
-                return Step::Continue;
+                let event = machine.mmio_write(address, size, value, now);
+                return event.map_or(Step::Continue, |event| self.after_event(index, event, host));
             }
             ExitReason::MsrRead { index } => {
                 let value = machine.msr_read(index, now);

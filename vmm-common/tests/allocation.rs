@@ -4,6 +4,7 @@ use devices::lapic::TscClock;
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
 use vmm_common::Instant;
+use vmm_common::backing::Backing;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
@@ -100,7 +101,9 @@ struct Place {
     console_bytes: usize,
 }
 
-impl Host for Place {
+impl Backing<NoMemory> for Place {}
+
+impl Host<NoMemory> for Place {
     fn now(&mut self) -> Instant {
         self.now_ns += 100;
         Instant::from_ns(self.now_ns)

@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) vms: Vec<Record>,
     /// For each of the plan's VMs, one for each of its `modules`.
     pub(crate) modules: Vec<Vec<Record>>,
+    /// For each of the plan's VMs, one for each of its `disks`.
+    pub(crate) disks: Vec<Vec<Record>>,
     /// One for each of the plan's links, unless the spelling has none.
     pub(crate) links: Vec<Record>,
     /// Where each link's rate was fixed first.

@@ -2,8 +2,8 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_MEMORY_BYTES, MAX_MODULES, MAX_SLICE_NS,
-    MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES,
+    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -81,6 +81,8 @@ const VCPUS: Kind = Kind::Integer { min: 1, max: MAX_VCPUS };
 const BUDGET_TIME: Kind = Kind::Duration { min_ns: MIN_SLICE_NS, max_ns: MAX_BUDGET_PERIOD_NS };
 const CMDLINE: Kind = Kind::Text { max_bytes: MAX_CMDLINE_BYTES };
 const OUTCOME: Kind = Kind::Choice(&["failure", "success"]);
+const WRITES: Kind =
+    Kind::Port { words: &["keep", "discard", "refuse"], either: &["to"], keys: &WRITES_KEYS };
 const PORT: Kind = Kind::Port {
     words: &["console", "none", "absent"],
     either: &["link", "switched"],
@@ -140,6 +142,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         delivered late; own, they stop. Default: wall"),
     optional("devices", Kind::Mapping(&DEVICES),
         "Devices that may be left out"),
+    optional("disks", Kind::List { of: &DISK, min: 0, max: MAX_DISKS },
+        "Its disks: /dev/vda, /dev/vdb, ... of a Linux; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
     optional("on_halt", OUTCOME,
@@ -167,10 +171,26 @@ pub(crate) static MODULE: Keys = Keys { of: "a module", keys: &[
 ] };
 
 #[rustfmt::skip]
+pub(crate) static DISK: Keys = Keys { of: "a disk", keys: &[
+    required("file", PATH, "A raw image, or a block device: a path relative to this file"),
+    optional("writes", WRITES,
+        "What becomes of the guest's writes: keep, they go to the file; discard, the end of the \
+        run drops them; refuse, the disk is read-only; {to: FILE}, they go to that file, and the \
+        image is only read. Default: discard"),
+] };
+
+#[rustfmt::skip]
+static WRITES_KEYS: Keys = Keys { of: "writes", keys: &[
+    optional("to", PATH, "A file that the first run makes: a path relative to this file"),
+] };
+
+#[rustfmt::skip]
 static DEVICES: Keys = Keys { of: "devices", keys: &[
     optional("io_apic", Kind::Boolean, "I/O APIC at 0xfec00000. Default: true"),
     optional("hpet", Kind::Boolean, "HPET at 0xfed00000. Default: true"),
     optional("local_apic", Kind::Boolean, "Local APIC at 0xfee00000 and its MSRs. Default: true"),
+    optional("rng", Kind::Boolean,
+        "A source of random bytes (virtio); it needs the io_apic. Default: false"),
 ] };
 
 #[rustfmt::skip]

@@ -9,6 +9,7 @@
 //! value with a fault gets no second one that follows from the first.
 #![forbid(unsafe_code)]
 
+mod disks;
 mod draft;
 mod fault;
 mod images;
@@ -133,12 +134,13 @@ fn load_text(
         faults.add(root.at, format!("the file holds {shown}; allowed: {SPELLINGS}"));
         return None;
     };
-    let draft = if seed::is_spelled(entries) {
+    let mut draft = if seed::is_spelled(entries) {
         seed::read(*at, entries, faults)
     } else {
         native::read(&root, directory, faults)
     };
     let wrong = draft.check(&environment.limits, faults);
+    disks::measure(&mut draft, faults);
     let images = images::load(&draft, &wrong, environment, faults);
     Some(Loaded { plan: draft.plan, images })
 }

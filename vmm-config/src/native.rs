@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS,
-    DeviceSet, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS,
-    SerialPlan, Share, VmPlan,
+    DeviceSet, DiskPlan, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan,
+    SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -23,12 +23,14 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         && links.iter().all(|link: &Record| link.site(&["name"]).is_sound);
     let mut wiring = Wiring::new(&links, directory, are_links_sound);
     let mut plans: Vec<VmPlan> = Vec::new();
-    let mut modules = Vec::new();
+    let (mut modules, mut disks) = (Vec::new(), Vec::new());
     for (index, record) in vms.iter_mut().enumerate() {
         let serial = wiring.ports(record, faults);
         modules.push(record.take_list("modules"));
+        disks.push(record.take_list("disks"));
         plans.push(vm(index, record, serial, directory, faults));
         plans[index].boot.modules = modules_of(record, &modules[index], directory, faults);
+        plans[index].virtio.disks = disks_of(&disks[index], directory);
     }
     for index in 0..plans.len() {
         if !vms[index].has("cmdline") {
@@ -46,8 +48,9 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         core: top.integer("core"),
         vms: plans,
         links: link_plans,
+        networks: Vec::new(),
     };
-    Draft { plan, top, vms, modules, links, bauds, are_ports_sound: is_sound }
+    Draft { plan, top, vms, modules, disks, links, bauds, are_ports_sound: is_sound }
 }
 
 fn vm(
@@ -58,6 +61,7 @@ fn vm(
     faults: &mut Collector,
 ) -> VmPlan {
     let device = |key| record.record("devices").and_then(|d| d.boolean(key)).unwrap_or(true);
+    let has_rng = record.record("devices").and_then(|d| d.boolean("rng")).unwrap_or(false);
     let outcome = |key| match record.text(key) {
         Some("success") => Outcome::Success,
         _ => Outcome::Failure,
@@ -80,6 +84,7 @@ fn vm(
         },
         share: share(record, faults),
         serial,
+        virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
     }
@@ -132,6 +137,22 @@ fn modules_of(
         module(record.text("file").unwrap_or_default(), record.text("cmdline").unwrap_or_default())
     };
     modules.iter().map(of).collect()
+}
+
+/// The `disks`; their sizes come with the files.
+fn disks_of(disks: &[Record], directory: &Path) -> Vec<DiskPlan> {
+    let writes = |record: &Record| match (record.record("writes"), record.text("writes")) {
+        (Some(to), _) => Writes::To(resolved(directory, to.text("to").unwrap_or_default())),
+        (None, Some("keep")) => Writes::Keep,
+        (None, Some("refuse")) => Writes::Refuse,
+        (None, _) => Writes::Discard,
+    };
+    let disk = |record: &Record| DiskPlan {
+        file: resolved(directory, record.text("file").unwrap_or_default()),
+        bytes: 0,
+        writes: writes(record),
+    };
+    disks.iter().map(disk).collect()
 }
 
 /// A path in the file, as the host understands it.

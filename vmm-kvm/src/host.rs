@@ -1,11 +1,14 @@
 //! This process as the loop's host: the clock, the shared console, and what may end the run early.
 
 use crate::console::{Output, RawTerminal};
+use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
+use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use anyhow::{Context, Result};
 use vmm_common::Instant;
+use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
 use vmm_common::console::Console;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
@@ -38,6 +41,8 @@ pub struct LinuxHost {
     pub output: Output,
     /// Logs and taps.
     pub recorder: Recorder,
+    /// VMs' disks.
+    pub disks: Disks,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     logs: Vec<Option<Slot>>,
@@ -73,6 +78,7 @@ impl LinuxHost {
         clock: Clock,
         (console, output): (Console, Output),
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
+        disks: Disks,
         events: HostEvents,
         time_limit: Instant,
     ) -> Self {
@@ -81,6 +87,7 @@ impl LinuxHost {
             console,
             output,
             recorder,
+            disks,
             logs,
             stop_request: None,
             terminal: None,
@@ -224,7 +231,21 @@ impl LinuxHost {
     }
 }
 
-impl Host for LinuxHost {
+impl Backing<GuestRam> for LinuxHost {
+    fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
+        let progress = self.disks.request(disk, request, memory);
+        while let Some(trouble) = self.disks.take_trouble() {
+            self.console.say(&trouble);
+        }
+        progress
+    }
+
+    fn random(&mut self, to: &mut [u8]) {
+        crate::sys::fill_with_random(to);
+    }
+}
+
+impl Host<GuestRam> for LinuxHost {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }

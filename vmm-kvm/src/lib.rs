@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod confinement;
 pub mod console;
+pub mod disks;
 pub mod events;
 pub mod host;
 pub mod kvm;

@@ -3,6 +3,7 @@
 
 use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
+use crate::disks::Disks;
 use crate::events::HostEvents;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
@@ -126,13 +127,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
+    let disks = Disks::open(plan)?;
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let confinement = options.confinement.as_ref().map(Confinement::of_process).transpose()?;
     let of_recorder = confinement.clone();
     let prepare = move || confine(of_recorder.as_ref(), Role::Files);
     let recorder = Recorder::start(opened, prepare)?;
     let mut host =
-        LinuxHost::new(clock, (console, output), (recorder, files.logs), events, time_limit);
+        LinuxHost::new(clock, (console, output), (recorder, files.logs), disks, events, time_limit);
     if is_terminal {
         host.take_terminal()?;
     }
@@ -243,6 +245,10 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);
+    host.disks.close();
+    while let Some(trouble) = host.disks.take_trouble() {
+        host.console.say(&trouble);
+    }
     let unread = host.drain()?;
     // Once it has all its lines: they are for a terminal that is raw.
     host.give_terminal_back();

@@ -10,6 +10,7 @@ mod host_memory;
 mod privileges;
 mod refused_call;
 mod signals;
+mod storage;
 mod timer;
 
 pub use clock::{Clock, process_cpu_ns};
@@ -27,4 +28,5 @@ pub use privileges::{
 };
 pub use refused_call::{name_this_thread, report_refused_calls};
 pub use signals::{Signal, Signals, StopSignal};
+pub use storage::{discard, file_bytes, fill_with_random, lock_file, unnamed_file, write_zeroes};
 pub use timer::ThreadTimer;

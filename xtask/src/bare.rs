@@ -194,7 +194,7 @@ fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
             for note in vmm_config::notes(&loaded) {
                 complain(&note);
             }
-            Some(load::packed(loaded))
+            load::packed(loaded).map_err(|error| complain(&format!("{error:#}"))).ok()
         }
         Err(faults) => {
             // Led by the file's name, as tools that read compilers' output want it.

@@ -33,8 +33,11 @@ pub use initramfs::with_init;
 /// What stands for the newest kernel of this kind.
 const KERNEL_META_PACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
-/// The modules that are kept, with all that they need.
-const MODULES: &[&str] = &["kvm-amd"];
+/// The modules that a host of ours is given, with all that they need.
+const HOST_MODULES: &[&str] = &["kvm-amd"];
+/// Those that a guest of ours is given.
+const GUEST_MODULES: &[&str] =
+    &["virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"];
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Linux {
     pub busybox: PathBuf,
     /// KVM for AMD's processors, in the order in which they can be inserted.
     pub modules: Vec<PathBuf>,
+    /// Drivers of virtio devices, in such an order.
+    pub guest_modules: Vec<PathBuf>,
     /// Where kernel and busybox are from; none if they were put there by hand.
     pub packages: Vec<Package>,
 }
@@ -78,7 +83,7 @@ pub fn ensure() -> Result<Linux> {
         }
     };
     let busybox = fs::read(&linux.busybox).context("cannot read busybox")?;
-    let initramfs = initramfs::with_jobs(&busybox);
+    let initramfs = initramfs::with_jobs(&busybox, &linux.guest_modules)?;
     if fs::read(&linux.initramfs).ok().as_ref() != Some(&initramfs) {
         put(&linux.initramfs, |new| fs::write(new, &initramfs))?;
     }
@@ -87,13 +92,15 @@ pub fn ensure() -> Result<Linux> {
 
 /// What is there, if all is. Files are put there whole, one by one.
 fn found(folder: &Path) -> Option<Linux> {
-    let modules = modules::with_needs(&folder.join("modules"), MODULES).ok()?;
+    let modules = modules::with_needs(&folder.join("modules"), HOST_MODULES).ok()?;
+    let guest_modules = modules::with_needs(&folder.join("modules"), GUEST_MODULES).ok()?;
     let [kernel, busybox] = ["vmlinuz", "busybox"].map(|name| folder.join(name));
     if !kernel.is_file() || !busybox.is_file() {
         return None;
     }
     let packages = stamp::read(&folder.join("stamp"))?;
-    Some(Linux { kernel, busybox, modules, packages, initramfs: folder.join("initramfs.cpio") })
+    let initramfs = folder.join("initramfs.cpio");
+    Some(Linux { kernel, busybox, modules, guest_modules, packages, initramfs })
 }
 
 fn fetch(folder: &Path) -> Result<()> {
@@ -108,7 +115,7 @@ fn fetch(folder: &Path) -> Result<()> {
     let unpacked = |name: &str| scratch.path().join(name);
     let tree = unpacked("lib/modules").join(release);
     fs::create_dir_all(folder.join("modules")).context("cannot make a folder")?;
-    for module in modules::with_needs(&tree, MODULES)? {
+    for module in modules::with_needs(&tree, &[HOST_MODULES, GUEST_MODULES].concat())? {
         let name = module.file_name().expect("a module has a name");
         put(&folder.join("modules").join(name), |new| fs::copy(&module, new))?;
     }

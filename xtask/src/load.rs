@@ -1,8 +1,10 @@
 //! From a config to what the bare-metal hypervisor is handed: the packed plan.
 
+use anyhow::{Context, Result};
+use std::fs;
 use std::path::Path;
 use vmm_common::pack::pack;
-use vmm_common::plan::{Limits, MIN_SLICE_NS, Plan};
+use vmm_common::plan::{DiskPlan, Limits, MIN_SLICE_NS, Plan, VmPlan};
 use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 
 /// What the hypervisor itself may take of the emulated machine's memory.
@@ -30,7 +32,10 @@ impl Load {
     pub fn machine_memory_mib(&self) -> u64 {
         let vms: u64 = self.plan.vms.iter().map(|vm| vm.memory_bytes).sum();
         let own = OWN_MEMORY_MIB + (self.pack.len() as u64).div_ceil(MIB);
-        let all = (vms.div_ceil(MIB) + own).max(MIN_MEMORY_MIB);
+        // What the pack holds of disks is copied once more.
+        let disks = self.plan.vms.iter().flat_map(|vm| &vm.virtio.disks);
+        let disks: u64 = disks.map(|disk| disk.bytes).sum();
+        let all = ((vms + disks).div_ceil(MIB) + own).max(MIN_MEMORY_MIB);
         // The RAM of a VM lies in one piece, and a PC's does not: what is low may not take any.
         if all > LOW_MEMORY_MIB { all + BELOW_4_GIB_MIB } else { all }
     }
@@ -54,12 +59,21 @@ pub fn config(path: &Path, max_memory_mib: u64) -> Result<Loaded, Faults> {
 }
 
 /// Packs a config that was loaded.
-#[must_use]
-pub fn packed(loaded: Loaded) -> Load {
+///
+/// # Errors
+/// The file of a disk cannot be read.
+pub fn packed(loaded: Loaded) -> Result<Load> {
     let Loaded { plan, images } = loaded;
     let images: Vec<_> = images.iter().map(LoadedImage::files).collect();
-    let pack = pack(&plan, &images);
-    Load { plan, pack }
+    let read = |disk: &DiskPlan| {
+        fs::read(&disk.file).with_context(|| format!("cannot read {}", disk.file))
+    };
+    let of_vm = |vm: &VmPlan| vm.virtio.disks.iter().map(read).collect::<Result<Vec<_>>>();
+    let disks = plan.vms.iter().map(of_vm).collect::<Result<Vec<_>>>()?;
+    let disks: Vec<Vec<&[u8]>> =
+        disks.iter().map(|disks| disks.iter().map(|disk| &**disk).collect()).collect();
+    let pack = pack(&plan, &images, &disks);
+    Ok(Load { plan, pack })
 }
 
 #[cfg(test)]
@@ -70,7 +84,7 @@ mod tests {
 
     fn load(name: &str) -> Load {
         let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs")).join(name);
-        packed(config(&path, 2048).expect("it is right"))
+        packed(config(&path, 2048).expect("it is right")).expect("no disks")
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Counting {
         let scratch = Scratch::new()?;
         let path = scratch.write("bench.yml", config.as_bytes())?;
         let loaded = load::config(&path, Emulator::Bochs.max_memory_mib());
-        let load = load::packed(loaded.map_err(|faults| anyhow!("{faults}"))?);
+        let load = load::packed(loaded.map_err(|faults| anyhow!("{faults}"))?)?;
         let machine = Machine {
             emulator: self.emulator,
             cpu: self.cpu.map(str::to_string),

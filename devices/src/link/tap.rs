@@ -1,7 +1,5 @@
 //! A tap: a copy of what passes over a link, with direction and time.
 
-extern crate alloc;
-
 use super::LinkEnd;
 use alloc::boxed::Box;
 use alloc::vec;

@@ -135,5 +135,5 @@ fn vms_run_on_vmx_by_pages_of_4_kib() {
 fn two_vms() -> Vec<u8> {
     let config = crate::targets::configs().join("two.yml");
     let loaded = xtask::load::config(&config, 1024).unwrap_or_else(|faults| panic!("{faults}"));
-    xtask::load::packed(loaded).pack
+    xtask::load::packed(loaded).expect("no disks").pack
 }

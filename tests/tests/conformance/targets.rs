@@ -202,7 +202,7 @@ fn emulated(
 ) -> Outcome {
     let loaded = load::config(config, emulator.max_memory_mib());
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
-    let load = load::packed(loaded);
+    let load = load::packed(loaded).expect("disks can be read");
     let (kernel, module, memory_mib) = if emulator == Emulator::Debian {
         let nested = Nested::new(vmm_kvm_static(), config, &load.plan);
         let Nested { kernel, initramfs, memory_mib } =

@@ -13,6 +13,7 @@ use metal::guest_ram::GuestRam;
 use metal::siblings::Siblings;
 use vmm_common::cpuid::CpuidResult;
 use vmm_common::grant::{Grant, Reach, Vendor};
+use vmm_common::memory::GuestMemory;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, segment};
 use vmm_common::seam::Fault;
 use vmm_common::x86::Exception;

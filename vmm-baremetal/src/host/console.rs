@@ -1,16 +1,20 @@
 //! The bare machine as the loop's host: clock, serial console, keyboard.
 
 use super::clock::Clock;
+use super::disks::Disks;
 use super::power;
+use super::random::Random;
 use super::serial::Serial;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use metal::guest_ram::GuestRam;
 use metal::port::Port;
 use metal::screen::Screen;
 use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
+use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
 use vmm_common::console::{Console, ConsoleSettings, Display};
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
@@ -41,6 +45,8 @@ pub struct BareHost {
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     serial: Serial,
+    disks: Disks,
+    random: Random,
     /// Non-maskable interrupts that the console has reported.
     said_nmis: u64,
     /// Overruns of COM1 that it has reported.
@@ -53,7 +59,7 @@ pub struct BareHost {
 impl BareHost {
     /// A host for the VMs of `plan`.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, display: Display) -> Self {
+    pub fn new(clock: Clock, plan: &Plan, display: Display, disks: Disks) -> Self {
         host_serial::enable();
         let settings = ConsoleSettings {
             display,
@@ -66,6 +72,8 @@ impl BareHost {
             console: Console::new(plan, settings),
             stop_request: None,
             serial: Serial::again(),
+            disks,
+            random: Random::new(cpu::tsc()),
             said_nmis: 0,
             said_overruns: 0,
             next_look: Instant::ZERO,
@@ -183,7 +191,17 @@ impl BareHost {
     }
 }
 
-impl Host for BareHost {
+impl Backing<GuestRam> for BareHost {
+    fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
+        Progress::Done(self.disks.request(disk, request, memory))
+    }
+
+    fn random(&mut self, to: &mut [u8]) {
+        self.random.fill(to);
+    }
+}
+
+impl Host<GuestRam> for BareHost {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }

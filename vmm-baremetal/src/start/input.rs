@@ -16,6 +16,8 @@ pub struct Input<'a> {
     pub plan: Plan,
     /// Each VM's images and initial state.
     pub boots: Vec<(Images<'a>, Boot)>,
+    /// What each VM's disks hold at the start.
+    pub disks: Vec<Vec<&'a [u8]>>,
 }
 
 /// Where the plan comes from.
@@ -45,7 +47,7 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
             with_builtin_images(seed::to_plan(&[0, 1].map(seed_vm)))?
         }
     };
-    let Packed { mut plan, images } = packed;
+    let Packed { mut plan, images, disks } = packed;
     // Only the core that the loader started is used.
     plan.core = None;
     // There is no file for a tap: its buffer of 1.5 MiB would never be fetched.
@@ -64,7 +66,7 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
         boot.map(|boot| (images, boot)).map_err(|error| format!("VM {}: {error}", vm.name))
     });
     let boots = boots.collect::<Result<_, _>>()?;
-    Ok(Input { plan, boots })
+    Ok(Input { plan, boots, disks })
 }
 
 /// One of the seed's machines.
@@ -82,7 +84,8 @@ fn with_builtin_images<'a>(plan: Plan) -> Result<Packed<'a>, String> {
     };
     debug_assert!(plan.vms.iter().all(|vm| vm.boot.kind == BootKind::Auto));
     let images = plan.vms.iter().map(image).collect::<Result<_, _>>()?;
-    Ok(Packed { plan, images })
+    let disks = plan.vms.iter().map(|_| Vec::new()).collect();
+    Ok(Packed { plan, images, disks })
 }
 
 /// The name of a plan's field, for messages.
@@ -139,7 +142,7 @@ mod tests {
         let mut plan = seed::to_plan(&[0, 1].map(seed_vm));
         plan.links[0].tap = Some(String::from("/tmp/tap"));
         let images = plan.vms.iter().map(|_| Images::of(b"\xf4")).collect::<Vec<_>>();
-        let bytes = pack::pack(&plan, &images);
+        let bytes = pack::pack(&plan, &images, &[Vec::new(), Vec::new()]);
         let input = read(Source::Module(&bytes), MEMORY).expect("it is a good plan");
         assert_eq!(input.plan.links[0].tap, None);
     }

@@ -3,7 +3,7 @@
 
 use super::memory_map::TABLES;
 use super::{BootError, Layout};
-use crate::machine::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
+use crate::machine::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE, virtio_place};
 use crate::plan::VmPlan;
 use acpi_tables::fadt::FADTBuilder;
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -12,8 +12,10 @@ use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 use acpi_tables::{Aml, aml};
+use alloc::format;
 use alloc::vec::Vec;
 use devices::power;
+use devices::virtio::WINDOW_BYTES;
 
 const OEM: [u8; 6] = *b"TANDEM";
 const OEM_TABLE: [u8; 8] = *b"MACHINE ";
@@ -21,7 +23,7 @@ const OEM_TABLE: [u8; 8] = *b"MACHINE ";
 /// Puts the tables of `vm`'s machine; the root pointer's address.
 pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
     let mut bytes = alloc::vec![0; Rsdp::len()];
-    let dsdt = append(&mut bytes, &dsdt());
+    let dsdt = append(&mut bytes, &dsdt(vm));
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, 1);
     xsdt.add_entry(append(&mut bytes, &fadt(dsdt)));
     xsdt.add_entry(append(&mut bytes, &madt(vm)));
@@ -119,14 +121,41 @@ fn hpet() -> Sdt {
     hpet
 }
 
-/// S5, which SLP_EN enters; guests find the serial ports by probing.
-fn dsdt() -> Sdt {
+/// S5, which SLP_EN enters, and the virtio devices; guests find the serial ports by probing.
+fn dsdt(vm: &VmPlan) -> Sdt {
     let mut definitions = Vec::new();
     let off = aml::Package::new(alloc::vec![&aml::ZERO, &aml::ZERO, &aml::ZERO, &aml::ZERO]);
     aml::Name::new("_S5_".into(), &off).to_aml_bytes(&mut definitions);
+    for device in 0..vm.virtio.devices().count() {
+        virtio_device(device, &mut definitions);
+    }
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
     dsdt.append_slice(&definitions);
     dsdt
+}
+
+/// A virtio device behind the memory-mapped transport: by this `_HID` Linux finds them
+/// (drivers/virtio/virtio_mmio.c).
+fn virtio_device(device: usize, definitions: &mut Vec<u8>) {
+    let (base, pin) = virtio_place(device);
+    let window = aml::Memory32Fixed::new(true, base as u32, WINDOW_BYTES as u32);
+    // A level, active high, shared with other devices.
+    let interrupt = aml::Interrupt::new(true, false, false, true, pin.into());
+    let number = device as u32;
+    let name = format!("_SB_.VR{number:02}");
+    aml::Device::new(
+        name.as_str().into(),
+        alloc::vec![
+            &aml::Name::new("_HID".into(), &"LNRO0005"),
+            &aml::Name::new("_UID".into(), &number),
+            &aml::Name::new("_CCA".into(), &aml::ONE),
+            &aml::Name::new(
+                "_CRS".into(),
+                &aml::ResourceTemplate::new(alloc::vec![&window, &interrupt]),
+            ),
+        ],
+    )
+    .to_aml_bytes(definitions);
 }
 
 #[cfg(test)]

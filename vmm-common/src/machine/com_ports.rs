@@ -1,5 +1,6 @@
 //! The four serial ports, what each is plugged into, and the two interrupt lines that they share.
 
+use super::Machine;
 use super::interrupts::{Interrupts, Line};
 use crate::index::Com;
 use crate::plan::{SERIAL_PORTS, SerialPlan};
@@ -104,6 +105,38 @@ impl Serial {
             interrupts.set_line(line, is_high);
             interrupts.carry_messages();
         }
+    }
+}
+
+impl Machine {
+    /// The serial port, if the machine has it, for its far side.
+    #[inline]
+    pub fn serial_mut(&mut self, com: Com) -> Option<&mut Port> {
+        self.serial.far_side(com)
+    }
+
+    /// The serial port, if the machine has it.
+    #[must_use]
+    pub fn serial(&self, com: Com) -> Option<&Port> {
+        self.serial.port(com)
+    }
+
+    /// Which of the system's wires the serial port is an end of.
+    #[must_use]
+    pub fn wire_of(&self, com: Com) -> Option<usize> {
+        self.serial.wire(com)
+    }
+
+    /// The transmitters that may be written in batches.
+    #[must_use]
+    pub fn batchable_ports(&self) -> BatchablePorts {
+        self.serial.batchable()
+    }
+
+    /// Carries the pins of ports whose far side has moved.
+    #[inline]
+    pub fn sample_serial_pins(&mut self) {
+        self.serial.sample_moved(&mut self.interrupts);
     }
 }
 

@@ -1,9 +1,11 @@
-//! The MMIO map: three windows, each there only if the plan has the device. Elsewhere loads give
+//! The MMIO map: three windows and those of virtio devices, each there only if the plan has the
+//! device. Elsewhere loads give
 //! all ones and stores are ignored. The guest may move the local APIC's window by IA32_APIC_BASE:
 //! over RAM, the guest reaches the RAM; over another window, the local
 //! APIC.
 
 use super::Machine;
+use super::virtio::DeviceEvent;
 use crate::Instant;
 use crate::seam::Size;
 
@@ -30,14 +32,20 @@ impl Machine {
             }
             IO_APIC_BASE => self.interrupts.io_apic().map_or(ABSENT, |d| d.read(offset).into()),
             HPET_BASE => self.timers.hpet().map_or(ABSENT, |d| d.read(offset, size, now)),
-            _ => return ABSENT,
+            _ => return self.virtio_read(page, offset, size).unwrap_or(ABSENT),
         };
         self.after_access(now);
         value
     }
 
-    /// A store of 1, 2, 4 or 8 bytes.
-    pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) {
+    /// A store of 1, 2, 4 or 8 bytes; what it asks of a virtio device besides.
+    pub fn mmio_write(
+        &mut self,
+        address: u64,
+        size: Size,
+        value: u64,
+        now: Instant,
+    ) -> Option<DeviceEvent> {
         let now = self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
@@ -57,9 +65,10 @@ impl Machine {
                     hpet.write(offset, size, value, now);
                 }
             }
-            _ => return,
+            _ => return self.virtio_write(page, offset, size, value),
         }
         self.after_access(now);
+        None
     }
 
     /// Whether the local APIC's registers lie at `page`.

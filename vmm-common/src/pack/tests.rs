@@ -14,7 +14,7 @@ fn plan(vms: u64) -> Plan {
 
 fn sample() -> Vec<u8> {
     let (left, right) = (Images::of(b"left kernel"), b"right".as_slice());
-    pack(&plan(2), &[left, Images { bios: Some(b"bios"), ..Images::of(right) }])
+    pack(&plan(2), &[left, Images { bios: Some(b"bios"), ..Images::of(right) }], &[vec![], vec![]])
 }
 
 /// `bytes` with the checksum that they should have.
@@ -44,8 +44,11 @@ fn what_was_packed_is_unpacked() {
     let mut plan = plan(3);
     let module = ModulePlan { source: ImageSource::File("m".into()), cmdline: "a b".into() };
     plan.vms[1].boot.modules = vec![module.clone(), module];
-    let bytes = pack(&plan, &images);
-    assert_eq!(unpack(&bytes), Ok(Packed { plan, images: images.to_vec() }));
+    let bytes = pack(&plan, &images, &[vec![], vec![], vec![]]);
+    assert_eq!(
+        unpack(&bytes),
+        Ok(Packed { plan, images: images.to_vec(), disks: vec![vec![], vec![], vec![]] })
+    );
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn the_same_image_is_stored_once() {
     let kernel = vec![0x5a; 1 << 20];
     let size = |vms: u64| {
         let images = vec![Images { bios: Some(&kernel), ..Images::of(&kernel) }; vms as usize];
-        pack(&plan(vms), &images).len()
+        pack(&plan(vms), &images, &vec![vec![]; vms as usize]).len()
     };
     assert!(size(64) < kernel.len() + 64 * 1024, "{}", size(64));
 }
@@ -119,8 +122,13 @@ fn contents_that_are_no_plan_are_refused() {
 #[test]
 fn an_image_outside_of_the_pack_is_refused() {
     for (offset, len) in [(0, 1), (1, 0), (u64::MAX, 1), (u64::MAX, u64::MAX)] {
-        let spans =
-            [ImageSpans { kernel: Span { offset, len }, bios: None, modules: Vec::new() }].to_vec();
+        let spans = [ImageSpans {
+            kernel: Span { offset, len },
+            bios: None,
+            modules: Vec::new(),
+            disks: Vec::new(),
+        }]
+        .to_vec();
         let contents = postcard::to_allocvec(&(plan(1), spans)).expect("there is memory");
         let error = PackError::ImageRange { vm: 0, offset, len, has: 0 };
         assert_eq!(unpack(&forged(&contents)), Err(error));
@@ -130,7 +138,7 @@ fn an_image_outside_of_the_pack_is_refused() {
 #[test]
 fn as_many_images_as_vms_are_needed() {
     let image = Images::of(b"kernel");
-    let bytes = pack(&plan(2), &vec![image; 3]);
+    let bytes = pack(&plan(2), &vec![image; 3], &vec![vec![]; 3]);
     assert_eq!(unpack(&bytes), Err(PackError::ImageCount { images: 3, vms: 2 }));
 }
 

@@ -20,7 +20,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Closes the accounts of a turn, and says what comes of its `end`.
     #[inline(always)]
-    pub(super) fn after_turn<B: VcpuBackend, H: Host>(
+    pub(super) fn after_turn<B: VcpuBackend, H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         end: Step,
@@ -68,7 +68,7 @@ impl<M: GuestMemory> System<M> {
     /// `now` is the switch's. The host's part is assumed to come last: usually it is why the turn
     /// ended late.
     #[inline]
-    pub(super) fn close_turn<H: Host>(
+    pub(super) fn close_turn<H: Host<M>>(
         &mut self,
         vm: VmIndex,
         begin: Instant,
@@ -100,7 +100,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Books what the host has taken up to now, between turns: a VM that is stopped there has no
     /// turn that would.
-    pub(super) fn settle_taken<H: Host>(&mut self, host: &mut H) -> Instant {
+    pub(super) fn settle_taken<H: Host<M>>(&mut self, host: &mut H) -> Instant {
         let now = host.now();
         let taken_ns = self.taken_since(now, host);
         self.ledger.core_turns_to(self.ledger.activity(), now);
@@ -109,7 +109,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// What the host has taken since the last look, ns.
-    pub(super) fn taken_since<H: Host>(&mut self, now: Instant, host: &mut H) -> u64 {
+    pub(super) fn taken_since<H: Host<M>>(&mut self, now: Instant, host: &mut H) -> u64 {
         let before_ns = self.taken_ns;
         self.taken_ns = host.taken_ns(now).max(before_ns);
         self.taken_ns - before_ns

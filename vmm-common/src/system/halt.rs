@@ -12,7 +12,7 @@ use crate::vm::Ending;
 
 impl<M: GuestMemory> System<M> {
     /// Ends every VM that still runs, when the host stops the run.
-    pub fn stop<H: Host>(&mut self, why: &'static str, host: &mut H) {
+    pub fn stop<H: Host<M>>(&mut self, why: &'static str, host: &mut H) {
         for vm in VmIndex::first(self.vms.len()) {
             self.stop_vm(self.vcpu(vm, 0), why, None, host);
         }
@@ -20,7 +20,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Ends the VM of `vcpu`, if it still runs, with the registers of this vCPU that its console
     /// shows.
-    pub fn stop_vm<H: Host>(
+    pub fn stop_vm<H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         why: &'static str,
@@ -63,7 +63,7 @@ impl<M: GuestMemory> System<M> {
         Step::Halt(until)
     }
 
-    pub(super) fn end_vm<H: Host>(
+    pub(super) fn end_vm<H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         ending: Ending,

@@ -73,7 +73,7 @@ impl<M: GuestMemory> System<M> {
     /// Follows up an access to a serial port that may have moved something; `read` is what was read
     /// there.
     #[inline(never)]
-    pub(super) fn after_serial_access<H: Host>(
+    pub(super) fn after_serial_access<H: Host<M>>(
         &mut self,
         index: VcpuIndex,
         access: SerialAccess,
@@ -120,7 +120,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Disconnects the ports of a VM that ended.
-    pub(super) fn unplug<H: Host>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
+    pub(super) fn unplug<H: Host<M>>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
         for com in Com::ALL {
             if self.vms[vm].machine.serial_mut(com).is_some_and(|port| port.has_console()) {
                 self.drain_console(vm, com, host);
@@ -142,7 +142,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands what the guest printed to the host.
-    fn drain_console<H: Host>(&mut self, vm: VmIndex, com: Com, host: &mut H) {
+    fn drain_console<H: Host<M>>(&mut self, vm: VmIndex, com: Com, host: &mut H) {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return };
         let Some(first) = port.console_take() else { return };
         let mut bytes = [first; 32];
@@ -161,7 +161,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands what was typed to all guests that can take it.
-    pub(super) fn feed_consoles<H: Host>(&mut self, now: Instant, host: &mut H) {
+    pub(super) fn feed_consoles<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
         if !host.has_console_input() {
             return;
         }
@@ -175,7 +175,13 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands it to one guest; whether there was something.
-    fn feed_console<H: Host>(&mut self, vm: VmIndex, com: Com, now: Instant, host: &mut H) -> bool {
+    fn feed_console<H: Host<M>>(
+        &mut self,
+        vm: VmIndex,
+        com: Com,
+        now: Instant,
+        host: &mut H,
+    ) -> bool {
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return false };
         let mut has_fed = false;
         // What is typed while a guest still boots waits, or its driver's first reset would drop it.

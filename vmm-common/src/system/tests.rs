@@ -1,6 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
 use super::*;
+use crate::backing::Backing;
 use crate::index::VmIndex;
 use crate::machine::{Machine, Surroundings};
 use crate::registers::CpuState;
@@ -42,13 +43,19 @@ impl GuestMemory for Ram {
             true
         })
     }
+
+    fn has(&self, address: u64, bytes: u64) -> bool {
+        address.checked_add(bytes).is_some_and(|end| end <= self.0.borrow().len() as u64)
+    }
 }
 
 struct Place {
     now_ns: Rc<RefCell<u64>>,
 }
 
-impl Host for Place {
+impl Backing<Ram> for Place {}
+
+impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {
         Instant::from_ns(*self.now_ns.borrow())
     }

@@ -66,6 +66,10 @@ impl GuestMemory for Ram {
         self.bytes.borrow_mut()[at..at + from.len()].copy_from_slice(from);
         true
     }
+
+    fn has(&self, address: u64, bytes: u64) -> bool {
+        self.place(address, bytes as usize).is_some()
+    }
 }
 
 impl Guest for TestGuest {

@@ -32,6 +32,10 @@ impl GuestMemory for Words {
         *word = *word & !(0xff << shift) | u64::from(from[0]) << shift;
         from.len() == 1
     }
+
+    fn has(&self, address: u64, bytes: u64) -> bool {
+        address.checked_add(bytes).is_some_and(|end| end <= RAM_BYTES)
+    }
 }
 
 const CR0: u64 = 1 << 31 | 1;

@@ -7,18 +7,29 @@ use proptest::option;
 use proptest::prelude::*;
 use vmm_common::boot::Images;
 use vmm_common::pack::{MAGIC, PackError, Packed, VERSION, pack, unpack};
+use vmm_common::plan::{DiskPlan, Writes};
 
 #[test]
 fn any_plan_comes_back_with_its_images() {
     let bytes = || vec(any::<u8>(), 0..300);
     let images = vec((bytes(), option::of(bytes())), 70);
-    check(200, (plan(), images), |(plan, images)| {
+    check(200, (plan(), images), |(mut plan, images)| {
+        let held: Vec<&[u8]> = images.iter().map(|(kernel, _)| &kernel[..]).collect();
+        let disks: Vec<Vec<&[u8]>> = (0..plan.vms.len()).map(|vm| vec![held[vm]; vm % 3]).collect();
+        for (vm, disks) in plan.vms.iter_mut().zip(&disks) {
+            let disk = |held: &&[u8]| DiskPlan {
+                file: String::from("image"),
+                bytes: held.len() as u64,
+                writes: Writes::Discard,
+            };
+            vm.virtio.disks = disks.iter().map(disk).collect();
+        }
         let images = images.iter().take(plan.vms.len());
         let images = images
             .map(|(kernel, bios)| Images { bios: bios.as_deref(), ..Images::of(kernel) })
             .collect();
-        let packed = Packed { plan, images };
-        let bytes = pack(&packed.plan, &packed.images);
+        let packed = Packed { plan, images, disks };
+        let bytes = pack(&packed.plan, &packed.images, &packed.disks);
         assert_eq!(unpack(&bytes), Ok(packed));
     });
 }
@@ -28,7 +39,7 @@ fn a_changed_pack_is_refused() {
     let change = (any::<prop::sample::Index>(), 1_u8..);
     check(300, (plan(), vec(change, 1..4)), |(plan, changes)| {
         let images = vec![Images::of(b"kernel"); plan.vms.len()];
-        let packed = pack(&plan, &images);
+        let packed = pack(&plan, &images, &vec![vec![]; plan.vms.len()]);
         let mut bytes = packed.clone();
         for (index, difference) in changes {
             bytes[index.index(packed.len())] ^= difference;

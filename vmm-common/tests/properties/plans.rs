@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, OnSwitch, Outcomes,
-    Plan, SerialPlan, Share, VmPlan, check as check_plan,
+    Plan, SerialPlan, Share, VirtioPlan, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -64,6 +64,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             share,
             serial,
             has_keyboard,
+            virtio: VirtioPlan::default(),
             outcomes: Outcomes::default(),
         },
     )
@@ -84,6 +85,7 @@ pub fn plan() -> impl Strategy<Value = Plan> {
             core,
             vms,
             links,
+            networks: Vec::new(),
         },
     )
 }

@@ -6,7 +6,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use vmm_common::Instant;
+use vmm_common::backing::Backing;
 use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::memory::NoMemory;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::vm::Ending;
@@ -169,7 +171,9 @@ impl SimulatedHost {
     }
 }
 
-impl Host for SimulatedHost {
+impl Backing<NoMemory> for SimulatedHost {}
+
+impl Host<NoMemory> for SimulatedHost {
     fn now(&mut self) -> Instant {
         self.clock.read()
     }

@@ -44,7 +44,8 @@ impl Core {
         let vms: Vec<_> = (0..random.within(1, 4) as usize).map(vm).collect();
         let slice_ns = random.pick(&SLICES_NS);
         let on_switch = OnSwitch::default();
-        let plan = Plan { slice_ns, on_switch, core: None, vms, links: Vec::new() };
+        let (links, networks) = (Vec::new(), Vec::new());
+        let plan = Plan { slice_ns, on_switch, core: None, vms, links, networks };
         let shares = plan.shares();
         let firsts = VcpuIndex::firsts(shares.iter().map(|(_, count)| *count));
         let all = |(first, (_, count)): (VcpuIndex, &(Share, u32))| {

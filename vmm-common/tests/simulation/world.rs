@@ -99,7 +99,9 @@ impl World {
         let clock = Clock::new(random, setups.len());
         let begun = clock.now();
         let vms: Vec<_> = setups.iter().enumerate().map(|(vm, setup)| vm_plan(vm, setup)).collect();
-        let plan = Plan { slice_ns, on_switch: OnSwitch::default(), core: None, vms, links };
+        let networks = Vec::new();
+        let on_switch = OnSwitch::default();
+        let plan = Plan { slice_ns, on_switch, core: None, vms, links, networks };
         let surroundings =
             Surroundings { now: begun, epoch_seconds: 1, tsc: TSC, physical_address_bits: 40 };
         let machine = |vm: &VmPlan| (Machine::new(vm, surroundings.clone()), NoMemory);

@@ -31,6 +31,15 @@ const LOOP: [c_long; 13] = [
     libc::SYS_ppoll,
 ];
 
+/// Disks.
+const DISKS: [c_long; 5] = [
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_fallocate,
+];
+
 /// What every thread may do with open files and with itself.
 const EVERY: [c_long; 27] = [
     libc::SYS_read,
@@ -84,6 +93,8 @@ pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
     let has_loop = role != Role::Files;
     if has_loop {
         allow(&LOOP);
+        allow(&DISKS);
+        allow(&[libc::SYS_fdatasync]);
     }
     if role == Role::Main && has_reports {
         allow(&[libc::SYS_rename, libc::SYS_unlink]);

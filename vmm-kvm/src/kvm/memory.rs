@@ -1,9 +1,13 @@
 //! A guest's RAM: anonymous memory of this process, committed page by page as the guest touches it.
 
 use anyhow::{Context, Result, anyhow};
+use devices::virtio::Buffer;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
 };
@@ -48,6 +52,76 @@ impl GuestRam {
         self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
     }
 
+    /// Fills `buffers` from `offset` of a file on.
+    ///
+    /// # Errors
+    /// The file's; [`io::ErrorKind::UnexpectedEof`] if it ends before.
+    pub fn read_from(&self, file: &File, offset: u64, buffers: &[Buffer]) -> io::Result<()> {
+        self.transfer(offset, buffers, |pieces, at| {
+            let count = pieces.len() as libc::c_int;
+            // SAFETY: the pieces are RAM, which `self` keeps mapped, and the kernel's stores to it
+            // race with the guest's alone.
+            unsafe { libc::preadv64(file.as_raw_fd(), pieces.as_ptr(), count, at) }
+        })
+    }
+
+    /// Writes `buffers` from `offset` of a file on.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn write_to(&self, file: &File, offset: u64, buffers: &[Buffer]) -> io::Result<()> {
+        self.transfer(offset, buffers, |pieces, at| {
+            let count = pieces.len() as libc::c_int;
+            // SAFETY: as for `read_from`; the kernel only reads.
+            unsafe { libc::pwritev64(file.as_raw_fd(), pieces.as_ptr(), count, at) }
+        })
+    }
+
+    /// Calls `call` with pieces of this process's memory and a file's offset until all of `buffers`
+    /// is done.
+    fn transfer(
+        &self,
+        mut offset: u64,
+        buffers: &[Buffer],
+        call: impl Fn(&[libc::iovec], libc::off64_t) -> isize,
+    ) -> io::Result<()> {
+        let mut pieces = self.pieces(buffers)?;
+        let mut pieces = &mut pieces[..];
+        while !pieces.is_empty() {
+            let mut done = match call(pieces, offset as libc::off64_t) {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                done if done > 0 => done as usize,
+                _ => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => continue,
+                    error => return Err(error),
+                },
+            };
+            offset += done as u64;
+            while let [first, ..] = pieces
+                && done >= first.iov_len
+            {
+                done -= first.iov_len;
+                pieces = &mut pieces[1..];
+            }
+            if let [first, ..] = pieces {
+                first.iov_base = first.iov_base.wrapping_byte_add(done);
+                first.iov_len -= done;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `buffers` are in this process; empty ones are left out.
+    fn pieces(&self, buffers: &[Buffer]) -> io::Result<Vec<libc::iovec>> {
+        let piece = |Buffer { address, bytes }: &Buffer| {
+            let slice = self.0.get_slice(GuestAddress(*address), *bytes as usize);
+            let slice = slice.map_err(io::Error::other)?;
+            let base = slice.ptr_guard_mut().as_ptr();
+            Ok(libc::iovec { iov_base: base.cast(), iov_len: slice.len() })
+        };
+        buffers.iter().filter(|buffer| buffer.bytes > 0).map(piece).collect()
+    }
+
     /// Maps the RAM for a VM's guest.
     pub fn give_to(&self, vm: &VmFd) -> Result<()> {
         for (slot, region) in (0_u32..).zip(self.0.iter()) {
@@ -85,6 +159,11 @@ impl GuestMemory for GuestRam {
         let address = GuestAddress(address);
         // A slice that begins in RAM and ends elsewhere would be written up to there.
         self.0.check_range(address, from.len()) && self.0.write_slice(from, address).is_ok()
+    }
+
+    fn has(&self, address: u64, bytes: u64) -> bool {
+        // Of a single region: regions do not follow one another.
+        usize::try_from(bytes).is_ok_and(|len| self.0.check_range(GuestAddress(address), len))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The archives that a kernel starts with: busybox, an `/init`, and what that wants.
 
 use super::archive::Archive;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::PathBuf;
 
 /// The first process.
 const INIT: &str = include_str!("../../linux/init");
@@ -14,12 +17,16 @@ const JOBS: &[(&str, &str)] = &[
     ("modem", include_str!("../../linux/modem")),
     ("shell", include_str!("../../linux/shell")),
     ("steal", include_str!("../../linux/steal")),
+    ("virtio", include_str!("../../linux/virtio")),
 ];
 /// `/jobs/exchange` under other names.
 const EXCHANGES: &[&str] = &["receive", "send"];
 
-/// The initramfs with the jobs.
-pub fn with_jobs(busybox: &[u8]) -> Vec<u8> {
+/// The initramfs with the jobs, and with `modules` in the order in which they can be inserted.
+///
+/// # Errors
+/// A module cannot be read.
+pub fn with_jobs(busybox: &[u8], modules: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = with_init(busybox, INIT);
     archive.folder("jobs");
     for (name, script) in JOBS {
@@ -28,7 +35,13 @@ pub fn with_jobs(busybox: &[u8]) -> Vec<u8> {
     for name in EXCHANGES {
         archive.link(&format!("jobs/{name}"), "exchange");
     }
-    archive.finish()
+    archive.folder("modules");
+    for (number, path) in modules.iter().enumerate() {
+        let module = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        archive.program(&format!("modules/{number:02}-{name}"), &module);
+    }
+    Ok(archive.finish())
 }
 
 /// An archive that starts with the script `init`, to which more can be added.

@@ -1,0 +1,113 @@
+//! Virtio devices (Virtual I/O Device version 1.2; sections named here are its own) behind the
+//! memory-mapped transport.
+//!
+//! ```text
+//! registers -- Transport: features, status, interrupt ----> pin
+//!                  |
+//! notification -- Queue: rings in the guest's RAM -- Chain: buffers, checked
+//!                  |
+//!              Block, Entropy: what a chain asks for, and the answer
+//! ```
+//!
+//! **A device never trusts a ring.** Every index, address and length is checked against the
+//! guest's RAM when it is read, and a chain has at most [`MAX_BUFFERS`] buffers. A ring that breaks
+//! a rule stops its device, which then asks for a reset (DEVICE_NEEDS_RESET, 2.1.2), and nothing
+//! else. Memory comes in with the call that needs it ([`crate::memory::GuestMemory`]); no access
+//! allocates.
+//!
+//! **A device does no I/O.** It makes a value of a chain ([`block::Request`]); its owner has it
+//! carried out, now or later, and hands the result back. Until then the buffers are the device's.
+
+mod chain;
+mod queue;
+mod transport;
+
+pub mod block;
+pub mod entropy;
+
+pub use chain::{Buffer, Chain, MAX_BUFFERS, total};
+pub use queue::{Queue, RingError};
+pub use transport::{Event, Transport, WINDOW_BYTES};
+
+use block::Block;
+use entropy::Entropy;
+
+/// What every device here offers (section 6): indirect descriptors, event index, version 1.
+const COMMON_FEATURES: u64 = feature::INDIRECT_DESC | feature::EVENT_IDX | feature::VERSION_1;
+
+/// Feature bits of the transport and the rings (section 6).
+pub mod feature {
+    /// VIRTIO_F_INDIRECT_DESC.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
+    /// VIRTIO_F_EVENT_IDX.
+    pub const EVENT_IDX: u64 = 1 << 29;
+    /// VIRTIO_F_VERSION_1.
+    pub const VERSION_1: u64 = 1 << 32;
+}
+
+/// A device of any kind.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// A disk.
+    Block(Block),
+    /// A source of random bytes.
+    Entropy(Entropy),
+}
+
+impl Device {
+    /// What all kinds have in common.
+    #[must_use]
+    pub const fn transport(&self) -> &Transport {
+        match self {
+            Self::Block(device) => &device.transport,
+            Self::Entropy(device) => &device.transport,
+        }
+    }
+
+    /// The same, to change.
+    pub const fn transport_mut(&mut self) -> &mut Transport {
+        match self {
+            Self::Block(device) => &mut device.transport,
+            Self::Entropy(device) => &mut device.transport,
+        }
+    }
+
+    /// A load of `size` bytes at `offset` of the window.
+    #[must_use]
+    pub fn read(&self, offset: u64, size: u8) -> u64 {
+        let Some(at) = offset.checked_sub(transport::CONFIG) else {
+            return self.transport().read(offset, size).into();
+        };
+        let mut bytes = [0; 8];
+        let len = usize::from(size).min(bytes.len());
+        let config = self.config();
+        for (byte, at) in bytes[..len].iter_mut().zip(at..) {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            *byte = config.get(at).copied().unwrap_or(0);
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A store of `size` bytes at `offset` of the window. No device here has a configuration field
+    /// that can be written.
+    pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Option<Event> {
+        self.transport_mut().write(offset, size, value as u32)
+    }
+
+    /// The level of its interrupt (4.2.3.4).
+    #[must_use]
+    pub const fn pin(&self) -> bool {
+        self.transport().pin()
+    }
+
+    /// Its configuration space.
+    fn config(&self) -> &[u8] {
+        match self {
+            Self::Block(device) => device.config(),
+            Self::Entropy(_) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

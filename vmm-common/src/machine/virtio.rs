@@ -1,0 +1,133 @@
+//! The virtio devices: their windows, and the pins of the I/O APIC that they share.
+
+use super::Machine;
+use super::interrupts::{Interrupts, Line};
+use crate::plan::{VirtioKind, VirtioPlan, Writes};
+use alloc::format;
+use alloc::vec::Vec;
+use devices::virtio::block::{Block, SECTOR_BYTES};
+use devices::virtio::entropy::Entropy;
+use devices::virtio::{Device, Event, WINDOW_BYTES};
+
+/// Where the first device's registers lie; each further one's follow.
+pub const VIRTIO_BASE: u64 = 0xfeb0_0000;
+/// Pins of the I/O APIC without a line of the 8259 pair: the devices share them in turn.
+const FIRST_PIN: u8 = 16;
+const PINS: usize = devices::ioapic::PINS - FIRST_PIN as usize;
+
+/// The window and the pin of a machine's virtio device.
+#[must_use]
+pub const fn place(device: usize) -> (u64, u8) {
+    (VIRTIO_BASE + device as u64 * WINDOW_BYTES, FIRST_PIN + (device % PINS) as u8)
+}
+
+/// What a guest's access asks of a virtio device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceEvent {
+    /// Its place among the machine's.
+    pub device: usize,
+    /// What.
+    pub event: Event,
+}
+
+/// A machine's virtio devices.
+#[derive(Debug)]
+pub(super) struct Virtio {
+    devices: Vec<(VirtioKind, Device)>,
+    /// Bit n: the level of pin [`FIRST_PIN`] + n as the interrupt controllers have it.
+    levels: u8,
+    /// Bit n: device n has chains that have not been looked at.
+    waiting: u32,
+}
+
+impl Virtio {
+    pub fn new(plan: &VirtioPlan) -> Self {
+        let device = |kind| {
+            let device = match kind {
+                VirtioKind::Disk(number) => {
+                    let disk = &plan.disks[number];
+                    let is_read_only = disk.writes == Writes::Refuse;
+                    let id = format!("tandem-disk{number}");
+                    let sectors = disk.bytes / SECTOR_BYTES;
+                    Device::Block(Block::new(sectors, is_read_only, id.as_bytes()))
+                }
+                VirtioKind::Entropy => Device::Entropy(Entropy::new()),
+            };
+            (kind, device)
+        };
+        Self { devices: plan.devices().map(device).collect(), levels: 0, waiting: 0 }
+    }
+
+    /// The device whose window is at `page`, if there is one.
+    fn at(&mut self, page: u64) -> Option<(usize, &mut Device)> {
+        let number = usize::try_from(page.checked_sub(VIRTIO_BASE)? / WINDOW_BYTES).ok()?;
+        self.devices.get_mut(number).map(|(_, device)| (number, device))
+    }
+
+    /// Carries the levels of the devices' pins to the interrupt controllers.
+    fn sample(&mut self, interrupts: &mut Interrupts) {
+        let mut levels = 0;
+        for (number, (_, device)) in self.devices.iter().enumerate() {
+            levels |= u8::from(device.pin()) << (number % PINS);
+        }
+        let changed = levels ^ self.levels;
+        self.levels = levels;
+        for n in (0..PINS as u8).filter(|n| changed & 1 << n != 0) {
+            let line = Line { pin: FIRST_PIN + n, irq: None };
+            interrupts.set_line(line, levels & 1 << n != 0);
+        }
+        if changed != 0 {
+            interrupts.carry_messages();
+        }
+    }
+}
+
+impl Machine {
+    /// A load from a virtio device's window; None if none is at `page`.
+    pub(super) fn virtio_read(&mut self, page: u64, offset: u64, size: u8) -> Option<u64> {
+        self.virtio.at(page).map(|(_, device)| device.read(offset, size))
+    }
+
+    /// A store to a virtio device's window, if one is at `page`.
+    pub(super) fn virtio_write(
+        &mut self,
+        page: u64,
+        offset: u64,
+        size: u8,
+        value: u64,
+    ) -> Option<DeviceEvent> {
+        let (number, device) = self.virtio.at(page)?;
+        let event = device.write(offset, size, value);
+        self.virtio.sample(&mut self.interrupts);
+        event.map(|event| DeviceEvent { device: number, event })
+    }
+
+    /// The virtio device with this number, and of which kind it is.
+    pub fn virtio_mut(&mut self, device: usize) -> Option<(VirtioKind, &mut Device)> {
+        self.virtio.devices.get_mut(device).map(|(kind, device)| (*kind, device))
+    }
+
+    /// The virtio devices.
+    pub fn virtio(&self) -> impl Iterator<Item = (VirtioKind, &Device)> {
+        self.virtio.devices.iter().map(|(kind, device)| (*kind, device))
+    }
+
+    /// Carries the pins of virtio devices that have been served.
+    pub fn sample_virtio_pins(&mut self) {
+        self.virtio.sample(&mut self.interrupts);
+    }
+
+    /// A virtio device is to be looked at before the guest is entered again.
+    pub fn postpone_virtio(&mut self, device: usize) {
+        self.virtio.waiting |= 1 << device;
+        self.interrupts.draw_attention();
+    }
+
+    /// The next virtio device that was postponed.
+    pub fn take_postponed_virtio(&mut self) -> Option<usize> {
+        let waiting = self.virtio.waiting;
+        let first = (waiting != 0).then(|| waiting.trailing_zeros() as usize)?;
+        self.virtio.waiting &= waiting - 1;
+        Some(first)
+    }
+}
