@@ -1,0 +1,206 @@
+//! The block device (5.2).
+
+use super::driver::{DATA, Driver, TABLE};
+use crate::virtio::block::{Block, Operation, Status};
+use crate::virtio::{Buffer, Device, RingError, total};
+
+extern crate std;
+use std::vec::Vec;
+
+const SECTORS: u64 = 64;
+/// Where the header and the status byte are.
+const HEADER: u64 = 0x8000;
+const STATUS: u64 = 0x9000;
+const FLUSH: u64 = 1 << 9;
+
+fn disk(is_read_only: bool, features: u64) -> Driver {
+    let block = Block::new(SECTORS, is_read_only, b"a name of more than twenty bytes");
+    Driver::start(Device::Block(block), 8, features)
+}
+
+/// Offers a request with these data buffers.
+fn ask(driver: &mut Driver, kind: u32, sector: u64, data: &[(u64, u32, bool)]) {
+    driver.ram.put(HEADER, &kind.to_le_bytes());
+    driver.ram.put(HEADER + 8, &sector.to_le_bytes());
+    driver.ram.put(STATUS, &[0xff]);
+    let parts: Vec<_> = [&[(HEADER, 16, false)], data, &[(STATUS, 1, true)]].concat();
+    driver.chain(&parts);
+}
+
+/// What comes of it: the operation and its buffers, after which it ends with `status`.
+fn next(driver: &mut Driver, status: Status) -> Option<(Operation, Vec<Buffer>)> {
+    let Driver { device: Device::Block(block), ram, .. } = driver else { unreachable!("a disk") };
+    let request = block.next(ram)?;
+    let (operation, token) = (request.operation, request.token);
+    let buffers = request.buffers.to_vec();
+    block.finish(ram, operation, token, status);
+    block.signal(ram);
+    Some((operation, buffers))
+}
+
+fn check_answered(driver: &mut Driver, what: &str, code: u8, written: u32) {
+    assert_eq!(driver.ram.bytes(STATUS, 1), [code], "{what}: status");
+    assert_eq!(driver.returned(), Some((0, written)), "{what}: returned");
+}
+
+#[test]
+fn a_read_fills_the_buffers_and_a_write_takes_them() {
+    let mut driver = disk(false, FLUSH);
+    ask(&mut driver, 0, 3, &[(DATA, 512, true), (DATA + 0x1000, 1024, true)]);
+    let (operation, buffers) = next(&mut driver, Status::Ok).expect("a read");
+    assert_eq!(operation, Operation::Read { offset: 3 * 512 });
+    let at = |address, bytes| Buffer { address, bytes };
+    assert_eq!(buffers, [at(DATA, 512), at(DATA + 0x1000, 1024), at(STATUS, 0)]);
+    check_answered(&mut driver, "a read", 0, 1537);
+    ask(&mut driver, 1, 63, &[(DATA, 512, false)]);
+    let (operation, buffers) = next(&mut driver, Status::Ok).expect("a write");
+    assert_eq!(operation, Operation::Write { offset: 63 * 512, is_durable: false });
+    assert_eq!(total(&buffers), 512);
+    check_answered(&mut driver, "a write", 0, 1);
+    let Device::Block(block) = &driver.device else { unreachable!("a disk") };
+    let counts = block.counts();
+    assert_eq!((counts.requests, counts.read_bytes, counts.written_bytes), (2, 1536, 512));
+    assert_eq!((counts.errors, block.under_way()), (0, 0));
+}
+
+#[test]
+fn a_driver_that_cannot_flush_writes_through() {
+    let mut driver = disk(false, 0);
+    ask(&mut driver, 1, 0, &[(DATA, 512, false)]);
+    let (operation, _) = next(&mut driver, Status::Ok).expect("a write");
+    assert_eq!(operation, Operation::Write { offset: 0, is_durable: true });
+}
+
+#[test]
+fn header_and_status_may_lie_anyhow() {
+    // The header in three pieces, with the data behind it in the last, the status in the data's
+    // buffer (2.7.4.1).
+    let mut driver = disk(false, FLUSH);
+    driver.ram.put(HEADER + 0x100, &[0; 16]);
+    driver.chain(&[(HEADER + 0x100, 3, false), (HEADER + 0x103, 13, false), (DATA, 513, true)]);
+    let (operation, buffers) = next(&mut driver, Status::IoError).expect("a read");
+    assert_eq!(operation, Operation::Read { offset: 0 });
+    assert_eq!(buffers, [Buffer { address: DATA, bytes: 512 }]);
+    assert_eq!(driver.ram.bytes(DATA + 512, 1), [1], "VIRTIO_BLK_S_IOERR");
+    assert_eq!(driver.returned(), Some((0, 1)));
+}
+
+#[test]
+fn transfers_beyond_the_disk_or_of_parts_of_sectors_end_with_an_error() {
+    let mut driver = disk(false, FLUSH);
+    for (kind, is_writable) in [(0, true), (1, false)] {
+        for (sector, bytes) in [(64, 512), (63, 1024), (u64::MAX, 512), (0, 511), (0, 513)] {
+            ask(&mut driver, kind, sector, &[(DATA, bytes, is_writable)]);
+            assert_eq!(next(&mut driver, Status::Ok), None, "{kind} {sector} {bytes}");
+            check_answered(&mut driver, "beyond", 1, 1);
+        }
+    }
+}
+
+#[test]
+fn what_it_does_not_know_is_unsupported() {
+    let mut driver = disk(false, FLUSH);
+    for kind in [2, 3, 5, 9, 10, 12, 14, 15, 0x8000_0000, u32::MAX] {
+        ask(&mut driver, kind, 0, &[]);
+        assert_eq!(next(&mut driver, Status::Ok), None, "{kind}");
+        check_answered(&mut driver, "unknown", 2, 1);
+    }
+}
+
+#[test]
+fn its_name_is_twenty_bytes() {
+    let mut driver = disk(false, FLUSH);
+    ask(&mut driver, 8, 0, &[(DATA, 20, true)]);
+    assert_eq!(next(&mut driver, Status::Ok), None);
+    check_answered(&mut driver, "an identifier", 0, 21);
+    assert_eq!(driver.ram.bytes(DATA, 21), b"a name of more than \0");
+    ask(&mut driver, 8, 0, &[(DATA, 19, true)]);
+    assert_eq!(next(&mut driver, Status::Ok), None);
+    check_answered(&mut driver, "too short for it", 1, 1);
+}
+
+#[test]
+fn sectors_are_cleared_by_one_segment() {
+    let mut driver = disk(false, FLUSH);
+    let segment = |driver: &Driver, sector: u64, sectors: u32, flags: u32| {
+        driver.ram.put(DATA, &sector.to_le_bytes());
+        driver.ram.put(DATA + 8, &sectors.to_le_bytes());
+        driver.ram.put(DATA + 12, &flags.to_le_bytes());
+    };
+    let range = (512, 1024);
+    for (kind, flags, expected) in [
+        (11, 0, Ok(Operation::Discard { offset: range.0, bytes: range.1 })),
+        (11, 1, Err(2)),
+        (13, 0, Ok(Operation::WriteZeroes { offset: 512, bytes: 1024, may_unmap: false })),
+        (13, 1, Ok(Operation::WriteZeroes { offset: 512, bytes: 1024, may_unmap: true })),
+        (13, 2, Err(2)),
+    ] {
+        segment(&driver, 1, 2, flags);
+        ask(&mut driver, kind, 0, &[(DATA, 16, false)]);
+        let operation = next(&mut driver, Status::Ok).map(|(operation, _)| operation);
+        assert_eq!(operation, expected.ok(), "{kind} {flags}");
+        check_answered(&mut driver, "cleared", expected.err().unwrap_or(0), 1);
+    }
+    for (sector, sectors, bytes) in [(64, 1, 16), (63, 2, 16), (0, u32::MAX, 16), (0, 1, 32)] {
+        segment(&driver, sector, sectors, 0);
+        ask(&mut driver, 11, 0, &[(DATA, bytes, false)]);
+        assert_eq!(next(&mut driver, Status::Ok), None, "{sector} {sectors}");
+        check_answered(&mut driver, "not cleared", 1, 1);
+    }
+}
+
+#[test]
+fn a_read_only_disk_is_not_written() {
+    let mut driver = disk(true, 1 << 5);
+    for (kind, data) in [(1, (DATA, 512, false)), (11, (DATA, 16, false)), (13, (DATA, 16, false))]
+    {
+        ask(&mut driver, kind, 0, &[data]);
+        assert_eq!(next(&mut driver, Status::Ok), None, "{kind}");
+        check_answered(&mut driver, "a write", 1, 1);
+    }
+    ask(&mut driver, 0, 0, &[(DATA, 512, true)]);
+    assert!(next(&mut driver, Status::Ok).is_some());
+}
+
+#[test]
+fn a_chain_without_header_or_status_stops_the_device() {
+    for parts in [
+        &[(HEADER, 15, false), (STATUS, 1, true)][..],
+        &[(HEADER, 16, false)],
+        &[(STATUS, 512, true)],
+        &[(HEADER, 16, false), (STATUS, 0, true)],
+    ] {
+        let mut driver = disk(false, FLUSH);
+        driver.chain(parts);
+        assert_eq!(next(&mut driver, Status::Ok), None);
+        assert_eq!(driver.device.transport().error(), Some(RingError::TooShort), "{parts:?}");
+    }
+}
+
+#[test]
+fn several_requests_come_back_in_any_order() {
+    let mut driver = disk(false, FLUSH);
+    for n in 0..3_u16 {
+        let header = HEADER + 0x20 * u64::from(n);
+        driver.ram.put(header + 8, &u64::from(n).to_le_bytes());
+        let data = DATA + 0x1000 * u64::from(n);
+        driver.describe(TABLE, n * 2, (header, 16, 1, n * 2 + 1));
+        driver.describe(TABLE, n * 2 + 1, (data, 513, 2, 0));
+        driver.offer(n * 2);
+    }
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    let mut tokens = Vec::new();
+    while let Some(request) = block.next(ram) {
+        tokens.push((request.operation, request.token));
+    }
+    assert_eq!(block.under_way(), 3);
+    for index in [1, 2, 0] {
+        let (operation, token) = tokens[index];
+        block.finish(ram, operation, token, Status::Ok);
+    }
+    block.signal(ram);
+    assert!(driver.device.pin());
+    assert_eq!(driver.returned(), Some((2, 513)));
+    assert_eq!(driver.returned(), Some((4, 513)));
+    assert_eq!(driver.returned(), Some((0, 513)));
+}
