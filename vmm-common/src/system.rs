@@ -147,6 +147,7 @@ impl<M: GuestMemory> System<M> {
             self.ledger.core_turns_to(Activity::Switching, now);
         }
         self.feed_consoles(now, host);
+        self.finish_requests(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
             for vcpu in self.vcpus_of(vm) {
@@ -232,9 +233,14 @@ impl<M: GuestMemory> System<M> {
         let vm = index.vm();
         let (machine, vcpu) = self.vms[vm].parts(index);
         machine.advance(*now);
-        // With siblings, `attend` has taken it.
-        if machine.has_attention() && machine.take_start_event() == Some(StartEvent::Init) {
-            return Step::End(Ending::Reset);
+        if machine.has_attention() {
+            // With siblings, `attend` has taken it.
+            if machine.take_start_event() == Some(StartEvent::Init) {
+                return Step::End(Ending::Reset);
+            }
+            if machine.has_device_work() {
+                return self.do_device_work(vm, now, host);
+            }
         }
         if vcpu.is_halted && vcpu.stays_halted(machine) {
             return Step::Halt(machine.own_deadline());

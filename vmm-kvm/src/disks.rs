@@ -3,18 +3,31 @@
 //! A disk is a raw image. `keep` writes to it, under a lock that no other run shares; the others
 //! only read it, and put what the guest writes into an [`Overlay`]: an unnamed file for `discard`,
 //! the user's for `to`. Data goes straight between the file and the guest's RAM.
+//!
+//! ```text
+//! Request --store, overlay--> Job: steps --ring--> done at once, or under way
+//!                                         --plain--> done (no io_uring)
+//! ```
 
+mod job;
 mod lock;
 mod overlay;
+mod plain;
+mod ring;
 
 use crate::kvm::GuestRam;
 use crate::sys;
 use anyhow::{Context, Result, bail};
+use job::{Job, Step};
 use overlay::Overlay;
+use ring::Ring;
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
-use vmm_common::backing::{DiskIndex, Operation, Progress, Request, Status};
+use std::sync::Arc;
+use vmm_common::backing::{DiskIndex, Finished, Operation, Progress, Request, Status};
 use vmm_common::plan::{DiskPlan, Plan, VmPlan, Writes};
 use vmm_common::units::Escaped;
 
@@ -23,8 +36,12 @@ use vmm_common::units::Escaped;
 pub struct Disks {
     /// By VM.
     disks: Vec<Vec<Disk>>,
+    /// None: there is no disk, or no io_uring.
+    ring: Option<Ring>,
+    /// Done, and not handed over yet.
+    finished: VecDeque<Finished>,
     /// What the user has not been told yet.
-    troubles: Vec<String>,
+    troubles: VecDeque<String>,
 }
 
 #[derive(Debug)]
@@ -39,56 +56,122 @@ struct Disk {
 #[derive(Debug)]
 enum Store {
     /// The image itself.
-    Image(File),
+    Image(Arc<File>),
     /// The image, and what was written.
     Overlay(Overlay),
 }
 
 impl Disks {
-    /// Opens the files of the plan's disks, and locks them.
+    /// Opens the files of the plan's disks, and locks them; `core` is where the kernel works for
+    /// them.
     ///
     /// # Errors
     /// A file that cannot be opened or is in use; a size that has changed.
-    pub fn open(plan: &Plan) -> Result<Self> {
+    pub fn open(plan: &Plan, core: u64) -> Result<Self> {
         let of_vm = |vm: &VmPlan| {
             let disk = |plan: &DiskPlan| Disk::open(&vm.name, plan);
-            vm.virtio.disks.iter().map(disk).collect::<Result<_>>()
+            vm.virtio.disks.iter().map(disk).collect::<Result<Vec<_>>>()
         };
-        Ok(Self { disks: plan.vms.iter().map(of_vm).collect::<Result<_>>()?, troubles: Vec::new() })
+        let disks = plan.vms.iter().map(of_vm).collect::<Result<Vec<_>>>()?;
+        let mut made = Self { disks, ..Self::default() };
+        if made.disks.iter().any(|disks| !disks.is_empty()) {
+            match Ring::new(core) {
+                Ok(ring) => made.ring = Some(ring),
+                Err(error) => made.troubles.push_back(format!(
+                    "disks: this host offers no io_uring ({error}): a slow file holds up all VMs"
+                )),
+            }
+        }
+        Ok(made)
     }
 
-    /// Carries out a request.
+    /// What is readable while a request that was under way is done.
+    pub fn completion_fd(&self) -> Option<RawFd> {
+        self.ring.as_ref().map(Ring::fd)
+    }
+
+    /// Carries out a request, or begins to.
     pub fn request(
         &mut self,
-        DiskIndex { vm, number }: DiskIndex,
+        disk: DiskIndex,
         request: &Request<'_>,
         memory: &GuestRam,
     ) -> Progress {
-        let disk = &mut self.disks[vm.0][number];
-        let Err(error) = disk.store.carry_out(request, memory) else {
-            return Progress::Done(Status::Ok);
+        let Request { operation, buffers, token } = *request;
+        let store = &mut self.disks[disk.vm.0][disk.number].store;
+        let steps = match store.steps(operation, buffers, memory) {
+            Ok(steps) => steps,
+            Err(error) => return Progress::Done(self.ended(disk, operation, Err(error))),
         };
-        if !disk.has_failed {
-            disk.has_failed = true;
-            let (what, name) = (verb(request.operation), &disk.name);
-            self.troubles
-                .push(format!("{name}: cannot {what}: {error}; the guest sees I/O errors"));
+        let Some(ring) = &mut self.ring else {
+            let result = plain::carry_out(steps);
+            return Progress::Done(self.ended(disk, operation, result));
+        };
+        if steps.is_empty() {
+            return Progress::Done(Status::Ok);
         }
-        Progress::Done(Status::IoError)
+        let id = match ring.begin(Job { disk, operation, token, steps, _mapped: memory.clone() }) {
+            Ok(id) => id,
+            Err(error) => return Progress::Done(self.ended(disk, operation, Err(error))),
+        };
+        // What the page cache has is done by now.
+        while let Some((done, job, result)) = self.ring.as_mut().and_then(Ring::next_done) {
+            let status = self.ended(job.disk, job.operation, result);
+            if done == id {
+                return Progress::Done(status);
+            }
+            let Job { disk, operation, token, .. } = job;
+            self.finished.push_back(Finished { disk, operation, token, status });
+        }
+        Progress::UnderWay
+    }
+
+    /// The next request that was under way and is done.
+    pub fn next_finished(&mut self) -> Option<Finished> {
+        if let Some(finished) = self.finished.pop_front() {
+            return Some(finished);
+        }
+        let (_, job, result) = self.ring.as_mut()?.next_done()?;
+        let Job { disk, operation, token, .. } = job;
+        let status = self.ended(disk, operation, result);
+        Some(Finished { disk, operation, token, status })
     }
 
     /// The next message for the user.
     pub fn take_trouble(&mut self) -> Option<String> {
-        self.troubles.pop()
+        self.troubles.pop_front()
     }
 
-    /// The run is over: what is to be kept is written.
+    /// The run is over: waits for what is under way, and writes what is to be kept.
     pub fn close(&mut self) {
+        let left = self.ring.as_mut().map(Ring::drain).unwrap_or_default();
+        for (_, job, result) in left {
+            self.ended(job.disk, job.operation, result);
+        }
         for disk in self.disks.iter_mut().flatten() {
-            if let Err(error) = disk.store.flush() {
-                self.troubles.push(format!("{}: cannot flush: {error}", disk.name));
+            if let Err(error) = plain::carry_out(disk.store.flush()) {
+                self.troubles.push_back(format!("{}: cannot flush: {error}", disk.name));
             }
         }
+    }
+
+    /// Follows up a request of a disk that has ended.
+    fn ended(&mut self, disk: DiskIndex, operation: Operation, result: io::Result<()>) -> Status {
+        let disk = &mut self.disks[disk.vm.0][disk.number];
+        if let Store::Overlay(overlay) = &mut disk.store {
+            overlay.ended(operation, result.is_ok());
+        }
+        let Err(error) = result else { return Status::Ok };
+        if !disk.has_failed {
+            disk.has_failed = true;
+            let (what, name) = (verb(operation), &disk.name);
+            let why = match error.kind() {
+                io::ErrorKind::UnexpectedEof => String::from("the file ends before"),
+                _ => error.to_string(),
+            };
+            self.troubles.push_back(format!("{name}: cannot {what}: {why}; the guest sees errors"));
+        }
+        Status::IoError
     }
 }
 
@@ -111,6 +194,7 @@ impl Store {
             bail!("it had {bytes} bytes when the config was read, and has {now} now");
         }
         lock::take(&image, is_kept)?;
+        let image = Arc::new(image);
         Ok(match writes {
             Writes::Keep | Writes::Refuse => Self::Image(image),
             Writes::Discard => Self::Overlay(Overlay::unnamed(image, bytes)?),
@@ -121,35 +205,39 @@ impl Store {
         })
     }
 
-    fn carry_out(&mut self, request: &Request<'_>, memory: &GuestRam) -> io::Result<()> {
-        match request.operation {
-            Operation::Read { offset } => match self {
-                Self::Image(image) => memory.read_from(image, offset, request.buffers),
-                Self::Overlay(overlay) => overlay.read(offset, request.buffers, memory),
-            },
-            Operation::Write { offset, is_durable } => {
-                match self {
-                    Self::Image(image) => memory.write_to(image, offset, request.buffers)?,
-                    Self::Overlay(overlay) => overlay.write(offset, request.buffers, memory)?,
-                }
-                if is_durable { self.flush() } else { Ok(()) }
+    /// What a request takes.
+    fn steps(
+        &mut self,
+        operation: Operation,
+        buffers: &[devices::virtio::Buffer],
+        memory: &GuestRam,
+    ) -> io::Result<VecDeque<Step>> {
+        let image = match self {
+            Self::Image(image) => image,
+            Self::Overlay(overlay) => return overlay.steps(operation, buffers, memory),
+        };
+        let file = Arc::clone(image);
+        let (step, is_durable) = match operation {
+            Operation::Read { offset, bytes: _ } => {
+                (Step::Read { file, offset, pieces: memory.pieces(buffers)? }, false)
             }
-            Operation::Flush => self.flush(),
-            Operation::WriteZeroes { offset, bytes, may_unmap: _ } => match self {
-                Self::Image(image) => sys::write_zeroes(image, offset, bytes),
-                Self::Overlay(overlay) => overlay.clear(offset, bytes),
-            },
-            // What they hold afterwards is the disk's choice: zeros, where that frees room.
-            Operation::Discard { offset, bytes } => match self {
-                Self::Image(image) => sys::discard(image, offset, bytes),
-                Self::Overlay(_) => Ok(()),
-            },
-        }
+            Operation::Write { offset, bytes: _, is_durable } => {
+                (Step::Write { file, offset, pieces: memory.pieces(buffers)? }, is_durable)
+            }
+            Operation::Flush => (Step::Sync { file }, false),
+            Operation::WriteZeroes { offset, bytes, may_unmap: _ } => {
+                (Step::Clear { file, offset, bytes }, false)
+            }
+            Operation::Discard { offset, bytes } => (Step::Free { file, offset, bytes }, false),
+        };
+        let sync = is_durable.then(|| Step::Sync { file: Arc::clone(image) });
+        Ok([step].into_iter().chain(sync).filter(|step| !step.is_nothing()).collect())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// What a flush takes.
+    fn flush(&mut self) -> VecDeque<Step> {
         match self {
-            Self::Image(image) => image.sync_data(),
+            Self::Image(image) => [Step::Sync { file: Arc::clone(image) }].into(),
             Self::Overlay(overlay) => overlay.flush(),
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 use vmm_sys_util::timerfd::TimerFd;
 
@@ -43,6 +43,8 @@ struct Sources {
     /// Epoll refuses regular files, which are always ready.
     is_stdin_always_ready: bool,
     is_stdin_wanted: bool,
+    /// What else ends a wait.
+    others: Vec<RawFd>,
     arrived: Arrived,
 }
 
@@ -58,6 +60,7 @@ impl HostEvents {
             stdin,
             is_stdin_always_ready,
             is_stdin_wanted: true,
+            others: Vec::new(),
             arrived: Arrived::default(),
         };
         let mut manager = EventManager::new().context("epoll")?;
@@ -123,6 +126,16 @@ impl HostEvents {
     }
 }
 
+impl HostEvents {
+    /// A wait also ends while this is readable; whoever made it reads it.
+    pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
+        let mut ops = self.manager.event_ops(self.id).context("epoll")?;
+        ops.add(Events::new_raw(fd, EventSet::IN)).context("epoll")?;
+        self.sources()?.others.push(fd);
+        Ok(())
+    }
+}
+
 impl Sources {
     /// Reads once; true if standard input has ended.
     fn read_stdin(&mut self) -> bool {
@@ -162,6 +175,8 @@ impl MutEventSubscriber for Sources {
         } else if fd == self.timer.as_raw_fd() {
             // Rearmed for each wait; reading it only clears its readiness.
             let _ = self.timer.wait();
+        } else if self.others.contains(&fd) {
+            // The wait is over, and the loop looks for itself.
         } else if self.read_stdin() {
             // Before the file is closed: epoll would go on reporting its duplicate.
             let removed = ops.remove(Events::new_raw(fd, EventSet::IN));

@@ -8,7 +8,7 @@ use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use anyhow::{Context, Result};
 use vmm_common::Instant;
-use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
+use vmm_common::backing::{Backing, DiskIndex, Finished, Progress, Request};
 use vmm_common::console::Console;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
@@ -201,6 +201,19 @@ impl LinuxHost {
         self.follow_terminal(now)
     }
 
+    /// What has gone wrong with disks.
+    fn say_troubles(&mut self) {
+        while let Some(trouble) = self.disks.take_trouble() {
+            self.console.say(&format!("[{trouble}]"));
+        }
+    }
+
+    /// Waits for what disks have under way, and writes what is to be kept.
+    pub fn close_disks(&mut self) {
+        self.disks.close();
+        self.say_troubles();
+    }
+
     fn flush(&mut self) {
         self.output.flush(&mut self.console, self.clock.now());
         if self.output.is_closed() {
@@ -234,10 +247,14 @@ impl LinuxHost {
 impl Backing<GuestRam> for LinuxHost {
     fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
         let progress = self.disks.request(disk, request, memory);
-        while let Some(trouble) = self.disks.take_trouble() {
-            self.console.say(&trouble);
-        }
+        self.say_troubles();
         progress
+    }
+
+    fn next_finished(&mut self) -> Option<Finished> {
+        let finished = self.disks.next_finished();
+        self.say_troubles();
+        finished
     }
 
     fn random(&mut self, to: &mut [u8]) {

@@ -108,7 +108,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let is_shared = matches!(options.console, ConsolePlace::Standard);
     let stdin = is_shared.then(sys::stdin).transpose().context("standard input")?;
     let is_terminal = stdin.as_ref().is_some_and(File::is_terminal);
-    let events = HostEvents::new(stdin)?;
+    let mut events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
     let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
@@ -127,7 +127,10 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
-    let disks = Disks::open(plan)?;
+    let disks = Disks::open(plan, core)?;
+    if let Some(fd) = disks.completion_fd() {
+        events.end_waits_by(fd)?;
+    }
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let confinement = options.confinement.as_ref().map(Confinement::of_process).transpose()?;
     let of_recorder = confinement.clone();
@@ -245,10 +248,7 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);
-    host.disks.close();
-    while let Some(trouble) = host.disks.take_trouble() {
-        host.console.say(&trouble);
-    }
+    host.close_disks();
     let unread = host.drain()?;
     // Once it has all its lines: they are for a terminal that is raw.
     host.give_terminal_back();

@@ -15,7 +15,8 @@ mod timer;
 
 pub use clock::{Clock, process_cpu_ns};
 pub use cores::{
-    allowed_cores, allowed_cores_of, current_core, is_pinned_to, pin_thread_to, pin_to, this_thread,
+    allowed_cores, allowed_cores_of, core_set, current_core, is_pinned_to, pin_thread_to, pin_to,
+    this_thread,
 };
 pub use files::{
     is_foreground, is_writable, set_blocking, set_terminal_settings, stdin, stdout,
@@ -28,5 +29,5 @@ pub use privileges::{
 };
 pub use refused_call::{name_this_thread, report_refused_calls};
 pub use signals::{Signal, Signals, StopSignal};
-pub use storage::{discard, file_bytes, fill_with_random, lock_file, unnamed_file, write_zeroes};
+pub use storage::{allocate, file_bytes, fill_with_random, lock_file, unnamed_file};
 pub use timer::ThreadTimer;

@@ -59,11 +59,15 @@ pub enum Operation {
     Read {
         /// First byte.
         offset: u64,
+        /// Bytes of all buffers.
+        bytes: u64,
     },
     /// Writes the buffers from `offset` on.
     Write {
         /// First byte.
         offset: u64,
+        /// Bytes of all buffers.
+        bytes: u64,
         /// It is on the disk before it is done, as the driver cannot flush.
         is_durable: bool,
     },
@@ -88,13 +92,11 @@ pub enum Operation {
 }
 
 /// Identifies a request that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token {
     head: u16,
     /// Where its status byte goes.
     status_at: u64,
-    /// Bytes of data.
-    bytes: u32,
 }
 
 /// A request for the disk: the driver's buffers are the disk's until [`Block::finish`].
@@ -214,17 +216,15 @@ impl Block {
         status: Status,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
-        let written = match operation {
-            Operation::Read { .. } => token.bytes,
-            Operation::Write { .. }
-            | Operation::Flush
-            | Operation::WriteZeroes { .. }
-            | Operation::Discard { .. } => 0,
+        let (read, written) = match operation {
+            Operation::Read { bytes, .. } => (bytes, 0),
+            Operation::Write { bytes, .. } => (0, bytes),
+            Operation::Flush | Operation::WriteZeroes { .. } | Operation::Discard { .. } => (0, 0),
         };
-        self.answer(memory, token, status, written);
+        self.answer(memory, token, status, read as u32);
         if status == Status::Ok {
-            self.counts.read_bytes += u64::from(written);
-            self.counts.written_bytes += u64::from(token.bytes - written);
+            self.counts.read_bytes += read;
+            self.counts.written_bytes += written;
         }
     }
 
@@ -268,11 +268,12 @@ impl Block {
         let sector = u64_at(&header, 8);
         let wanted = match kind {
             T_IN => {
-                self.transfer(sector, self.chain.writable(), |offset| Operation::Read { offset })
+                let read = |offset, bytes| Operation::Read { offset, bytes };
+                self.transfer(sector, self.chain.writable(), read)
             }
             T_OUT => {
                 let is_durable = !self.transport.has(FLUSH);
-                let write = |offset| Operation::Write { offset, is_durable };
+                let write = |offset, bytes| Operation::Write { offset, bytes, is_durable };
                 self.unless_read_only(self.transfer(sector, self.chain.readable(), write))
             }
             // Also where the feature was not accepted, as QEMU does.
@@ -282,12 +283,7 @@ impl Block {
             T_DISCARD | T_WRITE_ZEROES => Wanted::Nothing(Status::IoError),
             _ => Wanted::Nothing(Status::Unsupported),
         };
-        let bytes = match wanted {
-            Wanted::Disk(Operation::Read { .. }) => total(self.chain.writable()),
-            Wanted::Disk(Operation::Write { .. }) => total(self.chain.readable()),
-            Wanted::Disk(_) | Wanted::Id | Wanted::Nothing(_) => 0,
-        };
-        Ok((wanted, Token { head: self.chain.head(), status_at, bytes: bytes as u32 }))
+        Ok((wanted, Token { head: self.chain.head(), status_at }))
     }
 
     /// A transfer of whole sectors within the disk.
@@ -295,12 +291,12 @@ impl Block {
         &self,
         sector: u64,
         buffers: &[Buffer],
-        of: impl FnOnce(u64) -> Operation,
+        of: impl FnOnce(u64, u64) -> Operation,
     ) -> Wanted {
         let bytes = total(buffers);
         let is_whole = bytes.is_multiple_of(SECTOR_BYTES) && bytes < u32::MAX.into();
         match is_whole && self.holds(sector, bytes / SECTOR_BYTES) {
-            true => Wanted::Disk(of(sector * SECTOR_BYTES)),
+            true => Wanted::Disk(of(sector * SECTOR_BYTES, bytes)),
             false => Wanted::Nothing(Status::IoError),
         }
     }

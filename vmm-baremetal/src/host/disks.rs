@@ -54,12 +54,12 @@ impl Disks {
     ) -> Status {
         let disk = &self.disks[vm.0][number];
         let is_done = match request.operation {
-            Operation::Read { mut offset } => request.buffers.iter().all(|buffer| {
+            Operation::Read { mut offset, bytes: _ } => request.buffers.iter().all(|buffer| {
                 let from = offset;
                 offset += u64::from(buffer.bytes);
                 disk.copy_to(from, memory, buffer.address, buffer.bytes.into())
             }),
-            Operation::Write { mut offset, is_durable: _ } => {
+            Operation::Write { mut offset, bytes: _, is_durable: _ } => {
                 request.buffers.iter().all(|buffer| {
                     let to = offset;
                     offset += u64::from(buffer.bytes);

@@ -37,7 +37,9 @@ pub(super) struct Virtio {
     /// Bit n: the level of pin [`FIRST_PIN`] + n as the interrupt controllers have it.
     levels: u8,
     /// Bit n: device n has chains that have not been looked at.
-    waiting: u32,
+    postponed: u32,
+    /// Bit n: device n was reset while it had requests under way.
+    holding: u32,
 }
 
 impl Virtio {
@@ -55,7 +57,7 @@ impl Virtio {
             };
             (kind, device)
         };
-        Self { devices: plan.devices().map(device).collect(), levels: 0, waiting: 0 }
+        Self { devices: plan.devices().map(device).collect(), levels: 0, postponed: 0, holding: 0 }
     }
 
     /// The device whose window is at `page`, if there is one.
@@ -117,17 +119,51 @@ impl Machine {
         self.virtio.sample(&mut self.interrupts);
     }
 
-    /// A virtio device is to be looked at before the guest is entered again.
-    pub fn postpone_virtio(&mut self, device: usize) {
-        self.virtio.waiting |= 1 << device;
+    /// The disk with this number.
+    pub fn disk_mut(&mut self, number: usize) -> Option<&mut Block> {
+        // Disks come first.
+        match self.virtio.devices.get_mut(number) {
+            Some((VirtioKind::Disk(_), Device::Block(block))) => Some(block),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether the guest may not be entered before a device has done something.
+    #[must_use]
+    #[inline]
+    pub const fn has_device_work(&self) -> bool {
+        self.virtio.postponed | self.virtio.holding != 0
+    }
+
+    /// The rest of what the driver has made available to a device waits for the next turn.
+    pub fn postpone_device(&mut self, device: usize) {
+        self.virtio.postponed |= 1 << device;
         self.interrupts.draw_attention();
     }
 
-    /// The next virtio device that was postponed.
-    pub fn take_postponed_virtio(&mut self) -> Option<usize> {
-        let waiting = self.virtio.waiting;
-        let first = (waiting != 0).then(|| waiting.trailing_zeros() as usize)?;
-        self.virtio.waiting &= waiting - 1;
+    /// The next device that was postponed.
+    pub fn take_postponed_device(&mut self) -> Option<usize> {
+        let postponed = self.virtio.postponed;
+        let first = (postponed != 0).then(|| postponed.trailing_zeros() as usize)?;
+        self.virtio.postponed &= postponed - 1;
         Some(first)
+    }
+
+    /// A disk was reset: the guest does not go on while it has requests under way.
+    pub fn hold_while_under_way(&mut self, disk: usize) {
+        if self.disk_mut(disk).is_some_and(|block| block.under_way() > 0) {
+            self.virtio.holding |= 1 << disk;
+            self.interrupts.draw_attention();
+        }
+    }
+
+    /// A request of the disk has come back. True if the guest goes on by that.
+    pub fn end_hold(&mut self, disk: usize) -> bool {
+        let has_more = self.disk_mut(disk).is_some_and(|block| block.under_way() > 0);
+        let held = self.virtio.holding;
+        if !has_more {
+            self.virtio.holding &= !(1 << disk);
+        }
+        held != 0 && self.virtio.holding == 0
     }
 }

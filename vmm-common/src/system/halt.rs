@@ -53,7 +53,7 @@ impl<M: GuestMemory> System<M> {
         machine.sample_serial_pins();
         vcpu.is_halted = true;
         vcpu.is_deaf = !is_interrupt_flag_set;
-        if !vcpu.stays_halted(machine) {
+        if !vcpu.stays_halted(machine) || machine.has_device_work() {
             return Step::Continue;
         }
         let until = machine.own_deadline();

@@ -1,7 +1,9 @@
-//! What guests ask of their virtio devices, carried out by the host.
+//! What guests ask of their virtio devices, carried out by the host: in the exit, as far as the turn
+//! lasts, or under way until [`crate::backing::Backing::next_finished`] has it.
 
 use super::{Step, System};
-use crate::backing::{DiskIndex, Progress};
+use crate::Instant;
+use crate::backing::{DiskIndex, Finished, Progress};
 use crate::index::{VcpuIndex, VmIndex};
 use crate::machine::DeviceEvent;
 use crate::memory::GuestMemory;
@@ -21,32 +23,78 @@ impl<M: GuestMemory> System<M> {
     ) -> Step {
         match event {
             Event::Started | Event::Notified(_) => self.serve(index.vm(), device, host),
-            Event::Reset => {}
+            // Buffers are the disk's until it is done with them, and the driver may use them for
+            // something else once the guest goes on: its VM waits (2.4.1).
+            Event::Reset => self.vms[index.vm()].machine.hold_while_under_way(device),
         }
         Step::Continue
     }
 
-    /// Has all that the driver has made available carried out.
+    /// Serves a device that the last turn left, or keeps the VM from going on for one that was
+    /// reset.
+    #[inline(never)]
+    pub(super) fn do_device_work<H: Host<M>>(
+        &mut self,
+        vm: VmIndex,
+        now: &mut Instant,
+        host: &mut H,
+    ) -> Step {
+        match self.vms[vm].machine.take_postponed_device() {
+            Some(device) => self.serve(vm, device, host),
+            None => return Step::Halt(Instant::FAR_FUTURE),
+        }
+        *now = host.now();
+        Step::Continue
+    }
+
+    /// Hands the results of requests that were under way to their devices.
+    pub(super) fn finish_requests<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
+        while let Some(Finished { disk, operation, token, status }) = host.next_finished() {
+            let Vm { machine, memory, .. } = &mut self.vms[disk.vm];
+            let Some(block) = machine.disk_mut(disk.number) else { continue };
+            block.finish(memory, operation, token, status);
+            block.signal(memory);
+            machine.sample_virtio_pins();
+            match machine.end_hold(disk.number) {
+                true => self.vcpus_of(disk.vm).for_each(|vcpu| self.wake(vcpu, now)),
+                false => self.rouse(disk.vm, now),
+            }
+        }
+    }
+
+    /// Has what the driver has made available carried out: one request at least, and further ones
+    /// while the turn lasts.
     fn serve<H: Host<M>>(&mut self, vm: VmIndex, number: usize, host: &mut H) {
+        let until = self.until;
         let Vm { machine, memory, .. } = &mut self.vms[vm];
-        match machine.virtio_mut(number) {
+        let is_cut_short = match machine.virtio_mut(number) {
             Some((VirtioKind::Disk(number), Device::Block(block))) => {
                 let disk = DiskIndex { vm, number };
-                while let Some(request) = block.next(memory) {
+                let mut is_cut_short = false;
+                while !is_cut_short && let Some(request) = block.next(memory) {
                     let (operation, token) = (request.operation, request.token);
                     match host.disk(disk, &request, memory) {
                         Progress::Done(status) => block.finish(memory, operation, token, status),
                         Progress::UnderWay => {}
                     }
+                    is_cut_short = host.now() >= until;
                 }
                 block.signal(memory);
+                is_cut_short
             }
             Some((_, Device::Entropy(entropy))) => {
-                while entropy.serve(memory, |to| host.random(to)) {}
+                let mut is_cut_short = false;
+                while !is_cut_short && entropy.serve(memory, |to| host.random(to)) {
+                    is_cut_short = host.now() >= until;
+                }
                 entropy.signal(memory);
+                is_cut_short
             }
-            Some((_, Device::Block(_))) | None => {}
-        }
+            Some((_, Device::Block(_))) | None => false,
+        };
         machine.sample_virtio_pins();
+        if is_cut_short {
+            machine.postpone_device(number);
+        }
     }
 }

@@ -32,12 +32,15 @@ const LOOP: [c_long; 13] = [
 ];
 
 /// Disks.
-const DISKS: [c_long; 5] = [
+const DISKS: [c_long; 8] = [
     libc::SYS_preadv,
     libc::SYS_pwritev,
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_fallocate,
+    libc::SYS_fdatasync,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
 ];
 
 /// What every thread may do with open files and with itself.
@@ -94,7 +97,6 @@ pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
     if has_loop {
         allow(&LOOP);
         allow(&DISKS);
-        allow(&[libc::SYS_fdatasync]);
     }
     if role == Role::Main && has_reports {
         allow(&[libc::SYS_rename, libc::SYS_unlink]);

@@ -9,16 +9,20 @@
 //! A file of the user's is sparse. Its map is written by a flush, after what it refers to: an
 //! overlay that a crash leaves lacks what was not flushed, and holds nothing else.
 
+use super::job::Step;
 use super::lock;
 use crate::kvm::GuestRam;
 use crate::sys;
 use anyhow::{Context, Result, bail};
-use devices::virtio::Buffer;
+use devices::virtio::{Buffer, total};
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use vmm_common::backing::Operation;
 
 /// Bytes of a cluster: what file systems write at least.
 const CLUSTER: u64 = 4096;
@@ -31,8 +35,8 @@ const VERSION: u64 = 1;
 /// An image, and what was written to it.
 #[derive(Debug)]
 pub struct Overlay {
-    image: File,
-    file: File,
+    image: Arc<File>,
+    file: Arc<File>,
     /// Bytes of the image.
     bytes: u64,
     /// Where cluster 0 is in `file`.
@@ -45,8 +49,9 @@ pub struct Overlay {
 
 impl Overlay {
     /// Over `image` of `bytes` bytes, in a file that ends with the process.
-    pub fn unnamed(image: File, bytes: u64) -> Result<Self> {
+    pub fn unnamed(image: Arc<File>, bytes: u64) -> Result<Self> {
         let file = sys::unnamed_file().context("a file for what the guest writes")?;
+        let file = Arc::new(file);
         Ok(Self { image, file, bytes, first: 0, map: vec![0; map_bytes(bytes)], unsaved: None })
     }
 
@@ -54,7 +59,7 @@ impl Overlay {
     ///
     /// # Errors
     /// It is something else, or the overlay of another image.
-    pub fn named(image: File, bytes: u64, path: &Path) -> Result<Self> {
+    pub fn named(image: Arc<File>, bytes: u64, path: &Path) -> Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         super::check_kind(&file)?;
@@ -80,12 +85,89 @@ impl Overlay {
             }
             file.read_exact_at(&mut map, HEADER_BYTES)?;
         }
+        let file = Arc::new(file);
         Ok(Self { image, file, bytes, first, map, unsaved: Some(0..0) })
     }
 
-    /// Fills `buffers` from `offset` on.
-    pub fn read(&self, offset: u64, buffers: &[Buffer], memory: &GuestRam) -> io::Result<()> {
-        let end = offset + devices::virtio::total(buffers);
+    /// What a request takes.
+    ///
+    /// # Errors
+    /// The clusters at the edges of a write cannot be copied.
+    pub fn steps(
+        &mut self,
+        operation: Operation,
+        buffers: &[Buffer],
+        memory: &GuestRam,
+    ) -> io::Result<VecDeque<Step>> {
+        Ok(match operation {
+            Operation::Read { offset, .. } => self.read(offset, buffers, memory)?,
+            Operation::Write { offset, bytes, is_durable } => {
+                self.fill_edges(offset, bytes)?;
+                let pieces = memory.pieces(buffers)?;
+                let step =
+                    Step::Write { file: self.file.clone(), offset: self.first + offset, pieces };
+                let mut steps = VecDeque::from([step]);
+                if is_durable {
+                    self.mark(offset, bytes);
+                    steps.append(&mut self.flush());
+                }
+                steps
+            }
+            Operation::Flush => self.flush(),
+            Operation::WriteZeroes { offset, bytes, may_unmap: _ } => {
+                self.fill_edges(offset, bytes)?;
+                let file = self.file.clone();
+                [Step::Clear { file, offset: self.first + offset, bytes }].into()
+            }
+            // They may keep what they hold.
+            Operation::Discard { .. } => VecDeque::new(),
+        })
+    }
+
+    /// A request has ended. What it wrote is here from now on, if it ended well.
+    pub fn ended(&mut self, operation: Operation, is_well: bool) {
+        match operation {
+            Operation::Write { offset, bytes, .. }
+            | Operation::WriteZeroes { offset, bytes, .. }
+                if is_well =>
+            {
+                self.mark(offset, bytes);
+            }
+            // The map may not have been saved.
+            Operation::Flush | Operation::Write { .. } if !is_well && self.unsaved.is_some() => {
+                self.unsaved = Some(0..self.map.len());
+            }
+            Operation::Read { .. }
+            | Operation::Write { .. }
+            | Operation::WriteZeroes { .. }
+            | Operation::Flush
+            | Operation::Discard { .. } => {}
+        }
+    }
+
+    /// What a flush takes: the map follows what it refers to.
+    pub fn flush(&mut self) -> VecDeque<Step> {
+        let Some(unsaved) = self.unsaved.clone() else { return VecDeque::new() };
+        self.unsaved = Some(0..0);
+        let file = || self.file.clone();
+        let mut steps = VecDeque::from([Step::Sync { file: file() }]);
+        if unsaved.start < unsaved.end {
+            let offset = HEADER_BYTES + unsaved.start as u64;
+            steps.push_back(Step::Save { file: file(), offset, bytes: self.map[unsaved].to_vec() });
+            steps.push_back(Step::Sync { file: file() });
+        }
+        steps
+    }
+
+    /// Fills `buffers` from `offset` on, each run of clusters from where it is.
+    fn read(
+        &self,
+        offset: u64,
+        buffers: &[Buffer],
+        memory: &GuestRam,
+    ) -> io::Result<VecDeque<Step>> {
+        let end = offset + total(buffers);
+        let mut steps = VecDeque::new();
         let mut at = offset;
         while at < end {
             let is_here = self.has(at / CLUSTER);
@@ -94,49 +176,21 @@ impl Overlay {
                 until += CLUSTER;
             }
             let until = until.min(end);
-            let piece = cut(buffers, at - offset..until - offset);
-            match is_here {
-                true => memory.read_from(&self.file, self.first + at, &piece)?,
-                false => memory.read_from(&self.image, at, &piece)?,
-            }
+            let pieces = memory.pieces(&cut(buffers, at - offset..until - offset))?;
+            let (file, offset) = match is_here {
+                true => (self.file.clone(), self.first + at),
+                false => (self.image.clone(), at),
+            };
+            steps.push_back(Step::Read { file, offset, pieces });
             at = until;
         }
-        Ok(())
-    }
-
-    /// Writes `buffers` from `offset` on.
-    pub fn write(&mut self, offset: u64, buffers: &[Buffer], memory: &GuestRam) -> io::Result<()> {
-        let bytes = devices::virtio::total(buffers);
-        self.fill_edges(offset, bytes)?;
-        memory.write_to(&self.file, self.first + offset, buffers)?;
-        self.mark(offset, bytes);
-        Ok(())
-    }
-
-    /// Makes the bytes zero.
-    pub fn clear(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
-        self.fill_edges(offset, bytes)?;
-        sys::write_zeroes(&self.file, self.first + offset, bytes)?;
-        self.mark(offset, bytes);
-        Ok(())
-    }
-
-    /// What was written before is in the file when this returns.
-    pub fn flush(&mut self) -> io::Result<()> {
-        let Some(unsaved) = self.unsaved.clone() else { return Ok(()) };
-        self.file.sync_data()?;
-        if unsaved.start < unsaved.end {
-            let at = HEADER_BYTES + unsaved.start as u64;
-            self.file.write_all_at(&self.map[unsaved], at)?;
-            self.file.sync_data()?;
-            self.unsaved = Some(0..0);
-        }
-        Ok(())
+        Ok(steps)
     }
 
     /// Copies the first and the last cluster of a write from the image if they are not here and the
-    /// write does not cover them.
-    fn fill_edges(&self, offset: u64, bytes: u64) -> io::Result<()> {
+    /// write does not cover them: at once, as the write may only follow. They hold the same then, so
+    /// that they may be marked whatever becomes of the write.
+    fn fill_edges(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
         let end = offset + bytes;
         for (edge, is_whole) in [
             (offset, offset.is_multiple_of(CLUSTER) && bytes >= CLUSTER),
@@ -150,6 +204,7 @@ impl Overlay {
                 let len = CLUSTER.min(self.bytes - begin) as usize;
                 self.image.read_exact_at(&mut content[..len], begin)?;
                 self.file.write_all_at(&content[..len], self.first + begin)?;
+                self.mark(begin, 1);
             }
         }
         Ok(())

@@ -52,72 +52,16 @@ impl GuestRam {
         self.0.read(bytes, GuestAddress(address)).unwrap_or(0)
     }
 
-    /// Fills `buffers` from `offset` of a file on.
+    /// Where `buffers` are in this process; empty ones are left out. They are mapped for as long as
+    /// a clone of this exists.
     ///
     /// # Errors
-    /// The file's; [`io::ErrorKind::UnexpectedEof`] if it ends before.
-    pub fn read_from(&self, file: &File, offset: u64, buffers: &[Buffer]) -> io::Result<()> {
-        self.transfer(offset, buffers, |pieces, at| {
-            let count = pieces.len() as libc::c_int;
-            // SAFETY: the pieces are RAM, which `self` keeps mapped, and the kernel's stores to it
-            // race with the guest's alone.
-            unsafe { libc::preadv64(file.as_raw_fd(), pieces.as_ptr(), count, at) }
-        })
-    }
-
-    /// Writes `buffers` from `offset` of a file on.
-    ///
-    /// # Errors
-    /// The file's.
-    pub fn write_to(&self, file: &File, offset: u64, buffers: &[Buffer]) -> io::Result<()> {
-        self.transfer(offset, buffers, |pieces, at| {
-            let count = pieces.len() as libc::c_int;
-            // SAFETY: as for `read_from`; the kernel only reads.
-            unsafe { libc::pwritev64(file.as_raw_fd(), pieces.as_ptr(), count, at) }
-        })
-    }
-
-    /// Calls `call` with pieces of this process's memory and a file's offset until all of `buffers`
-    /// is done.
-    fn transfer(
-        &self,
-        mut offset: u64,
-        buffers: &[Buffer],
-        call: impl Fn(&[libc::iovec], libc::off64_t) -> isize,
-    ) -> io::Result<()> {
-        let mut pieces = self.pieces(buffers)?;
-        let mut pieces = &mut pieces[..];
-        while !pieces.is_empty() {
-            let mut done = match call(pieces, offset as libc::off64_t) {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                done if done > 0 => done as usize,
-                _ => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => continue,
-                    error => return Err(error),
-                },
-            };
-            offset += done as u64;
-            while let [first, ..] = pieces
-                && done >= first.iov_len
-            {
-                done -= first.iov_len;
-                pieces = &mut pieces[1..];
-            }
-            if let [first, ..] = pieces {
-                first.iov_base = first.iov_base.wrapping_byte_add(done);
-                first.iov_len -= done;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where `buffers` are in this process; empty ones are left out.
-    fn pieces(&self, buffers: &[Buffer]) -> io::Result<Vec<libc::iovec>> {
+    /// One is not RAM.
+    pub fn pieces(&self, buffers: &[Buffer]) -> io::Result<Vec<Piece>> {
         let piece = |Buffer { address, bytes }: &Buffer| {
             let slice = self.0.get_slice(GuestAddress(*address), *bytes as usize);
             let slice = slice.map_err(io::Error::other)?;
-            let base = slice.ptr_guard_mut().as_ptr();
-            Ok(libc::iovec { iov_base: base.cast(), iov_len: slice.len() })
+            Ok(Piece { base: slice.ptr_guard_mut().as_ptr() as usize, bytes: slice.len() })
         };
         buffers.iter().filter(|buffer| buffer.bytes > 0).map(piece).collect()
     }
@@ -165,6 +109,62 @@ impl GuestMemory for GuestRam {
         // Of a single region: regions do not follow one another.
         usize::try_from(bytes).is_ok_and(|len| self.0.check_range(GuestAddress(address), len))
     }
+}
+
+/// Bytes of this process that a system call reads or fills: RAM of a guest, or bytes of ours that
+/// stay until the call is over. Laid out as an `iovec`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Piece {
+    base: usize,
+    bytes: usize,
+}
+
+/// What zeros are written from.
+static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+
+impl Piece {
+    /// Bytes to be read; the caller keeps them until the call is over.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { base: bytes.as_ptr() as usize, bytes: bytes.len() }
+    }
+
+    /// Zeros to be read, up to a mebibyte.
+    pub fn of_zeroes(bytes: usize) -> Self {
+        Self::of(&ZEROES[..bytes.min(ZEROES.len())])
+    }
+
+    /// Takes the first `done` bytes off `pieces`.
+    pub fn advance(pieces: &mut Vec<Self>, mut done: usize) {
+        let mut is_done = |piece: &Self| {
+            let is_done = done >= piece.bytes;
+            done -= if is_done { piece.bytes } else { 0 };
+            is_done
+        };
+        let count = pieces.iter().map_while(|piece| is_done(piece).then_some(())).count();
+        pieces.drain(..count);
+        if let Some(first) = pieces.first_mut() {
+            first.base += done;
+            first.bytes -= done;
+        }
+    }
+}
+
+/// Fills `pieces` from `offset` of a file on; how many bytes were there.
+pub fn read_at(file: &File, offset: u64, pieces: &[Piece]) -> io::Result<usize> {
+    let (first, count) = (pieces.as_ptr().cast(), pieces.len() as libc::c_int);
+    // SAFETY: pieces that are filled are RAM of a guest, mapped while the caller has it, and the
+    // kernel's stores to it race with the guest's alone.
+    let done = unsafe { libc::preadv64(file.as_raw_fd(), first, count, offset as libc::off64_t) };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes `pieces` to `offset` of a file on; how many bytes were written.
+pub fn write_at(file: &File, offset: u64, pieces: &[Piece]) -> io::Result<usize> {
+    let (first, count) = (pieces.as_ptr().cast(), pieces.len() as libc::c_int);
+    // SAFETY: the pieces are mapped while the caller has what they are of; the kernel reads them.
+    let done = unsafe { libc::pwritev64(file.as_raw_fd(), first, count, offset as libc::off64_t) };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

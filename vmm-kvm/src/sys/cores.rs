@@ -21,7 +21,7 @@ pub fn allowed_cores_of(thread: i32) -> io::Result<Vec<u64>> {
 /// Whether the thread with this number may run on `core` alone.
 pub fn is_pinned_to(thread: i32, core: u64) -> io::Result<bool> {
     // SAFETY: both sets are ours and whole.
-    Ok(unsafe { libc::CPU_EQUAL(&mask_of(thread)?, &mask_with(core)?) })
+    Ok(unsafe { libc::CPU_EQUAL(&mask_of(thread)?, &core_set(core)?) })
 }
 
 /// Pins the calling thread to `core`, and reads the mask back.
@@ -31,7 +31,7 @@ pub fn pin_to(core: u64) -> io::Result<()> {
 
 /// Pins the thread with this number to `core`, and reads the mask back.
 pub fn pin_thread_to(thread: i32, core: u64) -> io::Result<()> {
-    let set = mask_with(core)?;
+    let set = core_set(core)?;
     // SAFETY: the pointer is to a set of ours of the size named.
     let result = unsafe { libc::sched_setaffinity(thread, size_of_val(&set), &set) };
     if result != 0 {
@@ -68,7 +68,8 @@ fn mask_of(thread: i32) -> io::Result<libc::cpu_set_t> {
 }
 
 /// The set of `core` alone.
-fn mask_with(core: u64) -> io::Result<libc::cpu_set_t> {
+/// A set of this core alone.
+pub fn core_set(core: u64) -> io::Result<libc::cpu_set_t> {
     if core >= libc::CPU_SETSIZE as u64 {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// Bytes of a regular file or a block device.
 pub fn file_bytes(mut file: &File) -> io::Result<u64> {
@@ -56,30 +56,8 @@ pub fn lock_file(file: &File, is_exclusive: bool) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes bytes of a file zero, if possible without writing them.
-pub fn write_zeroes(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    static ZEROES: [u8; 1 << 16] = [0; 1 << 16];
-    if allocate(file, libc::FALLOC_FL_ZERO_RANGE, offset, bytes).is_ok() {
-        return Ok(());
-    }
-    let mut done = 0;
-    while done < bytes {
-        let len = (bytes - done).min(ZEROES.len() as u64) as usize;
-        file.write_all_at(&ZEROES[..len], offset + done)?;
-        done += len as u64;
-    }
-    Ok(())
-}
-
-/// Frees the room of bytes that are not needed any more, where the file system can.
-pub fn discard(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    match allocate(file, libc::FALLOC_FL_PUNCH_HOLE, offset, bytes) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        done => done,
-    }
-}
-
-fn allocate(file: &File, mode: libc::c_int, offset: u64, bytes: u64) -> io::Result<()> {
+/// Allocates, zeroes or frees bytes of a file, as `mode` says (fallocate(2)); its size stays.
+pub fn allocate(file: &File, mode: libc::c_int, offset: u64, bytes: u64) -> io::Result<()> {
     let (offset, bytes) = (offset as libc::off64_t, bytes as libc::off64_t);
     let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: the call changes a file that `file` has open, and no memory.

@@ -48,13 +48,13 @@ fn a_read_fills_the_buffers_and_a_write_takes_them() {
     let mut driver = disk(false, FLUSH);
     ask(&mut driver, 0, 3, &[(DATA, 512, true), (DATA + 0x1000, 1024, true)]);
     let (operation, buffers) = next(&mut driver, Status::Ok).expect("a read");
-    assert_eq!(operation, Operation::Read { offset: 3 * 512 });
+    assert_eq!(operation, Operation::Read { offset: 3 * 512, bytes: 1536 });
     let at = |address, bytes| Buffer { address, bytes };
     assert_eq!(buffers, [at(DATA, 512), at(DATA + 0x1000, 1024), at(STATUS, 0)]);
     check_answered(&mut driver, "a read", 0, 1537);
     ask(&mut driver, 1, 63, &[(DATA, 512, false)]);
     let (operation, buffers) = next(&mut driver, Status::Ok).expect("a write");
-    assert_eq!(operation, Operation::Write { offset: 63 * 512, is_durable: false });
+    assert_eq!(operation, Operation::Write { offset: 63 * 512, bytes: 512, is_durable: false });
     assert_eq!(total(&buffers), 512);
     check_answered(&mut driver, "a write", 0, 1);
     let Device::Block(block) = &driver.device else { unreachable!("a disk") };
@@ -68,7 +68,7 @@ fn a_driver_that_cannot_flush_writes_through() {
     let mut driver = disk(false, 0);
     ask(&mut driver, 1, 0, &[(DATA, 512, false)]);
     let (operation, _) = next(&mut driver, Status::Ok).expect("a write");
-    assert_eq!(operation, Operation::Write { offset: 0, is_durable: true });
+    assert_eq!(operation, Operation::Write { offset: 0, bytes: 512, is_durable: true });
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn header_and_status_may_lie_anyhow() {
     driver.ram.put(HEADER + 0x100, &[0; 16]);
     driver.chain(&[(HEADER + 0x100, 3, false), (HEADER + 0x103, 13, false), (DATA, 513, true)]);
     let (operation, buffers) = next(&mut driver, Status::IoError).expect("a read");
-    assert_eq!(operation, Operation::Read { offset: 0 });
+    assert_eq!(operation, Operation::Read { offset: 0, bytes: 512 });
     assert_eq!(buffers, [Buffer { address: DATA, bytes: 512 }]);
     assert_eq!(driver.ram.bytes(DATA + 512, 1), [1], "VIRTIO_BLK_S_IOERR");
     assert_eq!(driver.returned(), Some((0, 1)));
