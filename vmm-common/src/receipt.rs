@@ -2,7 +2,10 @@
 //! became of every byte on the links. The same values print as text (`text.rs`) and serialize as
 //! JSON.
 
+mod devices;
 mod text;
+
+pub use devices::DeviceReceipt;
 
 use crate::Instant;
 use crate::index::{Com, VmIndex};
@@ -10,11 +13,10 @@ use crate::ledger::{BudgetAccount, VcpuAccount};
 use crate::plan::Plan;
 use crate::seam::ExitReason;
 use crate::system::System;
+use ::devices::link::{LinkEnd, LossReason};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use devices::link::LinkEnd;
-use devices::link::LossReason;
 use serde::Serialize;
 
 /// A run, accounted for. Times in nanoseconds, shares in parts of a million.
@@ -103,6 +105,9 @@ pub struct VmReceipt {
     pub batched: u64,
     /// Interrupts injected.
     pub interrupts: u64,
+    /// Each virtio device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceReceipt>,
     /// Each vCPU, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vcpus: Vec<VcpuReceipt>,
@@ -272,6 +277,7 @@ impl VmReceipt {
             exits: exits.map(|(name, count)| (*name, count)).collect(),
             batched: account.batched,
             interrupts: account.interrupts,
+            devices: DeviceReceipt::all(&system.vms[vm].machine),
             vcpus: account.vcpus.iter().map(VcpuReceipt::new).collect(),
         }
     }

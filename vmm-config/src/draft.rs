@@ -72,6 +72,11 @@ impl Draft {
                 None => vm(index, &["modules", "initrd"]),
             },
             Field::VmSerial(index, port) => vm(index, &[PORT_KEYS[port]]),
+            Field::VmDisks(index) => vm(index, &["disks"]),
+            Field::VmEntropy(index) => match self.vms[index].record("devices") {
+                Some(devices) => devices.site(&["rng"]),
+                None => vm(index, &["devices"]),
+            },
             Field::VmKeyboard(index) => vm(index, &["keyboard"]),
             Field::LinkName(index) => link(index, &["name"]),
             Field::LinkEnds(index) => {

@@ -4,8 +4,8 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan,
-    SerialPlan, Share, VmPlan,
+    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome,
+    Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
 };
 use vmm_common::units::{Bytes, Escaped, Percent, RoundedTime};
 
@@ -90,6 +90,19 @@ fn write_vm(
     .collect();
     if !absent.is_empty() {
         writeln!(out, "  without  {}", absent.join(", "))?;
+    }
+    for (number, disk) in vm.virtio.disks.iter().enumerate() {
+        let DiskPlan { file, bytes, writes } = disk;
+        let writes = match writes {
+            Writes::Keep => String::from("writes go to it"),
+            Writes::Discard => String::from("writes are dropped at the end"),
+            Writes::To(file) => format!("writes go to {}", Escaped(file)),
+            Writes::Refuse => String::from("read-only"),
+        };
+        writeln!(out, "  disk{number}    {} ({}), {writes}", Escaped(file), Bytes(*bytes))?;
+    }
+    if vm.virtio.has_entropy {
+        writeln!(out, "  rng      random bytes of the host")?;
     }
     for (port, wiring) in vm.serial.iter().enumerate() {
         let link = |link: usize| &plan.links[link].name;

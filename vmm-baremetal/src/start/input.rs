@@ -108,6 +108,8 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
         Field::VmModules(index) => vm(index, "modules"),
         Field::VmModuleCmdline(index, module) => vm(index, &format!("module {module}, cmdline")),
         Field::VmSerial(index, port) => vm(index, &format!("com{}", port + 1)),
+        Field::VmDisks(index) => vm(index, "disks"),
+        Field::VmEntropy(index) => vm(index, "rng"),
         Field::VmKeyboard(index) => vm(index, "keyboard"),
         Field::LinkName(link) => format!("link {link}, name"),
         Field::LinkEnds(link) => format!("link {link}, ends"),

@@ -14,6 +14,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod vcpu_counts;
+mod virtio;
 
 /// What the host offers.
 #[derive(Clone, Debug)]
@@ -53,6 +54,10 @@ pub enum Field {
     VmModuleCmdline(usize, usize),
     /// `VmPlan::serial[port]`.
     VmSerial(usize, usize),
+    /// `VirtioPlan::disks` as a whole.
+    VmDisks(usize),
+    /// `VirtioPlan::has_entropy`.
+    VmEntropy(usize),
     /// `VmPlan::has_keyboard`.
     VmKeyboard(usize),
     /// `LinkPlan::name`.
@@ -140,6 +145,7 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
         );
     }
     vcpu_counts::check_machine(index, vm, problems);
+    virtio::check_machine(index, vm, problems);
     check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);
     let modules = &vm.boot.modules;
     if modules.len() > MAX_MODULES {

@@ -163,6 +163,9 @@ fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (id, vcpu) in vm.vcpus.iter().enumerate() {
         fmt_list(&format!("  vCPU {id}: "), &fmt_vcpu(vcpu), ", ", f)?;
     }
+    for device in &vm.devices {
+        writeln!(f, "  {device}")?;
+    }
     if vm.dropped_ticks > 0 {
         writeln!(f, "  ticks dropped: {}, more than a second late", vm.dropped_ticks)?;
     }

@@ -51,6 +51,7 @@ fn vm() -> impl Strategy<Value = VmReceipt> {
             exits: exits.into_iter().map(|(kind, n)| (ExitReason::KINDS[kind], n)).collect(),
             batched: n[8],
             interrupts: n[9],
+            devices: Vec::new(),
             vcpus: vec![
                 VcpuReceipt {
                     guest_ns: n[2],

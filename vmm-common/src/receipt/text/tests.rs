@@ -29,6 +29,7 @@ fn vm(name: &str) -> VmReceipt {
         exits: BTreeMap::from([("halt", 501), ("mmio read", 1003), ("port out", 1540)]),
         batched: 0,
         interrupts: 501,
+        devices: Vec::new(),
         vcpus: Vec::new(),
     }
 }
