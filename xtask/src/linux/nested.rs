@@ -68,7 +68,8 @@ fn initramfs(linux: &Linux, vmm_kvm: &Path, config: &Path, plan: &Plan) -> Resul
 /// The config and the files that it names, each once.
 fn named<'a>(config: &'a Path, plan: &'a Plan) -> BTreeSet<&'a Path> {
     let files = plan.vms.iter().flat_map(|vm| files(&vm.boot)).map(Path::new);
-    files.chain([config]).collect()
+    let disks = plan.vms.iter().flat_map(|vm| &vm.virtio.disks).map(|disk| Path::new(&disk.file));
+    files.chain(disks).chain([config]).collect()
 }
 
 /// The files that boot a VM.
