@@ -1,5 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
+mod virtio;
+
 use super::*;
 use crate::backing::Backing;
 use crate::index::VmIndex;
