@@ -2,10 +2,11 @@
 //! are those of `vmm-common/tests/images`, which replays on a stable toolchain what the targets
 //! start from.
 //!
-//! For instructions, it is those of `vmm-common/tests/instructions/promises.rs`.
+//! For instructions, it is those of `vmm-common/tests/instructions/promises.rs`; for the rings of
+//! virtio devices, those of `devices/tests/rings`.
 //!
 //! From the repository's root, ten seconds of one target (multiboot, elf, pvh, linux, flat,
-//! instruction):
+//! instruction, rings):
 //!
 //! ```text
 //! cargo +nightly run --release --manifest-path fuzz/Cargo.toml --bin seeds -- target/fuzz
@@ -29,6 +30,11 @@ mod guest;
 #[path = "../../vmm-common/tests/instructions/promises.rs"]
 mod instruction_promises;
 
+#[path = "../../devices/tests/rings/promises.rs"]
+mod promises_of_rings;
+#[path = "../../devices/tests/rings/seeds.rs"]
+mod seeds_of_rings;
+
 #[path = "../../vmm-common/tests/images/case.rs"]
 mod case;
 #[path = "../../vmm-common/tests/images/promises.rs"]
@@ -49,6 +55,7 @@ pub fn hold(kind: BootKind, input: &[u8]) {
 }
 
 pub use instruction_promises::hold as carry_out;
+pub use promises_of_rings::hold as serve_rings;
 
 /// One of each kind that is carried out.
 const INSTRUCTIONS: [&[u8]; 8] = [
@@ -71,5 +78,6 @@ pub fn corpora() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     };
     let instructions = INSTRUCTIONS.map(|bytes| [bytes, &[0; 512]].concat());
     let instructions = ("instruction", instructions.to_vec());
-    seeds::LOADERS.into_iter().map(corpus).chain([instructions]).collect()
+    let rings = ("rings", seeds_of_rings::all());
+    seeds::LOADERS.into_iter().map(corpus).chain([instructions, rings]).collect()
 }

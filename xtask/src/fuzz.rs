@@ -1,12 +1,12 @@
-//! `fuzz`: libFuzzer on the loaders of kernels and on instructions. It needs a nightly toolchain,
+//! `fuzz`: libFuzzer on the loaders of kernels, on instructions and on rings. It needs a nightly toolchain,
 //! and `fuzz/`, a workspace of its own.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Each a program of `fuzz/`: for the loader of that name, or for instructions that are carried
-/// out.
-const TARGETS: [&str; 6] = ["multiboot", "elf", "pvh", "linux", "flat", "instruction"];
+/// Each a program of `fuzz/`: for the loader of that name, for instructions that are carried out, or
+/// for virtio's rings.
+const TARGETS: [&str; 7] = ["multiboot", "elf", "pvh", "linux", "flat", "instruction", "rings"];
 /// Coverage as libFuzzer reads it, and the address sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

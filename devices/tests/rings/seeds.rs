@@ -1,0 +1,55 @@
+//! Drivers by the book, as inputs: what a fuzzer starts from.
+
+use super::promises::{AVAILABLE, RAM_BYTES, STOP, TABLE, USED};
+
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const INDIRECT: u16 = 4;
+const DATA: u64 = 0x6000;
+
+/// One of each kind of device and request.
+pub fn all() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    // A disk, without and with indirect tables; one that is read-only; random bytes.
+    for kind in [0, 8, 4, 1, 2, 6] {
+        for request in [0, 1, 4, 8, 11, 13] {
+            all.push(input(kind, request));
+        }
+    }
+    all
+}
+
+/// A request of this type in two chains, then a reset, and a notification without a driver.
+fn input(kind: u8, request: u32) -> Vec<u8> {
+    let mut ram = vec![0; (0x8000 - TABLE) as usize];
+    let mut put = |address: u64, bytes: &[u8]| {
+        assert!(address < RAM_BYTES);
+        ram[(address - TABLE) as usize..][..bytes.len()].copy_from_slice(bytes);
+    };
+    let mut describe = |at: u64, of: (u64, u32, u16, u16)| {
+        put(at, &of.0.to_le_bytes());
+        put(at + 8, &of.1.to_le_bytes());
+        put(at + 12, &of.2.to_le_bytes());
+        put(at + 14, &of.3.to_le_bytes());
+    };
+    let is_read = request == 0 || request == 8;
+    let data = if is_read { WRITE } else { 0 };
+    let bytes = if request > 8 { 16 } else { 512 };
+    let chain =
+        [(DATA, 16, NEXT, 1), (DATA + 0x100, bytes, NEXT | data, 2), (DATA + 0x400, 1, WRITE, 0)];
+    let is_indirect = kind & 8 != 0;
+    let table = if is_indirect { 0x4000 } else { TABLE };
+    for (index, descriptor) in (0..).zip(chain) {
+        describe(table + 16 * index, descriptor);
+    }
+    if is_indirect {
+        describe(TABLE, (table, 48, INDIRECT, 0));
+    }
+    put(DATA, &request.to_le_bytes());
+    put(DATA + 0x100, &[1, 0, 0, 0, 0, 0, 0, 0, 2]);
+    put(AVAILABLE + 2, &2_u16.to_le_bytes());
+    put(USED + 4, &[0; 8]);
+    // Register 8 is the status, 6 the notification.
+    let stores = [[6, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0], [6, 0, 0, 0, 0, 0]].concat();
+    [vec![kind], stores, vec![STOP], ram].concat()
+}
