@@ -33,9 +33,9 @@ enum Command {
     /// Thousands of short runs over KVM at once: none may take long, or keep a VM waiting, unless
     /// its receipt says that the host did
     Soak(soak::Soak),
-    /// libFuzzer on the loaders of kernels and on instructions, with a nightly toolchain
+    /// libFuzzer on the loaders of kernels, on instructions and on rings, with a nightly toolchain
     Fuzz {
-        /// One loader, multiboot, elf, pvh, linux or flat, or instruction [default: all, one after
+        /// One loader, multiboot, elf, pvh, linux or flat, instruction, or rings [default: all, one after
         /// another]
         target: Option<String>,
         /// How long for each
