@@ -30,10 +30,7 @@ mod guest;
 #[path = "../../vmm-common/tests/instructions/promises.rs"]
 mod instruction_promises;
 
-#[path = "../../devices/tests/rings/promises.rs"]
-mod promises_of_rings;
-#[path = "../../devices/tests/rings/seeds.rs"]
-mod seeds_of_rings;
+mod rings;
 
 #[path = "../../vmm-common/tests/images/case.rs"]
 mod case;
@@ -55,7 +52,7 @@ pub fn hold(kind: BootKind, input: &[u8]) {
 }
 
 pub use instruction_promises::hold as carry_out;
-pub use promises_of_rings::hold as serve_rings;
+pub use rings::promises::hold as serve_rings;
 
 /// One of each kind that is carried out.
 const INSTRUCTIONS: [&[u8]; 8] = [
@@ -78,6 +75,6 @@ pub fn corpora() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     };
     let instructions = INSTRUCTIONS.map(|bytes| [bytes, &[0; 512]].concat());
     let instructions = ("instruction", instructions.to_vec());
-    let rings = ("rings", seeds_of_rings::all());
+    let rings = ("rings", rings::seeds::all());
     seeds::LOADERS.into_iter().map(corpus).chain([instructions, rings]).collect()
 }
