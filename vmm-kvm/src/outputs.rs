@@ -14,7 +14,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use vmm_common::plan::{ImageSource, Plan, VmPlan};
+use vmm_common::plan::{ImageSource, Plan, VmPlan, Writes};
 
 /// The files that the command line asks for.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +89,11 @@ fn read_by(config: &Path, plan: &Plan, wanted: &Wanted) -> Vec<Use> {
         image("kernel", &boot.kernel);
         boot.bios.iter().for_each(|bios| image("bios", bios));
         boot.modules.iter().for_each(|module| image("module", &module.source));
+        let only_read = vm.virtio.disks.iter().filter(|disk| disk.writes != Writes::Keep);
+        read.extend(only_read.map(|disk| Use {
+            what: format!("an image of VM {name}'s disks"),
+            path: disk.file.clone().into(),
+        }));
     }
     read.extend(wanted.typed.iter().map(|TypedFile { vm, path }| Use {
         what: format!("what is typed to VM {vm}"),
@@ -112,7 +117,18 @@ fn written_by(plan: &Plan, wanted: &Wanted) -> Vec<Use> {
     let taps = plan.links.iter().filter_map(|link| {
         Some(Use { what: tap_name(&link.name), path: link.tap.clone()?.into() })
     });
-    reports.chain(logs).chain(taps).collect()
+    let disks = plan.vms.iter().flat_map(|vm| {
+        vm.virtio.disks.iter().enumerate().filter_map(|(number, disk)| {
+            let path = match &disk.writes {
+                Writes::Keep => &disk.file,
+                Writes::To(file) => file,
+                Writes::Discard | Writes::Refuse => return None,
+            };
+            let what = format!("what VM {} writes to disk{number}", vm.name);
+            Some(Use { what, path: path.into() })
+        })
+    });
+    reports.chain(logs).chain(taps).chain(disks).collect()
 }
 
 /// What a VM's log is called in messages.
