@@ -1,5 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
+mod scripted;
+mod siblings;
 mod virtio;
 
 use super::*;
