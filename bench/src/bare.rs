@@ -35,6 +35,8 @@ pub enum Access {
     In(u16),
     /// HLT.
     Halt,
+    /// A store to memory that is not RAM.
+    Store(u64),
     /// It was interrupted by a signal.
     Signal,
     /// It powered off.
@@ -88,7 +90,7 @@ impl Bare {
                 data.fill(0xff);
                 Ok(Access::Other)
             }
-            Ok(VcpuExit::MmioWrite(..)) => Ok(Access::Other),
+            Ok(VcpuExit::MmioWrite(address, _)) => Ok(Access::Store(address)),
             Ok(exit) => bail!("a bare guest left by {exit:?}"),
             Err(error) if error.errno() == libc::EINTR => Ok(Access::Signal),
             Err(error) => Err(error).context("KVM_RUN"),
@@ -102,7 +104,7 @@ impl Bare {
                 Access::Off => return Ok(()),
                 Access::Out(0x3f8, byte) => console(byte),
                 Access::Out(..) | Access::In(_) | Access::Halt => {}
-                Access::Signal | Access::Other => {}
+                Access::Store(_) | Access::Signal | Access::Other => {}
             }
         }
     }

@@ -73,3 +73,79 @@ pub fn one_line_then_off() -> Vec<u8> {
     code.extend(POWER_OFF);
     code
 }
+
+/// Where [`disk_reads`] has its requests' header, the data, and the register that it notifies.
+pub const DISK_HEADER: u64 = 0x20_4000;
+/// A block of data.
+pub const DISK_DATA: u64 = 0x21_0000;
+/// Bytes of a block.
+pub const DISK_BLOCK: usize = 4096;
+/// Blocks of the disk.
+pub const DISK_BLOCKS: u64 = 4096;
+/// QueueNotify of the first virtio device.
+pub const DISK_NOTIFY: u64 = 0xfeb0_0050;
+
+/// `count` reads of blocks of a virtio disk, here and there, one notification each and without
+/// interrupts, then off.
+pub fn disk_reads(count: u32) -> Vec<u8> {
+    const BASE: u64 = 0x20_0000;
+    const REGISTERS: u64 = 0xfeb0_0000;
+    const TABLE: u64 = 0x20_1000;
+    const AVAILABLE: u64 = 0x20_2000;
+    const USED: u64 = 0x20_3000;
+    const STATUS: u64 = DISK_HEADER + 0x10;
+    // mov dword [ADDRESS], VALUE
+    let store = |address: u64, value: u64| {
+        [&[0xc7, 0x05][..], &(address as u32).to_le_bytes(), &(value as u32).to_le_bytes()].concat()
+    };
+    let mut code = Vec::new();
+    for (register, value) in [
+        (0x070, 3),
+        (0x024, 1),
+        (0x020, 1),
+        (0x070, 11),
+        (0x038, 16),
+        (0x080, TABLE),
+        (0x090, AVAILABLE),
+        (0x0a0, USED),
+        (0x044, 1),
+        (0x070, 15),
+    ] {
+        code.extend(store(REGISTERS + register, value));
+    }
+    code.extend(load_count(count));
+    // mov ebx,1
+    code.extend([0xbb, 1, 0, 0, 0]);
+    // imul ebx,ebx,1103515245; add ebx,12345; mov eax,ebx; shr eax,8; and eax,7ff8h
+    let mut body = vec![0x69, 0xdb];
+    body.extend(1_103_515_245_u32.to_le_bytes());
+    body.extend([0x81, 0xc3, 0x39, 0x30, 0, 0, 0x89, 0xd8, 0xc1, 0xe8, 8, 0x25, 0xf8, 0x7f, 0, 0]);
+    // mov [DISK_HEADER+8],eax; inc word [AVAILABLE+2]
+    body.push(0xa3);
+    body.extend((DISK_HEADER as u32 + 8).to_le_bytes());
+    body.extend([0x66, 0xff, 0x05]);
+    body.extend((AVAILABLE as u32 + 2).to_le_bytes());
+    body.extend(store(DISK_NOTIFY, 0));
+    code.extend(&body);
+    code.extend(end_loop(body.len()));
+    code.extend(POWER_OFF);
+    let mut image = code;
+    image.resize((DISK_HEADER + 0x1000 - BASE) as usize, 0);
+    let mut put = |address: u64, bytes: &[u8]| {
+        image[(address - BASE) as usize..][..bytes.len()].copy_from_slice(bytes);
+    };
+    for (index, (address, bytes, flags)) in (0_u16..).zip([
+        (DISK_HEADER, 16_u32, 1_u16),
+        (DISK_DATA, DISK_BLOCK as u32, 3),
+        (STATUS, 1, 2),
+    ]) {
+        let at = TABLE + 16 * u64::from(index);
+        put(at, &address.to_le_bytes());
+        put(at + 8, &bytes.to_le_bytes());
+        put(at + 12, &flags.to_le_bytes());
+        put(at + 14, &(index + 1).to_le_bytes());
+    }
+    // No interrupts, please.
+    put(AVAILABLE, &1_u16.to_le_bytes());
+    image
+}

@@ -80,7 +80,8 @@ impl Duo {
                 Access::Halt if own.is_empty() => return Ok(()),
                 Access::Signal => bail!("an unexpected signal"),
                 Access::In(LINE_STATUS) if found_nothing => return Ok(()),
-                Access::Out(..) | Access::In(_) | Access::Halt | Access::Other => {}
+                Access::Out(..) | Access::In(_) | Access::Store(_) => {}
+                Access::Halt | Access::Other => {}
             }
         }
     }

@@ -10,6 +10,7 @@
 pub mod bare;
 pub mod baremetal;
 pub mod code;
+pub mod disks;
 pub mod duo;
 pub mod handover;
 pub mod images;

@@ -53,7 +53,7 @@ const SLICE_NS: u64 = 5 * MS;
 /// Starts of processes whose median is taken.
 const STARTS: usize = 41;
 
-fn ratio(what: &str, unit: &str, scale: f64, costs: (f64, f64), most: f64) -> Line {
+pub(crate) fn ratio(what: &str, unit: &str, scale: f64, costs: (f64, f64), most: f64) -> Line {
     let (ours, floor) = costs;
     Line {
         what: what.to_string(),
@@ -221,7 +221,8 @@ pub fn preemption(core: u64) -> Result<Line> {
                         return spin_loops(&String::from_utf8_lossy(&text)).map(|all| all[0]);
                     }
                     Access::Out(0x3f8, byte) => text.push(byte),
-                    Access::Out(..) | Access::In(_) | Access::Halt | Access::Other => {}
+                    Access::Out(..) | Access::In(_) | Access::Store(_) => {}
+                    Access::Halt | Access::Other => {}
                 }
             }
         }

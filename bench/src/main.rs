@@ -5,6 +5,7 @@
 use anyhow::{Context, Result};
 use bench::baremetal::section::{operation_text, said, section, with_section, with_table};
 use bench::baremetal::{self, section};
+use bench::disks;
 use bench::lines::{self, Line, Target};
 use bench::process::Workplace;
 use bench::readers;
@@ -14,10 +15,11 @@ use std::process::ExitCode;
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 16] = [
+const LINES: [(&str, Measure); 17] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
     ("reader", |core, _| readers::slow_reader(core).map(one)),
+    ("disk", |core, _| disks::reads(core).map(one)),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),
     ("irq", |core, _| lines::round_trip(core, "irq", 1.1).map(one)),
     ("bulk", |core, _| lines::bulk(core).map(one)),

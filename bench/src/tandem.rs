@@ -4,9 +4,11 @@ use anyhow::{Context, Result, bail};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::path::PathBuf;
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share, VmPlan,
+    BootKind, BootPlan, DiskPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share,
+    VirtioPlan, VmPlan, Writes,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -22,6 +24,8 @@ pub struct Guest {
     pub cmdline: String,
     /// Its weight.
     pub weight: u32,
+    /// The image of its disk, whose writes are dropped; None: it has none.
+    pub disk: Option<PathBuf>,
 }
 
 impl Guest {
@@ -29,13 +33,13 @@ impl Guest {
     pub fn builtin(name: &str, cmdline: &str) -> Self {
         let image = guests::find(name).expect("a built-in guest").bytes;
         let cmdline = cmdline.to_string();
-        Self { image: Cow::Borrowed(image), kind: BootKind::Auto, cmdline, weight: 1 }
+        Self { image: Cow::Borrowed(image), kind: BootKind::Auto, cmdline, weight: 1, disk: None }
     }
 
     /// A guest of a few instructions.
     pub fn flat(code: Vec<u8>) -> Self {
         let image = Cow::Owned(code);
-        Self { image, kind: BootKind::Flat, cmdline: String::new(), weight: 1 }
+        Self { image, kind: BootKind::Flat, cmdline: String::new(), weight: 1, disk: None }
     }
 }
 
@@ -58,6 +62,11 @@ pub fn run_for(
 ) -> Result<Outcome> {
     let is_linked = guests.len() > 1;
     let com2 = if is_linked { SerialPlan::Link(0) } else { SerialPlan::Unconnected };
+    let disk = |path: &PathBuf| DiskPlan {
+        file: path.to_string_lossy().into_owned(),
+        bytes: path.metadata().map_or(0, |data| data.len()),
+        writes: Writes::Discard,
+    };
     let vm = |(index, guest): (usize, &Guest)| {
         let plain = VmPlan::plain(index, ImageSource::Builtin("bench".to_string()));
         VmPlan {
@@ -65,6 +74,7 @@ pub fn run_for(
             boot: BootPlan { kind: guest.kind, ..plain.boot },
             cmdline: guest.cmdline.clone(),
             share: Share::Weight(guest.weight),
+            virtio: VirtioPlan { disks: guest.disk.iter().map(disk).collect(), ..plain.virtio },
             serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
             ..plain
         }
