@@ -336,7 +336,10 @@ impl<M: GuestMemory> System<M> {
                 return Step::Continue;
             }
             ExitReason::MmioWrite { address, size, value } => {
-                let event = machine.mmio_write(address, size, value, now);
+                if machine.mmio_write(address, size, value, now) {
+                    return Step::Continue;
+                }
+                let event = machine.virtio_write(address, size, value);
                 return event.map_or(Step::Continue, |event| self.after_event(index, event, host));
             }
             ExitReason::MsrRead { index } => {

@@ -5,7 +5,6 @@
 //! APIC.
 
 use super::Machine;
-use super::virtio::DeviceEvent;
 use crate::Instant;
 use crate::seam::Size;
 
@@ -38,14 +37,8 @@ impl Machine {
         value
     }
 
-    /// A store of 1, 2, 4 or 8 bytes; what it asks of a virtio device besides.
-    pub fn mmio_write(
-        &mut self,
-        address: u64,
-        size: Size,
-        value: u64,
-        now: Instant,
-    ) -> Option<DeviceEvent> {
+    /// A store of 1, 2, 4 or 8 bytes. False if it is to none of the three: [`Self::virtio_write`].
+    pub fn mmio_write(&mut self, address: u64, size: Size, value: u64, now: Instant) -> bool {
         let now = self.catch_up(now);
         let offset = address % WINDOW_BYTES;
         let page = address - offset;
@@ -65,10 +58,10 @@ impl Machine {
                     hpet.write(offset, size, value, now);
                 }
             }
-            _ => return self.virtio_write(page, offset, size, value),
+            _ => return false,
         }
         self.after_access(now);
-        None
+        true
     }
 
     /// Whether the local APIC's registers lie at `page`.

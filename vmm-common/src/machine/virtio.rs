@@ -15,6 +15,9 @@ pub const VIRTIO_BASE: u64 = 0xfeb0_0000;
 const FIRST_PIN: u8 = 16;
 const PINS: usize = devices::ioapic::PINS - FIRST_PIN as usize;
 
+/// Of `work`.
+const FIRST_HOLD: u32 = 32;
+
 /// The window and the pin of a machine's virtio device.
 #[must_use]
 pub const fn place(device: usize) -> (u64, u8) {
@@ -36,10 +39,9 @@ pub(super) struct Virtio {
     devices: Vec<(VirtioKind, Device)>,
     /// Bit n: the level of pin [`FIRST_PIN`] + n as the interrupt controllers have it.
     levels: u8,
-    /// Bit n: device n has chains that have not been looked at.
-    postponed: u32,
-    /// Bit n: device n was reset while it had requests under way.
-    holding: u32,
+    /// Bit n: device n has chains that have not been looked at. Bit 32 + n: it was reset while it
+    /// had requests under way.
+    work: u64,
 }
 
 impl Virtio {
@@ -57,7 +59,7 @@ impl Virtio {
             };
             (kind, device)
         };
-        Self { devices: plan.devices().map(device).collect(), levels: 0, postponed: 0, holding: 0 }
+        Self { devices: plan.devices().map(device).collect(), levels: 0, work: 0 }
     }
 
     /// The device whose window is at `page`, if there is one.
@@ -90,15 +92,10 @@ impl Machine {
         self.virtio.at(page).map(|(_, device)| device.read(offset, size))
     }
 
-    /// A store to a virtio device's window, if one is at `page`.
-    pub(super) fn virtio_write(
-        &mut self,
-        page: u64,
-        offset: u64,
-        size: u8,
-        value: u64,
-    ) -> Option<DeviceEvent> {
-        let (number, device) = self.virtio.at(page)?;
+    /// A store to a virtio device's window, if one is there, and what it asks for besides.
+    pub fn virtio_write(&mut self, address: u64, size: u8, value: u64) -> Option<DeviceEvent> {
+        let offset = address % WINDOW_BYTES;
+        let (number, device) = self.virtio.at(address - offset)?;
         let event = device.write(offset, size, value);
         self.virtio.sample(&mut self.interrupts);
         event.map(|event| DeviceEvent { device: number, event })
@@ -132,27 +129,28 @@ impl Machine {
     #[must_use]
     #[inline]
     pub const fn has_device_work(&self) -> bool {
-        self.virtio.postponed | self.virtio.holding != 0
+        self.virtio.work != 0
     }
 
     /// The rest of what the driver has made available to a device waits for the next turn.
     pub fn postpone_device(&mut self, device: usize) {
-        self.virtio.postponed |= 1 << device;
+        self.virtio.work |= 1 << device;
         self.interrupts.draw_attention();
     }
 
     /// The next device that was postponed.
     pub fn take_postponed_device(&mut self) -> Option<usize> {
-        let postponed = self.virtio.postponed;
-        let first = (postponed != 0).then(|| postponed.trailing_zeros() as usize)?;
-        self.virtio.postponed &= postponed - 1;
-        Some(first)
+        let first = self.virtio.work.trailing_zeros();
+        (first < FIRST_HOLD).then(|| {
+            self.virtio.work &= !(1 << first);
+            first as usize
+        })
     }
 
     /// A disk was reset: the guest does not go on while it has requests under way.
     pub fn hold_while_under_way(&mut self, disk: usize) {
         if self.disk_mut(disk).is_some_and(|block| block.under_way() > 0) {
-            self.virtio.holding |= 1 << disk;
+            self.virtio.work |= 1 << (FIRST_HOLD as usize + disk);
             self.interrupts.draw_attention();
         }
     }
@@ -160,10 +158,10 @@ impl Machine {
     /// A request of the disk has come back. True if the guest goes on by that.
     pub fn end_hold(&mut self, disk: usize) -> bool {
         let has_more = self.disk_mut(disk).is_some_and(|block| block.under_way() > 0);
-        let held = self.virtio.holding;
+        let was_held = self.virtio.work >> FIRST_HOLD != 0;
         if !has_more {
-            self.virtio.holding &= !(1 << disk);
+            self.virtio.work &= !(1 << (FIRST_HOLD as usize + disk));
         }
-        held != 0 && self.virtio.holding == 0
+        was_held && self.virtio.work >> FIRST_HOLD == 0
     }
 }
