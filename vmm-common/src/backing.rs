@@ -45,6 +45,7 @@ pub trait Backing<M> {
     }
 
     /// The next request that was under way and is done.
+    #[inline]
     fn next_finished(&mut self) -> Option<Finished> {
         None
     }

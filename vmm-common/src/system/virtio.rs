@@ -48,17 +48,24 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Hands the results of requests that were under way to their devices.
+    // At every switch, and on bare metal there are none.
+    #[inline(always)]
     pub(super) fn finish_requests<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
-        while let Some(Finished { disk, operation, token, status }) = host.next_finished() {
-            let Vm { machine, memory, .. } = &mut self.vms[disk.vm];
-            let Some(block) = machine.disk_mut(disk.number) else { continue };
-            block.finish(memory, operation, token, status);
-            block.signal(memory);
-            machine.sample_virtio_pins();
-            match machine.end_hold(disk.number) {
-                true => self.vcpus_of(disk.vm).for_each(|vcpu| self.wake(vcpu, now)),
-                false => self.rouse(disk.vm, now),
-            }
+        while let Some(finished) = host.next_finished() {
+            self.finish(finished, now);
+        }
+    }
+
+    #[inline(never)]
+    fn finish(&mut self, Finished { disk, operation, token, status }: Finished, now: Instant) {
+        let Vm { machine, memory, .. } = &mut self.vms[disk.vm];
+        let Some(block) = machine.disk_mut(disk.number) else { return };
+        block.finish(memory, operation, token, status);
+        block.signal(memory);
+        machine.sample_virtio_pins();
+        match machine.end_hold(disk.number) {
+            true => self.vcpus_of(disk.vm).for_each(|vcpu| self.wake(vcpu, now)),
+            false => self.rouse(disk.vm, now),
         }
     }
 
