@@ -21,7 +21,7 @@ use devices::time::MachineTime;
 use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
 use timers::Timers;
-use virtio::Virtio;
+use virtio_windows::Virtio;
 
 mod clock;
 mod com_ports;
@@ -32,7 +32,7 @@ mod paravirtual;
 mod ports;
 mod processors;
 mod timers;
-mod virtio;
+mod virtio_windows;
 
 pub use devices::lapic::{Processors, StartEvent};
 pub use interrupts::Events;
@@ -40,7 +40,7 @@ pub use mmio::{HPET_BASE, IO_APIC_BASE, LOCAL_APIC_BASE};
 pub use msrs::{GeneralProtection, PASSED_MSRS};
 pub use paravirtual::MemoryWrite;
 pub use ports::{PortWrite, SerialAccess, TRANSMITTERS};
-pub use virtio::{DeviceEvent, VIRTIO_BASE, place as virtio_place};
+pub use virtio_windows::{DeviceEvent, VIRTIO_BASE, place as virtio_place};
 
 /// Facts of the host that a machine needs.
 #[derive(Clone, Debug)]

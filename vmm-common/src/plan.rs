@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod promise;
-mod virtio;
+mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use promise::TURN_OVERHEAD_NS;
-pub use virtio::{DiskPlan, MAX_DISKS, MAX_NICS, NetworkPlan, NicPlan};
-pub use virtio::{VirtioKind, VirtioPlan, Writes};
+pub use virtio_devices::{DiskPlan, MAX_DISKS, MAX_NICS, NetworkPlan, NicPlan};
+pub use virtio_devices::{VirtioKind, VirtioPlan, Writes};
 
 /// The most modules a VM may have.
 pub const MAX_MODULES: usize = 16;

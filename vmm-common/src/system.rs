@@ -25,11 +25,11 @@ use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
 mod accounts;
+mod device_requests;
 mod halt;
 mod publish;
 mod rouse;
 mod serial;
-mod virtio;
 
 pub use serial::Wire;
 

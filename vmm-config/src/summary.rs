@@ -91,19 +91,7 @@ fn write_vm(
     if !absent.is_empty() {
         writeln!(out, "  without  {}", absent.join(", "))?;
     }
-    for (number, disk) in vm.virtio.disks.iter().enumerate() {
-        let DiskPlan { file, bytes, writes } = disk;
-        let writes = match writes {
-            Writes::Keep => String::from("writes go to it"),
-            Writes::Discard => String::from("writes are dropped at the end"),
-            Writes::To(file) => format!("writes go to {}", Escaped(file)),
-            Writes::Refuse => String::from("read-only"),
-        };
-        writeln!(out, "  disk{number}    {} ({}), {writes}", Escaped(file), Bytes(*bytes))?;
-    }
-    if vm.virtio.has_entropy {
-        writeln!(out, "  rng      random bytes of the host")?;
-    }
+    write_virtio(vm, out)?;
     for (port, wiring) in vm.serial.iter().enumerate() {
         let link = |link: usize| &plan.links[link].name;
         let wiring = match *wiring {
@@ -116,6 +104,23 @@ fn write_vm(
             }
         };
         writeln!(out, "  com{}     {wiring}", port + 1)?;
+    }
+    Ok(())
+}
+
+fn write_virtio(vm: &VmPlan, out: &mut String) -> fmt::Result {
+    for (number, disk) in vm.virtio.disks.iter().enumerate() {
+        let DiskPlan { file, bytes, writes } = disk;
+        let writes = match writes {
+            Writes::Keep => String::from("writes go to it"),
+            Writes::Discard => String::from("writes are dropped at the end"),
+            Writes::To(file) => format!("writes go to {}", Escaped(file)),
+            Writes::Refuse => String::from("read-only"),
+        };
+        writeln!(out, "  disk{number}    {} ({}), {writes}", Escaped(file), Bytes(*bytes))?;
+    }
+    if vm.virtio.has_entropy {
+        writeln!(out, "  rng      random bytes of the host")?;
     }
     Ok(())
 }

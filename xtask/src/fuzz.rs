@@ -1,11 +1,11 @@
-//! `fuzz`: libFuzzer on the loaders of kernels, on instructions and on rings. It needs a nightly toolchain,
-//! and `fuzz/`, a workspace of its own.
+//! `fuzz`: libFuzzer on the loaders of kernels, on instructions and on rings. It needs a nightly
+//! toolchain, and `fuzz/`, a workspace of its own.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Each a program of `fuzz/`: for the loader of that name, for instructions that are carried out, or
-/// for virtio's rings.
+/// Each a program of `fuzz/`: for the loader of that name, for instructions that are carried out,
+/// or for virtio's rings.
 const TARGETS: [&str; 7] = ["multiboot", "elf", "pvh", "linux", "flat", "instruction", "rings"];
 /// Coverage as libFuzzer reads it, and the address sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -35,8 +35,8 @@ enum Command {
     Soak(soak::Soak),
     /// libFuzzer on the loaders of kernels, on instructions and on rings, with a nightly toolchain
     Fuzz {
-        /// One loader, multiboot, elf, pvh, linux or flat, instruction, or rings [default: all, one after
-        /// another]
+        /// One loader, multiboot, elf, pvh, linux or flat, instruction, or rings [default: all, one
+        /// after another]
         target: Option<String>,
         /// How long for each
         #[arg(long, default_value_t = 60)]

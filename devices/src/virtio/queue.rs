@@ -151,7 +151,8 @@ impl Queue {
         put(memory, self.used + 2, &self.next_used.to_le_bytes())
     }
 
-    /// Whether the driver wants an interrupt for what has been returned since the last call (2.7.7).
+    /// Whether the driver wants an interrupt for what has been returned since the last call
+    /// (2.7.7).
     ///
     /// # Errors
     /// The available ring is not RAM.

@@ -1,7 +1,7 @@
 //! The devices, seen from a driver: register by register, ring by ring.
 
-mod block;
+mod disk_requests;
 mod driver;
-mod entropy;
+mod mmio_registers;
+mod random_requests;
 mod rings;
-mod transport;

@@ -14,7 +14,7 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod vcpu_counts;
-mod virtio;
+mod virtio_needs;
 
 /// What the host offers.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
         );
     }
     vcpu_counts::check_machine(index, vm, problems);
-    virtio::check_machine(index, vm, problems);
+    virtio_needs::check_machine(index, vm, problems);
     check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);
     let modules = &vm.boot.modules;
     if modules.len() > MAX_MODULES {

@@ -1,8 +1,8 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
+mod called_sibling;
 mod scripted;
-mod siblings;
-mod virtio;
+mod slow_disk;
 
 use super::*;
 use crate::backing::Backing;

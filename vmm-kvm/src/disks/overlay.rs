@@ -188,8 +188,8 @@ impl Overlay {
     }
 
     /// Copies the first and the last cluster of a write from the image if they are not here and the
-    /// write does not cover them: at once, as the write may only follow. They hold the same then, so
-    /// that they may be marked whatever becomes of the write.
+    /// write does not cover them: at once, as the write may only follow. They hold the same then,
+    /// so that they may be marked whatever becomes of the write.
     fn fill_edges(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
         let end = offset + bytes;
         for (edge, is_whole) in [

@@ -1,5 +1,5 @@
-//! What guests ask of their virtio devices, carried out by the host: in the exit, as far as the turn
-//! lasts, or under way until [`crate::backing::Backing::next_finished`] has it.
+//! What guests ask of their virtio devices, carried out by the host: in the exit, as far as the
+//! turn lasts, or under way until [`crate::backing::Backing::next_finished`] has it.
 
 use super::{Step, System};
 use crate::Instant;
