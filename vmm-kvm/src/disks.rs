@@ -27,6 +27,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
+use std::time::Duration;
 use vmm_common::backing::{DiskIndex, Finished, Operation, Progress, Request, Status};
 use vmm_common::plan::{DiskPlan, Plan, VmPlan, Writes};
 use vmm_common::units::Escaped;
@@ -142,11 +143,19 @@ impl Disks {
         self.troubles.pop_front()
     }
 
-    /// The run is over: waits for what is under way, and writes what is to be kept.
-    pub fn close(&mut self) {
-        let left = self.ring.as_mut().map(Ring::drain).unwrap_or_default();
+    /// The run is over: waits for what is under way, each request for `patience` at most, and
+    /// writes what is to be kept.
+    pub fn close(&mut self, patience: Duration) {
+        let left = self.ring.as_mut().map(|ring| ring.drain(patience)).unwrap_or_default();
         for (_, job, result) in left {
             self.ended(job.disk, job.operation, result);
+        }
+        let count = self.ring.as_ref().map_or(0, Ring::under_way);
+        if count > 0 {
+            // A flush would wait behind them.
+            let message = format!("disks: {count} requests are not done after {patience:?}");
+            self.troubles.push_back(message);
+            return;
         }
         for disk in self.disks.iter_mut().flatten() {
             if let Err(error) = plain::carry_out(disk.store.flush()) {

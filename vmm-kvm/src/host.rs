@@ -7,6 +7,7 @@ use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use anyhow::{Context, Result};
+use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::backing::{Backing, DiskIndex, Finished, Progress, Request};
 use vmm_common::console::Console;
@@ -208,9 +209,9 @@ impl LinuxHost {
         }
     }
 
-    /// Waits for what disks have under way, and writes what is to be kept.
-    pub fn close_disks(&mut self) {
-        self.disks.close();
+    /// Waits for what disks have under way, for `patience` at most, and writes what is to be kept.
+    pub fn close_disks(&mut self, patience: Duration) {
+        self.disks.close(patience);
         self.say_troubles();
     }
 

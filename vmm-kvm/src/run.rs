@@ -248,7 +248,7 @@ fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outc
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);
-    host.close_disks();
+    host.close_disks(FILE_PATIENCE);
     let unread = host.drain()?;
     // Once it has all its lines: they are for a terminal that is raw.
     host.give_terminal_back();

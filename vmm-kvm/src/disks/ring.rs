@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 /// Requests that the ring takes at once. Each is submitted by itself.
 const ENTRIES: u32 = 8;
@@ -96,17 +97,28 @@ impl Ring {
         None
     }
 
-    /// Waits for all jobs.
-    pub fn drain(&mut self) -> Vec<(u64, Job, io::Result<()>)> {
+    /// Waits for all jobs, each for `patience` at most; those that are done. The others stay under
+    /// way.
+    pub fn drain(&mut self, patience: Duration) -> Vec<(u64, Job, io::Result<()>)> {
+        let limit = types::Timespec::from(patience);
         let mut all = Vec::new();
         while !self.jobs.is_empty() {
-            match self.next_done() {
-                Some(done) => all.push(done),
-                None if self.ring.submitter().submit_and_wait(1).is_err() => break,
-                None => {}
+            if let Some(done) = self.next_done() {
+                all.push(done);
+                continue;
+            }
+            let wait = types::SubmitArgs::new().timespec(&limit);
+            match self.ring.submitter().submit_with_args(1, &wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                Ok(_) | Err(_) => {}
             }
         }
         all
+    }
+
+    /// How many jobs are under way.
+    pub fn under_way(&self) -> usize {
+        self.jobs.len()
     }
 
     /// The first step of a job has come back with `result`. Whether that was its last.
@@ -196,9 +208,10 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// The kernel may not write to RAM that is not a guest's any more.
+    /// The kernel may not write to RAM that is not a guest's any more: what is under way keeps it
+    /// mapped for good.
     fn drop(&mut self) {
-        self.drain();
+        std::mem::forget(std::mem::take(&mut self.jobs));
     }
 }
 

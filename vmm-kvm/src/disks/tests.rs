@@ -4,8 +4,10 @@ use super::{Disks, Progress};
 use crate::kvm::GuestRam;
 use devices::virtio::Buffer;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use vmm_common::backing::{DiskIndex, Operation, Request, Status, Token};
 use vmm_common::index::VmIndex;
 use vmm_common::memory::GuestMemory;
@@ -14,6 +16,7 @@ use xtask::scratch::Scratch;
 
 const DISK: DiskIndex = DiskIndex { vm: VmIndex(0), number: 0 };
 const BYTES: u64 = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An image with a pattern, and a disk over it.
 struct Bench {
@@ -139,7 +142,7 @@ fn every_mode_reads_back_what_was_written_at_every_edge() {
             assert_eq!(bench.ask(Operation::Flush, &[]), Status::Ok);
             assert!(bench.read(0, BYTES) == expected, "{has_ring}");
             assert!(bench.read(512 * 7, 512 * 21) == expected[512 * 7..512 * 28]);
-            bench.disks.close();
+            bench.disks.close(PATIENCE);
             assert_eq!(bench.disks.take_trouble(), None);
         }
     }
@@ -150,13 +153,13 @@ fn only_keep_changes_the_image_and_only_to_remembers() {
     for has_ring in [true, false] {
         let mut kept = Bench::new(|_| Writes::Keep, has_ring);
         assert_eq!(kept.write(1024, &[0xee; 512], false), Status::Ok);
-        kept.disks.close();
+        kept.disks.close(PATIENCE);
         assert_eq!(kept.image()[1024..1536], [0xee; 512]);
 
         for writes in [&(|_: &Scratch| Writes::Discard) as &dyn Fn(&Scratch) -> _, &to_overlay] {
             let mut bench = Bench::new(writes, has_ring);
             assert_eq!(bench.write(1024, &[0xee; 512], false), Status::Ok);
-            bench.disks.close();
+            bench.disks.close(PATIENCE);
             assert!(bench.image() == pattern());
             let again = writes(&bench.scratch);
             let is_kept = matches!(again, Writes::To(_));
@@ -267,4 +270,50 @@ fn a_full_file_system_is_an_error_of_the_write_alone() {
         let trouble = bench.disks.take_trouble().expect("it is told of");
         assert!(trouble.contains("cannot write: No space left on device"), "{trouble}");
     }
+}
+
+/// Over a pipe, which stands in for a slow file: a read waits until something is written.
+fn over_a_pipe() -> (Bench, std::io::PipeWriter) {
+    let mut bench = Bench::new(|_| Writes::Keep, true);
+    let (reader, writer) = std::io::pipe().expect("the host has pipes");
+    let file = fs::File::from(std::os::fd::OwnedFd::from(reader));
+    bench.disks.disks[0][0].store = super::Store::Image(file.into());
+    (bench, writer)
+}
+
+#[test]
+fn a_slow_read_is_under_way_until_it_is_done() {
+    let (mut bench, mut writer) = over_a_pipe();
+    let operation = Operation::Read { offset: 0, bytes: 1024 };
+    let buffers = [Buffer { address: 0x3000, bytes: 1024 }];
+    let request = Request { operation, buffers: &buffers, token: Token::default() };
+    assert_eq!(bench.disks.request(DISK, &request, &bench.ram), Progress::UnderWay);
+    assert_eq!(bench.disks.next_finished(), None);
+    // In two parts: the second is asked for once the first has come.
+    for part in [[0x11; 512], [0x22; 512]] {
+        writer.write_all(&part).expect("it has a reader");
+        std::thread::yield_now();
+    }
+    let finished = loop {
+        if let Some(finished) = bench.disks.next_finished() {
+            break finished;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!((finished.disk, finished.status), (DISK, Status::Ok));
+    let mut got = [0; 1024];
+    assert!(bench.ram.read(0x3000, &mut got));
+    assert_eq!(got, [[0x11; 512], [0x22; 512]].concat()[..]);
+}
+
+#[test]
+fn a_file_that_never_answers_does_not_hold_up_the_end() {
+    let (mut bench, _writer) = over_a_pipe();
+    let operation = Operation::Read { offset: 0, bytes: 512 };
+    let buffers = [Buffer { address: 0x3000, bytes: 512 }];
+    let request = Request { operation, buffers: &buffers, token: Token::default() };
+    assert_eq!(bench.disks.request(DISK, &request, &bench.ram), Progress::UnderWay);
+    bench.disks.close(Duration::from_millis(10));
+    let trouble = bench.disks.take_trouble().expect("it is told of");
+    assert_eq!(trouble, "disks: 1 requests are not done after 10ms");
 }
