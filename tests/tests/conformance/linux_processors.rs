@@ -9,6 +9,11 @@ use serde_json::Value;
 const VMS: [(&str, usize, u64); 2] = [("two", 2, 333_333), ("four", 4, 666_666)];
 /// How far the received part may be from that.
 const SHARE_ERROR_PPM: u64 = 10_000;
+/// The same where the emulator's own host stopped it for long: the emulated Linux cannot see that,
+/// and whoever had its core is charged for it.
+const STALLED_ERROR_PPM: u64 = 100_000;
+/// A wait that shows it: many times what any of the two promises.
+const STALL_NS: u64 = 60_000_000;
 /// What Linux says of a processor that got no time, or of an interprocessor interrupt that is not
 /// answered (`lockup_detector`, RCU's stall warnings, `smp_call_function`, the timer's watchdog).
 const COMPLAINTS: [&str; 6] =
@@ -46,6 +51,10 @@ fn check(target: Target, outcome: Outcome) -> Outcome {
     let (wall_ns, accounted_ns) = (number(receipt, "wall_ns"), number(receipt, "accounted_ns"));
     assert!(wall_ns.abs_diff(accounted_ns) <= wall_ns / 100, "{accounted_ns} ns of {wall_ns} ns");
     assert_eq!(receipt["lost_bytes"], 0);
+    let longest_ns =
+        vms(receipt).iter().map(|vm| number(vm, "longest_blackout_ns")).max().unwrap_or(0);
+    let is_stalled = target == Target::KvmOnDebian && longest_ns > STALL_NS;
+    let allowed_ppm = if is_stalled { STALLED_ERROR_PPM } else { SHARE_ERROR_PPM };
     for (vm, (name, processors, entitled_ppm)) in vms(receipt).iter().zip(VMS) {
         let lines = transcript::of(shown, name);
         let says = |lead: &str| lines.iter().any(|line| line.starts_with(lead));
@@ -58,8 +67,8 @@ fn check(target: Target, outcome: Outcome) -> Outcome {
         assert_eq!(vm["vcpus"].as_array().map(Vec::len), Some(processors), "{vm}");
         assert_eq!(number(vm, "entitled_ppm"), entitled_ppm);
         let error_ppm = number(vm, "received_ppm").abs_diff(entitled_ppm);
-        println!("{name}: share off by {error_ppm} ppm");
-        assert!(error_ppm <= SHARE_ERROR_PPM, "{name}\n{shown}");
+        println!("{name}: share off by {error_ppm} ppm, allowed: {allowed_ppm}");
+        assert!(error_ppm <= allowed_ppm, "{name}\n{shown}");
     }
     outcome
 }
