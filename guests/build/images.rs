@@ -70,6 +70,8 @@ pub const IMAGES: &[Source] = &[
         "[ROUNDS=100] [lock] two processors that interrupt each other, or take a lock in turn"),
     single("smp_storm", "single/smp_storm.rs",
         "[bootstrap] processors that stop, start and interrupt each other for ever"),
+    single("disk", "single/disk.rs",
+        "[lenient] [durable [N]] drives its disks, well and badly, and checks what they do"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

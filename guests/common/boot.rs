@@ -9,6 +9,7 @@
 //! |--------------------------|----------------|-------------------------------------------------|
 //! | 0 to 128 MiB             | same           | RAM, ring 0                                     |
 //! | 1 GiB to 2 GiB           | nothing yet    | `user_directory`: ring 3, filled by the image   |
+//! | 0xFEA0_0000              | same, uncached | virtio devices, from the middle on              |
 //! | 0xFEC0_0000, 0xFEE0_0000 | same, uncached | IOAPIC and HPET in the first, local APIC second |
 //!
 //! The image provides `extern "C" fn guest_main() -> !`.
@@ -51,7 +52,8 @@ entry32:
     mov dword ptr [boot_pdpt], offset boot_directory + 3        // first GiB: ring 0
     mov dword ptr [boot_pdpt + 8], offset user_directory + 7    // second GiB: ring 3
     mov dword ptr [boot_pdpt + 24], offset device_directory + 3 // last GiB below 4 GiB
-    mov dword ptr [device_directory + 502 * 8], 0xFEC0009B      // 2 MiB, uncached
+    mov dword ptr [device_directory + 501 * 8], 0xFEA0009B      // 2 MiB, uncached
+    mov dword ptr [device_directory + 502 * 8], 0xFEC0009B
     mov dword ptr [device_directory + 503 * 8], 0xFEE0009B
     mov edi, offset boot_directory
     mov eax, 0x83                                               // 2 MiB, present, writable

@@ -6,7 +6,7 @@ use core::arch::x86_64::{__cpuid_count, CpuidResult};
 
 /// Writes a byte to an I/O port.
 pub fn out8(port: u16, value: u8) {
-    // SAFETY: a port write cannot touch Rust's memory: no device of a Tandem machine does DMA.
+    // SAFETY: a port write cannot touch Rust's memory: no device behind ports does DMA.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack)) }
 }
 

@@ -19,6 +19,13 @@ pub fn off(status: u32) -> ! {
     halt_for_ever()
 }
 
+/// Faults without a handler: the processor shuts down, and the machine takes it for a reset.
+pub fn triple_fault() -> ! {
+    let no_gates = [0_u64; 2];
+    // SAFETY: it is not safe: the processor finds no gate, no double-fault gate, and gives up.
+    unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const no_gates, options(noreturn)) }
+}
+
 /// Stops the processor with interrupts off.
 pub fn halt_for_ever() -> ! {
     loop {

@@ -74,7 +74,14 @@ pub fn guests() -> bool {
 /// Runs the tests that take too long for every day.
 pub fn nightly() -> bool {
     const TEST: [&str; 6] = ["test", "-p", "conformance", "--features", "nightly", "--test"];
+    // How often the VMM is killed while a guest writes, in each mode of its disk.
+    const KILLS: (&str, &str) = ("TANDEM_KILLS", "200");
+    const KILLED: &[&str] =
+        &["test", "-p", "vmm-kvm", "--test", "end_to_end", "--", "--nocapture", "killed::"];
+    eprintln!("{}={} cargo {}", KILLS.0, KILLS.1, KILLED.join(" "));
+    let killed = hypervisor::cargo().args(KILLED).env(KILLS.0, KILLS.1).status();
     cargo(&[&TEST[..], &["conformance", "--", "--nocapture", "nightly_"]].concat())
+        && killed.is_ok_and(|status| status.success())
 }
 
 /// The table of ratios, and the figures of the bare machine. Whole, either goes into BENCHMARKS.md.

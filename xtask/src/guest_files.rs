@@ -11,7 +11,7 @@ pub fn folder() -> PathBuf {
     workspace.expect("a member lies in the workspace").join("target/guests")
 }
 
-/// Writes all of them, each whole or not at all: two processes may do so at once.
+/// Writes all of them, and the disks of those that have some, each whole or not at all: two processes may do so at once.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -25,5 +25,6 @@ pub fn write() -> Result<PathBuf> {
             .and_then(|()| fs::rename(&new, &file))
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
+    crate::disk_images::write()?;
     Ok(folder)
 }

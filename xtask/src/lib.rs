@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+pub mod disk_images;
 pub mod emulate;
 pub mod guest_files;
 pub mod hypervisor;

@@ -33,8 +33,9 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 16] = [
+const CONFIGS: [(&str, Check); 17] = [
     ("budget", everywhere),
+    ("disk", everywhere),
     ("escapes", everywhere),
     ("latency", everywhere),
     ("link", everywhere),
@@ -193,6 +194,11 @@ fn linux_kernels_with_several_processors_share_the_core_on_svm_in_qemu() {
 #[test]
 fn vms_with_several_processors_do_the_same_everywhere() {
     check("smp_guest");
+}
+
+#[test]
+fn disks_do_the_same_everywhere() {
+    check("disk");
 }
 
 #[test]

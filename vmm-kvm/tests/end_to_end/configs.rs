@@ -13,8 +13,9 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 16] = [
+const CONFIGS: [Entry; 17] = [
     Entry { file: "budget.yml", check: budget },
+    Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
     Entry { file: "latency.yml", check: latency },
     Entry { file: "link.yml", check: link },
@@ -90,6 +91,12 @@ fn linux_begins_to_boot() {
 #[test]
 fn processors_are_started_and_checked() {
     run("smp_guest.yml");
+}
+
+#[test]
+fn disks_do_what_they_should_in_every_mode() {
+    xtask::disk_images::write().expect("the images that the config names");
+    run("disk.yml");
 }
 
 #[test]
@@ -235,6 +242,20 @@ fn smp_guest(run: Tandem) {
         assert_eq!(lines.last().map(String::as_str), Some("smp: all passed"), "{}", run.shown());
         assert_eq!(run.vm(vm)["vcpus"].as_array().map(Vec::len), Some(count), "{}", run.shown());
     }
+}
+
+fn disk(run: Tandem) {
+    let run = ended_well(run, 2);
+    for vm in ["writes", "reads"] {
+        let lines = run.lines_of(vm);
+        let last = lines.last().map(String::as_str);
+        assert_eq!(last, Some("disk: 2 disks, all passed"), "{}", run.shown());
+        let is_fine = |line: &&String| line.ends_with(" PASSED");
+        assert_eq!(lines.iter().filter(is_fine).count(), lines.len() - 1, "{}", run.shown());
+    }
+    // The original of an overlay, and of a disk that is not written.
+    let image = std::fs::read(xtask::guest_files::folder().join("disk.img"));
+    assert!(image.expect("it is there") == xtask::disk_images::counting(), "it was written");
 }
 
 fn latency(run: Tandem) {

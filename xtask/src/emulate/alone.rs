@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 
 /// The memory that a VM has if its config does not say.
 const MEMORY: &str = "16M";
+/// The machine that most guests run on.
+const Q35: &str = "q35";
+/// A machine whose virtio devices are memory-mapped, from pin 16 of its one I/O APIC on. It has no
+/// port that powers it off.
+const MICROVM: &str = "microvm,ioapic2=off";
 /// How often a start is looked after.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -45,7 +50,33 @@ pub fn run(kernel: Kernel<'_>, processors: u8, timeout: Duration) -> Result<Alon
     Emulator::Qemu.ensure()?;
     let topology = format!("{processors},sockets={processors}");
     let options = ["-smp", &topology, "-icount", qemu::COUNTED, "-rtc", "clock=vm"];
-    boot(kernel, &options, Instant::now() + timeout)
+    boot(Q35, kernel, &options, Instant::now() + timeout)
+}
+
+/// Runs it on a machine with virtio disks behind memory-mapped transports, whose words it adds to
+/// the command line: the first can be written, the second cannot. The image is not changed.
+///
+/// # Errors
+/// As for [`run`].
+pub fn with_disks(kernel: Kernel<'_>, image: &Path, timeout: Duration) -> Result<Alone> {
+    Emulator::Qemu.ensure()?;
+    let mut options: Vec<String> = Vec::new();
+    let mut cmdline = kernel.cmdline.to_owned();
+    for (number, access) in ["snapshot=on", "readonly=on"].into_iter().enumerate() {
+        let (file, id) = (image.display(), format!("disk{number}"));
+        let drive = format!("if=none,id={id},file={file},format=raw,{access}");
+        // An identifier of less than 20 bytes leaves the rest of its buffer as it is there.
+        let serial = format!("virtio-control-disk{number}");
+        let bus = format!("virtio-mmio-bus.{number}");
+        let device = format!("virtio-blk-device,drive={id},bus={bus},serial={serial}");
+        options.extend(["-drive".into(), drive, "-device".into(), device]);
+        let (address, pin) = (0xfeb0_0000 + 512 * number, 16 + number);
+        cmdline += &format!(" virtio_mmio.device=512@{address:#x}:{pin}");
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let modern = ["-global", "virtio-mmio.force-legacy=false"];
+    let kernel = Kernel { cmdline: &cmdline, ..kernel };
+    boot(MICROVM, kernel, &[&modern[..], &options].concat(), Instant::now() + timeout)
 }
 
 /// Runs two whose second serial ports are joined, by the usual clock.
@@ -60,19 +91,19 @@ pub fn pair(kernels: [Kernel<'_>; 2], timeout: Duration) -> Result<[Alone; 2]> {
     let listens = format!("unix:{},server=on,wait=on", socket.display());
     let connects = format!("unix:{}", socket.display());
     thread::scope(|scope| {
-        let one = scope.spawn(|| boot(kernels[0], &["-serial", &listens], deadline));
+        let one = scope.spawn(|| boot(Q35, kernels[0], &["-serial", &listens], deadline));
         while !socket.exists() && !one.is_finished() {
             thread::sleep(POLL);
         }
-        let other = boot(kernels[1], &["-serial", &connects], deadline);
+        let other = boot(Q35, kernels[1], &["-serial", &connects], deadline);
         let one = one.join().expect("it returns its errors");
         Ok([one?, other?])
     })
 }
 
-fn boot(kernel: Kernel<'_>, options: &[&str], deadline: Instant) -> Result<Alone> {
+fn boot(machine: &str, kernel: Kernel<'_>, options: &[&str], deadline: Instant) -> Result<Alone> {
     let mut qemu = child::command("qemu-system-x86_64");
-    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "EPYC", "-m", MEMORY]);
+    qemu.args(["-machine", machine, "-accel", "tcg", "-cpu", "EPYC", "-m", MEMORY]);
     qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
     qemu.args(["-no-reboot", "-nodefaults", "-serial", "stdio"]).args(options);
     qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
