@@ -103,6 +103,26 @@ pub fn console(core: u64) -> Result<Line> {
     ))
 }
 
+/// Console output by a virtio console, 4 KiB a notification, beside one port exit a byte.
+pub fn hvc(core: u64) -> Result<Line> {
+    const LINES: (u32, u32) = (64, 16_448);
+    const COM1_LINES: (u32, u32) = (20, 1_020);
+    const LINE_BYTES: f64 = 64.0;
+    let ours = |lines: u32| {
+        let burst = Guest::builtin("hvc_burst", &(lines * LINE_BYTES as u32).to_string());
+        let guest = [Guest { has_hvc: true, ..burst }];
+        cpu_seconds(|| run_quietly(&guest, SLICE_NS, core).map(drop))
+    };
+    let floor = |lines| {
+        let mut vm = Bare::new(&code::console_lines(lines), BootKind::Flat, "")?;
+        let mut null = std::fs::File::options().write(true).open("/dev/null")?;
+        cpu_seconds(|| vm.run_to_end(|byte| null.write_all(&[byte]).expect("/dev/null takes all")))
+    };
+    let costs = side_by_side(5, || marginal(LINES, ours), || marginal(COM1_LINES, floor))?;
+    let what = "output of a virtio console, CPU per byte / write(2) per byte of COM1";
+    Ok(ratio(what, "us", US / LINE_BYTES, costs, 0.05))
+}
+
 /// One byte there and back between two VMs.
 pub fn round_trip(core: u64, waiting: &str, most: f64) -> Result<Line> {
     const ROUNDS: (u32, u32) = (100, 1_100);

@@ -15,9 +15,10 @@ use std::process::ExitCode;
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 17] = [
+const LINES: [(&str, Measure); 18] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
+    ("hvc", |core, _| lines::hvc(core).map(one)),
     ("reader", |core, _| readers::slow_reader(core).map(one)),
     ("disk", |core, _| disks::reads(core).map(one)),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),

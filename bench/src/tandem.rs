@@ -7,8 +7,8 @@ use std::io::{Read, Seek};
 use std::path::PathBuf;
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, DiskPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share,
-    VirtioPlan, VmPlan, Writes,
+    BootKind, BootPlan, ConsolePlan, DiskPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan,
+    Share, VirtioPlan, VmPlan, Writes,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -26,6 +26,8 @@ pub struct Guest {
     pub weight: u32,
     /// The image of its disk, whose writes are dropped; None: it has none.
     pub disk: Option<PathBuf>,
+    /// Its console is port 0 of a virtio console, not COM1.
+    pub has_hvc: bool,
 }
 
 impl Guest {
@@ -33,13 +35,27 @@ impl Guest {
     pub fn builtin(name: &str, cmdline: &str) -> Self {
         let image = guests::find(name).expect("a built-in guest").bytes;
         let cmdline = cmdline.to_string();
-        Self { image: Cow::Borrowed(image), kind: BootKind::Auto, cmdline, weight: 1, disk: None }
+        Self {
+            image: Cow::Borrowed(image),
+            kind: BootKind::Auto,
+            cmdline,
+            weight: 1,
+            disk: None,
+            has_hvc: false,
+        }
     }
 
     /// A guest of a few instructions.
     pub fn flat(code: Vec<u8>) -> Self {
         let image = Cow::Owned(code);
-        Self { image, kind: BootKind::Flat, cmdline: String::new(), weight: 1, disk: None }
+        Self {
+            image,
+            kind: BootKind::Flat,
+            cmdline: String::new(),
+            weight: 1,
+            disk: None,
+            has_hvc: false,
+        }
     }
 }
 
@@ -69,13 +85,19 @@ pub fn run_for(
     };
     let vm = |(index, guest): (usize, &Guest)| {
         let plain = VmPlan::plain(index, ImageSource::Builtin("bench".to_string()));
+        let com1 = if guest.has_hvc { SerialPlan::Absent } else { SerialPlan::Console };
+        let console = ConsolePlan { is_console: guest.has_hvc, ..ConsolePlan::default() };
         VmPlan {
             memory_bytes: crate::bare::RAM_BYTES,
             boot: BootPlan { kind: guest.kind, ..plain.boot },
             cmdline: guest.cmdline.clone(),
             share: Share::Weight(guest.weight),
-            virtio: VirtioPlan { disks: guest.disk.iter().map(disk).collect(), ..plain.virtio },
-            serial: [SerialPlan::Console, com2, SerialPlan::Absent, SerialPlan::Absent],
+            virtio: VirtioPlan {
+                disks: guest.disk.iter().map(disk).collect(),
+                console,
+                ..plain.virtio
+            },
+            serial: [com1, com2, SerialPlan::Absent, SerialPlan::Absent],
             ..plain
         }
     };

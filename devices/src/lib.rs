@@ -22,8 +22,8 @@
 //!   machine drains its output (`transmit`, `take_eoi`, `next_message`).
 //! - **State.** All of it is in the value: a clone is a snapshot.
 //!
-//! [`link`] carries bytes between the serial ports of several machines. It alone uses the host's
-//! time, as it belongs to no machine.
+//! [`link`] carries bytes between the serial ports of several machines, and [`switch`] says where
+//! frames go. They alone use the host's time, as they belong to no machine.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -42,6 +42,7 @@ pub mod pic;
 pub mod pit;
 pub mod power;
 pub mod rtc;
+pub mod switch;
 pub mod time;
 pub mod uart;
 pub mod virtio;

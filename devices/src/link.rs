@@ -1,4 +1,4 @@
-//! A null modem between the serial ports of two or more machines.
+//! A null modem between the serial ports of two or more machines, and ports of virtio consoles.
 //!
 //! A byte written at one end goes to every other end with the same rate. The link owns no port:
 //! each machine owns its own, and [`Link::pump`] reaches them through [`Ports`]. Call it after
@@ -15,12 +15,14 @@
 //! * **Lossy**, if asked for: nothing is held back, and a receiver without room loses the byte
 //!   with LSR.OE, as on a real line.
 //!
-//! Rates agree when the divisors are equal, unless the link fixes the rate of every end.
+//! Rates agree when the divisors are equal, unless the link fixes the rate of every end. A port of
+//! a virtio console has no rate: it agrees with every one.
 //! RTS goes to the peers' CTS; DTR to their DSR and DCD. With several peers each input is the OR
 //! over the live ones. A stopped end drops its lines and accepts no byte, but those it has written
 //! still go out.
 
 mod ends;
+mod link_port;
 mod statistics;
 mod tap;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod tests;
 
 pub use crate::uart::{Port, PortMode};
 pub use ends::{EndSet, LinkEnd, MAX_ENDS};
+pub use link_port::{AnyPort, LinkPort, Rate};
 pub use statistics::{LinkStatistics, LossReason};
 pub use tap::{Tap, TapRecord};
 
@@ -36,11 +39,18 @@ use crate::uart::ModemInputs;
 
 /// The ports at the ends of a link, wherever their machines keep them.
 pub trait Ports {
+    /// A port.
+    type Port<'a>: LinkPort
+    where
+        Self: 'a;
+
     /// The port at `end`.
-    fn port(&mut self, end: LinkEnd) -> &mut Port;
+    fn port(&mut self, end: LinkEnd) -> Self::Port<'_>;
 }
 
 impl Ports for [Port] {
+    type Port<'a> = &'a mut Port;
+
     fn port(&mut self, end: LinkEnd) -> &mut Port {
         &mut self[end.0]
     }
@@ -77,14 +87,6 @@ enum Reception {
     Mismatch,
     /// Offer it the byte.
     Takes,
-}
-
-/// The sender's side of a comparison of rates.
-#[derive(Clone, Copy)]
-struct Rate {
-    divisor: u16,
-    /// The divisor latch is open, in a machine that may yet close it.
-    is_changing: bool,
 }
 
 impl Link {
@@ -174,7 +176,7 @@ impl Link {
         let mut requesting = EndSet::EMPTY;
         for end in LinkEnd::first(self.ends).filter(|&end| self.live.contains(end)) {
             let port = ports.port(end);
-            let outputs = port.link_outputs();
+            let outputs = port.outputs();
             if port.has_link() && outputs.dtr {
                 ready.insert(end);
             }
@@ -187,7 +189,8 @@ impl Link {
             let is_ready = !ready.without(end).is_empty();
             let cts = !requesting.without(end).is_empty();
             let inputs = ModemInputs { cts, dsr: is_ready, ri: false, dcd: is_ready };
-            if ports.port(end).set_link_inputs(inputs) {
+            let has_peer = !self.live.without(end).is_empty();
+            if ports.port(end).set_inputs(inputs, has_peer) {
                 touched.insert(end);
             }
         }
@@ -198,9 +201,11 @@ impl Link {
     /// lossless link it waits for room.
     fn carry_breaks(&self, ports: &mut (impl Ports + ?Sized), touched: &mut EndSet) {
         for sender in LinkEnd::first(self.ends).filter(|&end| self.live.contains(end)) {
-            let port = ports.port(sender);
-            let is_sending = port.link_line().is_some_and(|line| line.in_flight() > 0);
-            if !port.link_has_break() || is_sending {
+            let is_breaking = {
+                let port = ports.port(sender);
+                port.has_break() && port.in_flight() == 0
+            };
+            if !is_breaking {
                 continue;
             }
             let peers = || LinkEnd::first(self.ends).filter(move |&end| end != sender);
@@ -210,13 +215,13 @@ impl Link {
                     hears.insert(end);
                 }
             }
-            let has_room = |end: LinkEnd| !hears.contains(end) || ports.port(end).link_space() > 0;
+            let has_room = |end: LinkEnd| !hears.contains(end) || ports.port(end).space() > 0;
             if !self.settings.is_lossy && !peers().all(has_room) {
                 continue;
             }
-            ports.port(sender).link_take_break();
+            ports.port(sender).take_break();
             for end in peers().filter(|&end| hears.contains(end)) {
-                ports.port(end).link_feed_break();
+                ports.port(end).feed_break();
                 touched.insert(end);
             }
         }
@@ -230,26 +235,29 @@ impl Link {
         now: Instant,
         touched: &mut EndSet,
     ) -> bool {
-        self.copy_counts(sender, ports.port(sender));
-        let port = ports.port(sender);
-        if port.link_line().is_none_or(|line| line.in_flight() == 0) {
-            return false;
-        }
-        let is_changing = port.uart().is_divisor_latch_open() && self.live.contains(sender);
-        let rate = Rate { divisor: port.uart().divisor(), is_changing };
+        self.copy_counts(sender, &ports.port(sender));
+        let rate = {
+            let port = ports.port(sender);
+            if port.in_flight() == 0 {
+                return false;
+            }
+            port.rate()
+        };
+        // A machine that has ended will not close its divisor latch.
+        let rate = Rate { is_changing: rate.is_changing && self.live.contains(sender), ..rate };
 
         let mut takers = EndSet::EMPTY;
         let mut reason = LossReason::PeerStopped;
         for end in LinkEnd::first(self.ends).filter(|&end| end != sender) {
-            match self.reception(rate, end, ports.port(end)) {
+            match self.reception(rate, end, &ports.port(end)) {
                 Reception::Absent => {}
                 Reception::Waits => return false,
                 Reception::Mismatch => reason = LossReason::BaudMismatch,
                 Reception::Takes => takers.insert(end),
             }
         }
-        let Some(byte) = ports.port(sender).link_take() else { return false };
-        if ports.port(sender).link_line().is_none_or(|line| line.in_flight() == 0) {
+        let Some(byte) = ports.port(sender).take() else { return false };
+        if ports.port(sender).in_flight() == 0 {
             touched.insert(sender);
         }
         if self.deliver(byte, takers, ports, touched) {
@@ -265,22 +273,21 @@ impl Link {
     }
 
     /// What `end` would do with a byte sent at `rate`.
-    fn reception(&self, rate: Rate, end: LinkEnd, port: &Port) -> Reception {
+    fn reception(&self, rate: Rate, end: LinkEnd, port: &impl LinkPort) -> Reception {
         if !self.live.contains(end) || !port.has_link() {
             return Reception::Absent;
         }
-        let uart = port.uart();
+        let own = port.rate();
         let is_fixed = self.settings.baud.is_some();
-        let is_matched = is_fixed || uart.divisor() == rate.divisor;
-        let is_settling = !is_fixed
-            && (rate.is_changing
-                || uart.is_divisor_latch_open()
-                || !is_matched && !uart.is_baud_programmed());
+        let agrees = |divisor: u16| own.divisor.is_none_or(|own| own == divisor);
+        let is_matched = is_fixed || rate.divisor.is_none_or(agrees);
+        let is_settling =
+            !is_fixed && (rate.is_changing || own.is_changing || !is_matched && !own.is_programmed);
         if !self.settings.is_lossy && (is_settling || !port.is_listening()) {
             Reception::Waits
         } else if !is_matched {
             Reception::Mismatch
-        } else if !self.settings.is_lossy && port.link_space() == 0 {
+        } else if !self.settings.is_lossy && port.space() == 0 {
             Reception::Waits
         } else {
             Reception::Takes
@@ -298,7 +305,7 @@ impl Link {
         let mut is_delivered = false;
         for end in LinkEnd::first(self.ends).filter(|&end| takers.contains(end)) {
             touched.insert(end);
-            match ports.port(end).link_feed(byte) {
+            match ports.port(end).feed(byte) {
                 Ok(()) => {
                     self.statistics[end.0].received += 1;
                     is_delivered = true;
@@ -310,9 +317,8 @@ impl Link {
     }
 
     /// Brings the sender's account up to what its port has counted.
-    fn copy_counts(&mut self, sender: LinkEnd, port: &Port) {
-        let Some(line) = port.link_line() else { return };
-        let counts = line.counts();
+    fn copy_counts(&mut self, sender: LinkEnd, port: &impl LinkPort) {
+        let Some(counts) = port.counts() else { return };
         let statistics = &mut self.statistics[sender.0];
         statistics.sent = counts.written;
         *statistics.lost_mut(LossReason::TransmitOverrun) = counts.transmit_overruns;

@@ -6,7 +6,7 @@
 //!                  |
 //! notification -- Queue: rings in the guest's RAM -- Chain: buffers, checked
 //!                  |
-//!              Block, Entropy: what a chain asks for, and the answer
+//!         Block, Net, Entropy, Console: what a chain asks for, and the answer
 //! ```
 //!
 //! **A device never trusts a ring.** Every index, address and length is checked against the
@@ -17,20 +17,26 @@
 //!
 //! **A device does no I/O.** It makes a value of a chain ([`block::Request`]); its owner has it
 //! carried out, now or later, and hands the result back. Until then the buffers are the device's.
+//! A frame ([`net::Frame`]) goes from the sender's buffers to the receiver's.
 
 mod chain;
+mod cursor;
 mod queue;
 mod transport;
 
 pub mod block;
+pub mod console;
 pub mod entropy;
+pub mod net;
 
 pub use chain::{Buffer, Chain, MAX_BUFFERS, total};
 pub use queue::{Queue, RingError};
 pub use transport::{Event, Transport, WINDOW_BYTES};
 
 use block::Block;
+use console::Console;
 use entropy::Entropy;
+use net::Net;
 
 /// What every device here offers (section 6): indirect descriptors, event index, version 1.
 const COMMON_FEATURES: u64 = feature::INDIRECT_DESC | feature::EVENT_IDX | feature::VERSION_1;
@@ -50,8 +56,12 @@ pub mod feature {
 pub enum Device {
     /// A disk.
     Block(Block),
+    /// A network interface.
+    Net(Net),
     /// A source of random bytes.
     Entropy(Entropy),
+    /// A console with several ports.
+    Console(Console),
 }
 
 impl Device {
@@ -60,7 +70,9 @@ impl Device {
     pub const fn transport(&self) -> &Transport {
         match self {
             Self::Block(device) => &device.transport,
+            Self::Net(device) => &device.transport,
             Self::Entropy(device) => &device.transport,
+            Self::Console(device) => &device.transport,
         }
     }
 
@@ -68,7 +80,9 @@ impl Device {
     pub const fn transport_mut(&mut self) -> &mut Transport {
         match self {
             Self::Block(device) => &mut device.transport,
+            Self::Net(device) => &mut device.transport,
             Self::Entropy(device) => &mut device.transport,
+            Self::Console(device) => &mut device.transport,
         }
     }
 
@@ -88,10 +102,17 @@ impl Device {
         u64::from_le_bytes(bytes)
     }
 
-    /// A store of `size` bytes at `offset` of the window. No device here has a configuration field
-    /// that can be written.
+    /// A store of `size` bytes at `offset` of the window. Of the configuration spaces here only a
+    /// console's has a field that can be written.
     pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Option<Event> {
-        self.transport_mut().write(offset, size, value as u32)
+        if let Self::Console(device) = self {
+            return device.store(offset, size, value as u32);
+        }
+        let event = self.transport_mut().write(offset, size, value as u32);
+        if let (Some(Event::Reset), Self::Net(net)) = (event, self) {
+            net.reset();
+        }
+        event
     }
 
     /// The level of its interrupt (4.2.3.4).
@@ -104,7 +125,9 @@ impl Device {
     fn config(&self) -> &[u8] {
         match self {
             Self::Block(device) => device.config(),
+            Self::Net(device) => device.config(),
             Self::Entropy(_) => &[],
+            Self::Console(device) => device.config(),
         }
     }
 }

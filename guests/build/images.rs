@@ -38,6 +38,7 @@ pub const IMAGES: &[Source] = &[
     single("spin", "single/spin.rs", "[MS=100] [loops|forever] counts in ring 3 and never exits"),
     single("console_burst", "single/console_burst.rs",
         "[N=20000] [irq] bytes of text, one OUT each"),
+    single("hvc_burst", "single/hvc_burst.rs", "[N=20000] bytes of text to a virtio console"),
     single("escapes", "single/escapes.rs", "[loud] all that a terminal takes for more than text"),
     single("link_ping", "single/link_ping.rs", "[N=1000] [irq] COM2 round trips with link_pong"),
     single("link_pong", "single/link_pong.rs", "[N=1000] [irq] the other end of link_ping"),

@@ -4,8 +4,8 @@
 //! is; requests come back by polling and by interrupts.
 //!
 //! The word `lenient` leaves out what the specification demands and QEMU's device does not do,
-//! `reset` ends by a triple fault instead of a power-off, and `durable`, perhaps with a number, makes
-//! another guest of it (`disk/durable.rs`).
+//! `reset` ends by a triple fault instead of a power-off, and `durable`, perhaps with a number,
+//! makes another guest of it (`disk/durable.rs`).
 #![no_std]
 #![no_main]
 

@@ -27,6 +27,25 @@ pub enum Com {
     Com4,
 }
 
+/// A port of a machine that may be an end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkedPort {
+    /// A serial port.
+    Com(Com),
+    /// This port of its virtio console.
+    Hvc(usize),
+}
+
+/// As the config's key: `com2`, `hvc1`.
+impl fmt::Display for LinkedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Com(com) => write!(f, "com{}", com.number()),
+            Self::Hvc(port) => write!(f, "hvc{port}"),
+        }
+    }
+}
+
 impl VcpuIndex {
     const fn new(vm: usize, id: u32, position: u64) -> Self {
         Self(position << 32 | (vm as u64 & 0xffff) << 16 | (id as u64 & 0xffff))

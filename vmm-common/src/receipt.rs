@@ -5,10 +5,10 @@
 mod devices;
 mod text;
 
-pub use devices::DeviceReceipt;
+pub use devices::{DeviceReceipt, NetworkReceipt};
 
 use crate::Instant;
-use crate::index::{Com, VmIndex};
+use crate::index::{LinkedPort, VmIndex};
 use crate::ledger::{BudgetAccount, VcpuAccount};
 use crate::plan::Plan;
 use crate::seam::ExitReason;
@@ -48,6 +48,9 @@ pub struct Receipt {
     pub vms: Vec<VmReceipt>,
     /// Each link.
     pub links: Vec<LinkReceipt>,
+    /// Each network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<NetworkReceipt>,
     /// Bytes lost on links, for any reason.
     pub lost_bytes: u64,
     /// The part of these on lossless links whose receivers had ended.
@@ -161,8 +164,12 @@ pub struct LinkReceipt {
 pub struct EndReceipt {
     /// The VM's name.
     pub vm: String,
-    /// COM port, from 1.
-    pub com: usize,
+    /// COM port, from 1, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub com: Option<usize>,
+    /// Port of the virtio console, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hvc: Option<usize>,
     /// Bytes the guest handed over.
     pub sent: u64,
     /// Of these, bytes that a peer took.
@@ -225,6 +232,7 @@ impl Receipt {
             undelivered_bytes: undelivered.flatten().sum(),
             lost_bytes: links.iter().flat_map(|l| &l.ends).flat_map(|e| e.lost.values()).sum(),
             links,
+            networks: NetworkReceipt::all(plan, system),
         }
     }
 
@@ -311,12 +319,17 @@ impl BudgetReceipt {
 
 impl LinkReceipt {
     fn new(name: &str, wire: &crate::system::Wire, plan: &Plan) -> Self {
-        let end = |(end, (vm, port)): (usize, &(VmIndex, Com))| {
+        let end = |(end, (vm, port)): (usize, (VmIndex, LinkedPort))| {
             let statistics = wire.link.statistics(LinkEnd(end));
             let lost = LossReason::ALL.iter().map(|why| (why.as_str(), statistics.lost(*why)));
+            let (com, hvc) = match port {
+                LinkedPort::Com(com) => (Some(com.number()), None),
+                LinkedPort::Hvc(port) => (None, Some(port)),
+            };
             EndReceipt {
-                vm: plan.vms[*vm].name.clone(),
-                com: port.number(),
+                vm: plan.vms[vm].name.clone(),
+                com,
+                hvc,
                 sent: statistics.sent,
                 delivered: statistics.delivered,
                 lost: lost.filter(|(_, count)| *count > 0).collect(),

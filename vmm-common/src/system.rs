@@ -27,11 +27,13 @@ use alloc::vec::Vec;
 mod accounts;
 mod device_requests;
 mod halt;
+mod networks;
 mod publish;
 mod rouse;
 mod serial;
 
-pub use serial::Wire;
+pub use networks::{Network, NetworkPort, Networks};
+pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct System<M> {
     pub vms: Vec<Vm<M>>,
     /// The links, in the plan's order.
     pub wires: Vec<Wire>,
+    /// The networks, in the plan's order.
+    pub networks: Networks,
     /// Each VM's first vCPU.
     firsts: Vec<VcpuIndex>,
     /// Where the time went.
@@ -111,6 +115,7 @@ impl<M: GuestMemory> System<M> {
         let mut system = Self {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
+            networks: Networks::new(plan),
             firsts: VcpuIndex::firsts(counts).collect(),
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
@@ -126,11 +131,8 @@ impl<M: GuestMemory> System<M> {
             to_show: None,
             shown: None,
         };
-        for vm in VmIndex::first(system.vms.len()) {
-            for sibling in system.vcpus_of(vm).skip(1) {
-                system.sleeps(sibling, Instant::FAR_FUTURE, now);
-            }
-        }
+        system.siblings_sleep(now);
+        system.check_links(now);
         system
     }
 
@@ -162,7 +164,7 @@ impl<M: GuestMemory> System<M> {
             self.ledger.close_periods(now);
         }
         self.chosen_at = now;
-        let next = self.scheduler.next(now);
+        let next = self.networks.bound_idle(self.scheduler.next(now));
         if let Next::Idle { .. } = next {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
@@ -182,9 +184,8 @@ impl<M: GuestMemory> System<M> {
         let begin = host.now();
         let taken_ns = self.taken_since(begin, host);
         self.switch_ns = self.ledger.begin_turn(vcpu, taken_ns, begin);
-        // Charge the switch from another VM to no VM: the slice starts when the guest gets the
-        // core; otherwise its remainder would cost a whole extra turn. A VM that goes first still
-        // preempts.
+        // Charge the switch from another VM to no VM: otherwise the slice's remainder would cost a
+        // whole extra turn. A VM that goes first still preempts.
         let is_charged = self.switch_ns > 0;
         let free_ns = if is_charged { 0 } else { begin.ns_since(self.chosen_at) };
         self.until = until.after_ns(free_ns).min(self.scheduler.next_preemption());
@@ -340,7 +341,8 @@ impl<M: GuestMemory> System<M> {
                     return Step::Continue;
                 }
                 let event = machine.virtio_write(address, size, value);
-                return event.map_or(Step::Continue, |event| self.after_event(index, event, host));
+                return event
+                    .map_or(Step::Continue, |event| self.after_event(index, event, now, host));
             }
             ExitReason::MsrRead { index } => {
                 let value = machine.msr_read(index, now);

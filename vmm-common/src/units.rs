@@ -132,6 +132,18 @@ fn exact(value: u64, units: &[(u64, &str)], f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

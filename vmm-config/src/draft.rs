@@ -4,10 +4,13 @@ use crate::fault::Collector;
 use crate::node::Position;
 use crate::record::{Record, Site};
 use std::collections::BTreeSet;
-use vmm_common::plan::{Field, Limits, Plan, Problem, check};
+use vmm_common::plan::{Field, Limits, MAX_HVC_LINKS, Plan, Problem, check};
 
 /// The keys of the serial ports, COM1 first.
 pub(crate) const PORT_KEYS: [&str; 4] = ["com1", "com2", "com3", "com4"];
+
+/// The keys of the virtio console's ports that are ends of links, port 1 first.
+pub(crate) const HVC_KEYS: [&str; MAX_HVC_LINKS] = ["hvc1", "hvc2", "hvc3", "hvc4"];
 
 /// A plan and the records it was made of.
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub(crate) struct Draft {
     pub(crate) modules: Vec<Vec<Record>>,
     /// For each of the plan's VMs, one for each of its `disks`.
     pub(crate) disks: Vec<Vec<Record>>,
+    /// For each of the plan's VMs, one for each of its interfaces.
+    pub(crate) nics: Vec<Vec<Record>>,
+    /// One for each of the plan's networks.
+    pub(crate) networks: Vec<Record>,
     /// One for each of the plan's links, unless the spelling has none.
     pub(crate) links: Vec<Record>,
     /// Where each link's rate was fixed first.
@@ -73,10 +80,20 @@ impl Draft {
             },
             Field::VmSerial(index, port) => vm(index, &[PORT_KEYS[port]]),
             Field::VmDisks(index) => vm(index, &["disks"]),
+            Field::VmNics(index) => vm(index, &["networks"]),
+            // One that names no network has been reported.
+            Field::VmNicNetwork(index, nic) => {
+                Site { is_sound: false, ..self.nics[index][nic].site(&["name"]) }
+            }
+            Field::VmNicPlace(index, nic) => self.nics[index][nic].site(&["name"]),
+            Field::VmNicMac(index, nic) => self.nics[index][nic].site(&["mac"]),
+            Field::NetworkName(index) => self.networks[index].site(&["name"]),
             Field::VmEntropy(index) => match self.vms[index].record("devices") {
                 Some(devices) => devices.site(&["rng"]),
                 None => vm(index, &["devices"]),
             },
+            Field::VmConsole(index) => vm(index, &["console"]),
+            Field::VmHvc(index, port) => vm(index, &[HVC_KEYS[port - 1]]),
             Field::VmKeyboard(index) => vm(index, &["keyboard"]),
             Field::LinkName(index) => link(index, &["name"]),
             Field::LinkEnds(index) => {

@@ -2,7 +2,7 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES,
+    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS,
     MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
 };
 
@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Text { max_bytes: usize },
     /// A name: letters, digits, `-` and `_`.
     Name,
+    /// An Ethernet address.
+    Mac,
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// A mapping with these keys.
@@ -74,6 +76,8 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, is_required: true, doc }
 }
 
+/// The most networks: each has two interfaces at least, if it is of use.
+const MAX_NETWORKS: usize = MAX_VMS * MAX_NICS / 2;
 const ANY_INTEGER: Kind = Kind::Integer { min: 0, max: u64::MAX };
 const PATH: Kind = Kind::Text { max_bytes: 4096 };
 const MEMORY: Kind = Kind::Size { step: PAGE_BYTES, max: MAX_MEMORY_BYTES };
@@ -88,6 +92,7 @@ const PORT: Kind = Kind::Port {
     either: &["link", "switched"],
     keys: &PORT_KEYS,
 };
+const HVC: Kind = Kind::Port { words: &["absent"], either: &["link"], keys: &HVC_KEYS };
 
 /// The native spelling.
 #[rustfmt::skip]
@@ -104,6 +109,8 @@ pub(crate) static TOP: Keys = Keys { of: "a config", keys: &[
         "The virtual machines, in the order of their first turns"),
     optional("links", Kind::List { of: &LINK, min: 0, max: MAX_VMS * 4 },
         "The serial links between them"),
+    optional("networks", Kind::List { of: &NETWORK, min: 0, max: MAX_NETWORKS },
+        "The networks between them: each a switch"),
 ] };
 
 #[rustfmt::skip]
@@ -144,6 +151,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Devices that may be left out"),
     optional("disks", Kind::List { of: &DISK, min: 0, max: MAX_DISKS },
         "Its disks: /dev/vda, /dev/vdb, ... of a Linux; they need the io_apic"),
+    optional("networks", Kind::List { of: &NIC, min: 0, max: MAX_NICS },
+        "Its network interfaces (virtio), at most one at each network; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
     optional("on_halt", OUTCOME,
@@ -152,10 +161,18 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("on_reset", OUTCOME,
         "What it counts as when the guest asks for a reset, which has no status. Default: failure, \
         as kernels reset after a panic, too"),
-    optional("com1", PORT, "Serial port at 0x3f8, IRQ 4. Default: console"),
+    optional("com1", PORT,
+        "Serial port at 0x3f8, IRQ 4. Default: console; absent with console: hvc0"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
     optional("com3", PORT, "Serial port at 0x3e8, IRQ 4. Default: absent"),
     optional("com4", PORT, "Serial port at 0x2e8, IRQ 3. Default: absent"),
+    optional("console", Kind::Choice(&["com1", "hvc0"]),
+        "The console: com1, or hvc0, port 0 of a virtio console, which needs the io_apic. \
+        Default: com1"),
+    optional("hvc1", HVC, "Port 1 of the virtio console: an end of a link. Default: absent"),
+    optional("hvc2", HVC, "Port 2 of the virtio console: an end of a link. Default: absent"),
+    optional("hvc3", HVC, "Port 3 of the virtio console: an end of a link. Default: absent"),
+    optional("hvc4", HVC, "Port 4 of the virtio console: an end of a link. Default: absent"),
 ] };
 
 #[rustfmt::skip]
@@ -180,6 +197,21 @@ pub(crate) static DISK: Keys = Keys { of: "a disk", keys: &[
 ] };
 
 #[rustfmt::skip]
+pub(crate) static NIC: Keys = Keys { of: "a network interface", keys: &[
+    required("name", Kind::Name, "The network that it is at"),
+    optional("mac", Kind::Mac,
+        "Its address. Default: 02:54, the last three bytes of the VM's id, and its place in the \
+        list"),
+    optional("link", Kind::Choice(&["up", "down"]),
+        "down, its cable is unplugged. Default: up, while another interface is at the network"),
+] };
+
+#[rustfmt::skip]
+static NETWORK: Keys = Keys { of: "a network", keys: &[
+    required("name", Kind::Name, "Unique name, by which VMs refer to it"),
+] };
+
+#[rustfmt::skip]
 static WRITES_KEYS: Keys = Keys { of: "writes", keys: &[
     optional("to", PATH, "A file that the first run makes: a path relative to this file"),
 ] };
@@ -199,6 +231,11 @@ static PORT_KEYS: Keys = Keys { of: "a port", keys: &[
     optional("switched", Kind::Name,
         "The console while the guest's IER is 0, an end of the link with this name while it is 1"),
     optional("baud", Kind::Baud, "Fixes the link's rate, whatever the guests program"),
+] };
+
+#[rustfmt::skip]
+static HVC_KEYS: Keys = Keys { of: "a port", keys: &[
+    optional("link", Kind::Name, "An end of the link with this name, at any rate"),
 ] };
 
 #[rustfmt::skip]

@@ -15,6 +15,7 @@ mod fault;
 mod images;
 mod keys;
 mod native;
+mod networks;
 mod node;
 mod record;
 mod refusals;

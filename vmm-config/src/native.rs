@@ -1,17 +1,18 @@
 //! The native spelling: a list of named VMs and the links between them.
 
-use crate::draft::{Draft, PORT_KEYS};
+use crate::draft::{Draft, HVC_KEYS, PORT_KEYS};
 use crate::fault::{Collector, shown};
 use crate::keys;
+use crate::networks;
 use crate::node::{Node, Position};
 use crate::record::Record;
 use crate::value::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
-    BootKind, BootPlan, ClockPolicy, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES, DEFAULT_SLICE_NS,
-    DeviceSet, DiskPlan, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome, Outcomes, Plan,
-    SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
+    BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
+    DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
+    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -23,14 +24,25 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         && links.iter().all(|link: &Record| link.site(&["name"]).is_sound);
     let mut wiring = Wiring::new(&links, directory, are_links_sound);
     let mut plans: Vec<VmPlan> = Vec::new();
-    let (mut modules, mut disks) = (Vec::new(), Vec::new());
+    let network_records = top.take_list("networks");
+    let are_networks_sound = top.site(&["networks"]).is_sound;
+    let names = networks::Names::new(&network_records, are_networks_sound);
+    let (mut modules, mut disks, mut nics) = (Vec::new(), Vec::new(), Vec::new());
     for (index, record) in vms.iter_mut().enumerate() {
         let serial = wiring.ports(record, faults);
+        if record.text("console") == Some("com1") && !serial[0].is_console() {
+            let message = "console is com1, which is no console here; allowed: com1: console";
+            faults.add(record.site(&["console"]).at, String::from(message));
+        }
+        let console = wiring.console(record, faults);
         modules.push(record.take_list("modules"));
         disks.push(record.take_list("disks"));
+        nics.push(record.take_list("networks"));
         plans.push(vm(index, record, serial, directory, faults));
         plans[index].boot.modules = modules_of(record, &modules[index], directory, faults);
         plans[index].virtio.disks = disks_of(&disks[index], directory);
+        plans[index].virtio.nics = names.nics(plans[index].id, &nics[index], faults);
+        plans[index].virtio.console = console;
     }
     for index in 0..plans.len() {
         if !vms[index].has("cmdline") {
@@ -48,9 +60,10 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         core: top.integer("core"),
         vms: plans,
         links: link_plans,
-        networks: Vec::new(),
+        networks: networks::plans(&network_records),
     };
-    Draft { plan, top, vms, modules, disks, links, bauds, are_ports_sound: is_sound }
+    let (are_ports_sound, networks) = (is_sound, network_records);
+    Draft { plan, top, vms, modules, disks, nics, networks, links, bauds, are_ports_sound }
 }
 
 fn vm(
@@ -236,7 +249,8 @@ impl<'a> Wiring<'a> {
 
     fn ports(&mut self, vm: &Record, faults: &mut Collector) -> [SerialPlan; SERIAL_PORTS] {
         self.is_sound &= vm.site(&[]).is_sound;
-        let defaults = ["console", "absent", "absent", "absent"];
+        let com1 = if vm.text("console") == Some("hvc0") { "absent" } else { "console" };
+        let defaults = [com1, "absent", "absent", "absent"];
         let mut ports = [SerialPlan::Absent; SERIAL_PORTS];
         for ((port, key), default) in ports.iter_mut().zip(PORT_KEYS).zip(defaults) {
             self.is_sound &= vm.site(&[key]).is_sound;
@@ -248,6 +262,17 @@ impl<'a> Wiring<'a> {
             };
         }
         ports
+    }
+
+    /// The virtio console.
+    fn console(&mut self, vm: &Record, faults: &mut Collector) -> ConsolePlan {
+        let is_console = vm.text("console") == Some("hvc0");
+        let mut links = [None; MAX_HVC_LINKS];
+        for (link, key) in links.iter_mut().zip(HVC_KEYS) {
+            self.is_sound &= vm.site(&[key]).is_sound;
+            *link = vm.record(key).and_then(|end| self.end(end, faults).link());
+        }
+        ConsolePlan { is_console, links }
     }
 
     /// The end of a link that `port` describes.

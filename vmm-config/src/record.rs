@@ -5,7 +5,7 @@ use crate::fault::Collector;
 use crate::keys::{Key, Keys, Kind};
 use crate::node::{Node, Position, Value};
 use crate::refusals::{list, repeated_key, unknown_key, wrong_value};
-use crate::value::{parse_duration_ns, parse_integer, parse_size};
+use crate::value::{parse_duration_ns, parse_integer, parse_mac, parse_size};
 use std::collections::BTreeMap;
 use vmm_common::plan::BASE_BAUD;
 
@@ -144,6 +144,10 @@ impl Record {
         if let Typed::Record(value) = self.typed(key)? { Some(value) } else { None }
     }
 
+    pub(crate) fn mac(&self, key: &str) -> Option<[u8; 6]> {
+        parse_mac(self.text(key)?)
+    }
+
     /// Takes the list out, to be kept beside the record.
     pub(crate) fn take_list(&mut self, key: &str) -> Vec<Self> {
         let field = self.fields.iter_mut().find(|field| field.key == key);
@@ -168,6 +172,7 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
             .filter(|text| text.len() <= *max_bytes && !text.contains('\0'))
             .map(Typed::text),
         Kind::Name => scalar(&node.value).map(Typed::text),
+        Kind::Mac => scalar(&node.value).filter(|text| parse_mac(text).is_some()).map(Typed::text),
         Kind::Choice(words) => {
             scalar(&node.value).filter(|text| words.contains(text)).map(Typed::text)
         }

@@ -32,6 +32,7 @@ fn is_needlessly_quoted(kind: &Kind, value: &Value) -> bool {
         Kind::Integer { .. } | Kind::Baud | Kind::Flag => parse_integer(text).is_some(),
         Kind::Boolean => matches!(text.as_str(), "true" | "false"),
         Kind::Size { .. } | Kind::Duration { .. } | Kind::Text { .. } | Kind::Name => false,
+        Kind::Mac => false,
         Kind::Choice(_) | Kind::Mapping(_) | Kind::Port { .. } | Kind::List { .. } => false,
     }
 }
@@ -82,6 +83,7 @@ impl Kind {
                 format!("text of up to {max_bytes} bytes, without NUL")
             }
             Self::Name => format!("1 to {MAX_NAME_CHARS} letters, digits, - and _"),
+            Self::Mac => String::from("an Ethernet address, as 52:54:00:00:00:01"),
             Self::Choice(words) => words.join(", "),
             Self::Mapping(keys) => {
                 let keys: Vec<String> = keys.names().map(|key| format!("{key}: ...")).collect();

@@ -12,6 +12,8 @@ const INTEGER: &str = "(0[xob][0-9A-Fa-f][0-9A-Fa-f_]*|[0-9][0-9_]*)";
 /// quotes the loader refuses.
 const INTEGER_AS_TEXT: &str = "^(?=.*_|0b)";
 const PORTS: [&str; 4] = ["com1", "com2", "com3", "com4"];
+/// All keys that may name a link.
+const LINK_PORTS: [&str; 8] = ["com1", "com2", "com3", "com4", "hvc1", "hvc2", "hvc3", "hvc4"];
 /// The keys `vm0` to `vm63` of the seed's spelling.
 const SEED_VM_PATTERN: &str = "^vm(0|[1-9][0-9]?)$";
 
@@ -34,6 +36,10 @@ pub fn schema() -> Value {
     one_of_each(&mut native["properties"]["vms"]["items"]);
     native["if"] = json!({ "properties": { "vms": { "contains": has_a_link_port() } } });
     native["then"] = json!({ "required": ["links"] });
+    native["allOf"] = json!([{
+        "if": { "properties": { "vms": { "contains": has_networks() } } },
+        "then": { "required": ["networks"] },
+    }]);
     native["title"] = json!("Tandem's own spelling");
     seed["title"] = json!("The seed's spelling");
     json!({
@@ -68,10 +74,20 @@ fn one_of_each(vm: &mut Value) {
     for (index, first) in PORTS.iter().enumerate() {
         for second in &PORTS[index + 1..] {
             let named: Vec<_> = [first, second].into_iter().filter(|com| **com != "com1").collect();
-            let both = json!({ *first: is_console, *second: is_console });
+            let mut both = json!({ *first: is_console, *second: is_console });
+            if *first == "com1" {
+                // Left out, it is a console unless hvc0 is.
+                both["console"] = json!({ "not": { "const": "hvc0" } });
+            }
             refused.push(json!({ "properties": both, "required": named }));
         }
     }
+    for com in PORTS {
+        let both = json!({ "console": { "const": "hvc0" }, com: is_console });
+        refused.push(json!({ "properties": both, "required": ["console", com] }));
+    }
+    let elsewhere = json!({ "console": { "const": "com1" }, "com1": { "not": is_console } });
+    refused.push(json!({ "properties": elsewhere, "required": ["console", "com1"] }));
     vm["not"] = json!({ "anyOf": refused });
 }
 
@@ -94,7 +110,12 @@ fn several_without_apics() -> Value {
 /// Only a mapping names a link.
 fn has_a_link_port() -> Value {
     let of = |com: &str| json!({ "properties": { com: { "type": "object" } }, "required": [com] });
-    json!({ "anyOf": PORTS.map(of) })
+    json!({ "anyOf": LINK_PORTS.map(of) })
+}
+
+fn has_networks() -> Value {
+    let some = json!({ "type": "array", "minItems": 1 });
+    json!({ "properties": { "networks": some }, "required": ["networks"] })
 }
 
 fn mapping(keys: &Keys) -> Value {
@@ -144,6 +165,11 @@ fn kind(kind: &Kind) -> Value {
         Kind::Name => json!({
             "type": ["string", "number"],
             "pattern": format!("^[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}$"),
+        }),
+        // One interface's: a group's has the lowest bit of the first byte.
+        Kind::Mac => json!({
+            "type": "string",
+            "pattern": "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$",
         }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Mapping(keys) => mapping(keys),

@@ -53,7 +53,18 @@ pub(crate) fn read(at: Position, entries: &[(Node, Node)], faults: &mut Collecto
     let plan = to_plan(&vms.iter().enumerate().map(seed_vm).collect::<Vec<_>>());
     let modules = vms.iter().map(|_| Vec::new()).collect();
     let (links, bauds) = (Vec::new(), Vec::new());
-    Draft { plan, top, vms, modules, disks: Vec::new(), links, bauds, are_ports_sound: true }
+    Draft {
+        plan,
+        top,
+        vms,
+        modules,
+        disks: Vec::new(),
+        nics: Vec::new(),
+        networks: Vec::new(),
+        links,
+        bauds,
+        are_ports_sound: true,
+    }
 }
 
 /// The seed's script reads `vm0` to `vm{vm_count - 1}`, and nothing else.

@@ -4,10 +4,10 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, OnSwitch, Outcome,
-    Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
+    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan, NicPlan,
+    OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
 };
-use vmm_common::units::{Bytes, Escaped, Percent, RoundedTime};
+use vmm_common::units::{Bytes, Escaped, Mac, Percent, RoundedTime};
 
 /// The VMs, their shares and how long each may have to wait, their ports and links.
 ///
@@ -37,6 +37,9 @@ fn write(plan: &Plan, kinds: &[BootKind], out: &mut String) -> fmt::Result {
     }
     for (index, link) in plan.links.iter().enumerate() {
         write_link(plan, index, link, out)?;
+    }
+    for (index, network) in plan.networks.iter().enumerate() {
+        write_network(plan, index, network, out)?;
     }
     Ok(())
 }
@@ -91,7 +94,11 @@ fn write_vm(
     if !absent.is_empty() {
         writeln!(out, "  without  {}", absent.join(", "))?;
     }
-    write_virtio(vm, out)?;
+    write_virtio(plan, vm, out)?;
+    write_ports(plan, vm, out)
+}
+
+fn write_ports(plan: &Plan, vm: &VmPlan, out: &mut String) -> fmt::Result {
     for (port, wiring) in vm.serial.iter().enumerate() {
         let link = |link: usize| &plan.links[link].name;
         let wiring = match *wiring {
@@ -105,10 +112,19 @@ fn write_vm(
         };
         writeln!(out, "  com{}     {wiring}", port + 1)?;
     }
+    let console = &vm.virtio.console;
+    if console.is_console {
+        writeln!(out, "  hvc0     console")?;
+    }
+    for (port, link) in (1..).zip(console.links) {
+        if let Some(link) = link {
+            writeln!(out, "  hvc{port}     link {}", plan.links[link].name)?;
+        }
+    }
     Ok(())
 }
 
-fn write_virtio(vm: &VmPlan, out: &mut String) -> fmt::Result {
+fn write_virtio(plan: &Plan, vm: &VmPlan, out: &mut String) -> fmt::Result {
     for (number, disk) in vm.virtio.disks.iter().enumerate() {
         let DiskPlan { file, bytes, writes } = disk;
         let writes = match writes {
@@ -119,10 +135,36 @@ fn write_virtio(vm: &VmPlan, out: &mut String) -> fmt::Result {
         };
         writeln!(out, "  disk{number}    {} ({}), {writes}", Escaped(file), Bytes(*bytes))?;
     }
+    write_nics(plan, vm, out)?;
     if vm.virtio.has_entropy {
         writeln!(out, "  rng      random bytes of the host")?;
     }
     Ok(())
+}
+
+fn write_nics(plan: &Plan, vm: &VmPlan, out: &mut String) -> fmt::Result {
+    for (number, NicPlan { network, mac, is_up }) in vm.virtio.nics.iter().enumerate() {
+        let (name, mac) = (&plan.networks[*network].name, Mac(*mac));
+        let link = if *is_up { "" } else { ", link down" };
+        writeln!(out, "  net{number}     network {name}, {mac}{link}")?;
+    }
+    Ok(())
+}
+
+/// The interfaces at a network.
+fn write_network(
+    plan: &Plan,
+    index: usize,
+    network: &NetworkPlan,
+    out: &mut String,
+) -> fmt::Result {
+    let mut ports = Vec::new();
+    for vm in &plan.vms {
+        let nics = vm.virtio.nics.iter().enumerate().filter(|(_, nic)| nic.network == index);
+        ports.extend(nics.map(|(number, _)| format!("{}.net{number}", vm.name)));
+    }
+    let ports = if ports.is_empty() { String::from("no interface") } else { ports.join(", ") };
+    writeln!(out, "\nnetwork {}: {ports}", network.name)
 }
 
 fn file(source: &ImageSource) -> String {
@@ -165,11 +207,8 @@ pub fn notes(loaded: &Loaded) -> Vec<String> {
 fn write_link(plan: &Plan, index: usize, link: &LinkPlan, out: &mut String) -> fmt::Result {
     let mut ends = Vec::new();
     for vm in &plan.vms {
-        for (port, wiring) in vm.serial.iter().enumerate() {
-            if wiring.link() == Some(index) {
-                ends.push(format!("{}.com{}", vm.name, port + 1));
-            }
-        }
+        let own = vm.link_ends().filter(|(_, link)| *link == index);
+        ends.extend(own.map(|(port, _)| format!("{}.{port}", vm.name)));
     }
     let rate =
         link.baud.map_or_else(|| String::from("the guests' rate"), |baud| format!("{baud} baud"));

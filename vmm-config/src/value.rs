@@ -54,6 +54,18 @@ pub fn parse_duration_ns(text: &str) -> Option<u64> {
     (scaled_ns % scale == 0).then(|| u64::try_from(scaled_ns / scale).ok())?
 }
 
+/// An Ethernet address: six bytes of two hexadecimal digits, between colons.
+pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        let is_hex = part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(part, 16).ok().filter(|_| is_hex)?;
+    }
+    parts.next().is_none().then_some(mac)
+}
+
 /// A time limit on a command line, ns: a number over 0 with `ms`, `s` or `m` behind it, or alone,
 /// in seconds.
 ///

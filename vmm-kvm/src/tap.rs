@@ -65,9 +65,9 @@ impl Tap {
                 if run.is_some() {
                     line.push('\n');
                 }
-                let (vm, port) = wire.ends[record.from_end.0];
-                let (at_ns, name, com) = (record.at.as_ns(), vms[vm].name(), port.number());
-                write!(line, "{at_ns} {name}.com{com}").expect("a string takes all");
+                let (vm, port) = wire.ends.at(record.from_end);
+                let (at_ns, name) = (record.at.as_ns(), vms[vm].name());
+                write!(line, "{at_ns} {name}.{port}").expect("a string takes all");
             }
             write!(line, " {:02x}", record.byte).expect("a string takes all");
             let len = if is_continued { run.map_or(0, |(_, len)| len) } else { 0 };

@@ -53,8 +53,8 @@ fn read_one(plan: &Plan, TypedFile { vm, path }: &TypedFile) -> Result<(usize, V
         let names: Vec<&str> = plan.vms.iter().map(|vm| vm.name.as_str()).collect();
         return Err(format!("no VM has this name; allowed: {}", names.join(", ")));
     };
-    if !plan.vms[index].serial.iter().any(|port| port.is_console()) {
-        return Err("none of its serial ports is a console; allowed: com1: console".into());
+    if !plan.vms[index].has_console() {
+        return Err("none of its ports is a console; allowed: console: com1 or hvc0".into());
     }
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let mut bytes = Vec::new();

@@ -11,7 +11,8 @@ pub fn folder() -> PathBuf {
     workspace.expect("a member lies in the workspace").join("target/guests")
 }
 
-/// Writes all of them, and the disks of those that have some, each whole or not at all: two processes may do so at once.
+/// Writes all of them, and the disks of those that have some, each whole or not at all: two
+/// processes may do so at once.
 ///
 /// # Errors
 /// The folder cannot be written.

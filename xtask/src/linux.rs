@@ -6,6 +6,8 @@
 //! xtask/linux/: init, jobs --initramfs, archive--> initramfs.cpio
 //! ```
 //!
+//! A whole Debian on a disk is made apart (`root_disk`), in `target/linux/debian/`.
+//!
 //! As a guest of ours it does its jobs; without us it does them in QEMU (`plain`); and as a host it
 //! runs vmm-kvm on its own KVM (`nested`).
 //!
@@ -24,6 +26,7 @@ mod initramfs;
 mod modules;
 pub mod nested;
 pub mod plain;
+pub mod root_disk;
 mod stamp;
 
 pub use archive::Archive;

@@ -14,6 +14,9 @@ pub struct Linux {
     /// Boot it in QEMU for this, such as "steal 2"; without it, it is only fetched
     #[arg(long)]
     job: Option<String>,
+    /// Make a disk with a whole Debian, too, in target/linux/debian/
+    #[arg(long, conflicts_with = "job")]
+    disk: bool,
     /// Boot another one for this, joined with the first by their second serial ports
     #[arg(long, value_name = "JOB", requires = "job")]
     with: Option<String>,
@@ -38,6 +41,12 @@ fn done(arguments: &Linux) -> Result<bool> {
             let files = [&linux.kernel, &linux.initramfs, &linux.busybox];
             for path in files.into_iter().chain(&linux.modules) {
                 writeln!(console, "{}", path.display())?;
+            }
+            if arguments.disk {
+                let disk = linux::root_disk::ensure()?;
+                for path in [disk.kernel, disk.initrd, disk.image] {
+                    writeln!(console, "{}", path.display())?;
+                }
             }
             Ok(true)
         }

@@ -46,6 +46,12 @@ impl EndSet {
         if end < MAX_ENDS { Self(self.0 & !(1 << end)) } else { self }
     }
 
+    /// The set with the ends of `other`.
+    #[must_use]
+    pub const fn with(self, Self(other): Self) -> Self {
+        Self(self.0 | other)
+    }
+
     /// Adds `end`; ignores one that no link can have.
     pub const fn insert(&mut self, LinkEnd(end): LinkEnd) {
         if end < MAX_ENDS {

@@ -94,6 +94,28 @@ impl Chain {
         true
     }
 
+    /// Takes `bytes` bytes to be read off the chain unread; false, and none is left to be read, if
+    /// there are fewer.
+    #[must_use]
+    pub fn skip(&mut self, bytes: u64) -> bool {
+        let mut left = bytes;
+        while left > 0 && self.begin < self.readable {
+            let buffer = &mut self.buffers[self.begin];
+            let len = left.min(buffer.bytes.into());
+            left -= len;
+            buffer.address += len;
+            buffer.bytes -= len as u32;
+            self.begin += usize::from(buffer.bytes == 0);
+        }
+        left == 0
+    }
+
+    /// The same with as many bytes as there are, up to all of `to`: how many.
+    pub fn take_some(&mut self, memory: &impl GuestMemory, to: &mut [u8]) -> usize {
+        let len = total(self.readable()).min(to.len() as u64) as usize;
+        if self.take(memory, &mut to[..len]) { len } else { 0 }
+    }
+
     /// Takes the last byte to be written off the chain: its address, if there is one.
     pub fn take_last_writable(&mut self) -> Option<u64> {
         while self.end > self.readable {

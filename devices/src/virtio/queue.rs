@@ -134,16 +134,26 @@ impl Queue {
         Ok(true)
     }
 
+    /// The last `chains` chains taken are available again.
+    pub(super) const fn rewind(&mut self, chains: u16) {
+        self.next_available = self.next_available.wrapping_sub(chains);
+    }
+
     /// Returns the chain that begins at descriptor `head` with `written` bytes written to it.
+    /// Nothing if the driver has withdrawn the queue since.
     ///
     /// # Errors
-    /// The used ring is not RAM.
+    /// The used ring is not RAM, or the queue was set up anew and breaks a rule.
     pub(super) fn push(
         &mut self,
         memory: &impl GuestMemory,
         head: u16,
         written: u32,
     ) -> Result<(), RingError> {
+        if !self.is_ready {
+            return Ok(());
+        }
+        self.check()?;
         let entry = self.used + RING + 8 * self.slot(self.next_used);
         let element = u64::from(head) | u64::from(written) << 32;
         put(memory, entry, &element.to_le_bytes())?;

@@ -275,6 +275,16 @@ impl Transport {
         }
     }
 
+    /// The last `chains` chains taken from a queue are available again.
+    pub(super) fn rewind(&mut self, queue: usize, chains: u16) {
+        self.queues[queue].rewind(chains);
+    }
+
+    /// How many chains a queue can hold, as the driver has set it up.
+    pub(super) fn queue_size(&self, queue: usize) -> u16 {
+        self.queues[queue].size
+    }
+
     /// Raises the interrupt if the driver wants one for what was returned to this queue.
     pub(super) fn signal(&mut self, queue: usize, memory: &impl GuestMemory) {
         if self.is_running() {

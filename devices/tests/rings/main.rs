@@ -1,5 +1,6 @@
 //! Rings of any contents, and stores of any value, keep the promises of [`promises`].
 
+mod peer;
 mod promises;
 mod seeds;
 

@@ -1,5 +1,6 @@
 //! A driver of a disk: negotiation (Virtio 1.2, section 3.1.1), a split virtqueue (2.7), and
-//! requests (5.2.6).
+//! requests (5.2.6). It is no crate's: images are compiled without any, and half of what is asked
+//! of a disk here no driver would ask.
 
 use super::ram::{AVAILABLE, DESCRIPTORS, HEADERS, INDIRECT, USED, get, physical, put};
 use super::registers::{

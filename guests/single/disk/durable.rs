@@ -1,6 +1,6 @@
-//! Writes blocks with a counter, flushes, reads the disk's end, and prints every flush that has been
-//! acknowledged: as often as the command line says, or without end. A test that kills the VMM finds
-//! all of these in the next run's first lines, the counters that the disk holds.
+//! Writes blocks with a counter, flushes, reads the disk's end, and prints every flush that was
+//! acknowledged: as often as the command line says, or without end. A test that kills the VMM
+//! finds all of these in the next run's first lines, the counters that the disk holds.
 
 use super::driver::{Disk, EVENT_IDX, FLUSH, INDIRECT_DESC, OK, T_FLUSH, VERSION_1};
 use super::ram::{DATA, fill, get};

@@ -10,8 +10,11 @@
 mod bad_guests;
 mod clocks;
 mod control;
+mod hvc;
 mod instructions;
 mod linux;
+mod linux_disks;
+mod linux_network;
 mod linux_processors;
 mod memory;
 mod nimble;
@@ -33,15 +36,17 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 17] = [
+const CONFIGS: [(&str, Check); 19] = [
     ("budget", everywhere),
     ("disk", everywhere),
     ("escapes", everywhere),
+    ("hvc", everywhere),
     ("latency", everywhere),
     ("link", everywhere),
     ("linux", linux::check_in_qemu),
     ("many", over_kvm_and_in_qemu),
     ("multiboot", everywhere),
+    ("net", linux_network::check_in_qemu),
     ("nimble", nimble::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
@@ -184,6 +189,11 @@ fn no_tick_is_lost_however_long_its_guest_waits() {
 #[test]
 fn two_unmodified_linux_kernels_share_the_core_on_svm_in_qemu() {
     check("linux");
+}
+
+#[test]
+fn two_unmodified_linux_kernels_talk_over_a_network_on_svm_in_qemu() {
+    check("net");
 }
 
 #[test]

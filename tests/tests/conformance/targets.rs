@@ -76,7 +76,7 @@ impl Target {
     pub fn run_file(self, config: &Path, typed: &[Typed]) -> Outcome {
         match self.machine() {
             None => on_kvm(config, typed),
-            Some(machine) => emulated(config, machine, (Clock::Counted, false), typed),
+            Some(machine) => emulated(config, machine, (Clock::Counted, Vec::new()), typed),
         }
     }
 
@@ -85,15 +85,27 @@ impl Target {
     pub fn run_long(self, config: &Path, typed: &[Typed]) -> Outcome {
         match self.machine() {
             None => on_kvm(config, typed),
-            Some(machine) => emulated(config, machine, (Clock::Usual, false), typed),
+            Some(machine) => emulated(config, machine, (Clock::Usual, Vec::new()), typed),
         }
+    }
+
+    /// As [`Target::run_long`], so many times in one machine, whose files outlast each run: over
+    /// KVM on Debian alone.
+    pub fn run_again(self, config: &Path, typed: &[Typed], times: usize) -> Outcome {
+        let words = match times {
+            1 => Vec::new(),
+            _ => vec![format!("again={times}")],
+        };
+        let machine = self.machine().expect("an emulated machine");
+        emulated(config, machine, (Clock::Usual, words), typed)
     }
 
     /// Runs `configs/NAME.yml` without VPID and ASID; None where they are not ours.
     pub fn run_untagged(self, name: &str) -> Option<Outcome> {
         let config = configs().join(format!("{name}.yml"));
         let ours = self.machine().filter(|_| Self::BARE.contains(&self));
-        ours.map(|machine| emulated(&config, machine, (Clock::Counted, true), &[]))
+        let untagged = || vec![String::from("untagged")];
+        ours.map(|machine| emulated(&config, machine, (Clock::Counted, untagged()), &[]))
     }
 
     /// The emulator, and its CPU if it is not the usual one.
@@ -197,7 +209,7 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
 fn emulated(
     config: &Path,
     (emulator, cpu): (Emulator, Option<&str>),
-    (clock, is_untagged): (Clock, bool),
+    (clock, words): (Clock, Vec<String>),
     typed: &[Typed],
 ) -> Outcome {
     let loaded = load::config(config, emulator.max_memory_mib());
@@ -222,8 +234,8 @@ fn emulated(
         has_keyboard: false,
         terminal: None,
         has_counted_clock: clock == Clock::Counted,
-        is_untagged,
-        words: Vec::new(),
+        is_untagged: false,
+        words,
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,

@@ -109,10 +109,18 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
         Field::VmModuleCmdline(index, module) => vm(index, &format!("module {module}, cmdline")),
         Field::VmSerial(index, port) => vm(index, &format!("com{}", port + 1)),
         Field::VmDisks(index) => vm(index, "disks"),
+        Field::VmNics(index) => vm(index, "networks"),
+        Field::VmNicNetwork(index, nic) | Field::VmNicPlace(index, nic) => {
+            vm(index, &format!("interface {nic}, network"))
+        }
+        Field::VmNicMac(index, nic) => vm(index, &format!("interface {nic}, mac")),
+        Field::NetworkName(network) => format!("network {network}, name"),
         Field::VmEntropy(index) => vm(index, "rng"),
         Field::VmKeyboard(index) => vm(index, "keyboard"),
         Field::LinkName(link) => format!("link {link}, name"),
         Field::LinkEnds(link) => format!("link {link}, ends"),
+        Field::VmConsole(index) => vm(index, "console"),
+        Field::VmHvc(index, port) => vm(index, &format!("hvc{port}")),
         Field::LinkBaud(link) => format!("link {link}, baud"),
     }
 }

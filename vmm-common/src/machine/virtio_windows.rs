@@ -2,11 +2,13 @@
 
 use super::Machine;
 use super::interrupts::{Interrupts, Line};
-use crate::plan::{VirtioKind, VirtioPlan, Writes};
+use crate::plan::{MAX_HVC_LINKS, VirtioKind, VirtioPlan, Writes};
 use alloc::format;
 use alloc::vec::Vec;
 use devices::virtio::block::{Block, SECTOR_BYTES};
+use devices::virtio::console::Console;
 use devices::virtio::entropy::Entropy;
+use devices::virtio::net::Net;
 use devices::virtio::{Device, Event, WINDOW_BYTES};
 
 /// Where the first device's registers lie; each further one's follow.
@@ -37,6 +39,8 @@ pub struct DeviceEvent {
 #[derive(Debug)]
 pub(super) struct Virtio {
     devices: Vec<(VirtioKind, Device)>,
+    /// Which of the system's wires ports 1, 2, ... of the console are ends of.
+    wires: [Option<usize>; MAX_HVC_LINKS],
     /// Bit n: the level of pin [`FIRST_PIN`] + n as the interrupt controllers have it.
     levels: u8,
     /// Bit n: device n has chains that have not been looked at. Bit 32 + n: it was reset while it
@@ -55,11 +59,19 @@ impl Virtio {
                     let sectors = disk.bytes / SECTOR_BYTES;
                     Device::Block(Block::new(sectors, is_read_only, id.as_bytes()))
                 }
+                VirtioKind::Nic(number) => {
+                    let nic = &plan.nics[number];
+                    let mut net = Net::new(nic.mac);
+                    net.set_link(nic.is_up);
+                    Device::Net(net)
+                }
                 VirtioKind::Entropy => Device::Entropy(Entropy::new()),
+                VirtioKind::Console => Device::Console(Console::new(&plan.console.uses())),
             };
             (kind, device)
         };
-        Self { devices: plan.devices().map(device).collect(), levels: 0, work: 0 }
+        let (devices, wires) = (plan.devices().map(device).collect(), plan.console.links);
+        Self { devices, wires, levels: 0, work: 0 }
     }
 
     /// The device whose window is at `page`, if there is one.
@@ -122,6 +134,36 @@ impl Machine {
         match self.virtio.devices.get_mut(number) {
             Some((VirtioKind::Disk(_), Device::Block(block))) => Some(block),
             Some(_) | None => None,
+        }
+    }
+
+    /// The network interface that is the device with this number.
+    pub fn nic_mut(&mut self, device: usize) -> Option<&mut Net> {
+        match self.virtio.devices.get_mut(device) {
+            Some((_, Device::Net(net))) => Some(net),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The virtio console.
+    pub fn console_mut(&mut self) -> Option<&mut Console> {
+        self.virtio.devices.iter_mut().rev().find_map(|(_, device)| match device {
+            Device::Console(console) => Some(console),
+            Device::Block(_) | Device::Net(_) | Device::Entropy(_) => None,
+        })
+    }
+
+    /// Which of the system's wires this port of the virtio console is an end of.
+    #[must_use]
+    pub fn wire_of_hvc(&self, port: usize) -> Option<usize> {
+        self.virtio.wires.get(port.checked_sub(1)?).copied().flatten()
+    }
+
+    /// The rest of what the driver has made available to its console waits for the next turn.
+    pub fn postpone_console(&mut self) {
+        let is_it = |(kind, _): &(VirtioKind, Device)| *kind == VirtioKind::Console;
+        if let Some(number) = self.virtio.devices.iter().rposition(is_it) {
+            self.postpone_device(number);
         }
     }
 

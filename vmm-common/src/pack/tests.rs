@@ -149,5 +149,5 @@ fn errors_name_the_amounts() {
     assert_eq!(error(b"tandem"), "the packed plan does not begin with its magic, TANDEMPK");
     let mut bytes = sample();
     bytes[8] = 7;
-    assert_eq!(error(&bytes), "the packed plan has version 7; allowed: 5");
+    assert_eq!(error(&bytes), "the packed plan has version 7; allowed: 6");
 }

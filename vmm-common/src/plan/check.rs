@@ -3,13 +3,16 @@
 //! A problem names the plan's field, the value and what is allowed; the reader of a file adds line
 //! and column.
 
-use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, SerialPlan, VmPlan};
+use super::{MAX_MEMORY_BYTES, MAX_MODULES, MAX_VMS, PAGE_BYTES, Plan, VmPlan};
+use crate::index::LinkedPort;
 use crate::units::{Bytes, Escaped, ExactTime};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+mod hvc_needs;
+mod nics;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -56,8 +59,22 @@ pub enum Field {
     VmSerial(usize, usize),
     /// `VirtioPlan::disks` as a whole.
     VmDisks(usize),
+    /// `VirtioPlan::nics` as a whole.
+    VmNics(usize),
+    /// `NicPlan::network` of that interface.
+    VmNicNetwork(usize, usize),
+    /// The interface as one of several at its network.
+    VmNicPlace(usize, usize),
+    /// `NicPlan::mac` of that interface.
+    VmNicMac(usize, usize),
+    /// `NetworkPlan::name`.
+    NetworkName(usize),
     /// `VirtioPlan::has_entropy`.
     VmEntropy(usize),
+    /// `ConsolePlan::is_console`.
+    VmConsole(usize),
+    /// `ConsolePlan::links[port - 1]`.
+    VmHvc(usize, usize),
     /// `VmPlan::has_keyboard`.
     VmKeyboard(usize),
     /// `LinkPlan::name`.
@@ -104,7 +121,9 @@ pub fn check(plan: &Plan, limits: &Limits) -> Vec<Problem> {
     check_keyboard(plan, &mut problems);
     shares::check(plan, limits, &mut problems);
     check_ends(plan, &mut problems);
+    hvc_needs::check_ends(plan, &mut problems);
     check_links(plan, &mut problems);
+    nics::check(plan, &mut problems);
     problems.0
 }
 
@@ -146,6 +165,7 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
     }
     vcpu_counts::check_machine(index, vm, problems);
     virtio_needs::check_machine(index, vm, problems);
+    hvc_needs::check_machine(index, vm, problems);
     check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);
     let modules = &vm.boot.modules;
     if modules.len() > MAX_MODULES {
@@ -159,7 +179,8 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
         check_cmdline(&plan.cmdline, Field::VmModuleCmdline(index, module), problems);
     }
     let consoles = vm.serial.iter().enumerate().filter(|(_, port)| port.is_console());
-    for (port, _) in consoles.skip(1) {
+    let allowed = usize::from(!vm.virtio.console.is_console);
+    for (port, _) in consoles.skip(allowed) {
         problems.add(
             Field::VmSerial(index, port),
             String::from("a second console port; allowed: one in a VM"),
@@ -279,8 +300,8 @@ fn check_links(plan: &Plan, problems: &mut Problems) {
                 format!("a link is named {name} already; allowed: a name of its own"),
             );
         }
-        let is_end = |port: &&SerialPlan| port.link() == Some(index);
-        let ends = plan.vms.iter().flat_map(|vm| &vm.serial).filter(is_end).count();
+        let is_end = |(_, link): &(LinkedPort, usize)| *link == index;
+        let ends = plan.vms.iter().flat_map(VmPlan::link_ends).filter(is_end).count();
         if !(2..=devices::link::MAX_ENDS).contains(&ends) {
             let max = devices::link::MAX_ENDS;
             let plural = if ends == 1 { "end" } else { "ends" };

@@ -1,5 +1,6 @@
 //! What of a plan becomes virtio devices.
 
+use super::ConsolePlan;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct VirtioPlan {
     pub nics: Vec<NicPlan>,
     /// It has a source of random bytes.
     pub has_entropy: bool,
+    /// Its virtio console.
+    pub console: ConsolePlan,
 }
 
 /// A disk.
@@ -51,6 +54,18 @@ pub struct NicPlan {
     pub network: usize,
     /// Its address.
     pub mac: [u8; 6],
+    /// Its link is up.
+    pub is_up: bool,
+}
+
+impl NicPlan {
+    /// The address of interface `number` of the VM `id`, if the config names none: administered
+    /// locally (IEEE 802-2014, 8.4).
+    #[must_use]
+    pub const fn default_mac(id: u64, number: usize) -> [u8; 6] {
+        let [.., a, b, c] = id.to_be_bytes();
+        [0x02, 0x54, a, b, c, number as u8]
+    }
 }
 
 /// A network: a switch between interfaces.
@@ -69,14 +84,21 @@ pub struct NetworkPlan {
 pub enum VirtioKind {
     /// `disks[n]`.
     Disk(usize),
+    /// `nics[n]`.
+    Nic(usize),
     /// The source of random bytes.
     Entropy,
+    /// The console.
+    Console,
 }
 
 impl VirtioPlan {
     /// The devices, in the order of their windows and interrupts.
     pub fn devices(&self) -> impl Iterator<Item = VirtioKind> {
         let disks = (0..self.disks.len()).map(VirtioKind::Disk);
-        disks.chain(self.has_entropy.then_some(VirtioKind::Entropy))
+        let nics = (0..self.nics.len()).map(VirtioKind::Nic);
+        let entropy = self.has_entropy.then_some(VirtioKind::Entropy);
+        let console = self.console.is_there().then_some(VirtioKind::Console);
+        disks.chain(nics).chain(entropy).chain(console)
     }
 }

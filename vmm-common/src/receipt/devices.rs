@@ -1,24 +1,35 @@
 //! What virtio devices did.
 
 use crate::machine::Machine;
-use crate::plan::VirtioKind;
+use crate::plan::{NetworkPlan, Plan, VirtioKind};
+use crate::system::{Network, System};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use devices::virtio::Device;
+use devices::virtio::net::{Counts, DropReason};
 use serde::Serialize;
 
 /// What a virtio device did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceReceipt {
-    /// `disk0`, `disk1`, ..., `rng`.
+    /// `disk0`, `disk1`, ..., `net0`, ..., `rng`, `hvc`.
     pub device: String,
     /// Requests, bytes, errors; what did not occur is left out.
     pub counts: BTreeMap<&'static str, u64>,
     /// The rule that its driver broke, if it has stopped for that.
     pub stopped: Option<String>,
+}
+
+/// What passed through a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetworkReceipt {
+    /// The config's name.
+    pub name: String,
+    /// Of its interfaces together: frames, bytes, drops by reason; what did not occur is left out.
+    pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl DeviceReceipt {
@@ -30,7 +41,9 @@ impl DeviceReceipt {
     fn new(kind: VirtioKind, device: &Device) -> Self {
         let name = match kind {
             VirtioKind::Disk(number) => format!("disk{number}"),
+            VirtioKind::Nic(number) => format!("net{number}"),
             VirtioKind::Entropy => String::from("rng"),
+            VirtioKind::Console => String::from("hvc"),
         };
         let counts = match device {
             Device::Block(block) => {
@@ -42,7 +55,12 @@ impl DeviceReceipt {
                     ("errors", counts.errors),
                 ])
             }
+            Device::Net(net) => of_interface(&net.counts()).collect(),
             Device::Entropy(entropy) => BTreeMap::from([("bytes given", entropy.given_bytes())]),
+            Device::Console(console) => {
+                let [sent, given] = console.counts();
+                BTreeMap::from([("bytes sent", sent), ("bytes given", given)])
+            }
         };
         Self {
             device: name,
@@ -52,17 +70,61 @@ impl DeviceReceipt {
     }
 }
 
+impl NetworkReceipt {
+    /// Of each network of the plan.
+    pub(super) fn all<M>(plan: &Plan, system: &System<M>) -> Vec<Self> {
+        let network = |(plan, network): (&NetworkPlan, &Network)| {
+            let mut counts = BTreeMap::new();
+            for port in &network.ports {
+                for (_, device) in system.vms[port.vm].machine.virtio().skip(port.device).take(1) {
+                    let Device::Net(net) = device else { continue };
+                    for (what, count) in of_interface(&net.counts()) {
+                        *counts.entry(what).or_insert(0) += count;
+                    }
+                }
+            }
+            counts.retain(|_, count| *count > 0);
+            Self { name: plan.name.clone(), counts }
+        };
+        plan.networks.iter().zip(&system.networks.all).map(network).collect()
+    }
+}
+
+fn of_interface(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    let passed = [
+        ("frames sent", counts.sent),
+        ("bytes sent", counts.sent_bytes),
+        ("frames received", counts.received),
+        ("bytes received", counts.received_bytes),
+    ];
+    let dropped = DropReason::ALL.map(|why| (why.as_str(), counts.dropped(why)));
+    passed.into_iter().chain(dropped)
+}
+
+fn fmt_counts(counts: &BTreeMap<&str, u64>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if counts.is_empty() {
+        write!(f, "not used")?;
+    }
+    for (index, (what, count)) in counts.iter().enumerate() {
+        let comma = if index > 0 { ", " } else { "" };
+        write!(f, "{comma}{count} {what}")?;
+    }
+    Ok(())
+}
+
+/// One line, without its end.
+impl fmt::Display for NetworkReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "network {}: ", self.name)?;
+        fmt_counts(&self.counts, f)
+    }
+}
+
 /// One line, without its end.
 impl fmt::Display for DeviceReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.device)?;
-        if self.counts.is_empty() {
-            write!(f, "not used")?;
-        }
-        for (index, (what, count)) in self.counts.iter().enumerate() {
-            let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{count} {what}")?;
-        }
+        fmt_counts(&self.counts, f)?;
         match &self.stopped {
             Some(rule) => write!(f, "; stopped by its driver: {rule}"),
             None => Ok(()),

@@ -136,14 +136,20 @@ impl Receipt {
     fn fmt_links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for link in &self.links {
             let mut parts = Vec::new();
-            for EndReceipt { vm, com, sent, delivered, lost } in &link.ends {
-                let mut part = format!("{vm}.com{com} sent {sent}, delivered {delivered}");
-                for (reason, count) in lost {
+            for end in &link.ends {
+                let EndReceipt { vm, sent, delivered, .. } = end;
+                let (kind, number) = end.com.map_or(("hvc", end.hvc), |com| ("com", Some(com)));
+                let number = number.unwrap_or_default();
+                let mut part = format!("{vm}.{kind}{number} sent {sent}, delivered {delivered}");
+                for (reason, count) in &end.lost {
                     part += &format!(", {count} lost ({reason})");
                 }
                 parts.push(part);
             }
             fmt_list(&format!("link {}: ", link.name), &parts, ", ", f)?;
+        }
+        for network in &self.networks {
+            writeln!(f, "{network}")?;
         }
         writeln!(f, "bytes lost on links: {}", self.lost_bytes)?;
         match self.undelivered_bytes {

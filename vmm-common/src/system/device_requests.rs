@@ -12,6 +12,8 @@ use crate::seam::Host;
 use crate::vm::Vm;
 use devices::virtio::{Device, Event};
 
+mod hvc_bytes;
+
 impl<M: GuestMemory> System<M> {
     /// Follows up a guest's access to a virtio device.
     #[inline(never)]
@@ -19,10 +21,15 @@ impl<M: GuestMemory> System<M> {
         &mut self,
         index: VcpuIndex,
         DeviceEvent { device, event }: DeviceEvent,
+        now: Instant,
         host: &mut H,
     ) -> Step {
+        if self.vms[index.vm()].machine.nic_mut(device).is_some() {
+            self.after_nic_event(index.vm(), device, event, host);
+            return Step::Continue;
+        }
         match event {
-            Event::Started | Event::Notified(_) => self.serve(index.vm(), device, host),
+            Event::Started | Event::Notified(_) => self.serve(index.vm(), device, now, host),
             // Buffers are the disk's until it is done with them, and the driver may use them for
             // something else once the guest goes on: its VM waits (2.4.1).
             Event::Reset => self.vms[index.vm()].machine.hold_while_under_way(device),
@@ -40,17 +47,19 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) -> Step {
         match self.vms[vm].machine.take_postponed_device() {
-            Some(device) => self.serve(vm, device, host),
+            Some(device) => self.serve(vm, device, *now, host),
             None => return Step::Halt(Instant::FAR_FUTURE),
         }
         *now = host.now();
         Step::Continue
     }
 
-    /// Hands the results of requests that were under way to their devices.
-    // At every switch, and on bare metal there are none.
+    /// Hands the results of requests that were under way to their devices; lets frames go that have
+    /// waited too long.
+    // At every switch, and on bare metal there are no such requests.
     #[inline(always)]
     pub(super) fn finish_requests<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
+        self.release_held_frames(now);
         while let Some(finished) = host.next_finished() {
             self.finish(finished, now);
         }
@@ -71,7 +80,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Has what the driver has made available carried out: one request at least, and further ones
     /// while the turn lasts.
-    fn serve<H: Host<M>>(&mut self, vm: VmIndex, number: usize, host: &mut H) {
+    fn serve<H: Host<M>>(&mut self, vm: VmIndex, number: usize, now: Instant, host: &mut H) {
         let until = self.until;
         let Vm { machine, memory, .. } = &mut self.vms[vm];
         let is_cut_short = match machine.virtio_mut(number) {
@@ -97,6 +106,8 @@ impl<M: GuestMemory> System<M> {
                 entropy.signal(memory);
                 is_cut_short
             }
+            Some((_, Device::Net(_))) => return self.serve_nic(vm, number, host),
+            Some((_, Device::Console(_))) => return self.serve_console(vm, now, host),
             Some((_, Device::Block(_))) | None => false,
         };
         machine.sample_virtio_pins();

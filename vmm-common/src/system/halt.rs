@@ -76,6 +76,7 @@ impl<M: GuestMemory> System<M> {
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
+        self.leave_networks(vm, now);
         host.vm_ended(vcpu, &ending, dump.as_ref());
         if dump.is_some() {
             (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));

@@ -115,6 +115,15 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
+    /// Before they are started, all vCPUs but each VM's first have nothing to do.
+    pub(super) fn siblings_sleep(&mut self, now: Instant) {
+        for vm in VmIndex::first(self.vms.len()) {
+            for sibling in self.vcpus_of(vm).skip(1) {
+                self.sleeps(sibling, Instant::FAR_FUTURE, now);
+            }
+        }
+    }
+
     /// `vcpu` has nothing to do until `until`, unless it is woken.
     pub(super) fn sleeps(&mut self, vcpu: VcpuIndex, until: Instant, now: Instant) {
         self.scheduler.halted(vcpu, until);

@@ -3,7 +3,7 @@
 
 use super::{Step, System};
 use crate::Instant;
-use crate::index::{Com, VcpuIndex, VmIndex};
+use crate::index::{Com, LinkedPort, VcpuIndex, VmIndex};
 use crate::machine::{Machine, SerialAccess};
 use crate::memory::GuestMemory;
 use crate::plan::Plan;
@@ -23,23 +23,68 @@ pub struct Wire {
     /// The link.
     pub link: Link,
     /// VM and port of each end.
-    pub ends: Vec<(VmIndex, Com)>,
+    pub ends: WireEnds,
+}
+
+/// The ends of a wire. Where all are serial ports, an access to one looks at nothing else.
+#[derive(Debug)]
+pub enum WireEnds {
+    /// Serial ports.
+    Uarts(Vec<(VmIndex, Com)>),
+    /// Some are ports of virtio consoles.
+    Mixed(Vec<(VmIndex, LinkedPort)>),
+}
+
+impl WireEnds {
+    fn new(ends: Vec<(VmIndex, LinkedPort)>) -> Self {
+        let uart = |(vm, port): &(VmIndex, LinkedPort)| match port {
+            LinkedPort::Com(com) => Some((*vm, *com)),
+            LinkedPort::Hvc(_) => None,
+        };
+        let uarts: Option<Vec<_>> = ends.iter().map(uart).collect();
+        uarts.map_or(Self::Mixed(ends), Self::Uarts)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        match self {
+            Self::Uarts(ends) => ends.len(),
+            Self::Mixed(ends) => ends.len(),
+        }
+    }
+
+    /// The VM and port at `end`.
+    ///
+    /// # Panics
+    /// The wire has no such end.
+    #[must_use]
+    pub fn at(&self, LinkEnd(end): LinkEnd) -> (VmIndex, LinkedPort) {
+        match self {
+            Self::Uarts(ends) => (ends[end].0, LinkedPort::Com(ends[end].1)),
+            Self::Mixed(ends) => ends[end],
+        }
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (VmIndex, LinkedPort)> {
+        LinkEnd::first(self.count()).map(|end| self.at(end))
+    }
 }
 
 impl Wire {
     /// A wire for each link of the plan.
     pub(super) fn all(plan: &Plan) -> Vec<Self> {
         let wire = |(index, link): (usize, &crate::plan::LinkPlan)| {
-            let ports = |(vm, plan): (usize, &crate::plan::VmPlan)| {
-                let serial = plan.serial;
-                let is_end = move |com: &Com| serial[*com].link() == Some(index);
-                Com::ALL.into_iter().filter(is_end).map(move |com| (VmIndex(vm), com))
-            };
-            let ends: Vec<_> = plan.vms.iter().enumerate().flat_map(ports).collect();
+            let mut ends = Vec::new();
+            for (vm, plan) in plan.vms.iter().enumerate() {
+                let own = plan.link_ends().filter(|(_, link)| *link == index);
+                ends.extend(own.map(|(port, _)| (VmIndex(vm), port)));
+            }
             let settings = LinkSettings { baud: link.baud, is_lossy: link.is_lossy };
             let made = Link::new(settings, ends.len());
             let link = if link.tap.is_some() { made.with_tap(TAP_RECORDS) } else { made };
-            Self { link, ends }
+            Self { link, ends: WireEnds::new(ends) }
         };
         plan.links.iter().enumerate().map(wire).collect()
     }
@@ -62,6 +107,11 @@ struct Ends<'a, M> {
 }
 
 impl<M> Ports for Ends<'_, M> {
+    type Port<'a>
+        = &'a mut Port
+    where
+        Self: 'a;
+
     fn port(&mut self, end: LinkEnd) -> &mut Port {
         let (vm, port) = self.ends[end.0];
         let port = self.vms[vm].machine.serial_mut(port);
@@ -105,11 +155,19 @@ impl<M: GuestMemory> System<M> {
     /// this VM.
     fn pump_wire_of(&mut self, vm: VmIndex, com: Com, now: Instant) -> bool {
         let Some(wire) = self.vms[vm].machine.wire_of(com) else { return false };
+        self.pump_wire(wire, vm, now)
+    }
+
+    /// Pumps a wire for an access of `vm`, and wakes the VMs it reaches. True if one of them is
+    /// `vm`.
+    #[inline(always)]
+    pub(super) fn pump_wire(&mut self, wire: usize, vm: VmIndex, now: Instant) -> bool {
         let mut is_reached = false;
         let Wire { link, ends } = &mut self.wires[wire];
+        let WireEnds::Uarts(ends) = ends else { return self.pump_mixed(wire, vm, now) };
         let reached = link.pump(&mut Ends { vms: &mut self.vms, ends }, now);
         for end in reached.iter() {
-            let (reached_vm, _) = self.wires[wire].ends[end.0];
+            let (reached_vm, _) = self.wires[wire].ends.at(end);
             self.vms[reached_vm].machine.sample_serial_pins();
             is_reached |= reached_vm == vm;
             if reached_vm != vm {
@@ -128,15 +186,15 @@ impl<M: GuestMemory> System<M> {
         }
         for wire in 0..self.wires.len() {
             let Wire { link, ends } = &mut self.wires[wire];
-            let mut own_port = None;
-            for (end, (owner, port)) in ends.iter().enumerate() {
-                if *owner == vm {
+            let mut is_at_it = false;
+            for (end, (owner, _)) in ends.iter().enumerate() {
+                if owner == vm {
                     link.stop(LinkEnd(end));
-                    own_port = Some(*port);
+                    is_at_it = true;
                 }
             }
-            if let Some(port) = own_port {
-                self.pump_wire_of(vm, port, now);
+            if is_at_it {
+                self.pump_wire(wire, vm, now);
             }
         }
     }
@@ -170,6 +228,9 @@ impl<M: GuestMemory> System<M> {
                 if self.vms[vm].ending.is_none() {
                     self.feed_console(vm, com, now, host);
                 }
+            }
+            if self.vms[vm].ending.is_none() {
+                self.feed_hvc(vm, now, host);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
 mod called_sibling;
+mod held_frames;
 mod scripted;
 mod slow_disk;
 

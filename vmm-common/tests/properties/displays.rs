@@ -71,7 +71,8 @@ fn receipt() -> impl Strategy<Value = Receipt> {
     let end = ("[a-z]{0,5}", 1_usize..5, number(), number(), number()).prop_map(
         |(vm, com, sent, delivered, lost)| EndReceipt {
             vm,
-            com,
+            com: Some(com),
+            hvc: None,
             sent,
             delivered,
             lost: REASONS.iter().map(|reason| (*reason, lost)).collect(),
@@ -92,6 +93,7 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         jumps: n[8],
         vms,
         links,
+        networks: Vec::new(),
         lost_bytes: n[7],
         undelivered_bytes: n[7],
     })

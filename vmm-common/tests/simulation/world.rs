@@ -18,7 +18,7 @@ use devices::link::LinkEnd;
 use devices::time::MachineTime;
 use std::rc::Rc;
 use vmm_common::Instant;
-use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::index::{LinkedPort, VcpuIndex, VmIndex};
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
@@ -233,7 +233,8 @@ impl World {
         for (wire, plan) in self.system.wires.iter().zip(&self.plan.links) {
             for (end, (vm, port)) in wire.ends.iter().enumerate() {
                 let statistics = wire.link.statistics(LinkEnd(end));
-                let serial = self.system.vms[*vm].machine.serial(*port).expect("it is an end");
+                let LinkedPort::Com(com) = port else { unreachable!("it has serial ports alone") };
+                let serial = self.system.vms[vm].machine.serial(com).expect("it is an end");
                 let waits = serial.link_line().map_or(0, |line| line.in_flight()) as u64;
                 let accounted = statistics.delivered + statistics.lost_total() + waits;
                 assert_eq!(statistics.sent, accounted, "link {} of {vm:?}", plan.name);

@@ -1,7 +1,7 @@
 //! Locks on the files of disks, so that two runs cannot corrupt one. They are the open file's
-//! (`F_OFD_SETLK`): they hold between processes and between VMs of one, and end with the process, or
-//! soon after: the kernel cancels what a killed process had under way in its io_uring, and keeps its
-//! files open until then.
+//! (`F_OFD_SETLK`): they hold between processes and between VMs of one, and end with the process,
+//! or soon after: the kernel cancels what a killed process had under way in its io_uring, and keeps
+//! its files open until then.
 
 use crate::sys;
 use anyhow::{Result, bail};

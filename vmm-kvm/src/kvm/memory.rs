@@ -105,6 +105,15 @@ impl GuestMemory for GuestRam {
         self.0.check_range(address, from.len()) && self.0.write_slice(from, address).is_ok()
     }
 
+    fn copy_to(&self, from: u64, other: &Self, at: u64, bytes: u64) -> bool {
+        let Ok(len) = usize::try_from(bytes) else { return false };
+        let slices =
+            (self.0.get_slice(GuestAddress(from), len), other.0.get_slice(GuestAddress(at), len));
+        let (Ok(from), Ok(to)) = slices else { return false };
+        from.copy_to_volatile_slice(to);
+        true
+    }
+
     fn has(&self, address: u64, bytes: u64) -> bool {
         // Of a single region: regions do not follow one another.
         usize::try_from(bytes).is_ok_and(|len| self.0.check_range(GuestAddress(address), len))

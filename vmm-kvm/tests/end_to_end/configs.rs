@@ -13,7 +13,7 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 17] = [
+const CONFIGS: [Entry; 18] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
@@ -22,6 +22,7 @@ const CONFIGS: [Entry; 17] = [
     Entry { file: "linux.yml", check: linux },
     Entry { file: "many.yml", check: many },
     Entry { file: "multiboot.yml", check: multiboot },
+    Entry { file: "net.yml", check: linux },
     Entry { file: "nimble.yml", check: nimble },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
@@ -85,6 +86,7 @@ fn what_the_seeds_kernel_does_works_or_what_is_missing_is_said() {
 fn linux_begins_to_boot() {
     xtask::linux::ensure().expect("Debian's kernel");
     run("linux.yml");
+    run("net.yml");
     run("smp.yml");
 }
 

@@ -140,7 +140,7 @@ vms: [{name: one, kernel: spin}, {name: two, kernel: spin, com1: none}]
     let run = run.finish().ended_with(2);
     let run = run.complains("--type three: no VM has this name; allowed: one, two\n");
     let run = run.complains("--type one: cannot read no/such/file: No such file or directory");
-    run.complains("--type two: none of its serial ports is a console; allowed: com1: console\n");
+    run.complains("--type two: none of its ports is a console; allowed: console: com1 or hvc0\n");
     let run = Tandem::run_text(config).arg("--type").arg("one").finish().ended_with(2);
     run.complains("allowed: a VM's name, =, and a file, as left=keys.txt");
 }

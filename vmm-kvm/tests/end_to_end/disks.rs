@@ -193,6 +193,26 @@ fn a_block_device_is_a_disk() {
     assert!(image[3 * BLOCK..][..BLOCK] == 3_u64.to_le_bytes().repeat(BLOCK / 8));
 }
 
+/// Its writes stay in the host's memory until the flush, which the device refuses: it lies on a
+/// file system that is full.
+#[test]
+fn a_block_device_that_fails_gives_its_guest_errors() {
+    let scratch = Scratch::new();
+    let folder = scratch.directory("mount");
+    let device = scratch.path("device");
+    let script = format!(
+        "mount -t tmpfs -o size=64k none '{at}'; truncate -s {IMAGE_BYTES} '{at}/image'; \
+         loop=$(losetup --find --show '{at}/image'); ln -s $loop '{}'; code=0; \"$@\" || code=$?; \
+         losetup --detach $loop; exit $code",
+        device.display(),
+        at = folder.display()
+    );
+    let run = durable("", device.to_str().expect("the path is text"), "keep");
+    let run = with_mounts(run, &script).finish().ended_with(1).adds_up();
+    let run = run.shows("durable: flushed 3").shows("durable: an error of a flush");
+    run.shows(&format!("[VM disk: disk {}: cannot", device.display()));
+}
+
 #[test]
 fn what_is_no_disk_is_refused_with_its_kind() {
     let scratch = Scratch::new();

@@ -14,7 +14,8 @@ const END: &[u8] = b"\x01x";
 /// Ctrl-A t: the same, and the registers of what still runs.
 const TIME_IS_UP: &[u8] = b"\x01t";
 
-/// Keys that are pressed once, when something was shown.
+/// Keys that are pressed once, when something was shown: the second ones after the same text wait
+/// until it was shown twice, and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Typed {
     /// On the console.
@@ -26,6 +27,8 @@ pub struct Typed {
 /// Where keys go, and those that are still to be pressed.
 pub struct Keyboard<'a> {
     typed: &'a [Typed],
+    /// How many of them were pressed.
+    pressed: usize,
     port: Port,
 }
 
@@ -44,7 +47,7 @@ impl<'a> Keyboard<'a> {
     /// Keys that are sent to the reader of `port`.
     #[must_use]
     pub fn new(typed: &'a [Typed], port: impl Write + Send + 'static) -> Self {
-        Self { typed, port: Port(Arc::new(Mutex::new(port))) }
+        Self { typed, pressed: 0, port: Port(Arc::new(Mutex::new(port))) }
     }
 
     /// The keyboard of a machine that `running` emulates; its own standard input is not waited for.
@@ -72,12 +75,14 @@ impl<'a> Keyboard<'a> {
 
     /// Presses those keys that waited for what is now among all that was `shown`.
     pub fn look_at(&mut self, shown: &[u8]) {
-        while let [typed, rest @ ..] = self.typed {
+        while let (before, [typed, ..]) = self.typed.split_at(self.pressed) {
             let after = typed.after.as_bytes();
-            if !shown.windows(after.len()).any(|part| part == after) {
+            let times = before.iter().filter(|other| other.after == typed.after).count();
+            let mut found = shown.windows(after.len()).filter(|part| *part == after);
+            if found.nth(times).is_none() {
                 break;
             }
-            self.typed = rest;
+            self.pressed += 1;
             // A machine that is off by now needs no keys.
             let _ = self.port.press(&typed.keys);
         }
@@ -108,6 +113,41 @@ fn forward(port: &Port, emulator: Pid) {
         }
         if port.press(&keys).is_err() {
             break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Pressed(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Pressed {
+        fn write(&mut self, keys: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics with it").write(keys)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn keys_wait_for_their_text_and_those_after_the_same_text_for_its_return() {
+        let press = |after: &str, keys: &[u8]| Typed { after: after.into(), keys: keys.into() };
+        let typed = [press("one", b"1"), press("two", b"2"), press("one", b"3")];
+        let pressed = Pressed::default();
+        let mut keyboard = Keyboard::new(&typed, pressed.clone());
+        for (shown, keys) in
+            [("two", ""), ("two one", "12"), ("two one two", "12"), ("two one one", "123")]
+        {
+            keyboard.look_at(shown.as_bytes());
+            assert_eq!(
+                pressed.0.lock().expect("no test panics with it").as_slice(),
+                keys.as_bytes()
+            );
         }
     }
 }

@@ -17,6 +17,7 @@ const JOBS: &[(&str, &str)] = &[
     ("modem", include_str!("../../linux/modem")),
     ("shell", include_str!("../../linux/shell")),
     ("steal", include_str!("../../linux/steal")),
+    ("network", include_str!("../../linux/network")),
     ("virtio", include_str!("../../linux/virtio")),
 ];
 /// `/jobs/exchange` under other names.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{DEVICE_HOLE, ImageSource, ModulePlan, Share, ram_ranges};
+use crate::plan::{DEVICE_HOLE, ImageSource, ModulePlan, SerialPlan, Share, ram_ranges};
 use crate::seed::{SeedVm, to_plan};
 use alloc::vec;
 

@@ -49,6 +49,7 @@ fn receipt(vms: Vec<VmReceipt>, contended_ns: u64) -> Receipt {
         jumps: 0,
         vms,
         links: Vec::new(),
+        networks: Vec::new(),
         lost_bytes: 0,
         undelivered_bytes: 0,
     }
