@@ -8,7 +8,7 @@ mod common;
 
 use common::{boot, console, cpu, power};
 use core::cell::UnsafeCell;
-use core::ptr;
+use core::{mem, ptr};
 
 const DEFAULT_BYTES: u64 = 20_000;
 const LINE_BYTES: usize = 64;
@@ -72,11 +72,9 @@ extern "C" fn guest_main() -> ! {
         let mut filled = 0;
         while filled < CHAIN_BYTES && left > 0 {
             let len = left.min(LINE_BYTES);
+            let to = part(mem::offset_of!(Rings, bytes)).wrapping_add(filled);
             // SAFETY: within the buffer, which the device does not hold now.
-            unsafe {
-                let to = (&raw mut (*RINGS.0.get()).bytes).cast::<u8>().add(filled);
-                ptr::copy_nonoverlapping(line.as_ptr(), to, len);
-            }
+            unsafe { ptr::copy_nonoverlapping(line.as_ptr(), to, len) };
             filled += len;
             left -= len;
             increment(&mut line);
@@ -96,15 +94,12 @@ fn start() {
     put(STATUS, 11);
     put(QUEUE_SELECT, TRANSMIT);
     put(QUEUE_SIZE, 1);
-    let rings = RINGS.0.get();
-    // SAFETY: addresses of fields, nothing is read.
-    let parts = unsafe {
-        [
-            (DESCRIPTORS, (&raw const (*rings).descriptor) as u64),
-            (DRIVER_AREA, (&raw const (*rings).available) as u64),
-            (DEVICE_AREA, (&raw const (*rings).used) as u64),
-        ]
-    };
+    let parts = [
+        (DESCRIPTORS, mem::offset_of!(Rings, descriptor)),
+        (DRIVER_AREA, mem::offset_of!(Rings, available)),
+        (DEVICE_AREA, mem::offset_of!(Rings, used)),
+    ];
+    let parts = parts.map(|(register, offset)| (register, part(offset).addr() as u64));
     for (register, address) in parts {
         put(register, address as u32);
         put(register + 4, (address >> 32) as u32);
@@ -115,15 +110,22 @@ fn start() {
 
 /// Sends the first `len` bytes, the `count`th time, and waits until they are taken.
 fn send(len: u32, count: u16) {
-    let rings = RINGS.0.get();
-    // SAFETY: the device holds nothing until the notification, and nothing after `used` says so.
-    unsafe {
-        let bytes = (&raw const (*rings).bytes) as u64;
-        ptr::write_volatile(&raw mut (*rings).descriptor, (bytes, len, 0));
-        ptr::write_volatile(&raw mut (*rings).available, [0, count, 0, 0]);
-        put(QUEUE_NOTIFY, TRANSMIT);
-        while (ptr::read_volatile(&raw const (*rings).used)[0] >> 16) as u16 != count {}
-    }
+    let bytes = part(mem::offset_of!(Rings, bytes)).addr() as u64;
+    let descriptor = part(mem::offset_of!(Rings, descriptor)).cast();
+    let available = part(mem::offset_of!(Rings, available)).cast();
+    let used = part(mem::offset_of!(Rings, used)).cast::<[u32; 4]>();
+    // SAFETY: it is a field of the rings; the device reads nothing until the notification.
+    unsafe { ptr::write_volatile(descriptor, (bytes, len, 0_u32)) };
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(available, [0, count, 0, 0]) };
+    put(QUEUE_NOTIFY, TRANSMIT);
+    // SAFETY: it is a field of the rings, which the device writes while the processor does not run.
+    while (unsafe { ptr::read_volatile(used) }[0] >> 16) as u16 != count {}
+}
+
+/// A field of the rings.
+fn part(offset: usize) -> *mut u8 {
+    RINGS.0.get().cast::<u8>().wrapping_add(offset)
 }
 
 fn put(register: u64, value: u32) {

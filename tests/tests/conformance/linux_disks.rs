@@ -57,10 +57,9 @@ fn debian_on_a_disk_boots_to_a_login_and_powers_off_on_svm_in_qemu() {
     assert_eq!(device["stopped"], serde_json::Value::Null, "{device}");
 }
 
-/// Two boots of a Linux beneath a Linux that QEMU emulates: half an hour.
-#[cfg(feature = "nightly")]
+/// Two boots beneath a Linux that QEMU emulates take some minutes.
 #[test]
-fn nightly_debian_finds_what_it_wrote_if_its_disk_keeps_over_linuxs_kvm() {
+fn debian_finds_what_it_wrote_if_its_disk_keeps_over_linuxs_kvm() {
     let outcome = boot(Target::KvmOnDebian, "keep", 2);
     assert_eq!(said(&outcome), [NOTHING, KEPT, KEPT, KEPT], "{}", outcome.console);
 }

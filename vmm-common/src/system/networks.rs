@@ -10,7 +10,7 @@ use super::System;
 use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
-use crate::plan::{Plan, VirtioKind};
+use crate::plan::{MAX_VMS, Plan, VirtioKind};
 use crate::scheduler::Next;
 use crate::seam::Host;
 use crate::vm::Vm;
@@ -73,11 +73,16 @@ struct Waiting {
     is_settled: bool,
 }
 
-/// Bit n: port n.
-type Ports = u128;
+/// Bit n: port n. Each is of another VM, so there are no more than VMs.
+type Ports = u64;
+const _: () = assert!(MAX_VMS <= Ports::BITS as usize);
 
-fn numbers(ports: Ports) -> impl Iterator<Item = usize> {
-    (0..Ports::BITS as usize).filter(move |port| ports & 1 << port != 0)
+fn numbers(mut ports: Ports) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let first = (ports != 0).then(|| ports.trailing_zeros() as usize)?;
+        ports &= ports - 1;
+        Some(first)
+    })
 }
 
 impl Networks {

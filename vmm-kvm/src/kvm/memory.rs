@@ -189,4 +189,20 @@ mod tests {
         assert_eq!(ram.word(0xf_fff9), None);
         assert!(!ram.write(u64::MAX - 3, &[0; 8]));
     }
+
+    #[test]
+    fn a_copy_from_guest_to_guest_is_of_ram_alone() {
+        let from = GuestRam::new(1 << 20).expect("a megabyte");
+        let to = GuestRam::new(1 << 19).expect("half a megabyte");
+        let sent: Vec<u8> = (0..0x1_0003_u32).map(|n| (n * 7) as u8).collect();
+        assert!(from.write(0x123, &sent));
+        assert!(from.copy_to(0x123, &to, 0x4005, sent.len() as u64));
+        let mut received = vec![0; sent.len()];
+        assert!(to.read(0x4005, &mut received));
+        assert_eq!(received, sent);
+        assert!(!from.copy_to(0x123, &to, (1 << 19) - 8, 9), "it ends beyond the receiver's RAM");
+        assert!(!from.copy_to((1 << 20) - 8, &to, 0, 9), "it ends beyond the sender's");
+        assert!(!from.copy_to(u64::MAX - 3, &to, 0, 8));
+        assert_eq!((to.word(0), to.word((1 << 19) - 8)), (Some(0), Some(0)));
+    }
 }

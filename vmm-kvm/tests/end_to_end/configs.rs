@@ -13,10 +13,11 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 18] = [
+const CONFIGS: [Entry; 19] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
+    Entry { file: "hvc.yml", check: hvc },
     Entry { file: "latency.yml", check: latency },
     Entry { file: "link.yml", check: link },
     Entry { file: "linux.yml", check: linux },
@@ -93,6 +94,11 @@ fn linux_begins_to_boot() {
 #[test]
 fn processors_are_started_and_checked() {
     run("smp_guest.yml");
+}
+
+#[test]
+fn a_virtio_console_carries_what_a_serial_port_does() {
+    run("hvc.yml");
 }
 
 #[test]
@@ -243,6 +249,13 @@ fn smp_guest(run: Tandem) {
         assert_eq!(lines[0], format!("smp: processors in the MADT: {count}"));
         assert_eq!(lines.last().map(String::as_str), Some("smp: all passed"), "{}", run.shown());
         assert_eq!(run.vm(vm)["vcpus"].as_array().map(Vec::len), Some(count), "{}", run.shown());
+    }
+}
+
+fn hvc(run: Tandem) {
+    let run = ended_well(run, 2);
+    for vm in ["hvc", "com"] {
+        assert_eq!(run.lines_of(vm).len(), 100, "{}", run.shown());
     }
 }
 

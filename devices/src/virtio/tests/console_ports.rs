@@ -1,7 +1,9 @@
 //! The console device (5.3): ports, control messages, and bytes both ways.
 
 use super::driver::{Driver, WRITE};
-use crate::link::{Link, LinkEnd, LinkPort, LinkSettings, LossReason, Ports};
+use crate::link::{
+    AnyPort, Link, LinkEnd, LinkPort, LinkSettings, LossReason, Port, PortMode, Ports,
+};
 use crate::time::Instant;
 use crate::virtio::console::{BUFFER_BYTES, Console, PortEnd, PortUse};
 use crate::virtio::{Device, Event, RingError};
@@ -380,4 +382,64 @@ fn a_queue_that_is_withdrawn_with_a_chain_in_hand_gets_nothing_back() {
     assert_eq!(pair.guests[0].returned(5), None);
     let got = pair.guests[1].returned(4).map(|(_, bytes)| bytes.len());
     assert_eq!(got, Some(BUFFER_BYTES));
+}
+
+/// A guest's port 1, and a serial port.
+struct Mixed<'a>(&'a mut Guest, &'a mut Port);
+
+impl Ports for Mixed<'_> {
+    type Port<'a>
+        = AnyPort<'a>
+    where
+        Self: 'a;
+
+    fn port(&mut self, end: LinkEnd) -> AnyPort<'_> {
+        match end.0 {
+            0 => AnyPort::Console(self.0.console().link_end(1)),
+            _ => AnyPort::Uart(self.1),
+        }
+    }
+}
+
+#[test]
+fn a_serial_port_of_any_rate_exchanges_bytes_and_modem_lines_with_a_port_of_a_console() {
+    const DATA: u8 = 0;
+    const LINES_UP: u8 = 0b1011_0000;
+    let mut guest = Guest::linked();
+    let mut uart = Port::new(PortMode::Link);
+    let mut link = Link::new(LinkSettings::default(), 2);
+    // 9600 baud; FIFOs on; DTR, RTS and OUT2.
+    for (register, value) in [(3, 0x83), (0, 12), (1, 0), (3, 3), (2, 7), (4, 0x0b)] {
+        uart.write(register, value);
+    }
+    let mut pump = |guest: &mut Guest, uart: &mut Port| {
+        loop {
+            link.pump(&mut Mixed(guest, uart), Instant::ZERO);
+            if !guest.run(|console, ram| console.exchange(1, ram)) {
+                break *link.statistics(LinkEnd(0));
+            }
+        }
+    };
+    let sent: Vec<u8> = (0..40).collect();
+    guest.send(1, &sent);
+    let mut got = Vec::new();
+    for expected in [16, 16, 8] {
+        let statistics = pump(&mut guest, &mut uart);
+        assert_eq!(uart.read(6) & 0xf0, LINES_UP);
+        let before = got.len();
+        while uart.read(5) & 1 != 0 {
+            got.push(uart.read(DATA));
+        }
+        assert_eq!(got.len() - before, expected, "{statistics:?}");
+        assert_eq!((statistics.sent, statistics.lost_total()), (40, 0));
+    }
+    assert_eq!(got, sent);
+    guest.lend(4, 64, WRITE);
+    b"ok".iter().for_each(|byte| uart.write(DATA, *byte));
+    pump(&mut guest, &mut uart);
+    assert_eq!(guest.returned(4), Some((0, b"ok".to_vec())));
+    assert!(guest.returned(5).is_some(), "the chain came back after its last byte");
+    guest.tell(1, OPEN, 0);
+    pump(&mut guest, &mut uart);
+    assert_eq!(uart.read(6) & 0xf0, 0, "who closes its port drops DTR and RTS");
 }
