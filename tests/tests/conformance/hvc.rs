@@ -13,7 +13,9 @@ fn exchange(ends: [(&str, &str); 2], bytes: u64) {
     let linux = xtask::linux::ensure().expect("Debian's kernel");
     let (kernel, initrd) = (linux.kernel.display(), linux.initramfs.display());
     let vm = |(seed, (key, device)): (usize, (&str, &str))| {
-        let job = format!("virtio; sh -c 'exchange {bytes}; echo status $?' >/dev/hvc0 2>&1");
+        let nodes = format!("/dev/hvc0 {device}");
+        let exchange = format!("sh -c 'exchange {bytes}; echo status $?' >/dev/hvc0 2>&1");
+        let job = format!("virtio {nodes} && {exchange}");
         format!(
             "  - {{name: vm{seed}, kernel: {kernel}, initrd: {initrd}, memory: 128MiB, \
             cmdline: \"console=ttyS0 seed={seed} link={device} job=\\\"{job}\\\"\", \

@@ -19,7 +19,7 @@ static ONE_OF_INTEL: Mutex<()> = Mutex::new(());
 static ONE_OF_AMD: Mutex<()> = Mutex::new(());
 static ONE_OF_DEBIAN: Mutex<()> = Mutex::new(());
 /// Far beyond what any run takes: only a hang gets here.
-const TIMEOUT: Duration = Duration::from_secs(2400);
+const TIMEOUT: Duration = Duration::from_secs(1500);
 
 /// Who runs guest instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

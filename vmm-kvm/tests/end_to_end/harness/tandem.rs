@@ -169,8 +169,10 @@ impl Tandem {
 
     fn command(&self) -> Command {
         let binary = OsString::from(env!("CARGO_BIN_EXE_vmm-kvm"));
-        let mut words = self.started_by.iter().chain([&binary]).chain(&self.arguments);
-        let mut command = Command::new(words.next().expect("the binary, if nothing else"));
+        let words = self.started_by.iter().chain([&binary]).chain(&self.arguments);
+        // Tests end runs by signals, which `nohup` or a shell's `&` would have Tandem ignore.
+        let mut command = Command::new("env");
+        command.arg("--default-signal");
         let [here, temporary] = EMPTY.map(|name| self.scratch.directory(name));
         command.args(words).current_dir(here).env("TMPDIR", temporary);
         // Independent of the terminal that the tests are started from.
