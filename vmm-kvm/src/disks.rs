@@ -9,6 +9,7 @@
 //!                                         --plain--> done (no io_uring)
 //! ```
 
+mod flushes;
 mod job;
 mod lock;
 mod overlay;
@@ -18,7 +19,8 @@ mod ring;
 use crate::kvm::GuestRam;
 use crate::sys;
 use anyhow::{Context, Result, bail};
-use job::{Job, Step};
+use flushes::Asker;
+use job::{Asked, Job, Step};
 use overlay::Overlay;
 use ring::Ring;
 use std::collections::VecDeque;
@@ -28,17 +30,17 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::time::Duration;
-use vmm_common::backing::{DiskIndex, Finished, Operation, Progress, Request, Status};
+use vmm_common::backing::{DiskIndex, Finished, Operation, Progress, Request, Status, Token};
 use vmm_common::plan::{DiskPlan, Plan, VmPlan, Writes};
 use vmm_common::units::Escaped;
 
 /// The disks of a run.
-#[derive(Debug, Default)]
-pub struct Disks {
+#[derive(Debug)]
+pub struct Disks<E = Ring> {
     /// By VM.
     disks: Vec<Vec<Disk>>,
     /// None: there is no disk, or no io_uring.
-    ring: Option<Ring>,
+    ring: Option<E>,
     /// Done, and not handed over yet.
     finished: VecDeque<Finished>,
     /// What the user has not been told yet.
@@ -60,6 +62,28 @@ enum Store {
     Image(Arc<File>),
     /// The image, and what was written.
     Overlay(Overlay),
+}
+
+/// What carries out jobs while the run goes on: the kernel, by a [`Ring`].
+trait Engine {
+    /// Begins a job.
+    fn begin(&mut self, job: Job);
+
+    /// The next job that is done, and how.
+    fn next_done(&mut self) -> Option<(Job, io::Result<()>)>;
+
+    /// As [`Engine::next_done`], but waits for `patience` at most.
+    fn wait(&mut self, patience: Duration) -> Option<(Job, io::Result<()>)>;
+
+    /// How many jobs are under way.
+    fn under_way(&self) -> usize;
+}
+
+impl<E> Default for Disks<E> {
+    fn default() -> Self {
+        let (finished, troubles) = (VecDeque::new(), VecDeque::new());
+        Self { disks: Vec::new(), ring: None, finished, troubles }
+    }
 }
 
 impl Disks {
@@ -90,7 +114,10 @@ impl Disks {
     pub fn completion_fd(&self) -> Option<RawFd> {
         self.ring.as_ref().map(Ring::fd)
     }
+}
 
+#[expect(private_bounds, reason = "only the disks' own tests have another engine")]
+impl<E: Engine> Disks<E> {
     /// Carries out a request, or begins to.
     pub fn request(
         &mut self,
@@ -99,43 +126,114 @@ impl Disks {
         memory: &GuestRam,
     ) -> Progress {
         let Request { operation, buffers, token } = *request;
-        let store = &mut self.disks[disk.vm.0][disk.number].store;
-        let steps = match store.steps(operation, buffers, memory) {
+        let is_save = operation == Operation::Flush && self.map_in_file(disk).is_some();
+        if is_save && self.ring.is_some() {
+            self.ask_for_save(disk, (operation, token), memory.clone());
+            return self.progress(disk, token);
+        }
+        let steps = match self.disk(disk).store.steps(operation, buffers, memory) {
             Ok(steps) => steps,
             Err(error) => return Progress::Done(self.ended(disk, operation, Err(error))),
         };
         let Some(ring) = &mut self.ring else {
-            let result = plain::carry_out(steps);
-            return Progress::Done(self.ended(disk, operation, result));
+            return Progress::Done(self.carry_out(disk, operation, steps));
         };
         if steps.is_empty() {
             return Progress::Done(Status::Ok);
         }
-        let id = match ring.begin(Job { disk, operation, token, steps, _mapped: memory.clone() }) {
-            Ok(id) => id,
-            Err(error) => return Progress::Done(self.ended(disk, operation, Err(error))),
-        };
-        // What the page cache has is done by now.
-        while let Some((done, job, result)) = self.ring.as_mut().and_then(Ring::next_done) {
-            let status = self.ended(job.disk, job.operation, result);
-            if done == id {
-                return Progress::Done(status);
-            }
-            let Job { disk, operation, token, .. } = job;
-            self.finished.push_back(Finished { disk, operation, token, status });
-        }
-        Progress::UnderWay
+        ring.begin(Job {
+            disk,
+            asked: Asked::One((operation, token)),
+            steps,
+            mapped: memory.clone(),
+        });
+        self.progress(disk, token)
     }
 
     /// The next request that was under way and is done.
     pub fn next_finished(&mut self) -> Option<Finished> {
-        if let Some(finished) = self.finished.pop_front() {
-            return Some(finished);
+        while self.finished.is_empty() {
+            let (job, result) = self.ring.as_mut()?.next_done()?;
+            self.follow_up(job, result);
         }
-        let (_, job, result) = self.ring.as_mut()?.next_done()?;
-        let Job { disk, operation, token, .. } = job;
+        self.finished.pop_front()
+    }
+
+    /// What has become of a request that has just begun: what the page cache has is done by now.
+    fn progress(&mut self, disk: DiskIndex, token: Token) -> Progress {
+        while let Some((job, result)) = self.ring.as_mut().and_then(Engine::next_done) {
+            self.follow_up(job, result);
+        }
+        let is_it = |finished: &Finished| finished.disk == disk && finished.token == token;
+        let at = self.finished.iter().position(is_it);
+        let finished = at.and_then(|at| self.finished.remove(at));
+        finished.map_or(Progress::UnderWay, |finished| Progress::Done(finished.status))
+    }
+
+    /// Carries out a request by plain calls.
+    fn carry_out(
+        &mut self,
+        disk: DiskIndex,
+        operation: Operation,
+        steps: VecDeque<Step>,
+    ) -> Status {
+        let status = self.ended(disk, operation, plain::carry_out(steps));
+        let overlay = self.map_in_file(disk).filter(|_| is_durable(operation));
+        match overlay.filter(|_| status == Status::Ok).map(Overlay::flush) {
+            Some(save) => self.ended(disk, Operation::Flush, plain::carry_out(save)),
+            None => status,
+        }
+    }
+
+    /// A job is done: hands over what it was for, or begins what has to follow.
+    fn follow_up(&mut self, job: Job, result: io::Result<()>) {
+        let Job { disk, asked, mapped, .. } = job;
+        let is_well = result.is_ok();
+        let operation = match &asked {
+            Asked::One((operation, _)) => *operation,
+            Asked::Save(_) => Operation::Flush,
+        };
         let status = self.ended(disk, operation, result);
-        Some(Finished { disk, operation, token, status })
+        let done = |(operation, token)| Finished { disk, operation, token, status };
+        match asked {
+            Asked::One(asker) => {
+                match is_well && is_durable(operation) && self.map_in_file(disk).is_some() {
+                    true => self.ask_for_save(disk, asker, mapped),
+                    false => self.finished.push_back(done(asker)),
+                }
+            }
+            Asked::Save(askers) => {
+                self.finished.extend(askers.into_iter().map(done));
+                let next = self.map_in_file(disk).map(|overlay| overlay.flushes.ended());
+                self.save(disk, next.unwrap_or_default(), mapped);
+            }
+        }
+    }
+
+    /// Has a request end with a flush of its overlay.
+    fn ask_for_save(&mut self, disk: DiskIndex, asker: Asker, mapped: GuestRam) {
+        let askers = self.map_in_file(disk).map(|overlay| overlay.flushes.ask(asker));
+        self.save(disk, askers.unwrap_or_default(), mapped);
+    }
+
+    /// Begins a flush of an overlay for `askers`, if there are any.
+    fn save(&mut self, disk: DiskIndex, askers: Vec<Asker>, mapped: GuestRam) {
+        let steps = self.map_in_file(disk).filter(|_| !askers.is_empty()).map(Overlay::flush);
+        if let (Some(steps), Some(ring)) = (steps, &mut self.ring) {
+            ring.begin(Job { disk, asked: Asked::Save(askers), steps, mapped });
+        }
+    }
+
+    fn disk(&mut self, disk: DiskIndex) -> &mut Disk {
+        &mut self.disks[disk.vm.0][disk.number]
+    }
+
+    /// A disk's overlay, if that has a map in its file.
+    fn map_in_file(&mut self, disk: DiskIndex) -> Option<&mut Overlay> {
+        match &mut self.disk(disk).store {
+            Store::Overlay(overlay) if overlay.has_map_in_file() => Some(overlay),
+            Store::Overlay(_) | Store::Image(_) => None,
+        }
     }
 
     /// The next message for the user.
@@ -146,11 +244,10 @@ impl Disks {
     /// The run is over: waits for what is under way, each request for `patience` at most, and
     /// writes what is to be kept.
     pub fn close(&mut self, patience: Duration) {
-        let left = self.ring.as_mut().map(|ring| ring.drain(patience)).unwrap_or_default();
-        for (_, job, result) in left {
-            self.ended(job.disk, job.operation, result);
+        while let Some((job, result)) = self.ring.as_mut().and_then(|ring| ring.wait(patience)) {
+            self.follow_up(job, result);
         }
-        let count = self.ring.as_ref().map_or(0, Ring::under_way);
+        let count = self.ring.as_ref().map_or(0, Engine::under_way);
         if count > 0 {
             // A flush would wait behind them.
             let message = format!("disks: {count} requests are not done after {patience:?}");
@@ -258,6 +355,10 @@ fn check_kind(file: &File) -> Result<()> {
         bail!("it is no regular file and no block device, which a disk must be");
     }
     Ok(())
+}
+
+const fn is_durable(operation: Operation) -> bool {
+    matches!(operation, Operation::Write { is_durable: true, .. })
 }
 
 const fn verb(operation: Operation) -> &'static str {

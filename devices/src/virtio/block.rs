@@ -99,6 +99,14 @@ pub struct Token {
     status_at: u64,
 }
 
+impl Token {
+    /// Of the chain that begins with descriptor `head`, whose status byte is at `status_at`.
+    #[must_use]
+    pub const fn new(head: u16, status_at: u64) -> Self {
+        Self { head, status_at }
+    }
+}
+
 /// A request for the disk: the driver's buffers are the disk's until [`Block::finish`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -283,7 +291,7 @@ impl Block {
             T_DISCARD | T_WRITE_ZEROES => Wanted::Nothing(Status::IoError),
             _ => Wanted::Nothing(Status::Unsupported),
         };
-        Ok((wanted, Token { head: self.chain.head(), status_at }))
+        Ok((wanted, Token::new(self.chain.head(), status_at)))
     }
 
     /// A transfer of whole sectors within the disk.

@@ -1,11 +1,12 @@
 //! What a request takes to be carried out: steps, one after another. The ring and the plain calls
 //! carry out the same ones.
 
+use super::flushes::Asker;
 use crate::kvm::{GuestRam, Piece};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
-use vmm_common::backing::{DiskIndex, Operation, Token};
+use vmm_common::backing::DiskIndex;
 
 /// One transfer, or one call.
 #[derive(Debug)]
@@ -24,19 +25,26 @@ pub enum Step {
     Free { file: Arc<File>, offset: u64, bytes: u64 },
 }
 
-/// A request under way.
+/// Steps under way.
 #[derive(Debug)]
 pub struct Job {
     /// Whose.
     pub disk: DiskIndex,
-    /// What it is.
-    pub operation: Operation,
-    /// Which it is.
-    pub token: Token,
+    /// What for.
+    pub asked: Asked,
     /// What is left to do. The first one is under way.
     pub steps: VecDeque<Step>,
     /// Keeps the RAM mapped that pieces are in.
-    pub _mapped: GuestRam,
+    pub mapped: GuestRam,
+}
+
+/// What a job is for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A request.
+    One(Asker),
+    /// The flush of an overlay with its map, for all of these.
+    Save(Vec<Asker>),
 }
 
 impl Step {

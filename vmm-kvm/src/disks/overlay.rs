@@ -9,6 +9,7 @@
 //! A file of the user's is sparse. Its map is written by a flush, after what it refers to: an
 //! overlay that a crash leaves lacks what was not flushed, and holds nothing else.
 
+use super::flushes::Flushes;
 use super::job::Step;
 use super::lock;
 use crate::kvm::GuestRam;
@@ -45,14 +46,30 @@ pub struct Overlay {
     map: Vec<u8>,
     /// Bytes of the map that differ from the file's; None: the map is in memory alone.
     unsaved: Option<Range<usize>>,
+    /// Clusters that writes under way fill whole.
+    filling: Vec<Range<u64>>,
+    /// Of its file with the map.
+    pub flushes: Flushes,
 }
 
 impl Overlay {
     /// Over `image` of `bytes` bytes, in a file that ends with the process.
     pub fn unnamed(image: Arc<File>, bytes: u64) -> Result<Self> {
         let file = sys::unnamed_file().context("a file for what the guest writes")?;
-        let file = Arc::new(file);
-        Ok(Self { image, file, bytes, first: 0, map: vec![0; map_bytes(bytes)], unsaved: None })
+        Ok(Self::new(image, file, bytes, vec![0; map_bytes(bytes)]))
+    }
+
+    fn new(image: Arc<File>, file: File, bytes: u64, map: Vec<u8>) -> Self {
+        Self {
+            image,
+            file: Arc::new(file),
+            bytes,
+            first: 0,
+            map,
+            unsaved: None,
+            filling: Vec::new(),
+            flushes: Flushes::default(),
+        }
     }
 
     /// In this file, which is made if it is not there.
@@ -85,8 +102,12 @@ impl Overlay {
             }
             file.read_exact_at(&mut map, HEADER_BYTES)?;
         }
-        let file = Arc::new(file);
-        Ok(Self { image, file, bytes, first, map, unsaved: Some(0..0) })
+        Ok(Self { first, unsaved: Some(0..0), ..Self::new(image, file, bytes, map) })
+    }
+
+    /// Whether its map is in its file, and not in memory alone.
+    pub const fn has_map_in_file(&self) -> bool {
+        self.unsaved.is_some()
     }
 
     /// What a request takes.
@@ -101,17 +122,12 @@ impl Overlay {
     ) -> io::Result<VecDeque<Step>> {
         Ok(match operation {
             Operation::Read { offset, .. } => self.read(offset, buffers, memory)?,
-            Operation::Write { offset, bytes, is_durable } => {
+            // One that is to be durable is followed by a flush.
+            Operation::Write { offset, bytes, is_durable: _ } => {
                 self.fill_edges(offset, bytes)?;
                 let pieces = memory.pieces(buffers)?;
-                let step =
-                    Step::Write { file: self.file.clone(), offset: self.first + offset, pieces };
-                let mut steps = VecDeque::from([step]);
-                if is_durable {
-                    self.mark(offset, bytes);
-                    steps.append(&mut self.flush());
-                }
-                steps
+                let file = self.file.clone();
+                [Step::Write { file, offset: self.first + offset, pieces }].into()
             }
             Operation::Flush => self.flush(),
             Operation::WriteZeroes { offset, bytes, may_unmap: _ } => {
@@ -128,20 +144,19 @@ impl Overlay {
     pub fn ended(&mut self, operation: Operation, is_well: bool) {
         match operation {
             Operation::Write { offset, bytes, .. }
-            | Operation::WriteZeroes { offset, bytes, .. }
-                if is_well =>
-            {
-                self.mark(offset, bytes);
+            | Operation::WriteZeroes { offset, bytes, .. } => {
+                let filled = self.whole_clusters(offset, bytes);
+                let at = self.filling.iter().position(|filling| *filling == filled);
+                at.map(|at| self.filling.swap_remove(at));
+                if is_well {
+                    self.mark(offset, bytes);
+                }
             }
             // The map may not have been saved.
-            Operation::Flush | Operation::Write { .. } if !is_well && self.unsaved.is_some() => {
+            Operation::Flush if !is_well && self.has_map_in_file() => {
                 self.unsaved = Some(0..self.map.len());
             }
-            Operation::Read { .. }
-            | Operation::Write { .. }
-            | Operation::WriteZeroes { .. }
-            | Operation::Flush
-            | Operation::Discard { .. } => {}
+            Operation::Read { .. } | Operation::Flush | Operation::Discard { .. } => {}
         }
     }
 
@@ -189,16 +204,17 @@ impl Overlay {
 
     /// Copies the first and the last cluster of a write from the image if they are not here and the
     /// write does not cover them: at once, as the write may only follow. They hold the same then,
-    /// so that they may be marked whatever becomes of the write.
+    /// so that they may be marked whatever becomes of the write. A cluster that another write under
+    /// way fills is left to that one: if it fails, the guest knows that the cluster holds anything.
     fn fill_edges(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
-        let end = offset + bytes;
-        for (edge, is_whole) in [
-            (offset, offset.is_multiple_of(CLUSTER) && bytes >= CLUSTER),
-            (end.saturating_sub(1), end.is_multiple_of(CLUSTER) || end == self.bytes),
-        ] {
+        self.filling.push(self.whole_clusters(offset, bytes));
+        if bytes == 0 {
+            return Ok(());
+        }
+        for edge in [offset, offset + bytes - 1] {
             let cluster = edge / CLUSTER;
-            let is_covered = is_whole && cluster * CLUSTER >= offset;
-            if bytes > 0 && !is_covered && !self.has(cluster) {
+            let is_filled = self.filling.iter().any(|filling| filling.contains(&cluster));
+            if !is_filled && !self.has(cluster) {
                 let begin = cluster * CLUSTER;
                 let mut content = [0; CLUSTER as usize];
                 let len = CLUSTER.min(self.bytes - begin) as usize;
@@ -208,6 +224,14 @@ impl Overlay {
             }
         }
         Ok(())
+    }
+
+    /// The clusters that a range of bytes covers whole; the image's last one may be shorter.
+    fn whole_clusters(&self, offset: u64, bytes: u64) -> Range<u64> {
+        let end = offset + bytes;
+        let end = if end == self.bytes { end.div_ceil(CLUSTER) } else { end / CLUSTER };
+        let first = offset.div_ceil(CLUSTER);
+        first..end.max(first)
     }
 
     fn has(&self, cluster: u64) -> bool {

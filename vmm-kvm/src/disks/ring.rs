@@ -4,10 +4,11 @@
 //! filter of system calls. The kernel's workers for what would wait run on the run's core, as all
 //! threads do.
 
+use super::Engine;
 use super::job::{Job, Step};
 use io_uring::{IoUring, Probe, opcode, register::Restriction, squeue, types};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -19,8 +20,13 @@ const ENTRIES: u32 = 8;
 const COMPLETIONS: u32 = 4096;
 /// IORING_REGISTER_IOWQ_AFF.
 const REGISTER_WORKERS_CORE: u8 = 17;
-const OPERATIONS: [u8; 4] =
-    [opcode::Readv::CODE, opcode::Writev::CODE, opcode::Fsync::CODE, opcode::Fallocate::CODE];
+const OPERATIONS: [u8; 5] = [
+    opcode::Readv::CODE,
+    opcode::Writev::CODE,
+    opcode::Write::CODE,
+    opcode::Fsync::CODE,
+    opcode::Fallocate::CODE,
+];
 
 thread_local! {
     /// The kernel's workers of this thread are on the run's core.
@@ -33,6 +39,10 @@ pub struct Ring {
     core: u64,
     jobs: BTreeMap<u64, Job>,
     next_id: u64,
+    /// Jobs whose first steps the ring has had no room for.
+    unqueued: VecDeque<u64>,
+    /// The kernel has not taken all that is in the ring.
+    is_submission_due: bool,
 }
 
 impl std::fmt::Debug for Ring {
@@ -63,7 +73,8 @@ impl Ring {
         allowed.push(Restriction::register_op(REGISTER_WORKERS_CORE));
         submitter.register_restrictions(&mut allowed)?;
         submitter.register_enable_rings()?;
-        Ok(Self { ring, core, jobs: BTreeMap::new(), next_id: 0 })
+        let (jobs, unqueued) = (BTreeMap::new(), VecDeque::new());
+        Ok(Self { ring, core, jobs, next_id: 0, unqueued, is_submission_due: false })
     }
 
     /// Readable while a completion waits.
@@ -71,129 +82,31 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
-    /// Begins a job; its number.
-    pub fn begin(&mut self, job: Job) -> io::Result<u64> {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.submit(&job, id)?;
-        self.jobs.insert(id, job);
-        Ok(id)
-    }
-
-    /// The next job that is done, and how.
-    pub fn next_done(&mut self) -> Option<(u64, Job, io::Result<()>)> {
-        while !self.jobs.is_empty() {
-            let entry = self.ring.completion().next()?;
-            let id = entry.user_data();
-            let Some(mut job) = self.jobs.remove(&id) else { continue };
-            match self.follow_up(&mut job, entry.result(), id) {
-                Ok(true) => return Some((id, job, Ok(()))),
-                Ok(false) => {
-                    self.jobs.insert(id, job);
-                }
-                Err(error) => return Some((id, job, Err(error))),
-            }
-        }
-        None
-    }
-
-    /// Waits for all jobs, each for `patience` at most; those that are done. The others stay under
-    /// way.
-    pub fn drain(&mut self, patience: Duration) -> Vec<(u64, Job, io::Result<()>)> {
-        let limit = types::Timespec::from(patience);
-        let mut all = Vec::new();
-        while !self.jobs.is_empty() {
-            if let Some(done) = self.next_done() {
-                all.push(done);
-                continue;
-            }
-            let wait = types::SubmitArgs::new().timespec(&limit);
-            match self.ring.submitter().submit_with_args(1, &wait) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
-                Ok(_) | Err(_) => {}
-            }
-        }
-        all
-    }
-
-    /// How many jobs are under way.
-    pub fn under_way(&self) -> usize {
-        self.jobs.len()
-    }
-
-    /// The first step of a job has come back with `result`. Whether that was its last.
-    fn follow_up(&mut self, job: &mut Job, result: i32, id: u64) -> io::Result<bool> {
-        let Some(step) = job.steps.front_mut() else { return Ok(true) };
-        match usize::try_from(result) {
-            Ok(done) if step.is_transfer() && done == 0 => {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(done) => {
-                if step.advance(done) {
-                    job.steps.pop_front();
-                }
-            }
-            Err(_) => match io::Error::from_raw_os_error(-result) {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error if error.kind() == io::ErrorKind::Unsupported && !step.is_transfer() => {
-                    let replacement = job.steps.pop_front().and_then(Step::replacement);
-                    replacement.into_iter().for_each(|step| job.steps.push_front(step));
-                }
-                error => return Err(error),
-            },
-        }
-        if job.steps.is_empty() {
-            return Ok(true);
-        }
-        self.submit(job, id).map(|()| false)
-    }
-
-    /// Has the kernel begin with a job's first step.
-    fn submit(&mut self, job: &Job, id: u64) -> io::Result<()> {
+    /// Has the kernel begin with the first steps of jobs that are new to it. What it cannot take
+    /// now, for want of memory, say, it takes when the next completion is looked for.
+    fn submit(&mut self) {
         self.place_workers();
-        let Some(step) = job.steps.front() else { return Ok(()) };
-        let save;
-        let entry = match step {
-            Step::Read { file, offset, pieces } => {
-                let (first, count) = (pieces.as_ptr().cast(), pieces.len() as u32);
-                opcode::Readv::new(types::Fd(file.as_raw_fd()), first, count)
-                    .offset(*offset)
-                    .build()
+        while let Some(id) = self.unqueued.front() {
+            let step = self.jobs.get(id).and_then(|job| job.steps.front());
+            if let Some(step) = step {
+                let entry = entry_of(step).user_data(*id);
+                // SAFETY: what the entry points to lies in the step, whose job stays until the
+                // completion: the list of pieces, and bytes of ours. The bytes that pieces name
+                // stay as well: RAM, as the job keeps it mapped, and zeros, which are static.
+                if unsafe { self.ring.submission().push(&entry) }.is_err() {
+                    break;
+                }
             }
-            Step::Write { file, offset, pieces } => {
-                let (first, count) = (pieces.as_ptr().cast(), pieces.len() as u32);
-                opcode::Writev::new(types::Fd(file.as_raw_fd()), first, count)
-                    .offset(*offset)
-                    .build()
-            }
-            Step::Save { file, offset, bytes } => {
-                save = [crate::kvm::Piece::of(bytes)];
-                opcode::Writev::new(types::Fd(file.as_raw_fd()), save.as_ptr().cast(), 1)
-                    .offset(*offset)
-                    .build()
-            }
-            Step::Sync { file } => opcode::Fsync::new(types::Fd(file.as_raw_fd()))
-                .flags(types::FsyncFlags::DATASYNC)
-                .build(),
-            Step::Clear { file, offset, bytes } => {
-                allocation(file.as_raw_fd(), libc::FALLOC_FL_ZERO_RANGE, *offset, *bytes)
-            }
-            Step::Free { file, offset, bytes } => {
-                allocation(file.as_raw_fd(), libc::FALLOC_FL_PUNCH_HOLE, *offset, *bytes)
+            self.unqueued.pop_front();
+        }
+        let result = loop {
+            match self.ring.submit() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
             }
         };
-        // SAFETY: the kernel copies the list of pieces at the submission, which follows
-        // (IORING_FEAT_SUBMIT_STABLE). The bytes that they name stay until the completion: RAM, as
-        // the job keeps it mapped; zeros, which are static; and the job's own.
-        unsafe { self.ring.submission().push(&entry.user_data(id)) }
-            .map_err(|_| io::ErrorKind::WouldBlock)?;
-        loop {
-            match self.ring.submit() {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let is_empty = self.unqueued.is_empty() && self.ring.submission().is_empty();
+        self.is_submission_due = result.is_err() || !is_empty;
     }
 
     /// Keeps the kernel's workers of this thread on the run's core.
@@ -207,6 +120,54 @@ impl Ring {
     }
 }
 
+impl Engine for Ring {
+    fn begin(&mut self, job: Job) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.jobs.insert(id, job);
+        self.unqueued.push_back(id);
+        self.submit();
+    }
+
+    fn next_done(&mut self) -> Option<(Job, io::Result<()>)> {
+        if self.is_submission_due {
+            self.submit();
+        }
+        while !self.jobs.is_empty() {
+            let entry = self.ring.completion().next()?;
+            let id = entry.user_data();
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            match follow_up(&mut job.steps, entry.result()) {
+                Ok(()) if !job.steps.is_empty() => {
+                    self.unqueued.push_back(id);
+                    self.submit();
+                }
+                result => return self.jobs.remove(&id).map(|job| (job, result)),
+            }
+        }
+        None
+    }
+
+    fn wait(&mut self, patience: Duration) -> Option<(Job, io::Result<()>)> {
+        let limit = types::Timespec::from(patience);
+        while !self.jobs.is_empty() {
+            if let Some(done) = self.next_done() {
+                return Some(done);
+            }
+            let wait = types::SubmitArgs::new().timespec(&limit);
+            match self.ring.submitter().submit_with_args(1, &wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        None
+    }
+
+    fn under_way(&self) -> usize {
+        self.jobs.len()
+    }
+}
+
 impl Drop for Ring {
     /// The kernel may not write to RAM that is not a guest's any more: what is under way keeps it
     /// mapped for good.
@@ -215,7 +176,57 @@ impl Drop for Ring {
     }
 }
 
-fn allocation(fd: RawFd, mode: libc::c_int, offset: u64, bytes: u64) -> squeue::Entry {
+/// The first of `steps` has come back with `result`: takes off what is done.
+fn follow_up(steps: &mut VecDeque<Step>, result: i32) -> io::Result<()> {
+    let Some(step) = steps.front_mut() else { return Ok(()) };
+    match usize::try_from(result) {
+        Ok(0) if step.is_transfer() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(done) => {
+            if step.advance(done) {
+                steps.pop_front();
+            }
+        }
+        Err(_) => match io::Error::from_raw_os_error(-result) {
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error if error.kind() == io::ErrorKind::Unsupported && !step.is_transfer() => {
+                let replacement = steps.pop_front().and_then(Step::replacement);
+                replacement.into_iter().for_each(|step| steps.push_front(step));
+            }
+            error => return Err(error),
+        },
+    }
+    Ok(())
+}
+
+fn entry_of(step: &Step) -> squeue::Entry {
+    let fd = |file: &std::fs::File| types::Fd(file.as_raw_fd());
+    match step {
+        Step::Read { file, offset, pieces } => {
+            let (first, count) = (pieces.as_ptr().cast(), pieces.len() as u32);
+            opcode::Readv::new(fd(file), first, count).offset(*offset).build()
+        }
+        Step::Write { file, offset, pieces } => {
+            let (first, count) = (pieces.as_ptr().cast(), pieces.len() as u32);
+            opcode::Writev::new(fd(file), first, count).offset(*offset).build()
+        }
+        Step::Save { file, offset, bytes } => {
+            // The rest, if it is cut short, follows as that of any transfer.
+            let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            opcode::Write::new(fd(file), bytes.as_ptr(), count).offset(*offset).build()
+        }
+        Step::Sync { file } => {
+            opcode::Fsync::new(fd(file)).flags(types::FsyncFlags::DATASYNC).build()
+        }
+        Step::Clear { file, offset, bytes } => {
+            allocation(fd(file), libc::FALLOC_FL_ZERO_RANGE, *offset, *bytes)
+        }
+        Step::Free { file, offset, bytes } => {
+            allocation(fd(file), libc::FALLOC_FL_PUNCH_HOLE, *offset, *bytes)
+        }
+    }
+}
+
+fn allocation(fd: types::Fd, mode: libc::c_int, offset: u64, bytes: u64) -> squeue::Entry {
     let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
-    opcode::Fallocate::new(types::Fd(fd), bytes).offset(offset).mode(mode).build()
+    opcode::Fallocate::new(fd, bytes).offset(offset).mode(mode).build()
 }

@@ -1,5 +1,7 @@
 //! Disks over files of every mode, by io_uring and by plain calls, compared with a disk in memory.
 
+mod shuffled;
+
 use super::{Disks, Progress};
 use crate::kvm::GuestRam;
 use devices::virtio::Buffer;
