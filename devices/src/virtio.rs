@@ -29,7 +29,7 @@ pub mod console;
 pub mod entropy;
 pub mod net;
 
-pub use chain::{Buffer, Chain, MAX_BUFFERS, total};
+pub use chain::{Buffer, Chain, MAX_BUFFERS, cut, total};
 pub use queue::{Queue, RingError};
 pub use transport::{Event, Transport, WINDOW_BYTES};
 
@@ -109,8 +109,10 @@ impl Device {
             return device.store(offset, size, value as u32);
         }
         let event = self.transport_mut().write(offset, size, value as u32);
-        if let (Some(Event::Reset), Self::Net(net)) = (event, self) {
-            net.reset();
+        match (event, self) {
+            (Some(Event::Reset), Self::Net(net)) => net.reset(),
+            (Some(Event::Reset), Self::Block(block)) => block.reset(),
+            (Some(_) | None, _) => {}
         }
         event
     }

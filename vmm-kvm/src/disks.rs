@@ -164,7 +164,7 @@ impl<E: Engine> Disks<E> {
         while let Some((job, result)) = self.ring.as_mut().and_then(Engine::next_done) {
             self.follow_up(job, result);
         }
-        let is_it = |finished: &Finished| finished.disk == disk && finished.token == token;
+        let is_it = |finished: &Finished| (finished.disk, finished.token) == (disk, token);
         let at = self.finished.iter().position(is_it);
         let finished = at.and_then(|at| self.finished.remove(at));
         finished.map_or(Progress::UnderWay, |finished| Progress::Done(finished.status))
@@ -324,12 +324,14 @@ impl Store {
         };
         let file = Arc::clone(image);
         let (step, is_durable) = match operation {
-            Operation::Read { offset, bytes: _ } => {
-                (Step::Read { file, offset, pieces: memory.pieces(buffers)? }, false)
-            }
-            Operation::Write { offset, bytes: _, is_durable } => {
-                (Step::Write { file, offset, pieces: memory.pieces(buffers)? }, is_durable)
-            }
+            Operation::Read { offset, bytes: _ } => (
+                Step::Read { file, offset, pieces: memory.pieces(buffers.iter().copied())? },
+                false,
+            ),
+            Operation::Write { offset, bytes: _, is_durable } => (
+                Step::Write { file, offset, pieces: memory.pieces(buffers.iter().copied())? },
+                is_durable,
+            ),
             Operation::Flush => (Step::Sync { file }, false),
             Operation::WriteZeroes { offset, bytes, may_unmap: _ } => {
                 (Step::Clear { file, offset, bytes }, false)

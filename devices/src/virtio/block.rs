@@ -1,9 +1,14 @@
 //! The block device (5.2): requests of a driver, as values.
 
+mod long;
+
+pub use long::MOST_AT_ONCE;
+
 use super::chain::{Buffer, Chain, total};
 use super::{RingError, Transport};
 use crate::memory::GuestMemory;
 use alloc::boxed::Box;
+use long::{Ended, Long};
 
 /// Bytes of a sector, the unit of all requests.
 pub const SECTOR_BYTES: u64 = 512;
@@ -35,8 +40,10 @@ const UNMAP: u32 = 1;
 const HEADER_BYTES: usize = 16;
 /// Bytes of a segment of a discard or write-zeroes request: sector, number of sectors, flags.
 const SEGMENT_BYTES: usize = 16;
-/// The most sectors that one discard or write-zeroes request may name: 1 GiB.
-const MAX_CLEARED_SECTORS: u32 = 1 << 21;
+/// The most sectors that one discard request may name: 1 GiB. They are not touched.
+const MAX_DISCARD_SECTORS: u32 = 1 << 21;
+/// The most sectors that one write-zeroes request may name.
+const MAX_WRITE_ZEROES_SECTORS: u32 = (MOST_AT_ONCE / SECTOR_BYTES) as u32;
 /// The most data buffers of a request: a chain has header and status besides.
 const MAX_SEGMENTS: u32 = super::MAX_BUFFERS as u32 - 2;
 
@@ -91,6 +98,38 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Bytes of the buffers of a transfer; None of anything else.
+    #[must_use]
+    pub const fn transferred(self) -> Option<u64> {
+        match self {
+            Self::Read { bytes, .. } | Self::Write { bytes, .. } => Some(bytes),
+            Self::Flush | Self::WriteZeroes { .. } | Self::Discard { .. } => None,
+        }
+    }
+
+    /// The data of the chain that asks for it.
+    fn data(self, chain: &Chain) -> &[Buffer] {
+        match self {
+            Self::Read { .. } => chain.writable(),
+            Self::Write { .. } => chain.readable(),
+            Self::Flush | Self::WriteZeroes { .. } | Self::Discard { .. } => &[],
+        }
+    }
+
+    /// Of a transfer, what is behind its first `done` bytes, up to `most`.
+    fn part(self, done: u64, most: u64) -> Self {
+        let of = |all: u64| all.saturating_sub(done).min(most);
+        match self {
+            Self::Read { offset, bytes } => Self::Read { offset: offset + done, bytes: of(bytes) },
+            Self::Write { offset, bytes, is_durable } => {
+                Self::Write { offset: offset + done, bytes: of(bytes), is_durable }
+            }
+            Self::Flush | Self::WriteZeroes { .. } | Self::Discard { .. } => self,
+        }
+    }
+}
+
 /// Identifies a request that is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token {
@@ -140,6 +179,7 @@ pub struct Block {
     is_read_only: bool,
     id: [u8; ID_BYTES],
     chain: Box<Chain>,
+    long: Long,
     counts: Counts,
     /// Requests that were given out and have not come back.
     under_way: u16,
@@ -163,6 +203,7 @@ impl Block {
             is_read_only,
             id: own_id,
             chain: Box::default(),
+            long: Long::default(),
             counts: Counts::default(),
             under_way: 0,
         }
@@ -180,13 +221,27 @@ impl Block {
         self.under_way
     }
 
+    /// Whether a transfer goes on in parts: there is something to do when one has come back, and
+    /// the chains behind it have not been looked at.
+    #[must_use]
+    pub const fn is_in_parts(&self) -> bool {
+        self.long.is_under_way()
+    }
+
     pub(super) const fn config(&self) -> &[u8] {
         &self.config
     }
 
-    /// The next request for the disk. Those that it can answer itself it has answered; call
-    /// [`Self::signal`] once there is no more.
+    pub(super) const fn reset(&mut self) {
+        self.long.forget();
+    }
+
+    /// The next request for the disk, or part of one. Those that it can answer itself it has
+    /// answered; call [`Self::signal`] once there is no more.
     pub fn next(&mut self, memory: &impl GuestMemory) -> Option<Request<'_>> {
+        if self.long.is_under_way() {
+            return self.next_part();
+        }
         let (operation, token) = loop {
             if !self.transport.pop(0, memory, &mut self.chain) {
                 return None;
@@ -206,13 +261,18 @@ impl Block {
             }
         };
         self.counts.requests += 1;
+        self.long.begin(operation, token);
+        if self.long.is_under_way() {
+            return self.next_part();
+        }
         self.under_way += 1;
-        let buffers = match operation {
-            Operation::Read { .. } => self.chain.writable(),
-            Operation::Write { .. } => self.chain.readable(),
-            Operation::Flush | Operation::WriteZeroes { .. } | Operation::Discard { .. } => &[],
-        };
-        Some(Request { operation, buffers, token })
+        Some(Request { operation, buffers: operation.data(&self.chain), token })
+    }
+
+    fn next_part(&mut self) -> Option<Request<'_>> {
+        let part = self.long.next_part(&self.chain)?;
+        self.under_way += 1;
+        Some(part)
     }
 
     /// A request has come back from the disk.
@@ -224,6 +284,7 @@ impl Block {
         status: Status,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
+        let Ended::Whole(operation) = self.long.ended(operation, token, status) else { return };
         let (read, written) = match operation {
             Operation::Read { bytes, .. } => (bytes, 0),
             Operation::Write { bytes, .. } => (0, bytes),
@@ -318,11 +379,14 @@ impl Block {
         }
         let (sector, sectors) = (u64_at(&segment, 0), u32_at(&segment, 8));
         let flags = u32_at(&segment, 12);
-        let allowed = if kind == T_WRITE_ZEROES { UNMAP } else { 0 };
+        let (allowed, most) = match kind {
+            T_WRITE_ZEROES => (UNMAP, MAX_WRITE_ZEROES_SECTORS),
+            _ => (0, MAX_DISCARD_SECTORS),
+        };
         if flags & !allowed != 0 {
             return Wanted::Nothing(Status::Unsupported);
         }
-        if sectors > MAX_CLEARED_SECTORS || !self.holds(sector, sectors.into()) {
+        if sectors > most || !self.holds(sector, sectors.into()) {
             return Wanted::Nothing(Status::IoError);
         }
         let (offset, bytes) = (sector * SECTOR_BYTES, u64::from(sectors) * SECTOR_BYTES);
@@ -350,10 +414,10 @@ fn config(sectors: u64) -> [u8; CONFIG_BYTES] {
     put(20, &(SECTOR_BYTES as u32).to_le_bytes());
     // Discard: most sectors, most segments, alignment. Write zeroes: the same, and that it may
     // unmap.
-    put(36, &MAX_CLEARED_SECTORS.to_le_bytes());
+    put(36, &MAX_DISCARD_SECTORS.to_le_bytes());
     put(40, &1_u32.to_le_bytes());
     put(44, &1_u32.to_le_bytes());
-    put(48, &MAX_CLEARED_SECTORS.to_le_bytes());
+    put(48, &MAX_WRITE_ZEROES_SECTORS.to_le_bytes());
     put(52, &1_u32.to_le_bytes());
     put(56, &[1]);
     config

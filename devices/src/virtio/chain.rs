@@ -2,6 +2,7 @@
 //! reads, then those that it writes.
 
 use crate::memory::GuestMemory;
+use core::ops::Range;
 
 /// The most buffers of a chain, in its descriptors and an indirect table together.
 pub const MAX_BUFFERS: usize = 256;
@@ -149,6 +150,18 @@ impl Chain {
         }
         true
     }
+}
+
+/// What `range`, in bytes, of the data in `buffers` lies in.
+pub fn cut(buffers: &[Buffer], range: Range<u64>) -> impl Iterator<Item = Buffer> {
+    let mut at = 0;
+    buffers.iter().filter_map(move |buffer| {
+        let (begin, end) = (at, at + u64::from(buffer.bytes));
+        at = end;
+        let (from, to) = (begin.max(range.start), end.min(range.end));
+        let address = buffer.address + from.saturating_sub(begin);
+        (from < to).then(|| Buffer { address, bytes: (to - from) as u32 })
+    })
 }
 
 /// The bytes of all of them.

@@ -69,10 +69,15 @@ impl<M: GuestMemory> System<M> {
     fn finish(&mut self, Finished { disk, operation, token, status }: Finished, now: Instant) {
         let Vm { machine, memory, .. } = &mut self.vms[disk.vm];
         let Some(block) = machine.disk_mut(disk.number) else { return };
+        let has_more = block.is_in_parts();
         block.finish(memory, operation, token, status);
         block.signal(memory);
         machine.sample_virtio_pins();
-        match machine.end_hold(disk.number) {
+        if has_more {
+            // Disks come first among the devices.
+            machine.postpone_device(disk.number);
+        }
+        match machine.end_hold(disk.number) || has_more {
             true => self.vcpus_of(disk.vm).for_each(|vcpu| self.wake(vcpu, now)),
             false => self.rouse(disk.vm, now),
         }

@@ -15,7 +15,7 @@ use super::lock;
 use crate::kvm::GuestRam;
 use crate::sys;
 use anyhow::{Context, Result, bail};
-use devices::virtio::{Buffer, total};
+use devices::virtio::{Buffer, cut, total};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -125,7 +125,7 @@ impl Overlay {
             // One that is to be durable is followed by a flush.
             Operation::Write { offset, bytes, is_durable: _ } => {
                 self.fill_edges(offset, bytes)?;
-                let pieces = memory.pieces(buffers)?;
+                let pieces = memory.pieces(buffers.iter().copied())?;
                 let file = self.file.clone();
                 [Step::Write { file, offset: self.first + offset, pieces }].into()
             }
@@ -191,7 +191,7 @@ impl Overlay {
                 until += CLUSTER;
             }
             let until = until.min(end);
-            let pieces = memory.pieces(&cut(buffers, at - offset..until - offset))?;
+            let pieces = memory.pieces(cut(buffers, at - offset..until - offset))?;
             let (file, offset) = match is_here {
                 true => (self.file.clone(), self.first + at),
                 false => (self.image.clone(), at),
@@ -258,20 +258,4 @@ impl Overlay {
 
 fn map_bytes(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(CLUSTER).div_ceil(8)).expect("an eighth of a file's clusters")
-}
-
-/// A range of bytes of `buffers`.
-fn cut(buffers: &[Buffer], range: Range<u64>) -> Vec<Buffer> {
-    let mut cut = Vec::new();
-    let mut at = 0;
-    for buffer in buffers {
-        let end = at + u64::from(buffer.bytes);
-        let (from, to) = (at.max(range.start), end.min(range.end));
-        if from < to {
-            let (address, bytes) = (buffer.address + (from - at), (to - from) as u32);
-            cut.push(Buffer { address, bytes });
-        }
-        at = end;
-    }
-    cut
 }

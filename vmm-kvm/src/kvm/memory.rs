@@ -57,13 +57,13 @@ impl GuestRam {
     ///
     /// # Errors
     /// One is not RAM.
-    pub fn pieces(&self, buffers: &[Buffer]) -> io::Result<Vec<Piece>> {
-        let piece = |Buffer { address, bytes }: &Buffer| {
-            let slice = self.0.get_slice(GuestAddress(*address), *bytes as usize);
+    pub fn pieces(&self, buffers: impl IntoIterator<Item = Buffer>) -> io::Result<Vec<Piece>> {
+        let piece = |Buffer { address, bytes }: Buffer| {
+            let slice = self.0.get_slice(GuestAddress(address), bytes as usize);
             let slice = slice.map_err(io::Error::other)?;
             Ok(Piece { base: slice.ptr_guard_mut().as_ptr() as usize, bytes: slice.len() })
         };
-        buffers.iter().filter(|buffer| buffer.bytes > 0).map(piece).collect()
+        buffers.into_iter().filter(|buffer| buffer.bytes > 0).map(piece).collect()
     }
 
     /// Maps the RAM for a VM's guest.

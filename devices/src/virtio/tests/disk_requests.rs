@@ -1,7 +1,7 @@
 //! The block device (5.2).
 
 use super::driver::{DATA, Driver, TABLE};
-use crate::virtio::block::{Block, Operation, Status};
+use crate::virtio::block::{Block, MOST_AT_ONCE, Operation, Status};
 use crate::virtio::{Buffer, Device, RingError, total};
 
 extern crate std;
@@ -203,4 +203,85 @@ fn several_requests_come_back_in_any_order() {
     assert_eq!(driver.returned(), Some((2, 513)));
     assert_eq!(driver.returned(), Some((4, 513)));
     assert_eq!(driver.returned(), Some((0, 513)));
+}
+
+/// A read of two and a half times what is asked for at once, in buffers cut anyhow, and a read of a
+/// sector behind it. Its parts, as far as they come back with these statuses.
+fn long_read(statuses: &[Status]) -> (Driver, Vec<(Operation, Vec<Buffer>)>) {
+    const LONG: u32 = 5 * (MOST_AT_ONCE / 2) as u32;
+    let block = Block::new(1 << 20, false, b"");
+    let mut driver = Driver::start(Device::Block(block), 16, FLUSH);
+    driver.ram.put(HEADER + 8, &7_u64.to_le_bytes());
+    // RAM is smaller: buffers lie over one another.
+    let half = 1 << 19;
+    let data = [half - 512, half, half, half + 256, half + 256].map(|bytes| (DATA, bytes, true));
+    assert_eq!(data.iter().map(|(_, bytes, _)| bytes).sum::<u32>(), LONG);
+    driver.chain(&[&[(HEADER, 16, false)], &data[..], &[(STATUS, 1, true)]].concat());
+    driver.ram.put(HEADER + 0x100, &[0; 16]);
+    driver.describe(TABLE, 8, (HEADER + 0x100, 16, 1, 9));
+    driver.describe(TABLE, 9, (DATA, 513, 2, 0));
+    driver.offer(8);
+    let mut parts = Vec::new();
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    for status in statuses {
+        let request = block.next(ram).expect("a part");
+        let (operation, token) = (request.operation, request.token);
+        parts.push((operation, request.buffers.to_vec()));
+        assert!(block.is_in_parts());
+        assert_eq!(block.next(ram), None, "one part at a time, and nothing overtakes it");
+        assert_eq!(block.under_way(), 1);
+        block.finish(ram, operation, token, *status);
+    }
+    (driver, parts)
+}
+
+#[test]
+fn a_long_transfer_is_asked_for_in_parts() {
+    let (mut driver, parts) = long_read(&[Status::Ok; 3]);
+    let sum = parts.iter().map(|(operation, buffers)| {
+        assert_eq!(operation.transferred(), Some(total(buffers)));
+        total(buffers)
+    });
+    assert_eq!(sum.collect::<Vec<_>>(), [MOST_AT_ONCE, MOST_AT_ONCE, MOST_AT_ONCE / 2]);
+    let offset = |n: usize| 7 * 512 + n as u64 * MOST_AT_ONCE;
+    for (n, (operation, _)) in parts.iter().enumerate() {
+        let Operation::Read { offset: at, .. } = operation else { unreachable!("a read") };
+        assert_eq!(*at, offset(n));
+    }
+    let at = |address, bytes| Buffer { address, bytes };
+    let half = 1 << 19;
+    assert_eq!(parts[0].1, [at(DATA, half - 512), at(DATA, half), at(DATA, 512)]);
+    assert_eq!(
+        parts[1].1,
+        [at(DATA + 512, half - 512), at(DATA, half + 256), at(DATA, 256)],
+        "where the part before has ended"
+    );
+    check_answered(&mut driver, "a long read", 0, 5 * (MOST_AT_ONCE / 2) as u32 + 1);
+    assert_eq!(next(&mut driver, Status::Ok).map(|(operation, _)| operation), {
+        Some(Operation::Read { offset: 0, bytes: 512 })
+    });
+    assert_eq!(driver.returned(), Some((8, 513)));
+    let Device::Block(block) = &driver.device else { unreachable!("a disk") };
+    let counts = block.counts();
+    assert_eq!((counts.requests, counts.read_bytes), (2, 5 * MOST_AT_ONCE / 2 + 512));
+    assert_eq!((counts.errors, block.under_way()), (0, 0));
+}
+
+#[test]
+fn a_part_that_fails_ends_a_long_transfer() {
+    let (mut driver, _) = long_read(&[Status::Ok, Status::IoError]);
+    check_answered(&mut driver, "a long read", 1, 1);
+    let (operation, _) = next(&mut driver, Status::Ok).expect("the next request");
+    assert_eq!(operation, Operation::Read { offset: 0, bytes: 512 });
+    let Device::Block(block) = &driver.device else { unreachable!("a disk") };
+    assert_eq!((block.counts().errors, block.counts().read_bytes), (1, 512));
+}
+
+#[test]
+fn a_reset_ends_a_long_transfer() {
+    let (mut driver, _) = long_read(&[Status::Ok]);
+    driver.put(0x070, 0);
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    assert!(!block.is_in_parts());
+    assert_eq!(block.next(ram), None);
 }

@@ -31,7 +31,8 @@ pub struct Place {
 
 impl Backing<Ram> for Place {
     fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, _memory: &Ram) -> Progress {
-        self.now_ns.set(self.now_ns.get() + self.work_ns);
+        let mebibytes = request.operation.transferred().unwrap_or(0).div_ceil(1 << 20);
+        self.now_ns.set(self.now_ns.get() + self.work_ns * mebibytes.max(1));
         if self.disk_ns == 0 {
             return Progress::Done(Status::Ok);
         }
@@ -135,7 +136,7 @@ impl World {
             networks: Vec::new(),
         };
         let now_ns = Rc::new(Cell::new(0));
-        let ram = |_: &VmPlan| Ram(Rc::new(RefCell::new(vec![0; 0x2_0000])));
+        let ram = |_: &VmPlan| Ram(Rc::new(RefCell::new(vec![0; 0x10_0000])));
         let rams: Vec<_> = plan.vms.iter().map(ram).collect();
         let surroundings = Surroundings {
             now: Instant::ZERO,

@@ -22,7 +22,7 @@ const VECTOR: u8 = 0x31;
 fn world(disk_ns: u64, work_ns: u64, script: Vec<ExitReason>) -> World {
     let kernel = || ImageSource::Builtin(String::from("os"));
     let mut vms = vec![VmPlan::plain(0, kernel()), VmPlan::plain(1, kernel())];
-    let disk = DiskPlan { file: String::from("image"), bytes: 1 << 20, writes: Writes::Discard };
+    let disk = DiskPlan { file: String::from("image"), bytes: 64 << 20, writes: Writes::Discard };
     vms[0].virtio.disks = vec![disk];
     World::new(vms, vec![script, Vec::new()], (disk_ns, work_ns))
 }
@@ -47,6 +47,31 @@ fn offer(world: &World, count: u16) {
         put(AVAILABLE + 4 + 2 * u64::from(n), &(2 * n).to_le_bytes());
     }
     put(AVAILABLE + 2, &count.to_le_bytes());
+}
+
+/// Puts a read of 20 MiB into the ring, into the same RAM again and again, and one of a sector.
+fn offer_long(world: &World) {
+    offer(world, 40);
+    let put = |address: u64, bytes: &[u8]| assert!(world.rams[0].write(address, bytes));
+    for index in 1..=40_u16 {
+        let at = TABLE + 16 * u64::from(index);
+        put(at, &DATA.to_le_bytes());
+        put(at + 8, &(512_u32 << 10).to_le_bytes());
+        put(at + 12, &[3, 0]);
+    }
+    let last = TABLE + 16 * 41;
+    put(last, &(REQUESTS - 1).to_le_bytes());
+    put(last + 8, &1_u32.to_le_bytes());
+    put(last + 12, &[2, 0]);
+    for (index, address, bytes, flags) in [(50, REQUESTS + 32, 16_u32, 1_u16), (51, DATA, 513, 2)] {
+        let at = TABLE + 16 * index;
+        put(at, &address.to_le_bytes());
+        put(at + 8, &bytes.to_le_bytes());
+        put(at + 12, &flags.to_le_bytes());
+        put(at + 14, &51_u16.to_le_bytes());
+    }
+    put(AVAILABLE + 6, &50_u16.to_le_bytes());
+    put(AVAILABLE + 2, &2_u16.to_le_bytes());
 }
 
 fn returned(world: &World) -> u16 {
@@ -118,4 +143,21 @@ fn a_flood_of_requests_ends_with_the_turn_and_goes_on_in_the_next() {
     let neighbour = &world.system.ledger.vms[VmIndex(1)];
     let longest = neighbour.longest_blackout_ns;
     assert!(longest <= SLICE_NS + MS, "a slice and one request at most: {longest}");
+}
+
+#[test]
+fn a_long_request_holds_up_its_neighbour_by_a_part_at_most() {
+    // At once, and under way: in parts of a mebibyte.
+    for (disk_ns, work_ns, all_ns) in [(0, MS, 60 * MS), (2 * MS, 0, 250 * MS)] {
+        let script = [driver(), vec![ExitReason::Halt]].concat();
+        let mut world = world(disk_ns, work_ns, script);
+        offer_long(&world);
+        world.run_until(all_ns);
+        assert_eq!(returned(&world), 2, "{disk_ns}");
+        let written = world.rams[0].word_at(USED + 8) as u32;
+        assert_eq!(written, (20 << 20) + 1, "{disk_ns}");
+        let neighbour = &world.system.ledger.vms[VmIndex(1)];
+        let longest = neighbour.longest_blackout_ns;
+        assert!(longest <= SLICE_NS + MS, "{disk_ns}: {longest}");
+    }
 }
