@@ -16,6 +16,7 @@ pub mod handover;
 pub mod images;
 pub mod lines;
 pub mod measure;
+pub mod networks;
 pub mod process;
 pub mod readers;
 pub mod tandem;

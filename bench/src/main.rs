@@ -7,6 +7,7 @@ use bench::baremetal::section::{operation_text, said, section, with_section, wit
 use bench::baremetal::{self, section};
 use bench::disks;
 use bench::lines::{self, Line, Target};
+use bench::networks;
 use bench::process::Workplace;
 use bench::readers;
 use std::fmt::Write;
@@ -15,12 +16,14 @@ use std::process::ExitCode;
 type Measure = fn(u64, &Workplace) -> Result<Vec<Line>>;
 
 /// Every line by name.
-const LINES: [(&str, Measure); 18] = [
+const LINES: [(&str, Measure); 20] = [
     ("exit", |core, _| lines::port_exit(core).map(one)),
     ("console", |core, _| lines::console(core).map(one)),
     ("hvc", |core, _| lines::hvc(core).map(one)),
     ("reader", |core, _| readers::slow_reader(core).map(one)),
     ("disk", |core, _| disks::reads(core).map(one)),
+    ("network", |core, _| networks::transfers(core)),
+    ("tcp", |_, _| networks::linux()),
     ("poll", |core, _| lines::round_trip(core, "", 1.2).map(one)),
     ("irq", |core, _| lines::round_trip(core, "irq", 1.1).map(one)),
     ("bulk", |core, _| lines::bulk(core).map(one)),

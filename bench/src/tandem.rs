@@ -7,8 +7,8 @@ use std::io::{Read, Seek};
 use std::path::PathBuf;
 use vmm_common::boot::{self, Images};
 use vmm_common::plan::{
-    BootKind, BootPlan, ConsolePlan, DiskPlan, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan,
-    Share, VirtioPlan, VmPlan, Writes,
+    BootKind, BootPlan, ConsolePlan, DiskPlan, ImageSource, LinkPlan, NetworkPlan, NicPlan,
+    OnSwitch, Plan, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 use vmm_config::{Loaded, LoadedImage};
 use vmm_kvm::run::{ConsolePlace, Options, Outcome, run};
@@ -28,6 +28,8 @@ pub struct Guest {
     pub disk: Option<PathBuf>,
     /// Its console is port 0 of a virtio console, not COM1.
     pub has_hvc: bool,
+    /// It has an interface at the network, which is that of all that have one.
+    pub is_networked: bool,
 }
 
 impl Guest {
@@ -42,6 +44,7 @@ impl Guest {
             weight: 1,
             disk: None,
             has_hvc: false,
+            is_networked: false,
         }
     }
 
@@ -55,6 +58,7 @@ impl Guest {
             weight: 1,
             disk: None,
             has_hvc: false,
+            is_networked: false,
         }
     }
 }
@@ -83,6 +87,10 @@ pub fn run_for(
         bytes: path.metadata().map_or(0, |data| data.len()),
         writes: Writes::Discard,
     };
+    let mac = |index: usize| NicPlan::default_mac(index as u64, 0);
+    let nic = |index| NicPlan { network: 0, mac: mac(index), is_up: true };
+    let lan = NetworkPlan { name: "lan".to_string(), tap: None, pcap: None };
+    let is_networked = guests.iter().any(|guest| guest.is_networked);
     let vm = |(index, guest): (usize, &Guest)| {
         let plain = VmPlan::plain(index, ImageSource::Builtin("bench".to_string()));
         let com1 = if guest.has_hvc { SerialPlan::Absent } else { SerialPlan::Console };
@@ -94,6 +102,7 @@ pub fn run_for(
             share: Share::Weight(guest.weight),
             virtio: VirtioPlan {
                 disks: guest.disk.iter().map(disk).collect(),
+                nics: if guest.is_networked { vec![nic(index)] } else { Vec::new() },
                 console,
                 ..plain.virtio
             },
@@ -108,7 +117,7 @@ pub fn run_for(
         core: Some(core),
         vms: guests.iter().enumerate().map(vm).collect(),
         links: if is_linked { vec![link] } else { Vec::new() },
-        networks: Vec::new(),
+        networks: if is_networked { vec![lan] } else { Vec::new() },
     };
     let image = |(guest, vm): (&Guest, &VmPlan)| {
         let boot = boot::place(vm, &Images::of(&guest.image))?;

@@ -44,7 +44,7 @@ impl Entry {
     const UNUSED: Self = Self { address: [0; 6], port: 0, seen: Instant::ZERO, is_used: false };
 
     const fn is_young(&self, now: Instant) -> bool {
-        self.is_used && now.as_ns() - self.seen.as_ns() < MAX_AGE_NS
+        self.is_used && now.ns_since(self.seen) < MAX_AGE_NS
     }
 }
 

@@ -110,8 +110,8 @@ impl Device {
         }
         let event = self.transport_mut().write(offset, size, value as u32);
         match (event, self) {
-            (Some(Event::Reset), Self::Net(net)) => net.reset(),
-            (Some(Event::Reset), Self::Block(block)) => block.reset(),
+            (Some(event), Self::Net(net)) => net.follow(event),
+            (Some(Event::Reset | Event::Withdrawn(_)), Self::Block(block)) => block.give_up(),
             (Some(_) | None, _) => {}
         }
         event

@@ -73,6 +73,8 @@ pub const IMAGES: &[Source] = &[
         "[bootstrap] processors that stop, start and interrupt each other for ever"),
     single("disk", "single/disk.rs",
         "[lenient] [durable [N]] drives its disks, well and badly, and checks what they do"),
+    single("net", "single/net.rs",
+        "role=client|server ip=IP [peer=IP] [WORD...] drives its network beside another of itself"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

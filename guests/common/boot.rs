@@ -18,7 +18,7 @@ use core::arch::global_asm;
 
 #[allow(unused_imports, reason = "each image uses its own part")]
 pub use super::command_line::{
-    command_line, has_word, memory_end, memory_ranges, modules, number, split_word,
+    command_line, end, has_word, memory_end, memory_ranges, modules, number, split_word, value,
 };
 
 /// Selector of ring 0's code segment.
@@ -108,7 +108,7 @@ boot_gdt_pointer:
 
     .section .bss.boot_tables, \"aw\", @nobits
     .balign 4096
-    .global boot_pml4, boot_pdpt, boot_directory, user_directory
+    .global boot_pml4, boot_pdpt, boot_directory, user_directory, device_directory
 boot_pml4: .skip 4096
 boot_pdpt: .skip 4096
 boot_directory: .skip 4096

@@ -2,6 +2,7 @@
 //! and numbers. The image's entry code keeps EAX and EBX in `multiboot_magic` and
 //! `multiboot_information`.
 
+use super::power;
 use core::ops::Range;
 use core::slice;
 
@@ -166,6 +167,15 @@ fn split_word_start(line: &[u8]) -> &[u8] {
     line.get(start..).unwrap_or(&[])
 }
 
+/// Ends the machine with `status`; with 0 by a reset if the command line has the word `reset`, for
+/// machines without the power-off port.
+pub fn end(status: u32) -> ! {
+    if status == 0 && has_word("reset") {
+        power::triple_fault();
+    }
+    power::off(status)
+}
+
 /// Whether the command line has `word` among its words.
 pub fn has_word(word: &str) -> bool {
     let mut rest = command_line();
@@ -177,6 +187,20 @@ pub fn has_word(word: &str) -> bool {
         rest = after;
     }
     false
+}
+
+/// What follows `key` and an equals sign in a word of the command line.
+pub fn value(key: &str) -> Option<&'static [u8]> {
+    let mut rest = command_line();
+    while !rest.is_empty() {
+        let (first, after) = split_word(rest);
+        rest = after;
+        let value = first.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        if value.is_some() {
+            return value;
+        }
+    }
+    None
 }
 
 /// The command line's `place`th number (words that are no numbers don't count).

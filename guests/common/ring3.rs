@@ -34,10 +34,17 @@ ring3_run:                          // (function, argument) -> result
     .section .ring3, \"ax\"
 ring3_start:
     call rax
+    xor ecx, ecx
     int 4
+ring3_call:                         // (argument) -> result
+    mov ecx, 1
+    int 4
+    ret
 
     .section .text.ring3, \"ax\"
-ring3_return:                       // the gate of int 4: ring 0 again
+ring3_gate:                         // of int 4: ring 0 again
+    test ecx, ecx
+    jnz ring3_serve
     mov rsp, [ring3_caller]
     pop r15
     pop r14
@@ -46,14 +53,19 @@ ring3_return:                       // the gate of int 4: ring 0 again
     pop rbp
     pop rbx
     ret
+ring3_serve:                        // for a moment: the result is in rax
+    sub rsp, 8
+    call [ring3_service]
+    add rsp, 8
+    iretq
 
     .section .bss.ring3, \"aw\", @nobits
     .balign 16
     .skip 16384
 ring3_stack_top:
 ring3_caller: .skip 8
-    .skip 8
-    .skip 512
+ring3_service: .skip 8
+    .skip 4096
 ring3_entry_stack_top:
     .section .text, \"ax\"
     ",
@@ -62,10 +74,13 @@ ring3_entry_stack_top:
 );
 
 unsafe extern "C" {
-    static ring3_return: u8;
+    static ring3_gate: u8;
+    static mut ring3_service: Option<extern "C" fn(u64) -> u64>;
     static ring3_entry_stack_top: u8;
     static mut boot_pdpt: [u64; 512];
     static mut boot_directory: [u64; 512];
+    static mut device_directory: [u64; 512];
+    fn ring3_call(argument: u64) -> u64;
     fn ring3_run(function: extern "C" fn(u64) -> u64, argument: u64) -> u64;
 }
 
@@ -81,8 +96,30 @@ pub fn initialise() {
     }
     // SAFETY: reloads the same tables, so that the changes count.
     unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack)) }
-    descriptors::set_gate(RETURN_VECTOR, &raw const ring3_return as u64, Caller::Ring3);
+    descriptors::set_gate(RETURN_VECTOR, &raw const ring3_gate as u64, Caller::Ring3);
     descriptors::set_ring_0_stack(&raw const ring3_entry_stack_top as u64);
+}
+
+/// Opens the windows of virtio devices to ring 3, before its first code runs.
+pub fn open_virtio() {
+    const LAST_GIB: usize = 3;
+    const WINDOWS: usize = 501; // 0xFEA0_0000
+    // SAFETY: one store to a table entry, which stays valid.
+    unsafe { boot_pdpt[LAST_GIB] |= USER };
+    // SAFETY: as above.
+    unsafe { device_directory[WINDOWS] |= USER };
+}
+
+/// What ring 0 does at [`call_ring_0`], with interrupts off.
+pub fn set_service(service: extern "C" fn(u64) -> u64) {
+    // SAFETY: nothing else has a reference to it, and ring 3 does not run now.
+    unsafe { ring3_service = Some(service) }
+}
+
+/// Has ring 0 carry out its service; for code in ring 3.
+pub fn call_ring_0(argument: u64) -> u64 {
+    // SAFETY: the gate's code calls the service, which keeps the calling convention, and returns.
+    unsafe { ring3_call(argument) }
 }
 
 /// Runs the function in ring 3, with interrupts on, and gives its result.

@@ -9,21 +9,34 @@
 #![no_std]
 #![no_main]
 
+#[path = "virtio/arena.rs"]
+#[allow(dead_code, reason = "each image uses its own part")]
+mod arena;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "virtio/device.rs"]
+#[allow(dead_code, reason = "each image uses its own part")]
+mod device;
 #[path = "disk/interrupts.rs"]
 mod disk_interrupts;
 #[path = "disk/driver.rs"]
 mod driver;
 #[path = "disk/durable.rs"]
 mod durable;
+#[path = "virtio/io_apic.rs"]
+#[allow(dead_code, reason = "each image uses its own part")]
+mod io_apic;
 #[path = "disk/negotiation.rs"]
 mod negotiation;
+#[path = "virtio/queue.rs"]
+#[allow(dead_code, reason = "each image uses its own part")]
+mod queue;
 #[path = "disk/ram.rs"]
 mod ram;
 #[path = "disk/refusals.rs"]
 mod refusals;
-#[path = "disk/registers.rs"]
+#[path = "virtio/registers.rs"]
+#[allow(dead_code, reason = "each image uses its own part")]
 mod registers;
 #[path = "disk/resets.rs"]
 mod resets;
@@ -32,7 +45,8 @@ mod rings;
 #[path = "disk/transfers.rs"]
 mod transfers;
 
-use common::{boot, console, interrupts, power};
+use common::{boot, console, interrupts};
+use device::offered;
 use driver::{EVENT_IDX, FLUSH, INDIRECT_DESC, READ_ONLY, VERSION_1};
 use registers::{MOST, Window};
 
@@ -122,7 +136,7 @@ extern "C" fn guest_main() -> ! {
     disk_interrupts::initialise();
     let mut disks = 0;
     let mut is_right = true;
-    while let Some(window) = (disks < MOST).then(|| Window::disk(disks)).flatten() {
+    while let Some(window) = (disks < MOST).then(|| driver::disk(disks)).flatten() {
         is_right &= check(disks, window);
         disks += 1;
     }
@@ -130,19 +144,12 @@ extern "C" fn guest_main() -> ! {
     let mut line = console::Line::new();
     line.text("disk: ").decimal(disks as u64).text(" disks, ");
     line.text(if is_right { "all passed" } else { "FAILED" }).print();
-    end(if is_right { 0 } else { STATUS_WRONG })
-}
-
-fn end(status: u32) -> ! {
-    if status == 0 && boot::has_word("reset") {
-        power::triple_fault();
-    }
-    power::off(status)
+    boot::end(if is_right { 0 } else { STATUS_WRONG })
 }
 
 /// Carries out all checks of a disk: each begins with a reset, whatever came of the one before.
 fn check(number: usize, window: Window) -> bool {
-    let is_read_only = driver::offered(window) & READ_ONLY != 0;
+    let is_read_only = offered(window) & READ_ONLY != 0;
     let is_lenient = boot::has_word("lenient");
     let mut is_right = true;
     for &(name, of, check) in CHECKS {

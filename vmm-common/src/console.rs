@@ -6,9 +6,9 @@
 //! terminal to its VM by Ctrl-A r ([`Command::Raw`]).
 
 use crate::Instant;
+use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
-use crate::registers::CpuState;
 use crate::stop::StopRequest;
 use crate::vm::Ending;
 use alloc::format;
@@ -137,7 +137,7 @@ impl Console {
 
     /// VM `vm` has ended, with these registers if a fault stopped it. On a
     /// terminal the next VM that still runs gets the keyboard.
-    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
         self.follow_raw();

@@ -14,7 +14,9 @@ pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHA
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
-pub use virtio_devices::{DiskPlan, MAX_DISKS, MAX_NICS, NetworkPlan, NicPlan};
+pub use virtio_devices::{
+    DiskPlan, MAX_DISKS, MAX_INTERFACE_BYTES, MAX_NICS, NetworkPlan, NicPlan,
+};
 pub use virtio_devices::{VirtioKind, VirtioPlan, Writes};
 
 /// The most modules a VM may have.

@@ -5,7 +5,7 @@
 mod devices;
 mod text;
 
-pub use devices::{DeviceReceipt, NetworkReceipt};
+pub use devices::{DeviceReceipt, NetworkReceipt, TapReceipt};
 
 use crate::Instant;
 use crate::index::{LinkedPort, VmIndex};

@@ -15,6 +15,7 @@
 
 use crate::Instant;
 use crate::backing::Backing;
+use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
 use devices::lapic::TscClock;
@@ -220,7 +221,7 @@ pub trait Host<M>: Backing<M> {
     fn console_input(&mut self, vm: VmIndex) -> Option<u8>;
 
     /// The VM of `vcpu` has ended; `dump` holds this vCPU's registers if they may show why.
-    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &crate::vm::Ending, dump: Option<&CpuState>);
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &crate::vm::Ending, dump: Option<&Dump>);
 
     /// The registers of another vCPU of a VM that has ended with a dump.
     fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState);

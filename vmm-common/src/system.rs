@@ -32,7 +32,7 @@ mod publish;
 mod rouse;
 mod serial;
 
-pub use networks::{Network, NetworkPort, Networks};
+pub use networks::{Network, NetworkPort, Networks, Uplink};
 pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
@@ -164,8 +164,9 @@ impl<M: GuestMemory> System<M> {
             self.ledger.close_periods(now);
         }
         self.chosen_at = now;
-        let next = self.networks.bound_idle(self.scheduler.next(now));
-        if let Next::Idle { .. } = next {
+        let mut next = self.scheduler.next(now);
+        if let Next::Idle { until } = &mut next {
+            *until = self.networks.bound_idle(*until);
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }

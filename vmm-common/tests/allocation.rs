@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
 use vmm_common::Instant;
 use vmm_common::backing::Backing;
+use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
@@ -117,7 +118,7 @@ impl Host<NoMemory> for Place {
         None
     }
 
-    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
     fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 }

@@ -88,6 +88,7 @@ impl Draft {
             Field::VmNicPlace(index, nic) => self.nics[index][nic].site(&["name"]),
             Field::VmNicMac(index, nic) => self.nics[index][nic].site(&["mac"]),
             Field::NetworkName(index) => self.networks[index].site(&["name"]),
+            Field::NetworkTap(index) => self.networks[index].site(&["tap"]),
             Field::VmEntropy(index) => match self.vms[index].record("devices") {
                 Some(devices) => devices.site(&["rng"]),
                 None => vm(index, &["devices"]),

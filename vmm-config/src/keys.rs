@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Text { max_bytes: usize },
     /// A name: letters, digits, `-` and `_`.
     Name,
+    /// The name of a network interface of the host.
+    Interface,
     /// An Ethernet address.
     Mac,
     /// One of a few words.
@@ -203,12 +205,17 @@ pub(crate) static NIC: Keys = Keys { of: "a network interface", keys: &[
         "Its address. Default: 02:54, the last three bytes of the VM's id, and its place in the \
         list"),
     optional("link", Kind::Choice(&["up", "down"]),
-        "down, its cable is unplugged. Default: up, while another interface is at the network"),
+        "down, its cable is unplugged. Default: up, while another interface or a TAP is at the \
+        network"),
 ] };
 
 #[rustfmt::skip]
 static NETWORK: Keys = Keys { of: "a network", keys: &[
     required("name", Kind::Name, "Unique name, by which VMs refer to it"),
+    optional("tap", Kind::Interface,
+        "A TAP interface of the host that is at the network, too: over KVM alone"),
+    optional("pcap", PATH,
+        "A file that gets each frame (pcapng), a path relative to this file: over KVM alone"),
 ] };
 
 #[rustfmt::skip]

@@ -60,7 +60,7 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         core: top.integer("core"),
         vms: plans,
         links: link_plans,
-        networks: networks::plans(&network_records),
+        networks: networks::plans(&network_records, directory),
     };
     let (are_ports_sound, networks) = (is_sound, network_records);
     Draft { plan, top, vms, modules, disks, nics, networks, links, bauds, are_ports_sound }
@@ -169,7 +169,7 @@ fn disks_of(disks: &[Record], directory: &Path) -> Vec<DiskPlan> {
 }
 
 /// A path in the file, as the host understands it.
-fn resolved(directory: &Path, path: &str) -> String {
+pub(crate) fn resolved(directory: &Path, path: &str) -> String {
     // Collected from its components, it is without a `.` in between.
     directory.join(path).components().collect::<PathBuf>().to_string_lossy().into_owned()
 }

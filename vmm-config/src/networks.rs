@@ -1,16 +1,18 @@
 //! The networks, and the interfaces of VMs at them.
 
 use crate::fault::{Collector, shown};
+use crate::native::resolved;
 use crate::record::Record;
 use crate::value::nearest;
+use std::path::Path;
 use vmm_common::plan::{NetworkPlan, NicPlan};
 
-/// The networks that `records` describe.
-pub(crate) fn plans(records: &[Record]) -> Vec<NetworkPlan> {
+/// The networks that `records` describe; paths are relative to `directory`.
+pub(crate) fn plans(records: &[Record], directory: &Path) -> Vec<NetworkPlan> {
     let network = |record: &Record| NetworkPlan {
         name: record.text("name").unwrap_or("network").to_owned(),
-        tap: None,
-        pcap: None,
+        tap: record.text("tap").map(str::to_owned),
+        pcap: record.text("pcap").map(|path| resolved(directory, path)),
     };
     records.iter().map(network).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::keys::{self, Key, Keys, Kind};
 use serde_json::{Map, Value, json};
-use vmm_common::plan::{BASE_BAUD, MAX_NAME_CHARS, MAX_VMS};
+use vmm_common::plan::{BASE_BAUD, MAX_INTERFACE_BYTES, MAX_NAME_CHARS, MAX_VMS};
 
 mod ranges;
 
@@ -165,6 +165,10 @@ fn kind(kind: &Kind) -> Value {
         Kind::Name => json!({
             "type": ["string", "number"],
             "pattern": format!("^[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}$"),
+        }),
+        Kind::Interface => json!({
+            "type": ["string", "number"],
+            "pattern": format!("^[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{}}}$", MAX_INTERFACE_BYTES - 1),
         }),
         // One interface's: a group's has the lowest bit of the first byte.
         Kind::Mac => json!({

@@ -164,7 +164,14 @@ fn write_network(
         ports.extend(nics.map(|(number, _)| format!("{}.net{number}", vm.name)));
     }
     let ports = if ports.is_empty() { String::from("no interface") } else { ports.join(", ") };
-    writeln!(out, "\nnetwork {}: {ports}", network.name)
+    writeln!(out, "\nnetwork {}: {ports}", network.name)?;
+    if let Some(tap) = &network.tap {
+        writeln!(out, "  tap      {tap} of the host, over KVM alone")?;
+    }
+    if let Some(pcap) = &network.pcap {
+        writeln!(out, "  pcap     {}, over KVM alone", Escaped(pcap))?;
+    }
+    Ok(())
 }
 
 fn file(source: &ImageSource) -> String {

@@ -58,11 +58,12 @@ struct Filters {
 const LANDLOCK: ABI = ABI::V6;
 
 impl Confinement {
-    /// Confines this process, as far as that is possible for all of its threads at once.
+    /// Confines this process, as far as that is possible for all of its threads at once; `taps` are
+    /// its descriptors of TAP interfaces.
     ///
     /// # Errors
     /// The kernel refuses what every kernel can do.
-    pub fn of_process(request: &Request) -> Result<Self> {
+    pub fn of_process(request: &Request, taps: &[RawFd]) -> Result<Self> {
         let mut shortfalls = Vec::new();
         report_panics_plainly();
         sys::close_inherited(&request.inherited);
@@ -81,7 +82,7 @@ impl Confinement {
         let filters = match sys::has_call_filters() {
             true => {
                 sys::report_refused_calls().context("SIGSYS")?;
-                Some(Filters::compile(has_reports)?)
+                Some(Filters::compile(has_reports, taps)?)
             }
             false => {
                 shortfalls.push(String::from(
@@ -132,8 +133,8 @@ pub fn confine(confinement: Option<&Confinement>, role: Role) -> Result<()> {
 }
 
 impl Filters {
-    fn compile(has_reports: bool) -> Result<Self> {
-        let compile = |role| calls::filter(role, has_reports).context("a system call filter");
+    fn compile(has_reports: bool, taps: &[RawFd]) -> Result<Self> {
+        let compile = |role| calls::filter(role, has_reports, taps).context("a system call filter");
         let [vcpu, files, main] = [Role::Vcpu, Role::Files, Role::Main].map(compile);
         Ok(Self { vcpu: vcpu?, files: files?, main: main? })
     }

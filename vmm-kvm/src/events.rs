@@ -2,6 +2,7 @@
 //! turns and waited on while no VM can run; no thread of its own.
 
 use crate::sys::{Signal, Signals, is_foreground};
+use crate::uplinks::Awaited;
 use anyhow::{Context, Result};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
@@ -127,6 +128,26 @@ impl HostEvents {
 }
 
 impl HostEvents {
+    /// A wait for an uplink changes from `before` to `awaited`.
+    pub fn await_uplink(&mut self, (fd, before, awaited): (RawFd, Awaited, Awaited)) -> Result<()> {
+        let set = |Awaited { frames, room }| {
+            let empty = EventSet::empty();
+            let frames = if frames { EventSet::IN } else { empty };
+            frames | if room { EventSet::OUT } else { empty }
+        };
+        let mut ops = self.manager.event_ops(self.id).context("epoll")?;
+        let (is_none, was_none) = (set(awaited).is_empty(), set(before).is_empty());
+        match (was_none, is_none) {
+            (true, _) => ops.add(Events::new_raw(fd, set(awaited))).context("epoll")?,
+            (false, false) => ops.modify(Events::new_raw(fd, set(awaited))).context("epoll")?,
+            (false, true) => ops.remove(Events::new_raw(fd, set(before))).context("epoll")?,
+        }
+        let others = &mut self.sources()?.others;
+        others.retain(|other| *other != fd);
+        others.extend((!is_none).then_some(fd));
+        Ok(())
+    }
+
     /// A wait also ends while this is readable; whoever made it reads it.
     pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
         let mut ops = self.manager.event_ops(self.id).context("epoll")?;

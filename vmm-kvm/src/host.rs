@@ -1,22 +1,25 @@
 //! This process as the loop's host: the clock, the shared console, and what may end the run early.
 
+use crate::capture::Captures;
 use crate::console::{Output, RawTerminal};
 use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
 use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
+use crate::uplinks::Uplinks;
 use anyhow::{Context, Result};
 use std::time::Duration;
 use vmm_common::Instant;
-use vmm_common::backing::{Backing, DiskIndex, Finished, Progress, Request};
 use vmm_common::console::Console;
+use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
 
+mod behind;
 mod drain;
 
 const SIGINT: u8 = libc::SIGINT as u8;
@@ -44,6 +47,10 @@ pub struct LinuxHost {
     pub recorder: Recorder,
     /// VMs' disks.
     pub disks: Disks,
+    /// Networks' uplinks.
+    pub uplinks: Uplinks,
+    /// Networks' captures.
+    pub captures: Captures,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     logs: Vec<Option<Slot>>,
@@ -79,7 +86,7 @@ impl LinuxHost {
         clock: Clock,
         (console, output): (Console, Output),
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
-        disks: Disks,
+        (disks, uplinks, captures): (Disks, Uplinks, Captures),
         events: HostEvents,
         time_limit: Instant,
     ) -> Self {
@@ -89,6 +96,8 @@ impl LinuxHost {
             output,
             recorder,
             disks,
+            uplinks,
+            captures,
             logs,
             stop_request: None,
             terminal: None,
@@ -152,6 +161,9 @@ impl LinuxHost {
         }
         let until = until.min(self.time_limit).min(output_due).min(self.terminal_due(now));
         let wait_ns = until.ns_since(now);
+        for change in self.uplinks.take_changes() {
+            self.events.await_uplink(change)?;
+        }
         let before = (self.clock.now(), process_cpu_ns());
         let arrived = self.events.wait(self.typing_room(), wait_ns)?;
         let now = self.clock.now();
@@ -202,9 +214,10 @@ impl LinuxHost {
         self.follow_terminal(now)
     }
 
-    /// What has gone wrong with disks.
+    /// What has gone wrong with disks and uplinks.
     fn say_troubles(&mut self) {
-        while let Some(trouble) = self.disks.take_trouble() {
+        let mut next = || self.disks.take_trouble().or_else(|| self.uplinks.take_trouble());
+        while let Some(trouble) = next() {
             self.console.say(&format!("[{trouble}]"));
         }
     }
@@ -245,24 +258,6 @@ impl LinuxHost {
     }
 }
 
-impl Backing<GuestRam> for LinuxHost {
-    fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
-        let progress = self.disks.request(disk, request, memory);
-        self.say_troubles();
-        progress
-    }
-
-    fn next_finished(&mut self) -> Option<Finished> {
-        let finished = self.disks.next_finished();
-        self.say_troubles();
-        finished
-    }
-
-    fn random(&mut self, to: &mut [u8]) {
-        crate::sys::fill_with_random(to);
-    }
-}
-
 impl Host<GuestRam> for LinuxHost {
     fn now(&mut self) -> Instant {
         self.clock.now()
@@ -300,7 +295,7 @@ impl Host<GuestRam> for LinuxHost {
         self.console.say_dump(vcpu, &registers.to_string());
     }
 
-    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         self.console.vm_ended(vcpu, ending, dump);
         self.flush();
     }

@@ -27,7 +27,7 @@ mod run_page;
 mod tsc;
 mod vcpu;
 
-pub use memory::{GuestRam, Piece, read_at, write_at};
+pub use memory::{GuestRam, Piece, read_at, write_at, write_pieces};
 pub use offered_cpuid::{kvm_cpuid, supported_cpuid};
 pub use registers::load as load_registers;
 pub use requests::LOOP_REQUESTS;

@@ -4,6 +4,7 @@
 //! state, [`host`] this process as the loop's host, [`outputs`] the files that a run writes. The
 //! command line is in `main.rs`.
 
+pub mod capture;
 pub mod cli;
 pub mod confinement;
 pub mod console;
@@ -21,3 +22,4 @@ mod threads;
 pub mod timeline;
 pub mod turn;
 pub mod typed;
+pub mod uplinks;

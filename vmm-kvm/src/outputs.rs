@@ -1,12 +1,12 @@
 //! The files that a run writes: which they are, and what they may not be.
 //!
 //! [`conflicts`] compares paths before anything runs. [`Reports`] are written once it is over;
-//! logs and taps, by a [`Recorder`], meanwhile.
+//! logs, taps and captures, by a [`Recorder`], meanwhile.
 
 mod recorder;
 mod reports;
 
-pub use recorder::{Incomplete, LogFiles, Recorder, Slot, THREAD};
+pub use recorder::{Form, Incomplete, LogFiles, Recorder, Slot, THREAD};
 pub use reports::Reports;
 
 use crate::typed::TypedFile;
@@ -128,7 +128,11 @@ fn written_by(plan: &Plan, wanted: &Wanted) -> Vec<Use> {
             Some(Use { what, path: path.into() })
         })
     });
-    reports.chain(logs).chain(taps).chain(disks).collect()
+    let captures = plan.networks.iter().filter_map(|network| {
+        let path = network.pcap.clone()?.into();
+        Some(Use { what: capture_name(&network.name), path })
+    });
+    reports.chain(logs).chain(taps).chain(captures).chain(disks).collect()
 }
 
 /// What a VM's log is called in messages.
@@ -139,6 +143,11 @@ fn log_name(vm: &str) -> String {
 /// What a link's tap is called in messages.
 fn tap_name(link: &str) -> String {
     format!("the tap of link {link}")
+}
+
+/// What a network's capture is called in messages.
+fn capture_name(network: &str) -> String {
+    format!("the capture of network {network}")
 }
 
 fn log_path(dir: &Path, vm: &str) -> PathBuf {

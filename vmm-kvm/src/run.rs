@@ -1,6 +1,7 @@
 //! A run from plan to receipt: creates the VMs and what surrounds them, lets their threads run, and
 //! closes the accounts.
 
+use crate::capture::Captures;
 use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
 use crate::disks::Disks;
@@ -12,11 +13,13 @@ use crate::placement::Placement;
 use crate::sys::{self, Clock};
 use crate::tap::Taps;
 use crate::threads::{World, run_threads};
+use crate::uplinks::Uplinks;
 use anyhow::{Context, Result, anyhow, bail};
 use kvm_ioctls::Kvm;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::iter;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -127,17 +130,22 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
+    let uplinks = Uplinks::open(plan)?;
     let disks = Disks::open(plan, core)?;
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
-    let confinement = options.confinement.as_ref().map(Confinement::of_process).transpose()?;
+    let taps: Vec<RawFd> = uplinks.descriptors().collect();
+    let confinement = options.confinement.as_ref();
+    let confinement = confinement.map(|it| Confinement::of_process(it, &taps)).transpose()?;
     let of_recorder = confinement.clone();
     let prepare = move || confine(of_recorder.as_ref(), Role::Files);
-    let recorder = Recorder::start(opened, prepare)?;
-    let mut host =
-        LinuxHost::new(clock, (console, output), (recorder, files.logs), disks, events, time_limit);
+    let mut recorder = Recorder::start(opened, prepare)?;
+    let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
+    let (console, recorder) = ((console, output), (recorder, files.logs));
+    let behind = (disks, uplinks, captures);
+    let mut host = LinuxHost::new(clock, console, recorder, behind, events, time_limit);
     if is_terminal {
         host.take_terminal()?;
     }

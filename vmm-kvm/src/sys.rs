@@ -12,6 +12,7 @@ mod refused_call;
 mod signals;
 mod storage;
 mod timer;
+mod tun;
 
 pub use clock::{Clock, process_cpu_ns};
 pub use cores::{
@@ -31,3 +32,4 @@ pub use refused_call::{name_this_thread, report_refused_calls};
 pub use signals::{Signal, Signals, StopSignal};
 pub use storage::{allocate, file_bytes, fill_with_random, lock_file, unnamed_file};
 pub use timer::ThreadTimer;
+pub use tun::{SET_OFFLOADS, TUN_DEVICE, attach_tap, has_interface, open_tun, set_tap_offloads};

@@ -6,6 +6,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use vmm_kvm::confinement::{Confinement, Request, Role};
@@ -42,7 +43,10 @@ fn obey() {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("it comes with the order"));
     let kvm = Kvm::new().expect("these tests need /dev/kvm");
     let request = Request { inherited: Vec::new(), directories: vec![directory.clone()] };
-    let confinement = Confinement::of_process(&request).expect("every kernel can do that");
+    // What is no TAP refuses the requests to one by itself.
+    let [tap, other] = [(); 2].map(|()| File::open("/dev/null").expect("Linux has it"));
+    let confinement = Confinement::of_process(&request, &[tap.as_raw_fd()]);
+    let confinement = confinement.expect("every kernel can do that");
     let confine = |role| confinement.of_thread(role).expect("the kernel has filters");
     match order.as_str() {
         "vcpu-openat" => {
@@ -60,6 +64,12 @@ fn obey() {
         "vcpu-ioctl" => {
             confine(Role::Vcpu);
             drop(kvm.create_vm());
+        }
+        "vcpu-offloads" => {
+            confine(Role::Vcpu);
+            let error = vmm_kvm::sys::set_tap_offloads(&tap, 0).expect_err("it is no TAP");
+            assert_eq!(error.kind(), io::Error::from_raw_os_error(libc::ENOTTY).kind());
+            drop(vmm_kvm::sys::set_tap_offloads(&other, 0));
         }
         "files-sched_getaffinity" => {
             confine(Role::Files);
@@ -91,6 +101,7 @@ fn a_forbidden_call_ends_the_process_and_is_named() {
         ("vcpu-socket", "a vCPU's thread made the system call socket (number 41)"),
         ("vcpu-kill", "a vCPU's thread made the system call kill (number 62)"),
         ("vcpu-ioctl", "a vCPU's thread made the system call ioctl (number 16)"),
+        ("vcpu-offloads", "a vCPU's thread made the system call ioctl (number 16)"),
         (
             "files-sched_getaffinity",
             "the thread that writes files made the system call sched_getaffinity (number 204)",

@@ -88,8 +88,8 @@ pub fn run(arguments: &Run) -> u8 {
         return USAGE;
     }
     let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
-    if arguments.on != Emulator::Debian {
-        load.unwritten_taps().for_each(|note| complain(&note));
+    if arguments.on != Emulator::Debian && !suits_bare_metal(&load) {
+        return USAGE;
     }
     match boot(arguments, &load) {
         Ok(report) => exit_code(&report),
@@ -100,7 +100,9 @@ pub fn run(arguments: &Run) -> u8 {
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
     let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
-    load.unwritten_taps().for_each(|note| complain(&note));
+    if !suits_bare_metal(&load) {
+        return USAGE;
+    }
     let kernel = kernel_or_built(&arguments.kernel);
     match kernel.and_then(|kernel| image::write(&kernel, "", &load.pack, &arguments.output)) {
         Ok(()) => SUCCESS,
@@ -184,6 +186,13 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 /// What was loaded and packed; None: the config's faults were printed.
+/// Whether bare metal can run it; says why not, and what will not be written.
+fn suits_bare_metal(load: &Load) -> bool {
+    let refused = load.refused_networks();
+    refused.iter().chain(&load.unwritten_files()).for_each(|line| complain(line));
+    refused.is_empty()
+}
+
 fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
     if let Err(error) = make_what_is_named(config) {
         // The config's own faults say what is missing.

@@ -40,7 +40,7 @@ const BUSYBOX_PACKAGE: &str = "busybox-static";
 const HOST_MODULES: &[&str] = &["kvm-amd"];
 /// Those that a guest of ours is given.
 const GUEST_MODULES: &[&str] =
-    &["virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"];
+    &["virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"];
 
 /// Where everything is.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 use vmm_common::pack::pack;
-use vmm_common::plan::{DiskPlan, Limits, MIN_SLICE_NS, Plan, VmPlan};
+use vmm_common::plan::{DiskPlan, Limits, MIN_SLICE_NS, NetworkPlan, Plan, VmPlan, Writes};
 use vmm_config::{Environment, Faults, Loaded, LoadedImage};
 
 /// What the hypervisor itself may take of the emulated machine's memory.
@@ -40,10 +40,44 @@ impl Load {
         if all > LOW_MEMORY_MIB { all + BELOW_4_GIB_MIB } else { all }
     }
 
-    /// A note for each tap, as only the KVM target has files.
-    pub fn unwritten_taps(&self) -> impl Iterator<Item = String> {
+    /// A note for each file that the config has written, as only the KVM target has files.
+    pub fn unwritten_files(&self) -> Vec<String> {
         let tapped = self.plan.links.iter().filter(|link| link.tap.is_some());
-        tapped.map(|link| format!("link {}: its tap is written over KVM alone", link.name))
+        let taps =
+            tapped.map(|link| format!("link {}: its tap is written over KVM alone", link.name));
+        let captured = self.plan.networks.iter().filter(|network| network.pcap.is_some());
+        let captures = captured.map(|network| {
+            format!("network {}: its capture is written over KVM alone", network.name)
+        });
+        let written = |vm: &VmPlan| {
+            let disks = vm.virtio.disks.iter().enumerate();
+            let note = |(number, disk): (usize, &DiskPlan)| {
+                let file = match &disk.writes {
+                    Writes::Keep => &disk.file,
+                    Writes::To(file) => file,
+                    Writes::Discard | Writes::Refuse => return None,
+                };
+                Some(format!(
+                    "VM {}: what it writes to disk{number} stays in RAM and is dropped at the end; \
+                    {file} is written over KVM alone",
+                    vm.name
+                ))
+            };
+            disks.filter_map(note).collect::<Vec<_>>()
+        };
+        taps.chain(captures).chain(self.plan.vms.iter().flat_map(written)).collect()
+    }
+
+    /// A message for each network that bare metal cannot have.
+    pub fn refused_networks(&self) -> Vec<String> {
+        let message = |network: &NetworkPlan| {
+            let (name, tap) = (&network.name, network.tap.as_ref()?);
+            Some(format!(
+                "network {name}: tap {tap} is an interface of a Linux host, and the bare-metal \
+                target has none; allowed: no tap, or the KVM target (vmm-kvm)"
+            ))
+        };
+        self.plan.networks.iter().filter_map(message).collect()
     }
 }
 
@@ -95,6 +129,32 @@ mod tests {
         let os = guests::find("os").expect("it is built in").bytes;
         assert!(packed.images.iter().all(|image| image.kernel == os));
         assert!(load.pack.len() < 2 * os.len(), "the same image lies there twice");
+    }
+
+    #[test]
+    fn what_bare_metal_does_not_write_and_does_not_have_is_said() {
+        let mut load = load("link.yml");
+        assert_eq!((load.unwritten_files(), load.refused_networks()), (vec![], vec![]));
+        let network = |name: &str| NetworkPlan { name: name.into(), tap: None, pcap: None };
+        load.plan.networks = vec![network("lan"), network("out")];
+        load.plan.networks[0].pcap = Some("seen.pcap".into());
+        load.plan.networks[1].tap = Some("tandem0".into());
+        load.plan.links[0].tap = Some("wire.log".into());
+        let disk = |writes| DiskPlan { file: "image".into(), bytes: 512, writes };
+        let writes = [Writes::Keep, Writes::Discard, Writes::Refuse, Writes::To("beside".into())];
+        load.plan.vms[1].virtio.disks = writes.map(disk).into();
+        let (link, vm) = (&load.plan.links[0].name, &load.plan.vms[1].name);
+        let drops = "stays in RAM and is dropped at the end;";
+        let expected = [
+            format!("link {link}: its tap is written over KVM alone"),
+            "network lan: its capture is written over KVM alone".into(),
+            format!("VM {vm}: what it writes to disk0 {drops} image is written over KVM alone"),
+            format!("VM {vm}: what it writes to disk3 {drops} beside is written over KVM alone"),
+        ];
+        assert_eq!(load.unwritten_files(), expected);
+        let refused = "network out: tap tandem0 is an interface of a Linux host, and the \
+                       bare-metal target has none; allowed: no tap, or the KVM target (vmm-kvm)";
+        assert_eq!(load.refused_networks(), [refused]);
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub const BOCHS: &[Need] = &[
 ];
 /// Packages for tests of the console on a terminal.
 pub const TMUX: &[Need] = &[need("tmux", "tmux")];
+/// Packages for tests of networks with a TAP.
+pub const IPROUTE: &[Need] = &[need("ip", "iproute2")];
+/// Packages for tests of captures.
+pub const TSHARK: &[Need] = &[need("tshark", "tshark")];
 /// What making an ISO needs.
 pub const GRUB: &[Need] = &[
     need("grub-mkrescue", "grub-common"),

@@ -76,3 +76,28 @@ fn a_flood_of_addresses_is_bounded_and_displaces_the_most_silent() {
     assert_eq!(switch.route(0, A, address(99_999), at(1)), Route::To(1));
     assert_eq!(switch.route(0, A, B, at(1)), Route::To(1), "an interface's own is not in it");
 }
+
+#[test]
+fn neither_a_multicast_address_nor_one_of_the_plan_is_learnt() {
+    let mut switch = switch();
+    switch.route(2, A, B, at(1));
+    assert_eq!(switch.route(1, B, A, at(1)), Route::To(0), "it stays where the plan has it");
+    let group = [3, 0, 0, 0, 0, 9];
+    switch.route(2, group, B, at(1));
+    assert_eq!(switch.route(1, B, group, at(1)), Route::Flood);
+    // Nor do they displace what was learnt.
+    switch.route(2, STRANGER, B, at(1));
+    for n in 0..=255 {
+        switch.route(1, [3, 0, 0, 0, 1, n], A, at(2));
+        switch.route(1, [3, 0, 0, 1, 1, n], A, at(2));
+    }
+    assert_eq!(switch.port_of(STRANGER, at(2)), Some(2));
+    assert!(switch.entries.iter().filter(|entry| entry.is_used).count() == 1);
+}
+
+#[test]
+fn a_clock_that_is_read_late_ages_nothing() {
+    let mut switch = switch();
+    switch.route(2, STRANGER, A, at(9));
+    assert_eq!(switch.route(0, A, STRANGER, at(8)), Route::To(2));
+}

@@ -232,7 +232,8 @@ impl Block {
         &self.config
     }
 
-    pub(super) const fn reset(&mut self) {
+    /// The driver takes back what it has made available.
+    pub(super) const fn give_up(&mut self) {
         self.long.forget();
     }
 

@@ -102,8 +102,15 @@ impl Console {
             return Some(Event::Notified(transmit_queue(0) as u16));
         }
         let event = self.transport.write(offset, size, value);
-        if event == Some(Event::Reset) {
-            self.ports.iter_mut().for_each(Port::reset);
+        match event {
+            Some(Event::Reset) => self.ports.iter_mut().for_each(Port::reset),
+            Some(Event::Withdrawn(queue)) => {
+                let is_it = |number: &usize| transmit_queue(*number) == usize::from(queue);
+                if let Some(number) = (0..self.ports.len()).find(is_it) {
+                    self.ports[number].drop_chain();
+                }
+            }
+            Some(Event::Started | Event::Notified(_)) | None => {}
         }
         event
     }

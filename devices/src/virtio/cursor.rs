@@ -87,3 +87,22 @@ pub(super) fn read_at(
     }
     true
 }
+
+/// Writes `from` to `offset` of buffers; false if they end before, or are not RAM any more.
+pub(super) fn write_at<M: GuestMemory>(
+    (to, memory): (&[Buffer], &M),
+    offset: u64,
+    mut from: &[u8],
+) -> bool {
+    let mut cursor = Cursor::at(to, offset);
+    while !from.is_empty() {
+        let Some(next) = cursor.next(to) else { return false };
+        let len = from.len().min(next.bytes as usize);
+        if !memory.write(next.address, &from[..len]) {
+            return false;
+        }
+        cursor.offset += len as u32;
+        from = &from[len..];
+    }
+    true
+}

@@ -1,27 +1,34 @@
 //! The network device (5.1): frames of a driver as values, and frames for it.
 //!
-//! A frame is not taken apart: checksums and segments that its sender leaves to the device go on
-//! to a receiver whose driver takes them, with the header that says so, up to 64 KiB at a time. For
-//! one that does not, a checksum is computed here; a frame to be segmented does not reach it.
+//! Checksums and segments that a frame's sender leaves to the device go on to a receiver whose
+//! driver takes them, with the header that says so, up to 64 KiB at a time. For one that does not,
+//! a checksum is computed here, and the frame is cut into its segments.
+//!
+//! A frame may also be of the host: it lies in the host's memory, and comes from beyond the machine
+//! by the same header.
 //!
 //! The device keeps a frame until its owner is done with it ([`Net::finish`]), and takes the next
 //! one then: a receiver without buffers holds its sender back. No filter for virtual LANs is
 //! offered, so all of them pass, and no MTU: the interfaces of a network may use any.
 
 mod filter;
+mod frame;
 mod header;
 mod receive;
+mod segments;
 
 pub use crate::switch::{Mac, is_multicast};
+pub use frame::{Content, Frame};
+pub use header::{HEADER_BYTES, Offloads};
 pub use receive::Received;
 
-use super::chain::{Buffer, Chain, total};
+use super::chain::{Chain, total};
 use super::cursor::read_at;
-use super::{RingError, Transport};
+use super::{Event, RingError, Transport};
 use crate::memory::GuestMemory;
 use alloc::boxed::Box;
 use filter::Filter;
-use header::{HEADER_BYTES, Header};
+use header::Header;
 
 const DEVICE_ID: u32 = 1;
 /// Its queues (5.1.2), and the sizes of them.
@@ -44,6 +51,7 @@ const MRG_RXBUF: u64 = 1 << 15;
 const STATUS: u64 = 1 << 16;
 const CTRL_VQ: u64 = 1 << 17;
 const CTRL_RX: u64 = 1 << 18;
+const CTRL_MAC_ADDR: u64 = 1 << 23;
 const OFFLOADS: u64 =
     CSUM | GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | HOST_TSO4 | HOST_TSO6 | MRG_RXBUF;
 
@@ -58,14 +66,14 @@ const ERROR: u8 = 1;
 /// The shortest frame: its addresses and its type.
 const MIN_FRAME_BYTES: u64 = 14;
 /// The longest frame: an IP packet of 65,535 bytes, with the tag of a virtual LAN.
-const MAX_FRAME_BYTES: u64 = 65_535 + 14 + 4;
+pub const MAX_FRAME_BYTES: u64 = 65_535 + 14 + 4;
 
 /// Why a frame, or a copy of it, did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// Too short, too long, or with a header that its driver may not use.
     Malformed,
-    /// No interface took it.
+    /// No interface took it, or its sender's link is down by the config.
     NoReceiver,
     /// The receiver's VM has ended.
     Ended,
@@ -73,15 +81,19 @@ pub enum DropReason {
     NotReady,
     /// The receiver's buffers are too small for it.
     TooLarge,
-    /// The receiver's driver does not take segments.
+    /// The receiver's driver takes no frame of several segments, and this one cannot be cut.
     Segments,
     /// The receiver had no buffers for longer than a sender is held.
     NoBuffers,
+    /// The host's interface at the network refused it.
+    TapRefused,
+    /// The host's interface at the network is gone.
+    TapGone,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::NoReceiver,
         Self::Ended,
@@ -89,6 +101,8 @@ impl DropReason {
         Self::TooLarge,
         Self::Segments,
         Self::NoBuffers,
+        Self::TapRefused,
+        Self::TapGone,
     ];
 
     /// For a receipt, behind "dropped".
@@ -102,6 +116,8 @@ impl DropReason {
             Self::TooLarge => "frames dropped: too large for the receiver",
             Self::Segments => "frames dropped: receiver takes no segments",
             Self::NoBuffers => "frames dropped: no buffers for too long",
+            Self::TapRefused => "frames dropped: the TAP refused it",
+            Self::TapGone => "frames dropped: the TAP is gone",
         }
     }
 }
@@ -127,27 +143,35 @@ impl Counts {
     pub const fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }
-}
 
-/// A frame that its sender has made available.
-#[derive(Debug)]
-pub struct Frame<'a, M> {
-    /// Whom it is for.
-    pub destination: Mac,
-    /// Whom it is from.
-    pub source: Mac,
-    /// Its length.
-    pub bytes: u32,
-    header: Header,
-    buffers: &'a [Buffer],
-    memory: &'a M,
+    /// Counts a frame sent.
+    pub const fn count_sent(&mut self, bytes: u32) {
+        self.sent += 1;
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// Counts a frame received.
+    pub const fn count_received(&mut self, bytes: u32) {
+        self.received += 1;
+        self.received_bytes += bytes as u64;
+    }
+
+    /// Counts a copy of a frame sent that did not arrive.
+    pub const fn count_dropped(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
 }
 
 /// A network interface.
 #[derive(Clone, Debug)]
 pub struct Net {
     pub(super) transport: Transport,
+    /// Its address before its driver has set another.
+    mac: Mac,
     config: [u8; CONFIG_BYTES],
+    /// Its cable is plugged in, and something is at the other end.
+    is_plugged: bool,
+    has_peer: bool,
     filter: Box<Filter>,
     /// The frame to be sent, if `held` has its header, length and addresses.
     transmit: Box<Chain>,
@@ -168,25 +192,22 @@ impl Net {
     /// An interface with this address.
     #[must_use]
     pub fn new(mac: Mac) -> Self {
-        let features = OFFLOADS | MAC | STATUS | CTRL_VQ | CTRL_RX;
+        let features = OFFLOADS | MAC | STATUS | CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR;
         let mut config = [0; CONFIG_BYTES];
         config[..6].copy_from_slice(&mac);
         config[6] = LINK_UP;
         Self {
             transport: Transport::new(DEVICE_ID, features, &QUEUE_SIZES),
+            mac,
             config,
+            is_plugged: true,
+            has_peer: true,
             filter: Box::new(Filter::new(mac)),
             transmit: Box::default(),
             held: None,
             receive: Box::default(),
             counts: Counts::default(),
         }
-    }
-
-    /// Its address.
-    #[must_use]
-    pub fn mac(&self) -> Mac {
-        *self.config.first_chunk().expect("the configuration space begins with the address")
     }
 
     /// What it did so far.
@@ -201,22 +222,67 @@ impl Net {
         self.config[6] & LINK_UP != 0
     }
 
-    /// Takes the link up or down; the driver learns of it (5.1.4.2).
-    pub const fn set_link(&mut self, is_up: bool) {
-        if is_up != self.is_link_up() {
+    /// Plugs its cable in or pulls it out: without it, no frame goes in or out.
+    pub const fn set_plugged(&mut self, is_plugged: bool) {
+        self.is_plugged = is_plugged;
+        self.publish_link();
+    }
+
+    /// There is something at its network that can receive, or nothing. Whether the link changes.
+    pub const fn set_peer(&mut self, has_peer: bool) -> bool {
+        self.has_peer = has_peer;
+        self.publish_link()
+    }
+
+    /// Tells the driver of the link. One that has not accepted VIRTIO_NET_F_STATUS takes it for up
+    /// (5.1.4.2), and may send.
+    const fn publish_link(&mut self) -> bool {
+        let has_changed = self.is_link_up() != (self.is_plugged && self.has_peer);
+        if has_changed {
             self.config[6] ^= LINK_UP;
-            self.transport.config_changed();
+            self.transport.config_changed(self.transport.has(STATUS));
         }
+        has_changed
+    }
+
+    /// Whether it can receive frames, once its driver has buffers for them.
+    #[must_use]
+    pub const fn is_receiver(&self) -> bool {
+        self.is_plugged && self.transport.is_running()
+    }
+
+    /// Whether its driver has made buffers for frames available that have not been taken.
+    #[must_use]
+    pub fn has_buffers(&self, memory: &impl GuestMemory) -> bool {
+        self.transport.has_available(RECEIVE.into(), memory)
+    }
+
+    /// What its driver takes undone; None while it does not run.
+    #[must_use]
+    pub fn takes(&self) -> Option<Offloads> {
+        self.transport.is_running().then(|| Offloads::of_receiver(&self.transport))
     }
 
     pub(super) const fn config(&self) -> &[u8] {
         &self.config
     }
 
-    /// The driver has reset the device.
-    pub(super) fn reset(&mut self) {
-        self.held = None;
-        *self.filter = Filter::new(self.mac());
+    /// Follows up what the driver did to the registers.
+    pub(super) fn follow(&mut self, event: Event) {
+        match event {
+            Event::Reset => {
+                self.held = None;
+                *self.filter = Filter::new(self.mac);
+                self.publish_address();
+            }
+            Event::Withdrawn(TRANSMIT) => self.held = None,
+            Event::Withdrawn(_) | Event::Started | Event::Notified(_) => {}
+        }
+    }
+
+    /// The configuration space has the address that the filter takes for its own.
+    fn publish_address(&mut self) {
+        self.config[..6].copy_from_slice(&self.filter.own);
     }
 
     /// The frame to be sent next: the same one until [`Self::finish`].
@@ -230,17 +296,23 @@ impl Net {
                 self.transport.fail(RingError::TooShort);
                 return None;
             }
-            self.held = self.look(memory, Header::parse(header));
-            if self.held.is_none() {
-                self.dropped(DropReason::Malformed);
-                self.transport.push(TRANSMIT.into(), memory, self.transmit.head(), 0);
+            let frame = match self.is_plugged {
+                true => self.look(memory, Header::parse(header)).ok_or(DropReason::Malformed),
+                false => Err(DropReason::NoReceiver),
+            };
+            match frame {
+                Ok(held) => self.held = Some(held),
+                Err(reason) => {
+                    self.dropped(reason);
+                    self.transport.push(TRANSMIT.into(), memory, self.transmit.head(), 0);
+                }
             }
         }
         let Held { header, bytes, destination, source } = self.held?;
         // One that has stopped keeps its buffers until it is reset.
-        let buffers = self.transmit.readable();
+        let content = Content::Guest { buffers: self.transmit.readable(), memory };
         let is_running = self.transport.is_running();
-        is_running.then_some(Frame { destination, source, bytes, header, buffers, memory })
+        is_running.then_some(Frame { destination, source, bytes, header, content })
     }
 
     /// What lies in the chain behind the header, if that is a frame.
@@ -250,21 +322,21 @@ impl Net {
         let is_sized = (MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&bytes);
         let mut addresses = [[0; 6]; 2];
         let is_read = read_at(buffers, memory, 0, addresses.as_flattened_mut());
-        let is_sound = is_sized && is_read && header.is_sound(bytes, &self.transport);
+        let is_sound = is_sized && is_read && header.is_sound(bytes, |bit| self.transport.has(bit));
         let [destination, source] = addresses;
+        let header = header.within(bytes);
         is_sound.then_some(Held { header, bytes: bytes as u32, destination, source })
     }
 
     /// A copy of a frame that the driver sent did not arrive.
     pub const fn dropped(&mut self, reason: DropReason) {
-        self.counts.dropped[reason as usize] += 1;
+        self.counts.count_dropped(reason);
     }
 
     /// The frame that [`Self::next`] gave needs its buffers no more.
     pub fn finish(&mut self, memory: &impl GuestMemory) {
         let Some(held) = self.held.take() else { return };
-        self.counts.sent += 1;
-        self.counts.sent_bytes += u64::from(held.bytes);
+        self.counts.count_sent(held.bytes);
         self.transport.push(TRANSMIT.into(), memory, self.transmit.head(), 0);
     }
 
@@ -278,6 +350,7 @@ impl Net {
                 return;
             };
             let answer = if self.filter.command(memory, chain) { OK } else { ERROR };
+            self.publish_address();
             memory.write(answer_at, &[answer]);
             self.transport.push(CONTROL.into(), memory, self.receive.chain.head(), 1);
         }

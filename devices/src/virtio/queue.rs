@@ -27,7 +27,8 @@ pub enum RingError {
         /// Where it begins, guest-physical.
         address: u64,
     },
-    /// The available ring's index is further on than the ring is long.
+    /// The available ring's index is further on than the chains that a ring has room for, those
+    /// that were taken and not returned among them.
     Index {
         /// As the driver wrote it.
         index: u16,
@@ -107,6 +108,18 @@ impl Queue {
     /// Back to the state before the driver came.
     pub(super) const fn reset(&mut self) {
         *self = Self::new(self.max_size);
+    }
+
+    /// The driver puts it to use, or withdraws it.
+    pub(super) const fn set_ready(&mut self, is_ready: bool) {
+        (self.next_available, self.next_used, self.signalled) = (0, 0, 0);
+        self.is_ready = is_ready;
+    }
+
+    /// Whether there is a chain to be taken, of a queue by the rules.
+    pub(super) fn has_available(&self, memory: &impl GuestMemory) -> bool {
+        let index = self.check().and_then(|()| self.driver_index(memory));
+        self.is_ready && index.is_ok_and(|index| index != self.next_available)
     }
 
     /// Takes the next chain that the driver has made available; false if there is none.
@@ -213,7 +226,9 @@ impl Queue {
     /// The available ring's index.
     fn driver_index(&self, memory: &impl GuestMemory) -> Result<u16, RingError> {
         let index = u16_at(memory, self.available + 2)?;
-        match index.wrapping_sub(self.next_available) <= self.size {
+        // Each chain has a descriptor at least, which is free again once the chain is returned.
+        let taken = self.next_available.wrapping_sub(self.next_used);
+        match index.wrapping_sub(self.next_available) <= self.size.saturating_sub(taken) {
             true => Ok(index),
             false => Err(RingError::Index { index }),
         }

@@ -62,6 +62,8 @@ pub enum Event {
     Started,
     /// This queue has available buffers.
     Notified(u16),
+    /// The driver has withdrawn this queue: its buffers are the driver's again.
+    Withdrawn(u16),
     /// The driver has reset the device.
     Reset,
 }
@@ -72,6 +74,8 @@ pub struct Transport {
     device_id: u32,
     offered: u64,
     accepted: u64,
+    /// The driver has accepted a feature beyond those of `offered`.
+    accepts_beyond: bool,
     offered_select: u32,
     accepted_select: u32,
     queue_select: u32,
@@ -91,6 +95,7 @@ impl Transport {
             device_id,
             offered: features | COMMON_FEATURES,
             accepted: 0,
+            accepts_beyond: false,
             offered_select: 0,
             accepted_select: 0,
             queue_select: 0,
@@ -114,10 +119,12 @@ impl Transport {
         self.status & FEATURES_OK != 0 && self.accepted & feature != 0
     }
 
-    /// Whether the queues are in use.
+    /// Whether the queues are in use: not by a driver whose features were refused (2.2.2), or that
+    /// has left the step out.
     #[must_use]
     pub const fn is_running(&self) -> bool {
-        self.status & (DRIVER_OK | NEEDS_RESET | FAILED) == DRIVER_OK
+        const RUNNING: u8 = DRIVER_OK | FEATURES_OK;
+        self.status & (RUNNING | NEEDS_RESET | FAILED) == RUNNING
     }
 
     /// The rule that the driver broke, if the device has stopped for that.
@@ -132,10 +139,11 @@ impl Transport {
         self.interrupt != 0
     }
 
-    /// The configuration space has changed: the driver reads it anew (4.2.3.4).
-    pub const fn config_changed(&mut self) {
+    /// The configuration space has changed: the driver reads it anew (4.2.3.4), and is interrupted
+    /// for it if it knows the field.
+    pub const fn config_changed(&mut self, is_known: bool) {
         self.generation = self.generation.wrapping_add(1);
-        if self.is_running() {
+        if is_known && self.is_running() {
             self.interrupt |= CONFIG_CHANGED;
         }
     }
@@ -172,19 +180,25 @@ impl Transport {
             DRIVER_FEATURES_SELECT => self.accepted_select = value,
             DRIVER_FEATURES if self.status & FEATURES_OK == 0 => {
                 set_half(&mut self.accepted, self.accepted_select, value);
+                self.accepts_beyond |= self.accepted_select > 1 && value != 0;
             }
             QUEUE_SELECT => self.queue_select = value,
             QUEUE_NOTIFY => return self.notified(value),
             INTERRUPT_ACKNOWLEDGE => self.interrupt &= !(value as u8),
             STATUS => return self.set_status(value as u8),
-            QUEUE_READY => {
-                if let Some(queue) = self.selected_mut() {
-                    queue.is_ready = value & 1 != 0;
-                }
-            }
+            QUEUE_READY => return self.set_ready(value & 1 != 0),
             _ => self.set_up_queue(offset, value),
         }
         None
+    }
+
+    /// The driver puts the selected queue to use, from its rings' begin on: it has zeroed them
+    /// (4.2.3.2). Or it withdraws the queue, and waits until the register reads 0 (4.2.2.2).
+    fn set_ready(&mut self, is_ready: bool) -> Option<Event> {
+        let number = self.queue_select as u16;
+        let queue = self.selected_mut().filter(|queue| queue.is_ready != is_ready)?;
+        queue.set_ready(is_ready);
+        (!is_ready).then_some(Event::Withdrawn(number))
     }
 
     /// Where a queue lies; a queue in use cannot be moved (4.2.2.2).
@@ -213,8 +227,8 @@ impl Transport {
         let was_running = self.is_running();
         let mut status = value & !NEEDS_RESET | self.status & NEEDS_RESET;
         let is_new = status & !self.status & FEATURES_OK != 0;
-        let is_possible =
-            self.accepted & !self.offered == 0 && self.accepted & feature::VERSION_1 != 0;
+        let is_offered = self.accepted & !self.offered == 0 && !self.accepts_beyond;
+        let is_possible = is_offered && self.accepted & feature::VERSION_1 != 0;
         if is_new && !is_possible {
             status &= !FEATURES_OK;
         }
@@ -224,7 +238,8 @@ impl Transport {
 
     fn reset(&mut self) {
         self.queues.iter_mut().for_each(Queue::reset);
-        (self.accepted, self.status, self.interrupt) = (0, 0, 0);
+        (self.accepted, self.accepts_beyond) = (0, false);
+        (self.status, self.interrupt) = (0, 0);
         (self.offered_select, self.accepted_select, self.queue_select) = (0, 0, 0);
         self.error = None;
     }
@@ -273,6 +288,11 @@ impl Transport {
             let pushed = self.queues[queue].push(memory, head, written);
             self.checked(pushed);
         }
+    }
+
+    /// Whether the driver has made a chain of a queue available that has not been taken.
+    pub(super) fn has_available(&self, queue: usize, memory: &impl GuestMemory) -> bool {
+        self.is_running() && self.queues[queue].has_available(memory)
     }
 
     /// The last `chains` chains taken from a queue are available again.

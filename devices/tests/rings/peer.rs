@@ -45,7 +45,7 @@ impl Peer {
             self.sent = self.sent.wrapping_add(1);
             self.ram.write(AVAILABLE + 2, &self.sent.to_le_bytes());
             let frame = net.next(&self.ram).expect("a frame by the book");
-            let _ = other.receive(ram, &frame);
+            let _ = other.receive(ram, &frame, &mut 0);
             net.finish(&self.ram);
         }
     }

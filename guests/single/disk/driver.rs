@@ -1,25 +1,17 @@
-//! A driver of a disk: negotiation (Virtio 1.2, section 3.1.1), a split virtqueue (2.7), and
-//! requests (5.2.6). It is no crate's: images are compiled without any, and half of what is asked
-//! of a disk here no driver would ask.
+//! A driver of a disk: its queue, and requests (Virtio 1.2, section 5.2.6). It is no crate's:
+//! images are compiled without any, and half of what is asked of a disk here no driver would ask.
 
+pub use super::device::{EVENT_IDX, INDIRECT_DESC, VERSION_1};
+use super::device::{go_live, negotiate, offered, wait_until};
+use super::queue::{INDIRECT_TABLE, NEXT, Places, Queue, Rings, WRITE, describe};
 use super::ram::{AVAILABLE, DESCRIPTORS, HEADERS, INDIRECT, USED, get, physical, put};
-use super::registers::{
-    ACKNOWLEDGE, DEVICE_FEATURES, DEVICE_FEATURES_SELECT, DRIVER, DRIVER_FEATURES,
-    DRIVER_FEATURES_SELECT, DRIVER_OK, FEATURES_OK, INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS,
-    QUEUE_DESCRIPTORS, QUEUE_DEVICE, QUEUE_DRIVER, QUEUE_NOTIFY, QUEUE_READY, QUEUE_SELECT,
-    QUEUE_SIZE, STATUS, Window,
-};
-use crate::common::cpu;
-use core::sync::atomic::{Ordering, fence};
+use super::registers::{CONFIGURATION, INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS, Window};
 
-/// Feature bits (5.2.3, 6).
+/// Feature bits (5.2.3).
 pub const READ_ONLY: u64 = 1 << 5;
 pub const FLUSH: u64 = 1 << 9;
 pub const DISCARD: u64 = 1 << 13;
 pub const WRITE_ZEROES: u64 = 1 << 14;
-pub const INDIRECT_DESC: u64 = 1 << 28;
-pub const EVENT_IDX: u64 = 1 << 29;
-pub const VERSION_1: u64 = 1 << 32;
 
 /// Request types (5.2.6).
 pub const T_IN: u32 = 0;
@@ -35,11 +27,8 @@ pub const IO_ERROR: u8 = 1;
 pub const UNSUPPORTED: u8 = 2;
 const NOT_YET: u8 = 0xFF;
 
-/// Descriptor flags (2.7.5).
-pub const NEXT: u16 = 1;
-pub const WRITE: u16 = 2;
-pub const INDIRECT_TABLE: u16 = 4;
-
+/// Where the queue lies.
+pub const PLACES: Places = Places { descriptors: DESCRIPTORS, available: AVAILABLE, used: USED };
 /// Descriptors of the queue: those of a request are its slot's.
 pub const QUEUE: u16 = 64;
 const SLOT_DESCRIPTORS: u16 = 4;
@@ -49,8 +38,6 @@ pub const SLOTS: u16 = QUEUE / SLOT_DESCRIPTORS;
 const SLOT_BYTES: usize = 64;
 const SEGMENT_AT: usize = 16;
 const STATUS_AT: usize = 32;
-/// Time-stamp counts, a minute at least: only an event that never comes is waited for so long.
-const PATIENCE: u64 = 1 << 38;
 
 /// A place in RAM and its bytes.
 #[derive(Clone, Copy)]
@@ -62,67 +49,26 @@ pub struct Data {
 /// A disk that works.
 pub struct Disk {
     pub window: Window,
-    pub features: u64,
-    /// Descriptors of its queue.
-    pub size: u16,
-    /// The next entry of the available ring, and of the used one.
-    pub next_available: u16,
-    next_used: u16,
+    features: u64,
+    pub queue: Queue,
 }
 
-/// What the device offers.
-pub fn offered(window: Window) -> u64 {
-    let half = |select| {
-        window.write(DEVICE_FEATURES_SELECT, select);
-        u64::from(window.read(DEVICE_FEATURES))
-    };
-    half(0) | half(1) << 32
+/// The disk with this number.
+pub fn disk(number: usize) -> Option<Window> {
+    const BLOCK: u32 = 2;
+    Window::of(BLOCK, number)
 }
 
-/// Resets the device and accepts `features`; whether it works with them.
-pub fn negotiate(window: Window, features: u64) -> bool {
-    reset(window);
-    window.write(STATUS, ACKNOWLEDGE);
-    window.write(STATUS, ACKNOWLEDGE | DRIVER);
-    for (select, half) in [(0, features as u32), (1, (features >> 32) as u32)] {
-        window.write(DRIVER_FEATURES_SELECT, select);
-        window.write(DRIVER_FEATURES, half);
-    }
-    window.write(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
-    window.read(STATUS) & FEATURES_OK != 0
-}
-
-/// Resets the device, which has no buffers of ours afterwards (2.4.1).
-pub fn reset(window: Window) {
-    window.write(STATUS, 0);
-    wait_until(|| window.read(STATUS) == 0);
-}
-
-/// Where a queue lies, physically.
-#[derive(Clone, Copy)]
-pub struct Rings {
-    pub size: u32,
-    pub descriptors: u64,
-    pub available: u64,
-    pub used: u64,
-}
-
-impl Rings {
-    /// Of so many descriptors, at their places in the arena.
-    pub fn usual(size: u32) -> Self {
-        Self {
-            size,
-            descriptors: physical(DESCRIPTORS),
-            available: physical(AVAILABLE),
-            used: physical(USED),
-        }
-    }
+/// A disk's sectors (5.2.4).
+pub fn sectors(window: Window) -> u64 {
+    let [low, high] = [CONFIGURATION, CONFIGURATION + 4].map(|at| u64::from(window.read(at)));
+    low | high << 32
 }
 
 impl Disk {
     /// Takes the device over with these features, of those that it offers.
     pub fn start(window: Window, features: u64) -> Option<Self> {
-        Self::start_with(window, features, Rings::usual(QUEUE.into()))
+        Self::start_with(window, features, PLACES.rings(QUEUE.into()))
     }
 
     /// The same, with rings anywhere.
@@ -131,29 +77,10 @@ impl Disk {
         if !negotiate(window, features) {
             return None;
         }
-        for at in [AVAILABLE, USED] {
-            // Flags, index, and the event index at the end of either.
-            put(at, 0_u32);
-        }
-        put(AVAILABLE + 4 + 2 * usize::from(QUEUE), 0_u16);
-        put(USED + 4 + 8 * usize::from(QUEUE), 0_u16);
-        window.write(QUEUE_SELECT, 0);
-        window.write(QUEUE_SIZE, rings.size);
-        window.write64(QUEUE_DESCRIPTORS, rings.descriptors);
-        window.write64(QUEUE_DRIVER, rings.available);
-        window.write64(QUEUE_DEVICE, rings.used);
-        window.write(QUEUE_READY, 1);
-        window.write(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
         let size = if rings.size == 1 { 1 } else { QUEUE };
-        Some(Self { window, features, size, next_available: 0, next_used: 0 })
-    }
-
-    /// Writes a descriptor of the table at `table`.
-    pub fn describe(table: usize, index: u16, address: u64, bytes: u32, flags: u16, next: u16) {
-        let at = table + 16 * usize::from(index);
-        put(at, address);
-        let rest = u64::from(bytes) | u64::from(flags) << 32 | u64::from(next) << 48;
-        put(at + 8, rest);
+        let queue = Queue::set_up(window, 0, size, PLACES, rings);
+        go_live(window);
+        Some(Self { window, features, queue })
     }
 
     /// Makes a request of a slot available: its header, `out`, what the device is to write to
@@ -165,7 +92,7 @@ impl Disk {
         put(header + STATUS_AT, NOT_YET);
         let is_indirect = self.features & INDIRECT_DESC != 0;
         let table = INDIRECT + SLOT_BYTES * usize::from(slot);
-        let head = if self.size == 1 { 0 } else { slot * SLOT_DESCRIPTORS };
+        let head = if self.queue.size == 1 { 0 } else { slot * SLOT_DESCRIPTORS };
         let (table, first) = if is_indirect { (table, 0) } else { (DESCRIPTORS, head) };
         let parts = [Data { at: header, bytes: 16 }].into_iter().chain(out.iter().copied());
         let parts = parts.map(|part| (part, 0));
@@ -174,39 +101,13 @@ impl Disk {
         let last = (out.len() + into.len() + 1) as u16;
         for (n, (part, flags)) in (0..).zip(parts) {
             let (flags, next) = if n == last { (flags, 0) } else { (flags | NEXT, first + n + 1) };
-            Self::describe(table, first + n, physical(part.at), part.bytes, flags, next);
+            describe(table, first + n, physical(part.at), part.bytes, flags, next);
         }
         if is_indirect {
             let bytes = u32::from(last + 1) * 16;
-            Self::describe(DESCRIPTORS, head, physical(table), bytes, INDIRECT_TABLE, 0);
+            describe(DESCRIPTORS, head, physical(table), bytes, INDIRECT_TABLE, 0);
         }
-        self.make_available(head);
-    }
-
-    /// Puts a chain into the available ring.
-    pub fn make_available(&mut self, head: u16) {
-        let entry = usize::from(self.next_available % self.size);
-        put(AVAILABLE + 4 + 2 * entry, head);
-        self.next_available = self.next_available.wrapping_add(1);
-        fence(Ordering::SeqCst);
-        put(AVAILABLE + 2, self.next_available);
-        fence(Ordering::SeqCst);
-    }
-
-    /// The device is to look at the queue.
-    pub fn notify(&self) {
-        self.window.write(QUEUE_NOTIFY, 0);
-    }
-
-    /// The next chain that has come back: its head and the bytes written to it.
-    pub fn take_used(&mut self) -> Option<(u16, u32)> {
-        if get::<u16>(USED + 2) == self.next_used {
-            return None;
-        }
-        fence(Ordering::SeqCst);
-        let entry = USED + 4 + 8 * usize::from(self.next_used % self.size);
-        self.next_used = self.next_used.wrapping_add(1);
-        Some((get::<u32>(entry) as u16, get::<u32>(entry + 4)))
+        self.queue.make_available(head);
     }
 
     /// The status byte of a slot's last request.
@@ -218,7 +119,7 @@ impl Disk {
     pub fn wait(&mut self) -> Option<(u16, u32)> {
         let mut used = None;
         wait_until(|| {
-            used = self.take_used();
+            used = self.queue.take_used();
             used.is_some()
         });
         let pending = self.window.read(INTERRUPT_STATUS);
@@ -230,7 +131,7 @@ impl Disk {
     /// another number of bytes written than `into` and the status have (less on an error).
     pub fn ask(&mut self, kind: u32, sector: u64, out: &[Data], into: &[Data]) -> Option<u8> {
         self.submit(0, kind, sector, out, into);
-        self.notify();
+        self.queue.notify();
         let (head, written) = self.wait()?;
         let status = Self::status(0);
         let whole = into.iter().map(|data| data.bytes).sum::<u32>() + 1;
@@ -255,16 +156,4 @@ impl Disk {
         put(segment + 8, u64::from(sectors) | u64::from(flags) << 32);
         self.ask(kind, 0, &[Data { at: segment, bytes: 16 }], &[])
     }
-}
-
-/// Waits for something to become true; false if it does not.
-pub fn wait_until(mut is_so: impl FnMut() -> bool) -> bool {
-    let start = cpu::time_stamp();
-    while !is_so() {
-        if cpu::time_stamp().wrapping_sub(start) > PATIENCE {
-            return false;
-        }
-        core::hint::spin_loop();
-    }
-    true
 }

@@ -2,9 +2,8 @@
 //! acknowledged: as often as the command line says, or without end. A test that kills the VMM
 //! finds all of these in the next run's first lines, the counters that the disk holds.
 
-use super::driver::{Disk, EVENT_IDX, FLUSH, INDIRECT_DESC, OK, T_FLUSH, VERSION_1};
+use super::driver::{Disk, EVENT_IDX, FLUSH, INDIRECT_DESC, OK, T_FLUSH, VERSION_1, disk, sectors};
 use super::ram::{DATA, fill, get};
-use super::registers::Window;
 use crate::common::{boot, console, power};
 
 /// Blocks that the counters go round.
@@ -16,7 +15,7 @@ const STATUS_ERROR: u32 = 2;
 /// Begins behind the highest counter that the disk holds.
 pub fn run() -> ! {
     let features = VERSION_1 | FLUSH | INDIRECT_DESC | EVENT_IDX;
-    let disk = Window::disk(0).and_then(|window| Disk::start(window, features));
+    let disk = disk(0).and_then(|window| Disk::start(window, features));
     let Some(mut disk) = disk else { stop("there is no disk") };
     let mut counter = 0;
     for block in 0..BLOCKS {
@@ -25,7 +24,7 @@ pub fn run() -> ! {
         line.text("durable: block ").decimal(block).text(" holds ").decimal(lowest).print();
         counter = u64::max(counter, highest);
     }
-    let last = disk.window.sectors() - BLOCK_SECTORS;
+    let last = sectors(disk.window) - BLOCK_SECTORS;
     let mut rounds = boot::number(0);
     while rounds != Some(0) {
         rounds = rounds.map(|rounds| rounds - 1);

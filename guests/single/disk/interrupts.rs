@@ -1,31 +1,19 @@
 //! Interrupts of the device, through the I/O APIC, and notifications: when they come, and when they
 //! are not wanted (Virtio 1.2, sections 2.7.7, 2.7.10 and 4.2.3.4).
 
-use super::driver::{Data, Disk, EVENT_IDX, OK, QUEUE, T_IN, VERSION_1, wait_until};
-use super::ram::{AVAILABLE, DATA, USED, get, put};
+use super::device::wait_until;
+use super::driver::{Data, Disk, EVENT_IDX, OK, PLACES, QUEUE, T_IN, VERSION_1};
+use super::io_apic::{VECTOR, close, route};
+use super::ram::{AVAILABLE, DATA, get, put};
 use super::registers::{INTERRUPT_ACKNOWLEDGE, INTERRUPT_STATUS, Window};
 use super::{Verdict, expect};
 use crate::common::interrupt_controller::{LocalApic, Register, mask_8259};
-use crate::common::{cpu, interrupts};
+use crate::common::interrupts;
 
-const VECTOR: u64 = 57;
-const IO_APIC: u64 = 0xFEC0_0000;
-const IO_APIC_DATA: u64 = IO_APIC + 0x10;
-const LEVEL: u32 = 1 << 15;
-const MASKED: u32 = 1 << 16;
 /// A used buffer notification.
 const USED_BUFFERS: u32 = 1;
 /// Flag of the available ring.
 const NO_INTERRUPT: u16 = 1;
-const USED_EVENT: usize = AVAILABLE + 4 + 2 * QUEUE as usize;
-const AVAILABLE_EVENT: usize = USED + 4 + 8 * QUEUE as usize;
-
-fn write_io_apic(index: u32, value: u32) {
-    // SAFETY: the boot tables map the page, uncached.
-    unsafe { cpu::write_device32(IO_APIC, index) };
-    // SAFETY: as above; handlers preserve what they interrupt.
-    unsafe { cpu::write_device32(IO_APIC_DATA, value) };
-}
 
 /// Only the disks' interrupts are to come.
 pub fn initialise() {
@@ -33,28 +21,16 @@ pub fn initialise() {
     LocalApic::enable();
 }
 
-/// Opens the way for the device's interrupt, to this processor.
-fn route(window: Window) {
-    let entry = 0x10 + 2 * window.pin;
-    write_io_apic(entry, MASKED);
-    write_io_apic(entry + 1, 0);
-    write_io_apic(entry, LEVEL | VECTOR as u32);
-}
-
-fn close(window: Window) {
-    write_io_apic(0x10 + 2 * window.pin, MASKED);
-}
-
 fn begin(disk: &mut Disk) {
     disk.submit(0, T_IN, 0, &[], &[Data { at: DATA, bytes: 512 }]);
-    disk.notify();
+    disk.queue.notify();
 }
 
 /// Whether the request that has begun comes back, with an interrupt if one is wanted, and with none
 /// otherwise. (The interrupt may come behind the buffer.)
 fn comes_back(disk: &mut Disk, is_wanted: bool) -> Verdict {
     let window = disk.window;
-    expect(wait_until(|| disk.take_used().is_some()), "the request does not come back")?;
+    expect(wait_until(|| disk.queue.take_used().is_some()), "the request does not come back")?;
     expect(Disk::status(0) == OK, "an error")?;
     if is_wanted {
         wait_until(|| window.read(INTERRUPT_STATUS) != 0);
@@ -78,7 +54,7 @@ pub fn comes(window: Window) -> Verdict {
         let vector = interrupts::halt_until_interrupt();
         expect(vector == VECTOR, "another interrupt comes")?;
         expect(window.read(INTERRUPT_STATUS) == USED_BUFFERS, "another interrupt status")?;
-        expect(disk.take_used().is_some(), "it comes before the buffer is used")?;
+        expect(disk.queue.take_used().is_some(), "it comes before the buffer is used")?;
         window.write(INTERRUPT_ACKNOWLEDGE, USED_BUFFERS);
         expect(window.read(INTERRUPT_STATUS) == 0, "it stays after the acknowledgement")?;
         apic.write(Register::EndOfInterrupt, 0);
@@ -103,7 +79,7 @@ pub fn event_index(window: Window) -> Verdict {
     let features = VERSION_1 | EVENT_IDX;
     let mut disk = Disk::start(window, features).ok_or("it does not start")?;
     for (event, is_wanted) in [(0_u16, true), (3, false), (3, false), (3, true), (3, false)] {
-        put(USED_EVENT, event);
+        put(PLACES.used_event(QUEUE), event);
         begin(&mut disk);
         comes_back(&mut disk, is_wanted)?;
     }
@@ -117,8 +93,8 @@ pub fn notification(window: Window) -> Verdict {
     for n in 0..3 {
         begin(&mut disk);
         comes_back(&mut disk, n == 0)?;
-        let next = disk.next_available;
-        let is_next = wait_until(|| get::<u16>(AVAILABLE_EVENT) == next);
+        let next = disk.queue.next_available;
+        let is_next = wait_until(|| get::<u16>(PLACES.available_event(QUEUE)) == next);
         expect(is_next, "it asks for another entry")?;
     }
     Ok(())

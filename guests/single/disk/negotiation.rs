@@ -1,8 +1,8 @@
 //! Registers and negotiation (Virtio 1.2, sections 2.2, 3.1 and 4.2.2).
 
+use super::device::{negotiate, offered, reset};
 use super::driver::{
-    DISCARD, Disk, EVENT_IDX, FLUSH, INDIRECT_DESC, OK, READ_ONLY, VERSION_1, WRITE_ZEROES,
-    negotiate, offered, reset,
+    DISCARD, Disk, EVENT_IDX, FLUSH, INDIRECT_DESC, OK, READ_ONLY, VERSION_1, WRITE_ZEROES, sectors,
 };
 use super::ram::{DATA, USED, get};
 use super::registers::{
@@ -20,7 +20,7 @@ pub fn registers(window: Window) -> Verdict {
     expect(most.is_power_of_two() && most >= 64, "the queue is too short")?;
     window.write(QUEUE_SELECT, 1);
     expect(window.read(QUEUE_SIZE_MAX) == 0, "there is a second queue")?;
-    expect(window.sectors() == 512, "the disk has not 512 sectors")
+    expect(sectors(window) == 512, "the disk has not 512 sectors")
 }
 
 pub fn features(window: Window) -> Verdict {

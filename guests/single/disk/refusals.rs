@@ -2,6 +2,7 @@
 
 use super::driver::{
     DISCARD, Data, Disk, IO_ERROR, OK, T_DISCARD, T_WRITE_ZEROES, UNSUPPORTED, WRITE_ZEROES,
+    sectors,
 };
 use super::negotiation::works;
 use super::ram::{DATA, fill, holds};
@@ -16,7 +17,7 @@ fn start(window: Window) -> Result<Disk, &'static str> {
 
 pub fn beyond_the_end(window: Window) -> Verdict {
     let mut disk = start(window)?;
-    let end = window.sectors();
+    let end = sectors(window);
     expect(disk.read(end - 1, DATA, SECTOR) == Some(OK), "the last sector cannot be read")?;
     for (sector, bytes) in [
         (end, SECTOR),
@@ -34,7 +35,7 @@ pub fn beyond_the_end(window: Window) -> Verdict {
 /// Nothing is written, not even what lies before the end.
 pub fn write_beyond(window: Window) -> Verdict {
     let mut disk = start(window)?;
-    let last = window.sectors() - 1;
+    let last = sectors(window) - 1;
     fill(DATA, SECTOR as usize, |n| n + 3);
     expect(disk.write(last, DATA, SECTOR) == Some(OK), "the last sector cannot be written")?;
     fill(DATA, 2 * SECTOR as usize, |_| 0);
@@ -64,7 +65,7 @@ pub fn unknown_type(window: Window) -> Verdict {
 /// 5.2.6.2: reserved flags are not supported, and sectors lie on the disk.
 pub fn bad_segments(window: Window) -> Verdict {
     let mut disk = start(window)?;
-    let end = window.sectors();
+    let end = sectors(window);
     for (kind, sector, sectors, flags, status) in [
         (T_DISCARD, 300, 8, 1, UNSUPPORTED),
         (T_WRITE_ZEROES, 300, 8, 2, UNSUPPORTED),

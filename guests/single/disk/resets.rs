@@ -1,6 +1,7 @@
 //! Resets while the device is at work (Virtio 1.2, section 2.4).
 
-use super::driver::{Data, Disk, SLOTS, T_IN, reset};
+use super::device::reset;
+use super::driver::{Data, Disk, SLOTS, T_IN};
 use super::negotiation::works;
 use super::ram::{DATA, fill, holds};
 use super::registers::{STATUS, Window};
@@ -16,7 +17,7 @@ pub fn under_way(window: Window) -> Verdict {
             let at = DATA + BLOCK as usize * usize::from(slot);
             disk.submit(slot, T_IN, 8 * u64::from(slot), &[], &[Data { at, bytes: BLOCK }]);
         }
-        disk.notify();
+        disk.queue.notify();
         reset(window);
         expect(window.read(STATUS) == 0, "a status after the reset")?;
         let all = BLOCK as usize * usize::from(SLOTS);

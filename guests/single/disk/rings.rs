@@ -1,10 +1,10 @@
 //! Rings that break the specification's rules: the device asks for a reset (DEVICE_NEEDS_RESET,
 //! Virtio 1.2, section 2.1.2), and works after it.
 
-use super::driver::{
-    Disk, INDIRECT_DESC, INDIRECT_TABLE, NEXT, QUEUE, Rings, T_IN, VERSION_1, WRITE, wait_until,
-};
+use super::device::wait_until;
+use super::driver::{Data, Disk, INDIRECT_DESC, PLACES, QUEUE, T_IN, VERSION_1};
 use super::negotiation::works;
+use super::queue::{INDIRECT_TABLE, NEXT, Rings, WRITE, describe};
 use super::ram::{AVAILABLE, DATA, DESCRIPTORS, HEADERS, INDIRECT, USED, get, physical, put};
 use super::registers::{INTERRUPT_STATUS, NEEDS_RESET, STATUS, Window};
 use super::{Verdict, expect};
@@ -23,21 +23,21 @@ fn breaks(window: Window, features: u64, table: &[(u64, u32, u16, u16)]) -> Verd
     put(HEADER, u64::from(T_IN));
     put(HEADER + 8, 0_u64);
     for (index, &(address, bytes, flags, next)) in (0..).zip(table) {
-        Disk::describe(DESCRIPTORS, index, address, bytes, flags, next);
+        describe(DESCRIPTORS, index, address, bytes, flags, next);
     }
-    disk.make_available(0);
+    disk.queue.make_available(0);
     is_broken(&disk)
 }
 
 /// After a notification the device needs a reset, says so, and works once it has had one.
 fn is_broken(disk: &Disk) -> Verdict {
     let window = disk.window;
-    disk.notify();
+    disk.queue.notify();
     let needs_reset = || window.read(STATUS) & NEEDS_RESET != 0;
     expect(wait_until(needs_reset), "it takes it")?;
     expect(window.read(INTERRUPT_STATUS) & CHANGED != 0, "it does not say so")?;
     expect(get::<u16>(USED + 2) == 0, "it uses a buffer")?;
-    disk.notify();
+    disk.queue.notify();
     expect(needs_reset() && get::<u16>(USED + 2) == 0, "it goes on")?;
     works(window)
 }
@@ -57,7 +57,7 @@ pub fn chain_loop(window: Window) -> Verdict {
 
 pub fn bad_head(window: Window) -> Verdict {
     let mut disk = Disk::start(window, VERSION_1).ok_or("it does not start")?;
-    disk.make_available(QUEUE);
+    disk.queue.make_available(QUEUE);
     is_broken(&disk)
 }
 
@@ -93,14 +93,14 @@ pub fn no_header(window: Window) -> Verdict {
 
 /// 2.7.5.3.1: no table within another.
 pub fn nested(window: Window) -> Verdict {
-    Disk::describe(INDIRECT, 0, physical(INDIRECT), 16, INDIRECT_TABLE, 0);
+    describe(INDIRECT, 0, physical(INDIRECT), 16, INDIRECT_TABLE, 0);
     let table = (physical(INDIRECT), 16, INDIRECT_TABLE, 0);
     breaks(window, VERSION_1 | INDIRECT_DESC, &[table])
 }
 
 pub fn indirect_not_accepted(window: Window) -> Verdict {
-    Disk::describe(INDIRECT, 0, physical(HEADER), 16, NEXT, 1);
-    Disk::describe(INDIRECT, 1, physical(STATUS_BYTE), 1, WRITE, 0);
+    describe(INDIRECT, 0, physical(HEADER), 16, NEXT, 1);
+    describe(INDIRECT, 1, physical(STATUS_BYTE), 1, WRITE, 0);
     breaks(window, VERSION_1, &[(physical(INDIRECT), 32, INDIRECT_TABLE, 0)])
 }
 
@@ -120,7 +120,7 @@ pub fn buffer_wraps(window: Window) -> Verdict {
 }
 
 pub fn rings_outside(window: Window) -> Verdict {
-    let usual = Rings::usual(QUEUE.into());
+    let usual = PLACES.rings(QUEUE.into());
     for rings in [
         Rings { descriptors: OUTSIDE, ..usual },
         Rings { available: OUTSIDE, ..usual },
@@ -128,7 +128,7 @@ pub fn rings_outside(window: Window) -> Verdict {
         Rings { descriptors: 0xFEE0_0000, ..usual },
     ] {
         let mut disk = Disk::start_with(window, VERSION_1, rings).ok_or("it does not start")?;
-        disk.make_available(0);
+        disk.queue.make_available(0);
         is_broken(&disk)?;
     }
     Ok(())
@@ -136,23 +136,23 @@ pub fn rings_outside(window: Window) -> Verdict {
 
 /// 2.7: a power of two, not more than the device offers.
 pub fn queue_size(window: Window, size: u32) -> Verdict {
-    let rings = Rings::usual(size);
+    let rings = PLACES.rings(size);
     let mut disk = Disk::start_with(window, VERSION_1, rings).ok_or("it does not start")?;
-    disk.make_available(0);
+    disk.queue.make_available(0);
     is_broken(&disk)
 }
 
 /// No rule says what comes of it, but the device works after a reset.
 pub fn over_each_other(window: Window) -> Verdict {
-    let usual = Rings::usual(QUEUE.into());
+    let usual = PLACES.rings(QUEUE.into());
     for rings in [
         Rings { used: usual.available, ..usual },
         Rings { used: usual.descriptors, ..usual },
         Rings { available: usual.descriptors, used: usual.descriptors, ..usual },
     ] {
         let mut disk = Disk::start_with(window, VERSION_1, rings).ok_or("it does not start")?;
-        disk.submit(0, T_IN, 0, &[], &[super::driver::Data { at: DATA, bytes: 512 }]);
-        disk.notify();
+        disk.submit(0, T_IN, 0, &[], &[Data { at: DATA, bytes: 512 }]);
+        disk.queue.notify();
         works(window)?;
     }
     Ok(())

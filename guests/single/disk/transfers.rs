@@ -1,7 +1,7 @@
 //! Reads, writes and what else a disk does (Virtio 1.2, section 5.2.6).
 
 use super::driver::{
-    Data, Disk, INDIRECT_DESC, OK, Rings, SLOTS, T_DISCARD, T_FLUSH, T_GET_ID, T_IN,
+    Data, Disk, INDIRECT_DESC, OK, PLACES, SLOTS, T_DISCARD, T_FLUSH, T_GET_ID, T_IN,
     T_WRITE_ZEROES, VERSION_1,
 };
 use super::ram::{DATA, fill, get, holds, put};
@@ -132,7 +132,7 @@ pub fn many(window: Window, features: u64) -> Verdict {
             let sector = 8 * (u64::from(slot) * 7 % u64::from(SLOTS));
             disk.submit(slot, T_IN, sector, &[], &[Data { at, bytes: BLOCK }]);
         }
-        disk.notify();
+        disk.queue.notify();
         let mut seen = 0_u64;
         for _ in 0..SLOTS {
             let (head, written) = disk.wait().ok_or("one does not come back")?;
@@ -140,7 +140,7 @@ pub fn many(window: Window, features: u64) -> Verdict {
             expect(head < 64 && seen & 1 << head == 0, "one comes back twice")?;
             seen |= 1 << head;
         }
-        expect(disk.take_used().is_none(), "more come back than were sent")?;
+        expect(disk.queue.take_used().is_none(), "more come back than were sent")?;
         for slot in 0..SLOTS {
             expect(Disk::status(slot) == OK, "an error")?;
             let first = 8 * WORDS * (u64::from(slot) * 7 % u64::from(SLOTS));
@@ -165,7 +165,7 @@ pub fn wraps(window: Window) -> Verdict {
 pub fn queue_of_one(window: Window) -> Verdict {
     let features = VERSION_1 | INDIRECT_DESC;
     let mut disk =
-        Disk::start_with(window, features, Rings::usual(1)).ok_or("it does not start")?;
+        Disk::start_with(window, features, PLACES.rings(1)).ok_or("it does not start")?;
     for n in 0..5 {
         is_ok(disk.read(n, DATA, SECTOR), "an error")?;
         expect(get::<u64>(DATA) == n * WORDS, "other words")?;

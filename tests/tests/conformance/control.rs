@@ -5,6 +5,7 @@ use crate::targets::Target;
 use crate::transcript;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use xtask::emulate::Accelerator;
 use xtask::emulate::alone::{self, Kernel};
 use xtask::scratch::Scratch;
 
@@ -24,10 +25,14 @@ enum Control {
     Processors(&'static [u8]),
     /// With this command line and two disks, of which one is read-only, the same lines.
     Disks(&'static str),
+    /// With this command line, the same lines on a virtio console.
+    Hvc(&'static str),
+    /// Beside another of itself at a network; both command lines.
+    Network(&'static str, &'static str),
     /// Not the same, for this reason.
     Differs(&'static str),
 }
-use Control::{Differs, Disks, Pair, PairedWith, Processors, Same};
+use Control::{Differs, Disks, Hvc, Network, Pair, PairedWith, Processors, Same};
 
 /// A line for each built-in guest.
 #[rustfmt::skip]
@@ -43,7 +48,7 @@ const GUESTS: &[(&str, Control)] = &[
     ("faults", Differs("QEMU's processor raises no #GP for an MSR that is not there")),
     ("spin", Same("100")),
     ("console_burst", Same("20000")),
-    ("hvc_burst", Differs("a q35 has no virtio console by MMIO")),
+    ("hvc_burst", Hvc("20000 reset")),
     ("escapes", Differs("Tandem's console shows as text what it prints")),
     ("link_ping", Pair("100", "link_pong", "100")),
     ("link_pong", PairedWith("link_ping")),
@@ -75,6 +80,12 @@ const GUESTS: &[(&str, Control)] = &[
     // QEMU takes features that it has not offered, and drivers without version 1; it follows an
     // indirect table without the feature, buffers outside RAM, and ignores sizes that are none.
     ("disk", Disks("lenient reset")),
+    // QEMU's network of sockets carries frames whatever their headers ask for, and does not take
+    // the link down when the other end has gone.
+    ("net", Network(
+        "role=server ip=10.0.0.1 lenient reset",
+        "role=client ip=10.0.0.2 peer=10.0.0.1 lenient reset",
+    )),
     ("world", Same("")),
     ("nimble", Same("")),
     ("flat_hello", Differs("QEMU's loader has no raw images")),
@@ -102,7 +113,11 @@ fn guests_print_in_plain_qemu_what_they_print_on_tandem() {
             Processors(counts) => {
                 counts.iter().try_for_each(|count| compare_one(guest, &file(guest), "", *count))
             }
+            Network(one, other) => {
+                compare_network([(guest, &file(guest), one), (guest, &file(guest), other)])
+            }
             Disks(cmdline) => compare_disks(guest, &file(guest), cmdline),
+            Hvc(cmdline) => compare_hvc(guest, &file(guest), cmdline),
             PairedWith(other) => {
                 let pair = GUESTS.iter().find(|(name, _)| name == other);
                 assert!(matches!(pair, Some((_, Pair(_, with, _))) if with == guest));
@@ -147,6 +162,13 @@ fn compare_one(guest: &str, file: &Path, cmdline: &str, vcpus: u8) -> Result<(),
     compare(&format!("vms:\n  - {{{vm}}}\n"), &[("guest", &alone)])
 }
 
+fn compare_hvc(guest: &str, file: &Path, cmdline: &str) -> Result<(), String> {
+    let alone = alone::with_console(Kernel { file, cmdline }, TIMEOUT);
+    let alone = alone.map_err(|error| format!("{guest} in plain QEMU: {error:#}"))?;
+    let vm = format!("name: guest, kernel: {guest}, cmdline: \"{cmdline}\", console: hvc0");
+    compare(&format!("vms:\n  - {{{vm}}}\n"), &[("guest", &alone)])
+}
+
 fn compare_disks(guest: &str, file: &Path, cmdline: &str) -> Result<(), String> {
     let [image, _] = xtask::disk_images::write().map_err(|error| format!("{error:#}"))?;
     let alone = alone::with_disks(Kernel { file, cmdline }, &image, TIMEOUT);
@@ -167,6 +189,19 @@ fn compare_pair(guests: [Guest<'_>; 2]) -> Result<(), String> {
     };
     let [first, second] = [vm(("one", guests[0])), vm(("two", guests[1]))];
     let text = format!("vms:\n{first}{second}links:\n  - {{name: wire}}\n");
+    compare(&text, &[("one", &one), ("two", &two)])
+}
+
+fn compare_network(guests: [Guest<'_>; 2]) -> Result<(), String> {
+    let kernels = guests.map(|(_, file, cmdline)| Kernel { file, cmdline });
+    let [one, two] = alone::network(kernels, Accelerator::Tcg, TIMEOUT)
+        .map_err(|error| format!("{} in plain QEMU: {error:#}", guests[0].0))?;
+    let vm = |(name, (guest, _, cmdline)): (&str, Guest<'_>)| {
+        let networks = "networks: [{name: lan}]";
+        format!("  - {{name: {name}, kernel: {guest}, cmdline: \"{cmdline}\", {networks}}}\n")
+    };
+    let [first, second] = [vm(("one", guests[0])), vm(("two", guests[1]))];
+    let text = format!("vms:\n{first}{second}networks:\n  - {{name: lan}}\n");
     compare(&text, &[("one", &one), ("two", &two)])
 }
 

@@ -2,7 +2,6 @@
 
 use crate::targets::{self, Target};
 use crate::transcript;
-use serde_json::Value;
 use std::path::Path;
 use xtask::scratch::Scratch;
 
@@ -12,21 +11,22 @@ const MANY_BYTES: u64 = 64 << 20;
 
 /// The config as it stands, on our own SVM switching.
 pub fn check_in_qemu(config: &str) {
-    assert_eq!(config, "net");
+    assert_eq!(config, "linux_net");
     xtask::linux::ensure().expect("Debian's kernel");
-    check(&targets::configs().join("net.yml"), Target::SvmQemu, BYTES);
+    check(&targets::configs().join("linux_net.yml"), Target::SvmQemu, BYTES);
 }
 
 #[test]
 fn two_unmodified_linux_kernels_move_64_mib_over_tcp_on_svm_in_qemu() {
     let linux = xtask::linux::ensure().expect("Debian's kernel");
-    let text = std::fs::read_to_string(targets::configs().join("net.yml")).expect("the config");
+    let text =
+        std::fs::read_to_string(targets::configs().join("linux_net.yml")).expect("the config");
     let text = text
         .replace("../target/linux/vmlinuz", &linux.kernel.display().to_string())
         .replace("../target/linux/initramfs.cpio", &linux.initramfs.display().to_string())
         .replace(&BYTES.to_string(), &MANY_BYTES.to_string());
     let scratch = Scratch::new().expect("a folder for temporary files");
-    let config = scratch.path().join("net.yml");
+    let config = scratch.path().join("linux_net.yml");
     std::fs::write(&config, text).expect("a file in it");
     check(&config, Target::SvmQemu, MANY_BYTES);
 }
@@ -44,12 +44,10 @@ fn check(config: &Path, target: Target, bytes: u64) {
     let counts = |vm: usize| &outcome.receipt["vms"][vm]["devices"][0]["counts"];
     let count = |vm: usize, what: &str| counts(vm)[what].as_u64().unwrap_or(0);
     for (from, to) in [(0, 1), (1, 0)] {
-        // Before the other one's driver is at work, its questions for the address go nowhere.
-        let lost = count(from, "frames dropped: receiver not ready");
-        assert_eq!(count(from, "frames sent") - lost, count(to, "frames received"), "{shown}");
-        let drops = counts(from).as_object().into_iter().flatten();
-        let drops = drops.filter(|(what, _)| what.starts_with("frames dropped"));
-        assert_eq!(drops.filter_map(|(_, count)| Value::as_u64(count)).sum::<u64>(), lost);
+        assert_eq!(count(from, "frames sent"), count(to, "frames received"), "{shown}");
+        // Nor before the other kernel's driver was at work: the link was down until then.
+        let mut counted = counts(from).as_object().into_iter().flatten();
+        assert!(counted.all(|(what, _)| !what.starts_with("frames dropped")), "{shown}");
     }
     assert!(count(1, "bytes sent") > bytes, "{shown}");
     let network = &outcome.receipt["networks"][0];

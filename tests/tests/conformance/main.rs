@@ -36,7 +36,7 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 19] = [
+const CONFIGS: [(&str, Check); 20] = [
     ("budget", everywhere),
     ("disk", everywhere),
     ("escapes", everywhere),
@@ -44,9 +44,10 @@ const CONFIGS: [(&str, Check); 19] = [
     ("latency", everywhere),
     ("link", everywhere),
     ("linux", linux::check_in_qemu),
+    ("linux_net", linux_network::check_in_qemu),
     ("many", over_kvm_and_in_qemu),
     ("multiboot", everywhere),
-    ("net", linux_network::check_in_qemu),
+    ("net", everywhere),
     ("nimble", nimble::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
@@ -193,6 +194,11 @@ fn two_unmodified_linux_kernels_share_the_core_on_svm_in_qemu() {
 
 #[test]
 fn two_unmodified_linux_kernels_talk_over_a_network_on_svm_in_qemu() {
+    check("linux_net");
+}
+
+#[test]
+fn a_network_carries_frames_of_every_kind_everywhere() {
     check("net");
 }
 

@@ -149,7 +149,7 @@ impl Outcome {
 
 fn collect(path: &str, value: &Value, schema: &mut BTreeMap<String, &'static str>) {
     match value {
-        Value::Object(_) if path.ends_with("exits") || path.ends_with("lost") => {
+        Value::Object(_) if ["exits", "lost", "counts"].iter().any(|it| path.ends_with(it)) => {
             schema.insert(path.to_string(), "counts");
         }
         Value::Object(fields) => {

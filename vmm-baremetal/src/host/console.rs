@@ -16,6 +16,7 @@ use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
 use vmm_common::console::{Console, ConsoleSettings, Display};
+use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
@@ -222,7 +223,7 @@ impl Host<GuestRam> for BareHost {
         self.console.say_dump(vcpu, &format!("{registers}"));
     }
 
-    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         self.console.vm_ended(vcpu, ending, dump);
         self.send();
     }

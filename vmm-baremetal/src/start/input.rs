@@ -52,6 +52,14 @@ pub fn read<'a>(source: Source<'a>, memory_bytes: u64) -> Result<Input<'a>, Stri
     plan.core = None;
     // There is no file for a tap: its buffer of 1.5 MiB would never be fetched.
     plan.links.iter_mut().for_each(|link| link.tap = None);
+    plan.networks.iter_mut().for_each(|network| network.pcap = None);
+    if let Some(network) = plan.networks.iter().find(|network| network.tap.is_some()) {
+        return Err(format!(
+            "network {}: a TAP is an interface of a Linux host, and the bare-metal target has \
+            none; allowed: no tap",
+            network.name
+        ));
+    }
     let limits =
         Limits { host_memory_bytes: memory_bytes, min_slice_ns: MIN_SLICE_NS, cores: Vec::new() };
     let problems = plan::check(&plan, &limits);
@@ -115,6 +123,7 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
         }
         Field::VmNicMac(index, nic) => vm(index, &format!("interface {nic}, mac")),
         Field::NetworkName(network) => format!("network {network}, name"),
+        Field::NetworkTap(network) => format!("network {network}, tap"),
         Field::VmEntropy(index) => vm(index, "rng"),
         Field::VmKeyboard(index) => vm(index, "keyboard"),
         Field::LinkName(link) => format!("link {link}, name"),
@@ -128,6 +137,7 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmm_common::plan::NetworkPlan;
 
     const MEMORY: u64 = 64 << 20;
 
@@ -155,6 +165,25 @@ mod tests {
         let bytes = pack::pack(&plan, &images, &[Vec::new(), Vec::new()]);
         let input = read(Source::Module(&bytes), MEMORY).expect("it is a good plan");
         assert_eq!(input.plan.links[0].tap, None);
+    }
+
+    #[test]
+    fn a_capture_is_left_out_and_a_tap_is_refused() {
+        let mut plan = seed::to_plan(&[0, 1].map(seed_vm));
+        let network = |tap| NetworkPlan {
+            name: String::from("out"),
+            tap,
+            pcap: Some(String::from("seen.pcap")),
+        };
+        let images = plan.vms.iter().map(|_| Images::of(b"\xf4")).collect::<Vec<_>>();
+        plan.networks = vec![network(None)];
+        let bytes = pack::pack(&plan, &images, &[Vec::new(), Vec::new()]);
+        let input = read(Source::Module(&bytes), MEMORY).expect("it is a good plan");
+        assert_eq!(input.plan.networks[0].pcap, None);
+        plan.networks = vec![network(Some(String::from("tandem0")))];
+        let bytes = pack::pack(&plan, &images, &[Vec::new(), Vec::new()]);
+        let words = ["network out: a TAP", "the bare-metal target has none", "allowed: no tap"];
+        check_refused(Source::Module(&bytes), MEMORY, &words);
     }
 
     fn check_refused(source: Source<'_>, memory_bytes: u64, words: &[&str]) {

@@ -3,10 +3,13 @@
 //! table behind it. A machine with a local APIC and an I/O APIC has them.
 //!
 //! What they say is what the ACPI tables say: the processors, and ISA's interrupts at the pins of
-//! the I/O APIC, IRQ 0 at pin 2.
+//! the I/O APIC, IRQ 0 at pin 2. The pins of virtio devices, which no bus lies behind, are ISA's
+//! IRQs of the same numbers: kernels that find a device on their command line
+//! (`virtio_mmio.device=4K@0xfeb00000:16`) have no interrupt without an entry for its pin. A Linux
+//! does both if it is built with CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES and CONFIG_X86_MPPARSE.
 
 use super::{BootError, Layout};
-use crate::machine::{IO_APIC_BASE, LOCAL_APIC_BASE};
+use crate::machine::{IO_APIC_BASE, LOCAL_APIC_BASE, virtio_place};
 use crate::plan::VmPlan;
 use alloc::vec::Vec;
 
@@ -28,7 +31,7 @@ pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<(), BootError> {
         return Ok(());
     }
     let mut bytes = floating_pointer().to_vec();
-    bytes.extend(configuration(vm.vcpu_count as u8));
+    bytes.extend(configuration(vm));
     layout.put_firmware("the MP tables", FLOATING_POINTER, bytes)
 }
 
@@ -46,12 +49,12 @@ fn floating_pointer() -> [u8; FLOATING_POINTER_BYTES as usize] {
 }
 
 /// 4.2: a header, and entries in ascending order of their type.
-fn configuration(processors: u8) -> Vec<u8> {
+fn configuration(vm: &VmPlan) -> Vec<u8> {
     const HEADER_BYTES: usize = 44;
     const LENGTH: usize = 4;
     const CHECKSUM: usize = 7;
     let mut entries = Entries::default();
-    for id in 0..processors {
+    for id in 0..vm.vcpu_count as u8 {
         entries.add(&processor(id));
     }
     entries.add(b"\x01\x00ISA   ");
@@ -60,6 +63,14 @@ fn configuration(processors: u8) -> Vec<u8> {
     for irq in (0..16).filter(|irq| *irq != 2) {
         let pin = if irq == 0 { 2 } else { irq };
         entries.add(&interrupt(IO_INTERRUPT, INT, irq, IO_APIC_ID, pin));
+    }
+    let mut pins: Vec<u8> = (0..vm.virtio.devices().count()).map(|of| virtio_place(of).1).collect();
+    pins.sort_unstable();
+    pins.dedup();
+    for pin in pins {
+        let mut entry = interrupt(IO_INTERRUPT, INT, pin, IO_APIC_ID, pin);
+        entry[2] = LEVEL_HIGH;
+        entries.add(&entry);
     }
     // As SeaBIOS has it: the 8259 pair at LINT0 of the bootstrap processor, NMI at LINT1 of all.
     entries.add(&interrupt(LOCAL_INTERRUPT, EXT_INT, 0, 0, 0));
@@ -127,6 +138,8 @@ const INT: u8 = 0;
 const NMI: u8 = 1;
 const EXT_INT: u8 = 3;
 const ALL_LOCAL_APICS: u8 = 0xff;
+/// Flags: level-triggered, active high; 0 is as the bus has it, an edge.
+const LEVEL_HIGH: u8 = 3 << 2 | 1;
 
 /// 4.3.4, 4.3.5: from `irq` of the ISA bus, with its polarity and trigger, to an APIC's pin.
 const fn interrupt(entry: u8, kind: u8, irq: u8, apic: u8, pin: u8) -> [u8; 8] {
@@ -142,7 +155,8 @@ fn balance(bytes: &[u8]) -> u8 {
 mod tests {
     use crate::boot::tests::{RAM, Ram, samples, vm};
     use crate::boot::{Images, place};
-    use crate::plan::BootKind;
+    use crate::plan::{BootKind, DiskPlan, VmPlan, Writes};
+    use alloc::string::String;
     use alloc::vec::Vec;
 
     /// What a kernel reads, by MP 1.4 and by the rules of Linux's arch/x86/kernel/mpparse.c.
@@ -174,6 +188,10 @@ mod tests {
     fn read(vcpu_count: u64, local_apic: bool, io_apic: bool) -> Option<Read> {
         let mut vm = vm(BootKind::Flat, "", RAM);
         vm.vcpu_count = vcpu_count;
+        read_of(vm, local_apic, io_apic)
+    }
+
+    fn read_of(mut vm: VmPlan, local_apic: bool, io_apic: bool) -> Option<Read> {
         vm.devices.has_local_apic = local_apic;
         vm.devices.has_io_apic = io_apic;
         let boot = place(&vm, &Images::of(&[0xf4])).expect("it fits");
@@ -245,6 +263,22 @@ mod tests {
                 irqs.into_iter().zip(pins).map(|(irq, pin)| (0, 0, 0, irq, 0, pin)).collect();
             assert_eq!(read.interrupts, lines);
             assert_eq!(read.local_interrupts, [(3, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0xff, 1)]);
+        }
+    }
+
+    /// By the rules of Linux's arch/x86/kernel/apic/io_apic.c, an IRQ of ISA from 16 on is that of
+    /// its pin.
+    #[test]
+    fn pins_of_virtio_devices_are_levels_and_shared_ones_have_one_entry() {
+        for count in [1, 3, 8, 9] {
+            let mut vm = vm(BootKind::Flat, "", RAM);
+            let disk = DiskPlan { file: String::new(), bytes: 512, writes: Writes::Discard };
+            vm.virtio.disks = alloc::vec![disk; count.min(8)];
+            vm.virtio.has_entropy = count > 8;
+            let read = read_of(vm, true, true).expect("the tables");
+            let pins: Vec<_> =
+                (16..16 + count.min(8) as u8).map(|pin| (0, 0xd, 0, pin, 0, pin)).collect();
+            assert_eq!(read.interrupts[15..], pins);
         }
     }
 

@@ -1,4 +1,7 @@
 use super::*;
+use crate::diagnosis::Dump;
+use crate::memory::NoMemory;
+use crate::registers::CpuState;
 use crate::seed::{SeedVm, to_plan};
 use crate::vm::Ending;
 
@@ -41,12 +44,12 @@ fn a_dump_follows_the_ending_and_the_keyboard_goes_on() {
     console.vm_ended(
         VcpuIndex::only_of(VmIndex(0)),
         &Ending::TripleFault,
-        Some(&CpuState::default()),
+        Some(&Dump::new(&Ending::TripleFault, CpuState::default(), &NoMemory)),
     );
     let text = printed(&mut console);
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("[left stopped: triple fault]"));
-    assert!(lines.next().is_some_and(|line| line.starts_with("[left]   ")), "{text}");
+    assert!(lines.next().is_some_and(|line| line == "[left]   #GP at 0x0"), "{text}");
     assert_eq!(lines.next_back(), Some("[the keyboard is right's]"));
     console.say_dump(VcpuIndex::only_of(VmIndex(1)), "a: 1\nb: 2");
     assert_eq!(printed(&mut console), "[right]   a: 1\n[right]   b: 2\n");

@@ -62,7 +62,7 @@ impl Virtio {
                 VirtioKind::Nic(number) => {
                     let nic = &plan.nics[number];
                     let mut net = Net::new(nic.mac);
-                    net.set_link(nic.is_up);
+                    net.set_plugged(nic.is_up);
                     Device::Net(net)
                 }
                 VirtioKind::Entropy => Device::Entropy(Entropy::new()),

@@ -69,6 +69,8 @@ pub enum Field {
     VmNicMac(usize, usize),
     /// `NetworkPlan::name`.
     NetworkName(usize),
+    /// `NetworkPlan::tap`.
+    NetworkTap(usize),
     /// `VirtioPlan::has_entropy`.
     VmEntropy(usize),
     /// `ConsolePlan::is_console`.

@@ -10,6 +10,9 @@ pub const MAX_DISKS: usize = 8;
 /// The most network interfaces of a VM.
 pub const MAX_NICS: usize = 8;
 
+/// The longest name of a host's network interface: IFNAMSIZ without the NUL.
+pub const MAX_INTERFACE_BYTES: usize = 15;
+
 /// A VM's virtio devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioPlan {
@@ -73,7 +76,7 @@ impl NicPlan {
 pub struct NetworkPlan {
     /// Unique name.
     pub name: String,
-    /// A TAP interface of the host that is a port of the switch, too.
+    /// A TAP interface of the host that is a port of the switch, too: over KVM.
     pub tap: Option<String>,
     /// A file on the host that gets a copy of what passes.
     pub pcap: Option<String>,

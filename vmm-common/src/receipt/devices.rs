@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::plan::{NetworkPlan, Plan, VirtioKind};
-use crate::system::{Network, System};
+use crate::system::{Network, NetworkPort, System};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -29,6 +29,18 @@ pub struct NetworkReceipt {
     /// The config's name.
     pub name: String,
     /// Of its interfaces together: frames, bytes, drops by reason; what did not occur is left out.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Its TAP, if it has one.
+    pub tap: Option<TapReceipt>,
+}
+
+/// What passed between a network and the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TapReceipt {
+    /// The host's interface.
+    pub device: String,
+    /// Frames and bytes from it and to it; of those from it, copies that did not arrive, by reason;
+    /// what did not occur is left out.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -75,8 +87,8 @@ impl NetworkReceipt {
     pub(super) fn all<M>(plan: &Plan, system: &System<M>) -> Vec<Self> {
         let network = |(plan, network): (&NetworkPlan, &Network)| {
             let mut counts = BTreeMap::new();
-            for port in &network.ports {
-                for (_, device) in system.vms[port.vm].machine.virtio().skip(port.device).take(1) {
+            for (vm, device) in network.ports.iter().filter_map(NetworkPort::nic) {
+                for (_, device) in system.vms[vm].machine.virtio().skip(device).take(1) {
                     let Device::Net(net) = device else { continue };
                     for (what, count) in of_interface(&net.counts()) {
                         *counts.entry(what).or_insert(0) += count;
@@ -84,9 +96,24 @@ impl NetworkReceipt {
                 }
             }
             counts.retain(|_, count| *count > 0);
-            Self { name: plan.name.clone(), counts }
+            let tap = plan.tap.as_ref().zip(network.uplink.as_ref());
+            let tap = tap.map(|(device, uplink)| TapReceipt::new(device, &uplink.counts()));
+            Self { name: plan.name.clone(), counts, tap }
         };
         plan.networks.iter().zip(&system.networks.all).map(network).collect()
+    }
+}
+
+impl TapReceipt {
+    fn new(device: &str, counts: &Counts) -> Self {
+        let passed = [
+            ("frames from it", counts.sent),
+            ("bytes from it", counts.sent_bytes),
+            ("frames to it", counts.received),
+            ("bytes to it", counts.received_bytes),
+        ];
+        let counts = passed.into_iter().chain(dropped(counts)).filter(|(_, count)| *count > 0);
+        Self { device: String::from(device), counts: counts.collect() }
     }
 }
 
@@ -97,8 +124,11 @@ fn of_interface(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> + 
         ("frames received", counts.received),
         ("bytes received", counts.received_bytes),
     ];
-    let dropped = DropReason::ALL.map(|why| (why.as_str(), counts.dropped(why)));
-    passed.into_iter().chain(dropped)
+    passed.into_iter().chain(dropped(counts))
+}
+
+fn dropped(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    DropReason::ALL.map(|why| (why.as_str(), counts.dropped(why))).into_iter()
 }
 
 fn fmt_counts(counts: &BTreeMap<&str, u64>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,11 +142,14 @@ fn fmt_counts(counts: &BTreeMap<&str, u64>, f: &mut fmt::Formatter<'_>) -> fmt::
     Ok(())
 }
 
-/// One line, without its end.
+/// One line, without its end, and one for a TAP.
 impl fmt::Display for NetworkReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network {}: ", self.name)?;
-        fmt_counts(&self.counts, f)
+        fmt_counts(&self.counts, f)?;
+        let Some(tap) = &self.tap else { return Ok(()) };
+        write!(f, "\n  TAP {}: ", tap.device)?;
+        fmt_counts(&tap.counts, f)
     }
 }
 

@@ -28,11 +28,15 @@ impl<M: GuestMemory> System<M> {
             self.after_nic_event(index.vm(), device, event, host);
             return Step::Continue;
         }
+        // Also what a console's driver did not get rid of, and that it has left the ends of links.
+        self.serve(index.vm(), device, now, host);
         match event {
-            Event::Started | Event::Notified(_) => self.serve(index.vm(), device, now, host),
+            Event::Started | Event::Notified(_) => {}
             // Buffers are the disk's until it is done with them, and the driver may use them for
-            // something else once the guest goes on: its VM waits (2.4.1).
-            Event::Reset => self.vms[index.vm()].machine.hold_while_under_way(device),
+            // something else once the guest goes on: its VM waits (2.4.1, 4.2.2.2).
+            Event::Reset | Event::Withdrawn(_) => {
+                self.vms[index.vm()].machine.hold_while_under_way(device);
+            }
         }
         Step::Continue
     }
@@ -59,7 +63,7 @@ impl<M: GuestMemory> System<M> {
     // At every switch, and on bare metal there are no such requests.
     #[inline(always)]
     pub(super) fn finish_requests<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
-        self.release_held_frames(now);
+        self.release_held_frames(now, host);
         while let Some(finished) = host.next_finished() {
             self.finish(finished, now);
         }

@@ -2,6 +2,7 @@
 
 use super::{Step, System};
 use crate::Instant;
+use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Standing;
 use crate::memory::GuestMemory;
@@ -76,7 +77,8 @@ impl<M: GuestMemory> System<M> {
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
-        self.leave_networks(vm, now);
+        self.leave_networks(vm, now, host);
+        let dump = dump.map(|registers| Dump::new(&ending, registers, &self.vms[vm].memory));
         host.vm_ended(vcpu, &ending, dump.as_ref());
         if dump.is_some() {
             (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));

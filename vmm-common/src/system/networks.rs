@@ -5,19 +5,28 @@
 //! buffers the frame stays where it is, and so does what its sender has made available behind it;
 //! the receiver's notification of new buffers lets them go on. A receiver that keeps a frame
 //! waiting for [`HELD_NS`] gets no frames until it has buffers again: it holds no sender up twice.
+//!
+//! An uplink is a port as well ([`Uplink`]): what is sent to it goes in the same exit, and what
+//! comes from it is fetched between turns and when an interface's driver notifies. The host keeps
+//! what is not fetched.
+
+mod link_status;
+mod passing;
+mod uplink;
+
+pub use uplink::Uplink;
 
 use super::System;
 use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::plan::{MAX_VMS, Plan, VirtioKind};
-use crate::scheduler::Next;
 use crate::seam::Host;
 use crate::vm::Vm;
 use alloc::vec::Vec;
-use devices::switch::{Route, Switch};
+use devices::switch::Switch;
 use devices::virtio::Event;
-use devices::virtio::net::{DropReason, RECEIVE, Received, is_multicast};
+use devices::virtio::net::RECEIVE;
 
 /// How long a frame waits for its receiver's buffers: less than the 5 s after which Linux reports a
 /// transmit queue that stands still.
@@ -30,30 +39,44 @@ pub struct Networks {
     pub all: Vec<Network>,
     /// No frame has waited for too long before.
     held_until: Instant,
+    /// No frame needs to be looked for before: `held_until`, or at any time with an uplink.
+    due: Instant,
 }
 
-/// A network: a switch, and the interfaces at it, at most one of each VM.
+/// A network: a switch, and what is at its ports.
 #[derive(Debug)]
 pub struct Network {
+    /// Its place in the plan.
+    number: usize,
     switch: Switch,
-    /// The interfaces.
+    /// The interfaces, at most one of each VM; behind them, the uplink.
     pub ports: Vec<NetworkPort>,
+    /// Its uplink, if it has one.
+    pub uplink: Option<Uplink>,
+    /// The host records its frames.
+    is_captured: bool,
 }
 
-/// An interface at a switch.
+/// A port of a switch.
 #[derive(Debug)]
 pub struct NetworkPort {
-    /// Its VM.
-    pub vm: VmIndex,
-    /// Its place among the VM's virtio devices.
-    pub device: usize,
+    end: End,
     is_gone: bool,
     receiver: Receiver,
     /// Its frame that waits, if one does.
     waiting: Option<Waiting>,
 }
 
-/// What an interface's driver does about buffers for frames.
+/// What is at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// An interface: its VM, and its place among the VM's virtio devices.
+    Nic { vm: VmIndex, device: usize },
+    /// The way out of the machine.
+    Uplink,
+}
+
+/// What a port's receiver, an interface's driver, does about buffers for frames.
 #[derive(Clone, Copy, Debug)]
 enum Receiver {
     /// It has given none since it started: Linux's does when the interface is brought up.
@@ -71,11 +94,13 @@ struct Waiting {
     since: Instant,
     /// Some port has got it, or a reason why not is counted.
     is_settled: bool,
+    /// This port has got so many of its segments; the others get it behind that one.
+    in_segments: Option<(usize, u64)>,
 }
 
-/// Bit n: port n. Each is of another VM, so there are no more than VMs.
-type Ports = u64;
-const _: () = assert!(MAX_VMS <= Ports::BITS as usize);
+/// Bit n: port n. Each is of another VM, but for an uplink.
+type Ports = u128;
+const _: () = assert!(MAX_VMS < Ports::BITS as usize);
 
 fn numbers(mut ports: Ports) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
@@ -87,27 +112,15 @@ fn numbers(mut ports: Ports) -> impl Iterator<Item = usize> {
 
 impl Networks {
     pub(super) fn new(plan: &Plan) -> Self {
-        let network = |index| {
-            let port = |(vm, plan): (usize, &crate::plan::VmPlan)| {
-                let nic = plan.virtio.nics.iter().position(|nic| nic.network == index)?;
-                let device = plan.virtio.devices().position(|kind| kind == VirtioKind::Nic(nic))?;
-                let (is_gone, receiver, waiting) = (false, Receiver::NotUp, None);
-                let vm = VmIndex(vm);
-                Some((
-                    plan.virtio.nics[nic].mac,
-                    NetworkPort { vm, device, is_gone, receiver, waiting },
-                ))
-            };
-            let (macs, ports) = plan.vms.iter().enumerate().filter_map(port).unzip();
-            Network { switch: Switch::new(macs), ports }
-        };
-        let all = (0..plan.networks.len()).map(network).collect();
-        Self { all, held_until: Instant::FAR_FUTURE }
+        let all = (0..plan.networks.len()).map(|number| Network::new(plan, number)).collect();
+        let mut networks = Self { all, held_until: Instant::FAR_FUTURE, due: Instant::FAR_FUTURE };
+        networks.note_waiting();
+        networks
     }
 
     /// The network and the port of a VM's device.
     fn place(&self, vm: VmIndex, device: usize) -> Option<(usize, usize)> {
-        let is_it = |port: &NetworkPort| port.vm == vm && port.device == device;
+        let is_it = |port: &NetworkPort| port.end == End::Nic { vm, device };
         let port = |(number, network): (usize, &Network)| {
             network.ports.iter().position(is_it).map(|port| (number, port))
         };
@@ -115,136 +128,61 @@ impl Networks {
     }
 
     /// An idle core waits no longer than frames do.
-    pub(super) fn bound_idle(&self, next: Next) -> Next {
-        match next {
-            Next::Idle { until } => Next::Idle { until: until.min(self.held_until) },
-            Next::Run { .. } | Next::Done => next,
-        }
+    pub(super) fn bound_idle(&self, until: Instant) -> Instant {
+        until.min(self.held_until)
     }
 
     fn note_waiting(&mut self) {
         let ports = self.all.iter().flat_map(|network| &network.ports);
         let since = ports.filter_map(|port| port.waiting).map(|waiting| waiting.since).min();
         self.held_until = since.map_or(Instant::FAR_FUTURE, |since| since.after_ns(HELD_NS));
+        let has_uplink = self.all.iter().any(|network| network.uplink.is_some());
+        self.due = if has_uplink { Instant::ZERO } else { self.held_until };
     }
 }
 
 impl Network {
-    /// Passes on the next frame of a port; false if there is none that can go. Adds the ports with
-    /// something new for their drivers to `touched`.
-    fn send<M: GuestMemory>(
-        &mut self,
-        vms: &mut [Vm<M>],
-        from: usize,
-        now: Instant,
-        touched: &mut Ports,
-    ) -> bool {
-        let Some((mut waiting, is_multicast)) = self.take(vms, from, now) else { return false };
-        for to in numbers(waiting.targets) {
-            let received = match self.ports[to].is_gone {
-                true => Received::Refused(DropReason::Ended),
-                false => deliver(vms, &self.ports[from], &self.ports[to]),
-            };
-            let dropped = match received {
-                Received::Done => {
-                    self.ports[to].receiver = Receiver::Up;
-                    *touched |= 1 << to;
-                    waiting.is_settled = true;
-                    None
-                }
-                Received::NotTaken => None,
-                Received::NoBuffers => {
-                    let receiver = &mut self.ports[to].receiver;
-                    match receiver {
-                        Receiver::NotUp => Some(DropReason::NotReady),
-                        Receiver::Up if now.ns_since(waiting.since) < HELD_NS => continue,
-                        Receiver::Up | Receiver::Stuck => {
-                            *receiver = Receiver::Stuck;
-                            Some(DropReason::NoBuffers)
-                        }
-                    }
-                }
-                Received::Refused(reason) => {
-                    // A driver that broke a rule by its buffers is to learn of it.
-                    *touched |= if reason == DropReason::NotReady { 1 << to } else { 0 };
-                    Some(reason)
-                }
-            };
-            waiting.targets &= !(1 << to);
-            waiting.is_settled |= dropped.is_some();
-            self.drop_copy(vms, from, dropped);
-        }
-        if waiting.targets != 0 {
-            self.ports[from].waiting = Some(waiting);
-            return false;
-        }
-        let none = (!waiting.is_settled && !is_multicast).then_some(DropReason::NoReceiver);
-        self.drop_copy(vms, from, none);
-        let Vm { machine, memory, .. } = &mut vms[self.ports[from].vm];
-        if let Some(net) = machine.nic_mut(self.ports[from].device) {
-            net.finish(memory);
-            *touched |= 1 << from;
-        }
-        true
-    }
-
-    /// The frame of `from` that waits, or its next one; and whether it is for several.
-    fn take<M: GuestMemory>(
-        &mut self,
-        vms: &mut [Vm<M>],
-        from: usize,
-        now: Instant,
-    ) -> Option<(Waiting, bool)> {
-        let NetworkPort { vm, device, is_gone, .. } = self.ports[from];
-        let waiting = self.ports[from].waiting.take();
-        if is_gone {
-            return None;
-        }
-        let Vm { machine, memory, .. } = &mut vms[vm];
-        let frame = machine.nic_mut(device)?.next(memory)?;
-        let waiting = waiting.unwrap_or_else(|| {
-            let targets = match self.switch.route(from, frame.source, frame.destination, now) {
-                Route::To(port) => 1 << port,
-                Route::Flood => {
-                    let others = self.ports.iter().enumerate();
-                    let others = others.filter(|(number, port)| *number != from && !port.is_gone);
-                    others.fold(0, |ports, (number, _)| ports | 1 << number)
-                }
-                Route::Nowhere => 0,
-            };
-            Waiting { targets, since: now, is_settled: false }
-        });
-        Some((waiting, is_multicast(frame.destination)))
-    }
-
-    fn drop_copy<M>(&self, vms: &mut [Vm<M>], from: usize, reason: Option<DropReason>) {
-        let port = &self.ports[from];
-        if let (Some(reason), Some(net)) = (reason, vms[port.vm].machine.nic_mut(port.device)) {
-            net.dropped(reason);
-        }
-    }
-
-    /// The ports whose frames wait for `port`.
-    fn waiting_for(&self, port: usize) -> Ports {
-        let waits = |from: &NetworkPort| {
-            from.waiting.is_some_and(|waiting| waiting.targets & 1 << port != 0)
+    fn new(plan: &Plan, number: usize) -> Self {
+        let port = |(vm, plan): (usize, &crate::plan::VmPlan)| {
+            let nic = plan.virtio.nics.iter().position(|nic| nic.network == number)?;
+            let device = plan.virtio.devices().position(|kind| kind == VirtioKind::Nic(nic))?;
+            let end = End::Nic { vm: VmIndex(vm), device };
+            Some((plan.virtio.nics[nic].mac, NetworkPort::new(end, Receiver::NotUp)))
         };
-        let ports = self.ports.iter().enumerate().filter(|(_, from)| waits(from));
-        ports.fold(0, |ports, (number, _)| ports | 1 << number)
+        let (macs, mut ports): (_, Vec<_>) = plan.vms.iter().enumerate().filter_map(port).unzip();
+        let network = &plan.networks[number];
+        let uplink = network.tap.as_ref().map(|_| Uplink::default());
+        if uplink.is_some() {
+            ports.push(NetworkPort::new(End::Uplink, Receiver::Up));
+        }
+        let is_captured = network.pcap.is_some();
+        Self { number, switch: Switch::new(macs), ports, uplink, is_captured }
+    }
+
+    /// The port of the uplink, unless that is gone.
+    fn uplink_port(&self) -> Option<usize> {
+        self.ports.iter().position(|port| port.end == End::Uplink && !port.is_gone)
+    }
+
+    /// The port of a VM's interface.
+    fn port_of(&self, of: VmIndex) -> Option<usize> {
+        self.ports.iter().position(|port| port.nic().is_some_and(|(vm, _)| vm == of))
     }
 }
 
-/// Copies the frame of one port to another's buffers.
-fn deliver<M: GuestMemory>(vms: &mut [Vm<M>], from: &NetworkPort, to: &NetworkPort) -> Received {
-    // They are of two VMs: a plan's check sees to it.
-    let Ok([sender, receiver]) = vms.get_disjoint_mut([from.vm.0, to.vm.0]) else {
-        return Received::NotTaken;
-    };
-    let net = sender.machine.nic_mut(from.device);
-    let frame = net.and_then(|net| net.next(&sender.memory));
-    match (frame, receiver.machine.nic_mut(to.device)) {
-        (Some(frame), Some(net)) => net.receive(&receiver.memory, &frame),
-        _ => Received::NotTaken,
+impl NetworkPort {
+    const fn new(end: End, receiver: Receiver) -> Self {
+        Self { end, is_gone: false, receiver, waiting: None }
+    }
+
+    /// The VM of the interface at it, and the interface's place among the VM's virtio devices; None
+    /// for an uplink.
+    #[must_use]
+    pub const fn nic(&self) -> Option<(VmIndex, usize)> {
+        match self.end {
+            End::Nic { vm, device } => Some((vm, device)),
+            End::Uplink => None,
+        }
     }
 }
 
@@ -259,14 +197,24 @@ impl<M: GuestMemory> System<M> {
     ) {
         let Some((network, number)) = self.networks.place(vm, device) else { return };
         let port = &mut self.networks.all[network].ports[number];
+        let was_up = port.receiver.is_up();
         match event {
-            Event::Started => port.receiver = Receiver::NotUp,
+            Event::Started => port.receiver = self.vms[vm].first_receiver(device),
             Event::Notified(RECEIVE) => port.receiver = Receiver::Up,
             Event::Notified(_) => {}
+            Event::Withdrawn(RECEIVE) => port.receiver = Receiver::NotUp,
             // Its frame is gone with the queue, and frames for it go no further.
-            Event::Reset => port.waiting = None,
+            Event::Withdrawn(_) => port.waiting = None,
+            Event::Reset => (port.receiver, port.waiting) = (Receiver::NotUp, None),
+        }
+        let has_changed = port.receiver.is_up() != was_up;
+        if matches!(event, Event::Started | Event::Reset) {
+            self.set_uplink_offloads(network, host);
         }
         self.serve_nic(vm, device, host);
+        if has_changed {
+            self.check_link(network, host.now());
+        }
     }
 
     /// Carries out a driver's commands, and passes on the frames that wait for its buffers, and its
@@ -280,14 +228,18 @@ impl<M: GuestMemory> System<M> {
         }
         let (mut now, until) = (host.now(), self.until);
         let (mut touched, mut cut_short): (Ports, Ports) = (1 << port, 0);
-        let others = network.waiting_for(port) & !(1 << port);
+        let uplink = network.uplink_port().map_or(0, |uplink| 1 << uplink);
+        let others = network.waiting_for(port) & !(1 << port | uplink);
         for from in numbers(others).chain([port]) {
             let mut is_cut_short = cut_short != 0;
-            while !is_cut_short && network.send(&mut self.vms, from, now, &mut touched) {
+            while !is_cut_short && network.send(&mut self.vms, from, now, &mut touched, host) {
                 now = host.now();
                 is_cut_short = now >= until;
             }
             cut_short |= if is_cut_short { 1 << from } else { 0 };
+        }
+        if cut_short == 0 {
+            network.fetch(&mut self.vms, now, &mut touched, host);
         }
         self.networks.note_waiting();
         self.publish_frames(number, (touched, cut_short), Some(vm), now);
@@ -303,7 +255,8 @@ impl<M: GuestMemory> System<M> {
         now: Instant,
     ) {
         for port in numbers(touched | cut_short) {
-            let NetworkPort { vm, device, is_gone, .. } = self.networks.all[network].ports[port];
+            let NetworkPort { end, is_gone, .. } = self.networks.all[network].ports[port];
+            let End::Nic { vm, device } = end else { continue };
             if is_gone {
                 continue;
             }
@@ -322,60 +275,49 @@ impl<M: GuestMemory> System<M> {
                 false => self.rouse(vm, now),
             }
         }
+        let uplink = self.networks.all[network].uplink.as_mut();
+        if uplink.is_some_and(Uplink::take_loss) {
+            self.check_link(network, now);
+        }
     }
 
-    /// Drops frames that have waited too long.
+    /// Drops frames that have waited too long, and fetches those from outside.
     #[inline]
-    pub(super) fn release_held_frames(&mut self, now: Instant) {
-        if now >= self.networks.held_until {
-            self.let_frames_go(now);
+    pub(super) fn release_held_frames<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
+        if now >= self.networks.due {
+            self.let_frames_go(now, host);
         }
     }
 
     /// Tries the frames that wait once more; what is behind them goes in their VMs' next turns.
+    /// Fetches some from outside.
     #[inline(never)]
-    fn let_frames_go(&mut self, now: Instant) {
+    fn let_frames_go<H: Host<M>>(&mut self, now: Instant, host: &mut H) {
         for number in 0..self.networks.all.len() {
             let (mut touched, mut going) = (0, 0);
             let network = &mut self.networks.all[number];
             for from in 0..network.ports.len() {
                 let is_waiting = network.ports[from].waiting.is_some();
-                if is_waiting && network.send(&mut self.vms, from, now, &mut touched) {
+                if is_waiting && network.send(&mut self.vms, from, now, &mut touched, host) {
                     going |= 1 << from;
                 }
             }
+            network.fetch(&mut self.vms, now, &mut touched, host);
             self.publish_frames(number, (touched, going), None, now);
         }
         self.networks.note_waiting();
     }
 
-    /// Takes the interfaces of a VM that has ended off their networks. The last one that is left at
-    /// a network loses its link.
-    pub(super) fn leave_networks(&mut self, vm: VmIndex, now: Instant) {
+    /// Takes the interfaces of a VM that has ended off their networks.
+    pub(super) fn leave_networks<H: Host<M>>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
         for number in 0..self.networks.all.len() {
             let network = &mut self.networks.all[number];
-            let Some(port) = network.ports.iter().position(|port| port.vm == vm) else { continue };
+            let Some(port) = network.port_of(vm) else { continue };
             (network.ports[port].is_gone, network.ports[port].waiting) = (true, None);
             network.switch.forget(port);
+            self.set_uplink_offloads(number, host);
             self.check_link(number, now);
         }
-        self.let_frames_go(now);
-    }
-
-    /// Takes down the links of interfaces that are alone at their networks from the start.
-    pub(super) fn check_links(&mut self, now: Instant) {
-        (0..self.networks.all.len()).for_each(|network| self.check_link(network, now));
-    }
-
-    /// Takes the link of an interface down that has no other one beside it.
-    fn check_link(&mut self, network: usize, now: Instant) {
-        let ports = &self.networks.all[network].ports;
-        let mut left = ports.iter().enumerate().filter(|(_, port)| !port.is_gone);
-        if let (Some((last, NetworkPort { vm, device, .. })), None) = (left.next(), left.next()) {
-            if let Some(net) = self.vms[*vm].machine.nic_mut(*device) {
-                net.set_link(false);
-            }
-            self.publish_frames(network, (1 << last, 0), None, now);
-        }
+        self.let_frames_go(now, host);
     }
 }

@@ -1,12 +1,19 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
 mod called_sibling;
+mod frame_paths;
+mod frames_in_segments;
 mod held_frames;
+mod hvc_lines;
+mod link_changes;
+mod random_bytes;
 mod scripted;
 mod slow_disk;
+mod uplinks;
 
 use super::*;
 use crate::backing::Backing;
+use crate::diagnosis::Dump;
 use crate::index::VmIndex;
 use crate::machine::{Machine, Surroundings};
 use crate::registers::CpuState;
@@ -54,6 +61,37 @@ impl GuestMemory for Ram {
     }
 }
 
+/// The local APIC on; the I/O APIC's pin of the first virtio device: level-triggered, vector 0x31.
+fn route_virtio_interrupt(machine: &mut Machine) {
+    let stores =
+        [(0xfee0_00f0, 0x1ff), (0xfec0_0000, 0x10 + 2 * 16), (0xfec0_0010, 1 << 15 | 0x31)];
+    for (address, value) in stores {
+        machine.mmio_write(address, 4, value, Instant::ZERO);
+    }
+}
+
+/// What sets up a virtio queue: its table at this address, the rings behind it.
+const fn queue_stores(queue: u64, size: u64, table: u64) -> [(u64, u64); 6] {
+    [
+        (0x030, queue),
+        (0x038, size),
+        (0x080, table),
+        (0x090, table + 0x400),
+        (0x0a0, table + 0x800),
+        (0x044, 1),
+    ]
+}
+
+/// What machines are made in: a processor of 1 GHz, at the begin of time.
+fn surroundings() -> Surroundings {
+    Surroundings {
+        now: Instant::ZERO,
+        epoch_seconds: 0,
+        tsc: TscClock { hz: 1_000_000_000, offset: 0 },
+        physical_address_bits: 40,
+    }
+}
+
 struct Place {
     now_ns: Rc<RefCell<u64>>,
 }
@@ -71,7 +109,7 @@ impl Host<Ram> for Place {
         None
     }
 
-    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
     fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 }

@@ -25,7 +25,9 @@ impl Exception {
         Self { vector, error: None, cr2: None }
     }
 
-    const fn coded(vector: u8, error: u32) -> Self {
+    /// One with an error code.
+    #[must_use]
+    pub const fn coded(vector: u8, error: u32) -> Self {
         Self { vector, error: Some(error), cr2: None }
     }
 

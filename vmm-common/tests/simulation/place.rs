@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use vmm_common::Instant;
 use vmm_common::backing::Backing;
+use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::memory::NoMemory;
 use vmm_common::registers::CpuState;
@@ -199,7 +200,7 @@ impl Host<NoMemory> for SimulatedHost {
 
     fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 
-    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&CpuState>) {
+    fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();
         assert_eq!(self.endings[vm], None, "VM {vm} ends twice");
         assert_eq!(dump.is_some(), ending.deserves_dump(), "{ending:?}");

@@ -99,6 +99,8 @@ fn networks_and_the_interfaces_at_them_are_listed() {
     let mut plan = plan(&[Share::Weight(1); 2]);
     let network = |name: &str| NetworkPlan { name: name.to_owned(), tap: None, pcap: None };
     plan.networks = vec![network("lan"), network("spare")];
+    plan.networks[1].tap = Some(String::from("tandem0"));
+    plan.networks[1].pcap = Some(String::from("a\tb.pcap"));
     for (index, is_up) in [(0, true), (1, false)] {
         let mac = NicPlan::default_mac(index as u64, 0);
         plan.vms[index].virtio.nics = vec![NicPlan { network: 0, mac, is_up }];
@@ -108,6 +110,12 @@ fn networks_and_the_interfaces_at_them_are_listed() {
     write(&plan, &[BootKind::Flat; 2], &mut text).expect("writing to a String cannot fail");
     assert!(text.contains("\n  net0     network lan, 02:54:00:00:00:00\n"), "{text}");
     assert!(text.contains("\n  net0     network lan, 02:54:00:00:01:00, link down\n"), "{text}");
-    let networks = "\nnetwork lan: vm0.net0, vm1.net0\n\nnetwork spare: no interface\n";
+    let networks = "
+network lan: vm0.net0, vm1.net0
+
+network spare: no interface
+  tap      tandem0 of the host, over KVM alone
+  pcap     \"a\\tb.pcap\", over KVM alone
+";
     assert!(text.ends_with(networks), "{text}");
 }

@@ -6,6 +6,7 @@
 
 use super::Role;
 use crate::kvm::LOOP_REQUESTS;
+use crate::sys::SET_OFFLOADS;
 use anyhow::Result;
 use libc::c_long;
 use seccompiler::{
@@ -13,6 +14,9 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+
+const EQUAL: SeccompCmpOp = SeccompCmpOp::Eq;
 
 /// The loop: KVM_RUN and timers, keys, signals and output, the one core.
 const LOOP: [c_long; 13] = [
@@ -88,10 +92,14 @@ const TERMINAL: [u64; 7] = [
 /// The filter of a thread with this role.
 ///
 /// # Errors A bug of ours: the tables do not make a filter.
-pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
+pub fn filter(role: Role, has_reports: bool, taps: &[RawFd]) -> Result<BpfProgram> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let mut allow = |calls: &[c_long]| rules.extend(calls.iter().map(|call| (*call, Vec::new())));
     allow(&EVERY);
+    if role == Role::Files {
+        // A capture on a full file system is cut behind its last whole block.
+        allow(&[libc::SYS_ftruncate]);
+    }
     // The main thread prints when the loop is over.
     let has_loop = role != Role::Files;
     if has_loop {
@@ -114,7 +122,13 @@ pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
     // KVM_RUN, the most frequent call, comes first in the filter.
     let kvm: &[u64] = if role == Role::Vcpu { &LOOP_REQUESTS } else { &[] };
     let requests = kvm.iter().chain(&TERMINAL).map(|request| equal(1, *request));
-    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_>>()?);
+    let mut requests = requests.collect::<Result<Vec<_>>>()?;
+    for tap in taps.iter().filter(|_| has_loop) {
+        let conditions = [(0, *tap as u64), (1, SET_OFFLOADS)];
+        let conditions = conditions.map(|(argument, value)| condition(argument, EQUAL, value));
+        requests.push(SeccompRule::new(conditions.into_iter().collect::<Result<_>>()?)?);
+    }
+    rules.insert(libc::SYS_ioctl, requests);
     let (refused, allowed) = (SeccompAction::Trap, SeccompAction::Allow);
     let filter = SeccompFilter::new(rules, refused, allowed, TargetArch::x86_64)?;
     Ok(filter.try_into()?)
@@ -122,11 +136,14 @@ pub fn filter(role: Role, has_reports: bool) -> Result<BpfProgram> {
 
 /// A call whose argument is this number.
 fn equal(argument: u8, value: u64) -> Result<SeccompRule> {
-    rule(argument, SeccompCmpOp::Eq, value)
+    rule(argument, EQUAL, value)
 }
 
 /// A call whose argument, of 32 bits, compares like this with `value`.
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
-    Ok(SeccompRule::new(vec![condition])?)
+    Ok(SeccompRule::new(vec![condition(argument, operator, value)?])?)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
 }

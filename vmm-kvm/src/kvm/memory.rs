@@ -58,12 +58,26 @@ impl GuestRam {
     /// # Errors
     /// One is not RAM.
     pub fn pieces(&self, buffers: impl IntoIterator<Item = Buffer>) -> io::Result<Vec<Piece>> {
-        let piece = |Buffer { address, bytes }: Buffer| {
+        let mut pieces = Vec::new();
+        self.add_pieces(buffers, &mut pieces).map(|()| pieces)
+    }
+
+    /// Adds to `pieces` what [`Self::pieces`] gives.
+    ///
+    /// # Errors
+    /// One is not RAM.
+    pub fn add_pieces(
+        &self,
+        buffers: impl IntoIterator<Item = Buffer>,
+        pieces: &mut Vec<Piece>,
+    ) -> io::Result<()> {
+        for Buffer { address, bytes } in buffers.into_iter().filter(|buffer| buffer.bytes > 0) {
             let slice = self.0.get_slice(GuestAddress(address), bytes as usize);
             let slice = slice.map_err(io::Error::other)?;
-            Ok(Piece { base: slice.ptr_guard_mut().as_ptr() as usize, bytes: slice.len() })
-        };
-        buffers.into_iter().filter(|buffer| buffer.bytes > 0).map(piece).collect()
+            let base = slice.ptr_guard_mut().as_ptr() as usize;
+            pieces.push(Piece { base, bytes: slice.len() });
+        }
+        Ok(())
     }
 
     /// Maps the RAM for a VM's guest.
@@ -173,6 +187,14 @@ pub fn write_at(file: &File, offset: u64, pieces: &[Piece]) -> io::Result<usize>
     let (first, count) = (pieces.as_ptr().cast(), pieces.len() as libc::c_int);
     // SAFETY: the pieces are mapped while the caller has what they are of; the kernel reads them.
     let done = unsafe { libc::pwritev64(file.as_raw_fd(), first, count, offset as libc::off64_t) };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes `pieces` as one message; how many bytes were written.
+pub fn write_pieces(file: &File, pieces: &[Piece]) -> io::Result<usize> {
+    let (first, count) = (pieces.as_ptr().cast(), pieces.len() as libc::c_int);
+    // SAFETY: the pieces are mapped while the caller has what they are of; the kernel reads them.
+    let done = unsafe { libc::writev(file.as_raw_fd(), first, count) };
     usize::try_from(done).map_err(|_| io::Error::last_os_error())
 }
 

@@ -1,28 +1,28 @@
-//! Logs and taps, written while VMs run, by a thread of their own: a write to a file waits for its
-//! file system, for ever on a server that is gone, and a vCPU's thread holds the turn.
+//! Logs, taps and captures, written while VMs run, by a thread of their own: a write to a file
+//! waits for its file system, for ever on a server that is gone, and a vCPU's thread holds the
+//! turn.
 //!
 //! Bytes are gathered without a lock, handed over between turns, and dropped and counted where the
 //! file takes them too slowly. The thread is on the same core as all others.
 
-use super::{check_is_plain, check_kind, log_name, log_path, tap_name};
-use crate::sys::this_thread;
+use super::{capture_name, check_is_plain, check_kind, log_name, log_path, tap_name};
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{mem, thread};
 use vmm_common::plan::Plan;
+use writer::start_thread;
+
+mod writer;
 
 /// The most bytes kept for a file that takes them slowly.
 const QUEUE_BYTES: usize = 4 << 20;
 /// The thread's name.
 pub const THREAD: &str = "files";
-/// The most bytes of one write; a file that takes them makes progress.
-const CHUNK_BYTES: usize = 64 << 10;
-
 /// The files that a run writes while it runs, by [`Slot`].
 #[derive(Debug, Default)]
 pub struct Recorder {
@@ -33,20 +33,40 @@ pub struct Recorder {
     thread: Option<i32>,
 }
 
-/// An open file, and what messages call it.
-pub type NamedFile = (String, File);
+/// An open file.
+#[derive(Debug)]
+pub struct NamedFile {
+    /// What messages call it.
+    pub name: String,
+    /// Itself, empty.
+    pub file: File,
+    /// What it is made of.
+    pub form: Form,
+}
+
+/// What a file is made of, and so where it may end if it takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Text: anywhere.
+    Text,
+    /// Blocks of a capture: behind one.
+    Blocks,
+}
 
 /// A file of a [`Recorder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(usize);
 
-/// The logs of all VMs, if there are any, and the taps of links that have one.
+/// The logs of all VMs, if there are any, the taps of links and the captures of networks that have
+/// one.
 #[derive(Debug, Default)]
 pub struct LogFiles {
     /// By VM.
     pub logs: Vec<Option<Slot>>,
     /// By link.
     pub taps: Vec<Option<Slot>>,
+    /// By network.
+    pub captures: Vec<Option<Slot>>,
 }
 
 /// A file that lacks something, as a message.
@@ -75,41 +95,46 @@ struct Queue {
 }
 
 impl Recorder {
-    /// Opens the logs in `log_dir` and the taps of `plan`, for [`Recorder::start`].
+    /// Opens the logs in `log_dir`, the taps and the captures of `plan`, for [`Recorder::start`].
     ///
     /// # Errors
     /// The first that cannot be opened. All are looked at before one is truncated.
     pub fn open(plan: &Plan, log_dir: Option<&Path>) -> Result<(Vec<NamedFile>, LogFiles)> {
-        let mut wanted: Vec<(String, PathBuf)> = Vec::new();
-        let mut want = |name: String, path: PathBuf| {
-            wanted.push((name, path));
+        let mut wanted: Vec<(String, PathBuf, Form)> = Vec::new();
+        let mut want = |name: String, path: PathBuf, form| {
+            wanted.push((name, path, form));
             Slot(wanted.len() - 1)
         };
         let log = |dir: &Path, vm: &str| (log_name(vm), log_path(dir, vm));
-        let logs = plan
-            .vms
-            .iter()
-            .map(|vm| log_dir.map(|dir| log(dir, &vm.name)).map(|(name, path)| want(name, path)));
+        let logs = plan.vms.iter().map(|vm| {
+            let (name, path) = log(log_dir?, &vm.name);
+            Some(want(name, path, Form::Text))
+        });
         let logs = logs.collect();
-        let taps = plan
-            .links
-            .iter()
-            .map(|link| link.tap.as_ref().map(|path| want(tap_name(&link.name), path.into())));
-        let files = LogFiles { logs, taps: taps.collect() };
+        let taps = plan.links.iter().map(|link| {
+            let path = link.tap.as_ref()?.into();
+            Some(want(tap_name(&link.name), path, Form::Text))
+        });
+        let taps = taps.collect();
+        let captures = plan.networks.iter().map(|network| {
+            let path = network.pcap.as_ref()?.into();
+            Some(want(capture_name(&network.name), path, Form::Blocks))
+        });
+        let files = LogFiles { logs, taps, captures: captures.collect() };
         if let Some(dir) = log_dir {
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("the log directory {}", dir.display()))?;
         }
         let context = |name: &str, path: &Path| format!("{name}, {}", path.display());
-        for (name, path) in &wanted {
+        for (name, path, _) in &wanted {
             check_is_plain(path).with_context(|| context(name, path))?;
         }
         let mut opened = Vec::new();
-        for (name, path) in wanted {
+        for (name, path, form) in wanted {
             let file = open_plain(&path).with_context(|| context(&name, &path))?;
-            opened.push((name, file));
+            opened.push(NamedFile { name, file, form });
         }
-        for (name, file) in &opened {
+        for NamedFile { name, file, .. } in &opened {
             file.set_len(0).with_context(|| name.clone())?;
         }
         Ok((opened, files))
@@ -123,7 +148,7 @@ impl Recorder {
         files: Vec<NamedFile>,
         prepare: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<Self> {
-        let (names, files): (Vec<String>, Vec<File>) = files.into_iter().unzip();
+        let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
         let count = names.len();
         let queues = names.iter().map(|_| Queue::default()).collect();
         let state = Mutex::new(State { queues, progress: 0 });
@@ -147,6 +172,19 @@ impl Recorder {
         let taken = bytes.len().min(room);
         gathered.extend_from_slice(&bytes[..taken]);
         self.omitted[slot] += (bytes.len() - taken) as u64;
+    }
+
+    /// Takes a piece of so many bytes for a file, as `fill` makes it, or leaves it out as a whole.
+    /// Never waits.
+    pub fn push_whole(&mut self, Slot(slot): Slot, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        let gathered = &mut self.gathered[slot];
+        if gathered.len() + bytes > QUEUE_BYTES {
+            self.omitted[slot] += bytes as u64;
+            return;
+        }
+        let begin = gathered.len();
+        gathered.resize(begin + bytes, 0);
+        fill(&mut gathered[begin..]);
     }
 
     /// Hands over what was gathered. Never waits: while the thread holds the lock, the bytes stay
@@ -220,66 +258,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The thread: writes what is handed over, until the process ends.
-    fn write_all(&self, mut files: Vec<File>) {
-        let mut bytes = Vec::new();
-        loop {
-            let mut state = self.lock();
-            let slot = loop {
-                match state.queues.iter().position(|queue| !queue.waiting.is_empty()) {
-                    Some(slot) => break slot,
-                    None => {
-                        let woken = self.changed.wait(state);
-                        state = woken.unwrap_or_else(PoisonError::into_inner);
-                    }
-                }
-            };
-            let queue = &mut state.queues[slot];
-            bytes.clear();
-            mem::swap(&mut bytes, &mut queue.waiting);
-            queue.in_flight = bytes.len();
-            drop(state);
-            for chunk in bytes.chunks(CHUNK_BYTES) {
-                let written = files[slot].write_all(chunk);
-                let mut state = self.lock();
-                state.progress += 1;
-                let queue = &mut state.queues[slot];
-                queue.in_flight -= chunk.len();
-                let has_failed = written.is_err();
-                if let Err(error) = written {
-                    (queue.error, queue.in_flight) = (Some(error), 0);
-                    queue.waiting.clear();
-                }
-                drop(state);
-                self.changed.notify_all();
-                if has_failed {
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/// Starts the thread; its number. It is not joined: it may be inside a write that does not return.
-fn start_thread(
-    files: Vec<File>,
-    shared: Arc<Shared>,
-    prepare: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Result<i32> {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::Builder::new().name(THREAD.into());
-    let work = move || {
-        let prepared = prepare();
-        let is_prepared = prepared.is_ok();
-        // The caller waits for this message below.
-        let _ = sender.send(prepared.map(|()| this_thread()));
-        if is_prepared {
-            shared.write_all(files);
-        }
-    };
-    thread.spawn(work).context("the host cannot start a thread")?;
-    receiver.recv().context("the thread that writes files has ended")?
 }
 
 /// Opens a file to write, not yet truncated, without following a link and without waiting for a

@@ -13,7 +13,7 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 19] = [
+const CONFIGS: [Entry; 20] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
@@ -21,9 +21,10 @@ const CONFIGS: [Entry; 19] = [
     Entry { file: "latency.yml", check: latency },
     Entry { file: "link.yml", check: link },
     Entry { file: "linux.yml", check: linux },
+    Entry { file: "linux_net.yml", check: linux },
     Entry { file: "many.yml", check: many },
     Entry { file: "multiboot.yml", check: multiboot },
-    Entry { file: "net.yml", check: linux },
+    Entry { file: "net.yml", check: network },
     Entry { file: "nimble.yml", check: nimble },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
@@ -87,7 +88,7 @@ fn what_the_seeds_kernel_does_works_or_what_is_missing_is_said() {
 fn linux_begins_to_boot() {
     xtask::linux::ensure().expect("Debian's kernel");
     run("linux.yml");
-    run("net.yml");
+    run("linux_net.yml");
     run("smp.yml");
 }
 
@@ -105,6 +106,11 @@ fn a_virtio_console_carries_what_a_serial_port_does() {
 fn disks_do_what_they_should_in_every_mode() {
     xtask::disk_images::write().expect("the images that the config names");
     run("disk.yml");
+}
+
+#[test]
+fn a_network_carries_frames_of_every_kind() {
+    run("net.yml");
 }
 
 #[test]
@@ -271,6 +277,20 @@ fn disk(run: Tandem) {
     // The original of an overlay, and of a disk that is not written.
     let image = std::fs::read(xtask::guest_files::folder().join("disk.img"));
     assert!(image.expect("it is there") == xtask::disk_images::counting(), "it was written");
+}
+
+fn network(run: Tandem) {
+    let run = ended_well(run, 2);
+    for vm in ["server", "client"] {
+        let lines = run.lines_of(vm);
+        let is_fine = |line: &&String| line.ends_with(" PASSED");
+        assert_eq!(lines.iter().filter(is_fine).count(), 19, "{}", run.shown());
+        let received = lines.iter().filter(|line| line.starts_with("net: received 1048576 bytes"));
+        assert_eq!(received.count(), 2, "{}", run.shown());
+        assert_eq!(lines.last().map(String::as_str), Some("net: all passed"), "{}", run.shown());
+        let counts = &run.vm(vm)["devices"][0]["counts"];
+        assert_eq!(counts["frames dropped: malformed"], 4, "{counts}");
+    }
 }
 
 fn latency(run: Tandem) {

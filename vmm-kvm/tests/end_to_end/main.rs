@@ -5,6 +5,7 @@
 //! limits are there only so that what hangs fails loudly.
 
 mod bad_guests;
+mod captures;
 mod command_line;
 mod configs;
 mod console;
@@ -23,3 +24,4 @@ mod posture;
 mod several_processors;
 mod terminal;
 mod timeline;
+mod uplinks;

@@ -1,10 +1,11 @@
 //! A guest in QEMU alone, with no hypervisor of ours: the control that its transcript is held
 //! against.
 
-use super::{Emulator, Keyboard, chunks, copy, qemu};
+use super::{Accelerator, Emulator, Keyboard, chunks, copy, qemu};
 use crate::child::{self, Running};
 use crate::scratch::Scratch;
 use anyhow::{Context, Result, bail};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -13,11 +14,14 @@ use std::time::{Duration, Instant};
 
 /// The memory that a VM has if its config does not say.
 const MEMORY: &str = "16M";
-/// The machine that most guests run on.
-const Q35: &str = "q35";
+/// The machine that most guests run on, and its processor.
+const Q35: (&str, &str) = ("q35,accel=tcg", "EPYC");
 /// A machine whose virtio devices are memory-mapped, from pin 16 of its one I/O APIC on. It has no
 /// port that powers it off.
-const MICROVM: &str = "microvm,ioapic2=off";
+const MICROVM: (&str, &str) = ("microvm,ioapic2=off,accel=tcg", "EPYC");
+const MICROVM_ON_KVM: (&str, &str) = ("microvm,ioapic2=off,accel=kvm", "host");
+/// Transports of version 2.
+const MODERN: [&str; 2] = ["-global", "virtio-mmio.force-legacy=false"];
 /// How often a start is looked after.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -74,9 +78,28 @@ pub fn with_disks(kernel: Kernel<'_>, image: &Path, timeout: Duration) -> Result
         cmdline += &format!(" virtio_mmio.device=512@{address:#x}:{pin}");
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let modern = ["-global", "virtio-mmio.force-legacy=false"];
     let kernel = Kernel { cmdline: &cmdline, ..kernel };
-    boot(MICROVM, kernel, &[&modern[..], &options].concat(), Instant::now() + timeout)
+    boot(MICROVM, kernel, &[&MODERN[..], &options].concat(), Instant::now() + timeout)
+}
+
+/// Runs it on a machine with a virtio console behind a memory-mapped transport; the text is what it
+/// prints there.
+///
+/// # Errors
+/// As for [`run`].
+pub fn with_console(kernel: Kernel<'_>, timeout: Duration) -> Result<Alone> {
+    Emulator::Qemu.ensure()?;
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("hvc");
+    let output = format!("file,id=hvc,path={}", file.display());
+    let options = [
+        &MODERN[..],
+        &["-chardev", &output, "-device", "virtio-serial-device,bus=virtio-mmio-bus.0"],
+        &["-device", "virtconsole,chardev=hvc"],
+    ];
+    let alone = boot(MICROVM, kernel, &options.concat(), Instant::now() + timeout)?;
+    let printed = fs::read(&file).context("cannot read what it printed")?;
+    Ok(Alone { console: String::from_utf8_lossy(&printed).into_owned(), ..alone })
 }
 
 /// Runs two whose second serial ports are joined, by the usual clock.
@@ -101,9 +124,53 @@ pub fn pair(kernels: [Kernel<'_>; 2], timeout: Duration) -> Result<[Alone; 2]> {
     })
 }
 
-fn boot(machine: &str, kernel: Kernel<'_>, options: &[&str], deadline: Instant) -> Result<Alone> {
+/// Runs two on machines as for [`with_disks`], each with a virtio network interface, joined by a
+/// socket that carries frames.
+///
+/// # Errors
+/// As for [`run`].
+pub fn network(
+    kernels: [Kernel<'_>; 2],
+    accelerator: Accelerator,
+    timeout: Duration,
+) -> Result<[Alone; 2]> {
+    Emulator::Qemu.ensure()?;
+    let machine = match accelerator {
+        Accelerator::Tcg => MICROVM,
+        Accelerator::Kvm => MICROVM_ON_KVM,
+    };
+    let scratch = Scratch::new()?;
+    let socket = scratch.path().join("network");
+    let deadline = Instant::now() + timeout;
+    let address = format!("addr.type=unix,addr.path={}", socket.display());
+    let run = |end: usize, server: &str| {
+        let netdev = format!("stream,id=lan,server={server},{address}");
+        let mac = format!("mac=52:54:00:00:00:{:02x}", end + 1);
+        let device = format!("virtio-net-device,netdev=lan,bus=virtio-mmio-bus.0,{mac}");
+        let cmdline = format!("{} virtio_mmio.device=512@0xfeb00000:16", kernels[end].cmdline);
+        let network = ["-netdev", &netdev, "-device", &device];
+        let options = [&["-global", "virtio-mmio.force-legacy=false"], &network[..]].concat();
+        boot(machine, Kernel { cmdline: &cmdline, ..kernels[end] }, &options, deadline)
+    };
+    thread::scope(|scope| {
+        let one = scope.spawn(|| run(0, "on"));
+        while !socket.exists() && !one.is_finished() {
+            thread::sleep(POLL);
+        }
+        let other = run(1, "off");
+        let one = one.join().expect("it returns its errors");
+        Ok([one?, other?])
+    })
+}
+
+fn boot(
+    (machine, cpu): (&str, &str),
+    kernel: Kernel<'_>,
+    options: &[&str],
+    deadline: Instant,
+) -> Result<Alone> {
     let mut qemu = child::command("qemu-system-x86_64");
-    qemu.args(["-machine", machine, "-accel", "tcg", "-cpu", "EPYC", "-m", MEMORY]);
+    qemu.args(["-machine", machine, "-cpu", cpu, "-m", MEMORY]);
     qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
     qemu.args(["-no-reboot", "-nodefaults", "-serial", "stdio"]).args(options);
     qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);

@@ -86,6 +86,40 @@ pub fn pair(
     })
 }
 
+/// Boots two at one network, joined by a socket that carries frames, for the job `network` with so
+/// many bytes, and copies the console of the one that fetches them to `console`.
+///
+/// # Errors
+/// As for [`run`].
+pub fn network(
+    linux: &Linux,
+    bytes: u64,
+    timeout: Duration,
+    console: &mut dyn Write,
+) -> Result<[Done; 2]> {
+    Emulator::Qemu.ensure()?;
+    let scratch = Scratch::new()?;
+    let socket = scratch.path().join("network");
+    let deadline = Instant::now() + timeout;
+    let boot_end = |end: usize, server: &str, console: &mut dyn Write| {
+        let words = format!("job=\"network {end} {bytes}\"");
+        let address = format!("addr.type=unix,addr.path={}", socket.display());
+        let netdev = format!("stream,id=lan,server={server},{address}");
+        let device = format!("virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{end:02x}");
+        let options = ["-m", "256M", "-serial", "stdio", "-netdev", &netdev, "-device", &device];
+        boot(linux, &words, &options, deadline, console)
+    };
+    thread::scope(|scope| {
+        let serves = scope.spawn(|| boot_end(2, "on", &mut io::sink()));
+        while !socket.exists() && !serves.is_finished() {
+            thread::sleep(POLL);
+        }
+        let fetches = boot_end(1, "off", console);
+        let serves = serves.join().expect("it returns its errors");
+        Ok([fetches?, serves?])
+    })
+}
+
 /// The console, and what is at the other end of the second port.
 fn serial_ports(end: &str) -> [&str; 4] {
     ["-serial", "stdio", "-serial", end]
@@ -144,6 +178,18 @@ mod tests {
         assert!(lines.contains(&"busy: 4 processors"), "{}", done.console);
         let has_worked = |line: &&str| line.starts_with("busy: done, 4 workers, ");
         assert!(lines.iter().any(has_worked) && done.status == 0, "{}", done.console);
+    }
+
+    #[test]
+    fn two_move_data_over_the_network_between_them() {
+        let linux = linux::ensure().expect("Debian's kernel is there");
+        let [fetches, serves] =
+            network(&linux, 100_000, TIMEOUT, &mut io::sink()).expect("both are done");
+        assert!(fetches.console.contains("network: 3 packets received, 0% packet loss"));
+        let mut lines = serves.console.lines();
+        let line = lines.find(|line| line.starts_with("network: sent 100000 bytes, sha256 "));
+        assert!(line.is_some_and(|line| line.trim().ends_with(", equal")), "{}", serves.console);
+        assert_eq!([fetches.status, serves.status], [0, 0]);
     }
 
     #[test]

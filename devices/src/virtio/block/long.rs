@@ -82,7 +82,7 @@ impl Long {
         Ended::Whole(whole)
     }
 
-    /// The device was reset.
+    /// Its chain is the driver's again.
     pub const fn forget(&mut self) {
         self.under_way = None;
     }

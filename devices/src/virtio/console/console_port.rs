@@ -116,9 +116,9 @@ impl Port {
 
     /// The driver has gone, with what it had not got rid of. What has arrived waits for the next.
     pub fn reset(&mut self) {
-        self.counts.flushed += self.in_flight() as u64;
+        self.drop_chain();
+        self.counts.flushed += self.sent.bytes().len() as u64;
         self.sent.clear();
-        self.has_chain = false;
         (self.is_to_add, self.is_to_describe) = (false, false);
         (self.is_ready, self.is_open, self.is_peer_told) = (false, false, false);
     }
@@ -134,6 +134,12 @@ impl Port {
     pub fn begin_chain(&mut self) {
         self.has_chain = self.of != PortUse::Absent;
         self.counts.written += self.in_chain();
+    }
+
+    /// The driver takes it away, with what has not been fetched from it.
+    pub fn drop_chain(&mut self) {
+        self.counts.flushed += self.in_chain();
+        self.has_chain = false;
     }
 
     /// It goes back to the guest, if there is one.
@@ -153,10 +159,6 @@ impl Port {
 
     fn in_chain(&self) -> u64 {
         if self.has_chain { total(self.chain.readable()) } else { 0 }
-    }
-
-    fn in_flight(&self) -> usize {
-        self.sent.bytes().len() + self.in_chain() as usize
     }
 }
 

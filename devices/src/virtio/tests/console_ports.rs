@@ -12,18 +12,18 @@ use std::vec::Vec;
 extern crate std;
 
 const SIZE: u16 = 8;
-const MULTIPORT: u64 = 2;
+pub const MULTIPORT: u64 = 2;
 /// Events (5.3.6.2).
-const READY: u16 = 0;
-const ADD: u16 = 1;
-const PORT_READY: u16 = 3;
-const IS_CONSOLE: u16 = 4;
-const OPEN: u16 = 6;
-const NAME: u16 = 7;
+pub const READY: u16 = 0;
+pub const ADD: u16 = 1;
+pub const PORT_READY: u16 = 3;
+pub const IS_CONSOLE: u16 = 4;
+pub const OPEN: u16 = 6;
+pub const NAME: u16 = 7;
 
 /// A driver of several queues, each with a table of its own and a buffer for each descriptor.
-struct Guest {
-    driver: Driver,
+pub struct Guest {
+    pub driver: Driver,
     /// Available and used index of each queue.
     indices: [(u16, u16); 12],
 }
@@ -37,7 +37,7 @@ const fn buffer(queue: u16, head: u16) -> u64 {
 }
 
 impl Guest {
-    fn start(uses: &[PortUse], features: u64) -> Self {
+    pub fn start(uses: &[PortUse], features: u64) -> Self {
         let device = Device::Console(Console::new(uses));
         let driver = Driver::start(device, SIZE, features);
         let mut guest = Self { driver, indices: [(0, 0); 12] };
@@ -45,7 +45,7 @@ impl Guest {
         guest
     }
 
-    fn restart(&mut self, features: u64) {
+    pub fn restart(&mut self, features: u64) {
         self.indices = [(0, 0); 12];
         self.driver.negotiate(features);
         for queue in 0..12 {
@@ -66,7 +66,7 @@ impl Guest {
     }
 
     /// One that has opened a link's port 1, whose far side is there.
-    fn linked() -> Self {
+    pub fn linked() -> Self {
         let mut guest = Self::start(&[PortUse::Absent, PortUse::Link], MULTIPORT);
         guest.tell(0, READY, 1);
         guest.tell(1, PORT_READY, 1);
@@ -74,18 +74,18 @@ impl Guest {
         guest
     }
 
-    fn console(&mut self) -> &mut Console {
+    pub fn console(&mut self) -> &mut Console {
         let Device::Console(console) = &mut self.driver.device else { unreachable!("it is one") };
         console
     }
 
-    fn run<T>(&mut self, of: impl FnOnce(&mut Console, &super::driver::Ram) -> T) -> T {
+    pub fn run<T>(&mut self, of: impl FnOnce(&mut Console, &super::driver::Ram) -> T) -> T {
         let ram = self.driver.ram.clone();
         of(self.console(), &ram)
     }
 
     /// Makes a buffer of so many bytes available, at the slot's own place.
-    fn lend(&mut self, queue: u16, bytes: u32, flags: u16) -> u16 {
+    pub fn lend(&mut self, queue: u16, bytes: u32, flags: u16) -> u16 {
         let (available, _) = &mut self.indices[usize::from(queue)];
         let head = *available % SIZE;
         *available += 1;
@@ -97,14 +97,14 @@ impl Guest {
         head
     }
 
-    fn send(&mut self, port: u16, bytes: &[u8]) {
+    pub fn send(&mut self, port: u16, bytes: &[u8]) {
         let queue = if port == 0 { 1 } else { 2 * port + 3 };
         let head = self.lend(queue, bytes.len() as u32, 0);
         self.driver.ram.put(buffer(queue, head), bytes);
     }
 
     /// The next buffer that came back: its bytes as far as they were written, and its head.
-    fn returned(&mut self, queue: u16) -> Option<(u16, Vec<u8>)> {
+    pub fn returned(&mut self, queue: u16) -> Option<(u16, Vec<u8>)> {
         let (_, used) = &mut self.indices[usize::from(queue)];
         let ring = table(queue) + 0x2000;
         if self.driver.ram.u16_at(ring + 2) == *used {
@@ -118,7 +118,7 @@ impl Guest {
     }
 
     /// A control message to the device, and the device's turn.
-    fn tell(&mut self, port: u32, event: u16, value: u16) {
+    pub fn tell(&mut self, port: u32, event: u16, value: u16) {
         let head = self.lend(3, 8, 0);
         let mut message = port.to_le_bytes().to_vec();
         message.extend(event.to_le_bytes());
@@ -129,7 +129,7 @@ impl Guest {
     }
 
     /// What the device tells: port, event, value, and what follows.
-    fn told(&mut self) -> Vec<(u8, u16, u16, Vec<u8>)> {
+    pub fn told(&mut self) -> Vec<(u8, u16, u16, Vec<u8>)> {
         let mut told = Vec::new();
         loop {
             self.lend(2, 64, WRITE);

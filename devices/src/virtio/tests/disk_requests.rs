@@ -1,8 +1,9 @@
 //! The block device (5.2).
 
-use super::driver::{DATA, Driver, TABLE};
+use super::driver::{DATA, Driver, Ram, TABLE, USED};
+use crate::memory::GuestMemory;
 use crate::virtio::block::{Block, MOST_AT_ONCE, Operation, Status};
-use crate::virtio::{Buffer, Device, RingError, total};
+use crate::virtio::{Buffer, Device, Event, RingError, feature, total};
 
 extern crate std;
 use std::vec::Vec;
@@ -278,10 +279,149 @@ fn a_part_that_fails_ends_a_long_transfer() {
 }
 
 #[test]
-fn a_reset_ends_a_long_transfer() {
-    let (mut driver, _) = long_read(&[Status::Ok]);
-    driver.put(0x070, 0);
+fn a_reset_ends_a_long_transfer_and_so_does_a_withdrawal_of_its_queue() {
+    for (register, value) in [(0x070, 0), (0x044, 0)] {
+        let (mut driver, _) = long_read(&[Status::Ok]);
+        driver.put(register, value);
+        let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+        assert!(!block.is_in_parts());
+        assert_eq!(block.next(ram), None);
+    }
+}
+
+#[test]
+fn no_more_requests_are_under_way_than_the_queue_has_descriptors() {
+    let mut driver = disk(false, FLUSH);
+    driver.ram.put(HEADER, &[0; 16]);
+    driver.describe(TABLE, 0, (HEADER, 16, 1, 1));
+    driver.describe(TABLE, 1, (DATA, 513, 2, 0));
+    (0..8).for_each(|_| driver.offer(0));
     let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
-    assert!(!block.is_in_parts());
-    assert_eq!(block.next(ram), None);
+    let mut token = None;
+    while let Some(request) = block.next(ram) {
+        token = Some((request.operation, request.token));
+    }
+    assert_eq!((block.under_way(), block.transport.error()), (8, None));
+    // One comes back, and another one may follow, but not two.
+    let (operation, token) = token.expect("a request");
+    block.finish(ram, operation, token, Status::Ok);
+    assert_eq!(block.under_way(), 7);
+    driver.offer(0);
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    assert!(block.next(ram).is_some());
+    driver.offer(0);
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    assert!(block.next(ram).is_none());
+    assert_eq!(
+        (block.under_way(), block.transport.error()),
+        (8, Some(RingError::Index { index: 10 }))
+    );
+}
+
+#[test]
+fn a_request_that_comes_back_after_its_queue_was_withdrawn_is_not_in_the_next_ring() {
+    let mut driver = disk(false, FLUSH);
+    ask(&mut driver, 0, 0, &[(DATA, 512, true)]);
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    let request = block.next(ram).expect("a read");
+    let (operation, token) = (request.operation, request.token);
+    assert_eq!(driver.put(0x044, 0), Some(Event::Withdrawn(0)));
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    block.finish(ram, operation, token, Status::Ok);
+    block.signal(ram);
+    assert_eq!((block.under_way(), driver.returned(), driver.device.pin()), (0, None, false));
+}
+
+#[test]
+fn a_request_without_data_or_with_buffers_of_no_bytes_is_one() {
+    let mut driver = disk(false, FLUSH);
+    for (kind, is_writable) in [(0, true), (1, false)] {
+        ask(&mut driver, kind, 64, &[]);
+        assert!(next(&mut driver, Status::Ok).is_some(), "nothing, at the end");
+        check_answered(&mut driver, "nothing", 0, 1);
+        let data = [(DATA, 0, is_writable), (DATA, 512, is_writable), (DATA, 0, is_writable)];
+        ask(&mut driver, kind, 63, &data);
+        let (_, buffers) = next(&mut driver, Status::Ok).expect("a sector");
+        assert_eq!(total(&buffers), 512);
+        check_answered(&mut driver, "a sector", 0, if is_writable { 513 } else { 1 });
+    }
+}
+
+/// RAM that goes on for ever; of the bytes beyond the first megabyte nothing is kept.
+struct Huge(Ram);
+
+impl GuestMemory for Huge {
+    fn read(&self, address: u64, to: &mut [u8]) -> bool {
+        self.0.read(address, to)
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> bool {
+        self.0.write(address, from)
+    }
+
+    fn has(&self, _address: u64, _bytes: u64) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_transfer_has_no_more_bytes_than_its_length_can_say() {
+    for (last, is_done) in [(0x7fff_fc00, true), (0x8000_0000, false)] {
+        let block = Block::new(u64::MAX / 512, false, b"");
+        let mut driver = Driver::start(Device::Block(block), 8, FLUSH);
+        ask(&mut driver, 0, 0, &[(DATA, 0x8000_0000, true), (DATA, last, true)]);
+        let ram = Huge(driver.ram.clone());
+        let Driver { device: Device::Block(block), .. } = &mut driver else { unreachable!() };
+        while let Some(part) = block.next(&ram) {
+            assert!(is_done, "too many");
+            let (operation, token) = (part.operation, part.token);
+            block.finish(&ram, operation, token, Status::Ok);
+        }
+        match is_done {
+            true => check_answered(&mut driver, "as many as can be", 0, 0xffff_fc01),
+            false => check_answered(&mut driver, "too many", 1, 1),
+        }
+    }
+}
+
+#[test]
+fn the_most_sectors_of_a_segment_are_a_gigabyte_and_a_mebibyte_of_zeroes() {
+    for (kind, sectors, code) in
+        [(11, 1 << 21, 0), (11, (1 << 21) + 1, 1), (13, 1 << 11, 0), (13, (1 << 11) + 1, 1)]
+    {
+        let block = Block::new(1 << 30, false, b"");
+        let mut driver = Driver::start(Device::Block(block), 8, FLUSH);
+        driver.ram.put(DATA + 8, &u32::to_le_bytes(sectors));
+        ask(&mut driver, kind, 0, &[(DATA, 16, false)]);
+        assert_eq!(next(&mut driver, Status::Ok).is_some(), code == 0);
+        check_answered(&mut driver, "cleared", code, 1);
+    }
+}
+
+#[test]
+fn errors_are_counted_and_a_request_that_fails_has_written_its_status_alone() {
+    let mut driver = disk(false, FLUSH);
+    ask(&mut driver, 0, 0, &[(DATA, 512, true)]);
+    assert!(next(&mut driver, Status::IoError).is_some());
+    check_answered(&mut driver, "a read", 1, 1);
+    ask(&mut driver, 77, 0, &[]);
+    assert!(next(&mut driver, Status::Ok).is_none());
+    check_answered(&mut driver, "unknown", 2, 1);
+    let Device::Block(block) = &driver.device else { unreachable!("a disk") };
+    let counts = block.counts();
+    assert_eq!((counts.requests, counts.read_bytes, counts.errors), (1, 0, 2));
+    let Device::Block(read_only) = disk(true, 1 << 5).device else { unreachable!("a disk") };
+    let device = Device::Block(read_only);
+    assert_eq!(device.read(0x010, 4), 1 << 2 | 1 << 5 | 1 << 6 | 1 << 28 | 1 << 29, "no FLUSH");
+}
+
+#[test]
+fn the_driver_is_to_notify_behind_what_was_taken_though_it_has_not_come_back() {
+    let mut driver = disk(false, FLUSH | feature::EVENT_IDX);
+    for _ in 0..2 {
+        ask(&mut driver, 0, 0, &[(DATA, 512, true)]);
+    }
+    let Driver { device: Device::Block(block), ram, .. } = &mut driver else { unreachable!() };
+    while block.next(ram).is_some() {}
+    assert_eq!((block.under_way(), ram.u16_at(USED + 4 + 8 * 8)), (2, 2), "avail_event");
 }

@@ -79,11 +79,16 @@ impl Driver {
     /// Resets the device, accepts `features` of what it offers besides version 1, sets up queue 0
     /// with `size` descriptors, and starts (3.1.1).
     pub fn start(device: Device, size: u16, features: u64) -> Self {
-        let mut driver = Self { device, ram: Ram::new(), size, available: 0, used: 0 };
+        let mut driver = Self::at_work(device, Ram::new(), size);
         driver.negotiate(features);
         driver.set_up_queue(0);
         driver.put(0x070, 15);
         driver
+    }
+
+    /// One whose device has been set up, and whose rings are as they were at first.
+    pub const fn at_work(device: Device, ram: Ram, size: u16) -> Self {
+        Self { device, ram, size, available: 0, used: 0 }
     }
 
     pub fn negotiate(&mut self, features: u64) {

@@ -7,15 +7,14 @@ use crate::virtio::{Device, RingError, feature};
 extern crate std;
 use std::vec::Vec;
 
-const EVENT_IDX: u64 = feature::EVENT_IDX;
 const INDIRECT_DESC: u64 = feature::INDIRECT_DESC;
 
-fn started(size: u16, features: u64) -> Driver {
+pub fn started(size: u16, features: u64) -> Driver {
     Driver::start(Device::Entropy(Entropy::new()), size, features)
 }
 
 /// Serves all that is available; how many chains that was.
-fn serve(driver: &mut Driver) -> usize {
+pub fn serve(driver: &mut Driver) -> usize {
     let Device::Entropy(entropy) = &mut driver.device else { unreachable!("it is one") };
     let mut served = 0;
     while entropy.serve(&driver.ram, |to| to.fill(0xa5)) {
@@ -59,17 +58,6 @@ fn chains_are_returned_in_order_with_what_was_written() {
 }
 
 #[test]
-fn indices_run_on_beyond_16_bits() {
-    let mut driver = started(4, EVENT_IDX);
-    driver.describe(TABLE, 1, (DATA, 1, WRITE, 0));
-    for n in 0..70_000_u32 {
-        driver.offer(1);
-        assert_eq!(serve(&mut driver), 1, "{n}");
-        assert_eq!(driver.returned(), Some((1, 1)), "{n}");
-    }
-}
-
-#[test]
 fn a_full_ring_is_taken_at_once() {
     let mut driver = started(8, 0);
     for head in 0..8 {
@@ -108,29 +96,6 @@ fn a_driver_that_wants_no_interrupt_gets_none() {
     driver.offer(0);
     assert_eq!(serve(&mut driver), 1);
     assert!(driver.device.pin());
-}
-
-#[test]
-fn by_event_index_the_interrupt_comes_with_the_entry_named() {
-    let mut driver = started(4, EVENT_IDX);
-    driver.describe(TABLE, 0, (DATA, 1, WRITE, 0));
-    // used_event, behind the ring: the third entry.
-    driver.ram.put(AVAILABLE + 4 + 2 * 4, &2_u16.to_le_bytes());
-    for expected in [false, false, true, false] {
-        driver.offer(0);
-        assert_eq!(serve(&mut driver), 1);
-        assert_eq!(driver.device.pin(), expected);
-        driver.put(0x064, 1);
-    }
-    // Several at once, the named one among them.
-    driver.ram.put(AVAILABLE + 4 + 2 * 4, &5_u16.to_le_bytes());
-    for _ in 0..3 {
-        driver.offer(0);
-    }
-    assert_eq!(serve(&mut driver), 3);
-    assert!(driver.device.pin());
-    // avail_event, behind the used ring: the device wants to hear of the next entry.
-    assert_eq!(driver.ram.u16_at(USED + 4 + 8 * 4), 7);
 }
 
 #[test]
@@ -257,4 +222,39 @@ fn rings_over_one_another_harm_the_guest_alone() {
         serve(&mut driver);
     }
     assert_eq!(driver.ram.bytes(0, TABLE as usize), std::vec![0; TABLE as usize]);
+}
+
+/// The flag of a table's second descriptor, and how the chain continues (2.7.5.3.2).
+#[test]
+fn descriptors_may_precede_an_indirect_table_whose_write_flag_means_nothing() {
+    const FAR: u64 = 0x2_0000;
+    for flags in [INDIRECT, INDIRECT | WRITE] {
+        let mut driver = started(8, INDIRECT_DESC);
+        driver.describe(TABLE, 5, (DATA, 3, WRITE | NEXT, 6));
+        driver.describe(TABLE, 6, (DATA + 3, 0, WRITE | NEXT, 7));
+        driver.describe(TABLE, 7, (FAR, 32, flags, 0));
+        driver.describe(FAR, 0, (DATA + 3, 4, WRITE | NEXT, 1));
+        driver.describe(FAR, 1, (DATA + 7, 5, WRITE, 0));
+        driver.offer(5);
+        assert_eq!(serve(&mut driver), 1);
+        assert_eq!(driver.returned(), Some((5, 12)));
+        assert_eq!(driver.ram.bytes(DATA, 13)[11..], [0xa5, 0]);
+    }
+}
+
+#[test]
+fn a_chain_has_256_buffers_and_not_one_more() {
+    const FAR: u64 = 0x2_0000;
+    for (count, served) in [(256, 1), (257, 0)] {
+        let mut driver = started(8, INDIRECT_DESC);
+        for index in 0..count {
+            let next = if index + 1 < count { NEXT } else { 0 };
+            driver.describe(FAR, index, (DATA, 1, WRITE | next, index + 1));
+        }
+        driver.describe(TABLE, 0, (FAR, 16 * u32::from(count), INDIRECT, 0));
+        driver.offer(0);
+        assert_eq!(serve(&mut driver), served);
+        let error = (served == 0).then_some(RingError::TooLong);
+        assert_eq!(driver.device.transport().error(), error);
+    }
 }

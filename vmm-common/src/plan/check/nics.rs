@@ -1,8 +1,8 @@
 //! Networks, and the interfaces at them.
 
 use super::{Field, Problems, check_name};
-use crate::plan::{MAX_NICS, NicPlan, Plan, VmPlan};
-use crate::units::Mac;
+use crate::plan::{MAX_INTERFACE_BYTES, MAX_NICS, NicPlan, Plan, VmPlan};
+use crate::units::{Escaped, Mac};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -19,6 +19,7 @@ pub(super) fn check(plan: &Plan, problems: &mut Problems) {
             );
         }
     }
+    check_taps(plan, problems);
     let mut macs = BTreeMap::new();
     for (index, vm) in plan.vms.iter().enumerate() {
         check_count(index, vm, problems);
@@ -47,6 +48,26 @@ pub(super) fn check(plan: &Plan, problems: &mut Problems) {
                     format!("mac {mac} is that of {owner} at {name} already; allowed: its own"),
                 );
             }
+        }
+    }
+}
+
+/// Names that the kernel takes, and that no tool reads as something else.
+fn check_taps(plan: &Plan, problems: &mut Problems) {
+    let mut owners = BTreeMap::new();
+    for (index, network) in plan.networks.iter().enumerate() {
+        let (Some(tap), field) = (&network.tap, Field::NetworkTap(index)) else { continue };
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let is_sized = (1..=MAX_INTERFACE_BYTES).contains(&tap.len());
+        if !is_sized || tap.starts_with('.') || !tap.bytes().all(is_plain) {
+            let start: String = tap.chars().take(2 * MAX_INTERFACE_BYTES).collect();
+            let (start, most) = (Escaped(&start), MAX_INTERFACE_BYTES);
+            let allowed = format!("1 to {most} letters, digits, -, _ and ., none in front");
+            problems.add(field, format!("tap is {start}; allowed: {allowed}"));
+        }
+        if let Some(owner) = owners.insert(tap, &network.name) {
+            let message = format!("tap {tap} is at {owner} already; allowed: one of its own");
+            problems.add(field, message);
         }
     }
 }
@@ -142,6 +163,34 @@ mod tests {
                 Field::VmNicNetwork(1, 2),
                 String::from("at network number 2; allowed: numbers below 2"),
             ),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_tap_has_a_name_of_the_kernels_and_one_network() {
+        let found = check(|plan| {
+            let taps = ["fifteen-bytes.1", "sixteen-bytes.12", ".", "", "a b", "a/b", "a%d", "é"];
+            plan.networks = networks(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
+            for (network, tap) in plan.networks.iter_mut().zip(taps) {
+                network.tap = Some(String::from(tap));
+            }
+            plan.networks[8].tap = Some(String::from("fifteen-bytes.1"));
+        });
+        let wrong = |index, tap: &str| {
+            let allowed = "allowed: 1 to 15 letters, digits, -, _ and ., none in front";
+            (Field::NetworkTap(index), format!("tap is {tap}; {allowed}"))
+        };
+        let taken = "tap fifteen-bytes.1 is at a already; allowed: one of its own";
+        let expected = [
+            wrong(1, "sixteen-bytes.12"),
+            wrong(2, "."),
+            wrong(3, "\"\""),
+            wrong(4, "a b"),
+            wrong(5, "a/b"),
+            wrong(6, "a%d"),
+            wrong(7, "é"),
+            (Field::NetworkTap(8), String::from(taken)),
         ];
         assert_eq!(found, expected);
     }

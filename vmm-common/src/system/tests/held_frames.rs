@@ -3,7 +3,7 @@
 use super::{Place, Ram};
 use crate::Instant;
 use crate::index::{VcpuIndex, VmIndex};
-use crate::machine::{Machine, Surroundings, VIRTIO_BASE};
+use crate::machine::{Machine, VIRTIO_BASE};
 use crate::memory::GuestMemory;
 use crate::plan::{ImageSource, NetworkPlan, NicPlan, OnSwitch, Plan, VmPlan};
 use crate::scheduler::Next;
@@ -16,36 +16,57 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use devices::lapic::TscClock;
 use devices::virtio::net::{Counts, DropReason};
 
-const RECEIVE: u64 = 0;
-const TRANSMIT: u64 = 1;
-const FRAME: u64 = 0x8000;
+pub const RECEIVE: u64 = 0;
+pub const TRANSMIT: u64 = 1;
+pub const FRAME: u64 = 0x8000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-const fn mac(vm: usize) -> [u8; 6] {
+pub const fn mac(vm: usize) -> [u8; 6] {
     [0x52, 0x54, 0, 0, 0, vm as u8]
 }
 
 /// Where a queue's table is; its rings follow.
-const fn base(queue: u64) -> u64 {
+pub const fn base(queue: u64) -> u64 {
     0x1000 + 0x1000 * queue
 }
 
 /// VMs at one network, whose drivers are at work.
-struct World {
-    system: System<Ram>,
-    place: Place,
-    rams: Vec<Ram>,
+pub struct World<H = Place> {
+    pub system: System<Ram>,
+    pub place: H,
+    pub rams: Vec<Ram>,
 }
 
 impl World {
-    fn new(vms: usize) -> Self {
+    pub fn new(vms: usize) -> Self {
+        let mut world = Self::stopped(vms, true);
+        (0..vms).for_each(|vm| world.start(vm, 0));
+        world
+    }
+
+    /// No driver has begun; all cables are plugged in, that of the first VM as is said.
+    pub fn stopped(vms: usize, is_first_plugged: bool) -> Self {
+        let network = NetworkPlan { name: String::from("lan"), tap: None, pcap: None };
+        Self::at(network, vms, is_first_plugged, Place { now_ns: Rc::default() })
+    }
+
+    /// The loop looks again, so much later.
+    fn next_after(&mut self, ns: u64) -> Next {
+        *self.place.now_ns.borrow_mut() += ns;
+        self.system.next(&mut self.place)
+    }
+}
+
+impl<H: Host<Ram>> World<H> {
+    /// VMs of a host, at this network.
+    pub fn at(network: NetworkPlan, vms: usize, is_first_plugged: bool, place: H) -> Self {
         let kernel = || ImageSource::Builtin(String::from("os"));
         let vm = |index| {
             let mut vm = VmPlan::plain(index, kernel());
-            vm.virtio.nics = vec![NicPlan { network: 0, mac: mac(index), is_up: true }];
+            let is_up = index > 0 || is_first_plugged;
+            vm.virtio.nics = vec![NicPlan { network: 0, mac: mac(index), is_up }];
             vm
         };
         let plan = Plan {
@@ -54,26 +75,19 @@ impl World {
             core: None,
             vms: (0..vms).map(vm).collect(),
             links: Vec::new(),
-            networks: vec![NetworkPlan { name: String::from("lan"), tap: None, pcap: None }],
-        };
-        let surroundings = Surroundings {
-            now: Instant::ZERO,
-            epoch_seconds: 0,
-            tsc: TscClock { hz: 1_000_000_000, offset: 0 },
-            physical_address_bits: 40,
+            networks: vec![network],
         };
         let ram = |_| Ram(Rc::new(RefCell::new(vec![0; 0x1_0000])));
         let rams: Vec<_> = (0..vms).map(ram).collect();
-        let machine = |(vm, ram): (&_, &Ram)| (Machine::new(vm, surroundings.clone()), ram.clone());
+        let machine =
+            |(vm, ram): (&_, &Ram)| (Machine::new(vm, super::surroundings()), ram.clone());
         let machines = plan.vms.iter().zip(&rams).map(machine).collect();
         let mut system = System::new(&plan, machines, 0, Instant::ZERO);
         system.until = Instant::FAR_FUTURE;
-        let mut world = Self { system, place: Place { now_ns: Rc::default() }, rams };
-        (0..vms).for_each(|vm| world.start(vm));
-        world
+        Self { system, place, rams }
     }
 
-    fn store(&mut self, vm: usize, offset: u64, value: u64) {
+    pub fn store(&mut self, vm: usize, offset: u64, value: u64) {
         let machine = &mut self.system.vms[VmIndex(vm)].machine;
         if let Some(event) = machine.virtio_write(VIRTIO_BASE + offset, 4, value) {
             let vcpu = VcpuIndex::only_of(VmIndex(vm));
@@ -82,30 +96,40 @@ impl World {
         }
     }
 
-    fn start(&mut self, vm: usize) {
-        for (offset, value) in [(0x070, 3), (0x024, 1), (0x020, 1), (0x070, 11)] {
-            self.store(vm, offset, value);
-        }
-        for queue in [RECEIVE, TRANSMIT] {
-            let at = base(queue);
-            for (offset, value) in [
-                (0x030, queue),
-                (0x038, 16),
-                (0x080, at),
-                (0x090, at + 0x400),
-                (0x0a0, at + 0x800),
-                (0x044, 1),
-            ] {
-                self.store(vm, offset, value);
-            }
-        }
+    /// A driver that accepts these features besides version 1 starts, and gives buffers at times.
+    pub fn start(&mut self, vm: usize, features: u64) {
+        self.set_up(vm, features);
         self.store(vm, 0x070, 15);
-        // From now on it has buffers at times.
         self.offer(vm, RECEIVE, 0);
     }
 
+    /// It is about to start.
+    pub fn set_up(&mut self, vm: usize, features: u64) {
+        [RECEIVE, TRANSMIT].into_iter().for_each(|queue| self.clear_rings(vm, queue));
+        for (offset, value) in
+            [(0x070, 3), (0x024, 0), (0x020, features), (0x024, 1), (0x020, 1), (0x070, 11)]
+        {
+            self.store(vm, offset, value);
+        }
+        for queue in [RECEIVE, TRANSMIT] {
+            for (offset, value) in super::queue_stores(queue, 16, base(queue)) {
+                self.store(vm, offset, value);
+            }
+        }
+    }
+
+    pub fn clear_rings(&self, vm: usize, queue: u64) {
+        assert!(self.rams[vm].write(base(queue), &[0; 0x1000]));
+    }
+
     /// Makes `count` more buffers available, each with the frame or room for it, and notifies.
-    fn offer(&mut self, vm: usize, queue: u64, count: u16) {
+    pub fn offer(&mut self, vm: usize, queue: u64, count: u16) {
+        self.prepare(vm, queue, count);
+        self.store(vm, 0x050, queue);
+    }
+
+    /// The same without notifying.
+    pub fn prepare(&self, vm: usize, queue: u64, count: u16) {
         let put = |address: u64, bytes: &[u8]| assert!(self.rams[vm].write(address, bytes));
         let before = (self.rams[vm].word_at(base(queue) + 0x400) >> 16) as u16;
         for n in before..before + count {
@@ -117,34 +141,33 @@ impl World {
             put(base(queue) + 0x404 + 2 * slot, &(n % 16).to_le_bytes());
         }
         put(base(queue) + 0x402, &(before + count).to_le_bytes());
-        self.store(vm, 0x050, queue);
     }
 
     /// Sends `count` frames from one VM to another.
-    fn send(&mut self, from: usize, to: [u8; 6], count: u16) {
+    pub fn send(&mut self, from: usize, to: [u8; 6], count: u16) {
         assert!(self.rams[from].write(FRAME + 12, &to));
         assert!(self.rams[from].write(FRAME + 18, &mac(from)));
         self.offer(from, TRANSMIT, count);
     }
 
-    fn returned(&self, vm: usize, queue: u64) -> u16 {
+    pub fn returned(&self, vm: usize, queue: u64) -> u16 {
         (self.rams[vm].word_at(base(queue) + 0x800) >> 16) as u16
     }
 
-    fn counts(&mut self, vm: usize) -> Counts {
+    pub fn counts(&mut self, vm: usize) -> Counts {
         self.system.vms[VmIndex(vm)].machine.nic_mut(0).expect("an interface").counts()
     }
 
-    fn dropped(&mut self, vm: usize) -> Vec<(DropReason, u64)> {
+    pub fn dropped(&mut self, vm: usize) -> Vec<(DropReason, u64)> {
         let counts = self.counts(vm);
         let dropped = DropReason::ALL.map(|reason| (reason, counts.dropped(reason)));
         dropped.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
-    /// The loop looks again, so much later.
-    fn next_after(&mut self, ns: u64) -> Next {
-        *self.place.now_ns.borrow_mut() += ns;
-        self.system.next(&mut self.place)
+    pub fn end(&mut self, vm: usize) {
+        let vcpu = VcpuIndex::only_of(VmIndex(vm));
+        let why = Ending::PowerOff { status: 0 };
+        self.system.end_vm(vcpu, why, None, Instant::from_ns(1), &mut self.place);
     }
 }
 
@@ -213,25 +236,15 @@ fn an_idle_core_looks_when_a_frame_has_waited_too_long() {
 }
 
 #[test]
-fn frames_for_one_that_has_ended_are_dropped_and_the_last_one_loses_its_link() {
+fn frames_for_one_that_has_ended_are_dropped() {
     let mut world = World::new(3);
     world.send(0, mac(1), 2);
-    let end = |world: &mut World, vm| {
-        let vcpu = VcpuIndex::only_of(VmIndex(vm));
-        let why = Ending::PowerOff { status: 0 };
-        world.system.end_vm(vcpu, why, None, Instant::from_ns(1), &mut world.place);
-    };
-    end(&mut world, 1);
+    world.end(1);
     world.system.serve_nic(VmIndex(0), 0, &mut world.place);
     assert_eq!((world.returned(0, TRANSMIT), world.dropped(0)), (2, vec![(DropReason::Ended, 2)]));
     world.send(0, [0xff; 6], 1);
     assert_eq!(world.returned(0, TRANSMIT), 2, "the third VM has no buffers yet");
-    let is_up = |world: &mut World| {
-        world.system.vms[VmIndex(0)].machine.nic_mut(0).expect("an interface").is_link_up()
-    };
-    assert!(is_up(&mut world));
-    end(&mut world, 2);
-    assert!(!is_up(&mut world));
+    world.end(2);
     assert_eq!(world.dropped(0), [(DropReason::Ended, 3)]);
 }
 
@@ -244,13 +257,14 @@ fn what_cannot_arrive_is_counted_by_reason() {
     world.offer(1, RECEIVE, 1);
     let expected = vec![(DropReason::NoReceiver, 1), (DropReason::NotReady, 1)];
     assert_eq!((world.returned(0, TRANSMIT), world.dropped(0)), (2, expected));
-    assert!(!World::new(1).system.vms[VmIndex(0)].machine.nic_mut(0).expect("one").is_link_up());
 }
 
 #[test]
 fn an_interface_that_is_not_up_holds_no_sender_back() {
     let mut world = World::new(2);
-    for (offset, value) in [(0x070, 0), (0x070, 3), (0x024, 1), (0x020, 1), (0x070, 15)] {
+    for (offset, value) in
+        [(0x070, 0), (0x070, 3), (0x024, 1), (0x020, 1), (0x070, 11), (0x070, 15)]
+    {
         world.store(1, offset, value);
     }
     world.send(0, mac(1), 2);

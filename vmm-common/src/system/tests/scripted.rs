@@ -3,8 +3,9 @@
 use super::Ram;
 use crate::Instant;
 use crate::backing::{Backing, DiskIndex, Finished, Progress, Request, Status};
+use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
-use crate::machine::{Machine, Surroundings};
+use crate::machine::Machine;
 use crate::plan::{OnSwitch, Plan, VmPlan};
 use crate::registers::CpuState;
 use crate::scheduler::Next;
@@ -15,7 +16,6 @@ use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use devices::lapic::TscClock;
 
 pub const SLICE_NS: u64 = 5_000_000;
 pub const MS: u64 = 1_000_000;
@@ -42,6 +42,11 @@ impl Backing<Ram> for Place {
         Progress::UnderWay
     }
 
+    fn random(&mut self, to: &mut [u8]) {
+        self.now_ns.set(self.now_ns.get() + self.work_ns);
+        to.fill(0x5d);
+    }
+
     fn next_finished(&mut self) -> Option<Finished> {
         let now = self.now_ns.get();
         let done = self.under_way.iter().position(|(at, _)| *at <= now)?;
@@ -60,7 +65,7 @@ impl Host<Ram> for Place {
         None
     }
 
-    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&CpuState>) {}
+    fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
     fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
 }
@@ -138,13 +143,8 @@ impl World {
         let now_ns = Rc::new(Cell::new(0));
         let ram = |_: &VmPlan| Ram(Rc::new(RefCell::new(vec![0; 0x10_0000])));
         let rams: Vec<_> = plan.vms.iter().map(ram).collect();
-        let surroundings = Surroundings {
-            now: Instant::ZERO,
-            epoch_seconds: 0,
-            tsc: TscClock { hz: 1_000_000_000, offset: 0 },
-            physical_address_bits: 40,
-        };
-        let machine = |(vm, ram): (&_, &Ram)| (Machine::new(vm, surroundings.clone()), ram.clone());
+        let machine =
+            |(vm, ram): (&_, &Ram)| (Machine::new(vm, super::surroundings()), ram.clone());
         let machines = plan.vms.iter().zip(&rams).map(machine).collect();
         let system = System::new(&plan, machines, 0, Instant::ZERO);
         let guest = |script| Guest {

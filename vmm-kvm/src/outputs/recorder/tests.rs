@@ -1,5 +1,6 @@
 use super::*;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::thread;
 
 /// Files of recorders whose ends do not wait for long.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -9,11 +10,14 @@ fn pipe() -> (io::PipeReader, File) {
     (reader, File::from(std::os::fd::OwnedFd::from(writer)))
 }
 
+fn text(name: &str, file: File) -> NamedFile {
+    NamedFile { name: name.into(), file, form: Form::Text }
+}
+
 #[test]
 fn what_is_pushed_is_written_whole_and_in_order() {
     let (mut reader, writer) = pipe();
-    let mut recorder =
-        Recorder::start(vec![("a log".into(), writer)], || Ok(())).expect("a thread");
+    let mut recorder = Recorder::start(vec![text("a log", writer)], || Ok(())).expect("a thread");
     let all: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     let read = thread::spawn(move || {
         let mut bytes = vec![0; 300_000];
@@ -35,8 +39,7 @@ fn a_file_that_takes_nothing_holds_nothing_up_and_what_it_lacks_is_counted() {
     let (reader, mut writer) = pipe();
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a page is allowed");
     writer.write_all(&[0; 4096]).expect("it is empty");
-    let mut recorder =
-        Recorder::start(vec![("a log".into(), writer)], || Ok(())).expect("a thread");
+    let mut recorder = Recorder::start(vec![text("a log", writer)], || Ok(())).expect("a thread");
     recorder.push(Slot(0), &[1; 1000]);
     recorder.hand_over();
     recorder.push(Slot(0), &[2; QUEUE_BYTES + 17]);
@@ -50,7 +53,7 @@ fn a_file_that_takes_nothing_holds_nothing_up_and_what_it_lacks_is_counted() {
 fn an_error_of_one_file_is_reported_and_the_others_are_complete() {
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let (mut reader, writer) = pipe();
-    let files = vec![("full".into(), full), ("other".into(), writer)];
+    let files = vec![text("full", full), text("other", writer)];
     let mut recorder = Recorder::start(files, || Ok(())).expect("a thread");
     recorder.push(Slot(0), b"lost");
     recorder.push(Slot(1), b"kept");

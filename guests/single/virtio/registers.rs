@@ -23,8 +23,8 @@ pub const STATUS: u64 = 0x070;
 pub const QUEUE_DESCRIPTORS: u64 = 0x080;
 pub const QUEUE_DRIVER: u64 = 0x090;
 pub const QUEUE_DEVICE: u64 = 0x0a0;
-/// The configuration space of a disk begins with its number of sectors.
-pub const CAPACITY: u64 = 0x100;
+/// The device's own configuration space.
+pub const CONFIGURATION: u64 = 0x100;
 
 /// Device status (2.1).
 pub const ACKNOWLEDGE: u32 = 1;
@@ -35,13 +35,12 @@ pub const NEEDS_RESET: u32 = 64;
 
 pub const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"virt");
 pub const VERSION_VALUE: u32 = 2;
-const BLOCK: u32 = 2;
 
 /// Windows that are looked at where the command line names none.
 const BASE: u64 = 0xFEB0_0000;
 const STRIDE: u64 = 0x1000;
 const FIRST_PIN: u32 = 16;
-/// The most disks.
+/// The most devices.
 pub const MOST: usize = 8;
 /// What the boot tables map.
 const MAPPED: core::ops::Range<u64> = 0xFEA0_0000..0xFEC0_0000;
@@ -55,8 +54,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The disk with this number.
-    pub fn disk(number: usize) -> Option<Self> {
+    /// The device with this number, if it is of this kind (5).
+    pub fn of(kind: u32, number: usize) -> Option<Self> {
         let window = match named(number) {
             Some(window) => window,
             None if named(0).is_none() && number < MOST => {
@@ -64,8 +63,8 @@ impl Window {
             }
             None => return None,
         };
-        let is_disk = window.read(MAGIC) == MAGIC_VALUE && window.read(DEVICE_ID) == BLOCK;
-        is_disk.then_some(window)
+        let is_it = window.read(MAGIC) == MAGIC_VALUE && window.read(DEVICE_ID) == kind;
+        is_it.then_some(window)
     }
 
     /// Reads a register.
@@ -76,7 +75,7 @@ impl Window {
 
     /// Writes a register.
     pub fn write(self, register: u64, value: u32) {
-        // SAFETY: as above. The device uses the arena alone, which has volatile accesses only.
+        // SAFETY: as above. The device uses the arena alone (arena.rs).
         unsafe { cpu::write_device32(self.base + register, value) }
     }
 
@@ -84,11 +83,6 @@ impl Window {
     pub fn write64(self, register: u64, value: u64) {
         self.write(register, value as u32);
         self.write(register + 4, (value >> 32) as u32);
-    }
-
-    /// The disk's sectors.
-    pub fn sectors(self) -> u64 {
-        u64::from(self.read(CAPACITY)) | u64::from(self.read(CAPACITY + 4)) << 32
     }
 }
 
