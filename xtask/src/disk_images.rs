@@ -1,8 +1,9 @@
 //! Disk images for the guest `disk`: little-endian words of 64 bits that count from 0.
 
+use crate::guest_files;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Bytes of an image, which the guest expects.
 const BYTES: u64 = 256 << 10;
@@ -19,22 +20,15 @@ pub fn counting() -> Vec<u8> {
 /// # Errors
 /// The folder cannot be written.
 pub fn write() -> Result<[PathBuf; 2]> {
-    let folder = crate::guest_files::folder();
+    let folder = guest_files::folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let image = counting();
     let [read, kept] = ["disk.img", "disk_kept.img"].map(|name| folder.join(name));
     if fs::read(&read).ok().as_ref() != Some(&image) {
-        put(&read, &image)?;
+        guest_files::put(&read, &image)?;
     }
     if !fs::metadata(&kept).is_ok_and(|found| found.len() == BYTES) {
-        put(&kept, &image)?;
+        guest_files::put(&kept, &image)?;
     }
     Ok([read, kept])
-}
-
-/// Whole or not at all: two processes may do so at once.
-fn put(file: &Path, image: &[u8]) -> Result<()> {
-    let new = file.with_extension(std::process::id().to_string());
-    let put = fs::write(&new, image).and_then(|()| fs::rename(&new, file));
-    put.with_context(|| format!("cannot write {}", file.display()))
 }
