@@ -55,6 +55,8 @@ pub struct Network {
     pub uplink: Option<Uplink>,
     /// The host records its frames.
     is_captured: bool,
+    /// What the host has taken so far.
+    taken_ns: u64,
 }
 
 /// A port of a switch.
@@ -92,6 +94,8 @@ struct Waiting {
     /// The ports that have not got it.
     targets: Ports,
     since: Instant,
+    /// What the host had taken by then: while it has the core, no receiver can give buffers.
+    taken_ns: u64,
     /// Some port has got it, or a reason why not is counted.
     is_settled: bool,
     /// This port has got so many of its segments; the others get it behind that one.
@@ -133,9 +137,8 @@ impl Networks {
     }
 
     fn note_waiting(&mut self) {
-        let ports = self.all.iter().flat_map(|network| &network.ports);
-        let since = ports.filter_map(|port| port.waiting).map(|waiting| waiting.since).min();
-        self.held_until = since.map_or(Instant::FAR_FUTURE, |since| since.after_ns(HELD_NS));
+        let ends = self.all.iter().filter_map(Network::held_until);
+        self.held_until = ends.min().unwrap_or(Instant::FAR_FUTURE);
         let has_uplink = self.all.iter().any(|network| network.uplink.is_some());
         self.due = if has_uplink { Instant::ZERO } else { self.held_until };
     }
@@ -156,7 +159,16 @@ impl Network {
             ports.push(NetworkPort::new(End::Uplink, Receiver::Up));
         }
         let is_captured = network.pcap.is_some();
-        Self { number, switch: Switch::new(macs), ports, uplink, is_captured }
+        Self { number, switch: Switch::new(macs), ports, uplink, is_captured, taken_ns: 0 }
+    }
+
+    /// Until when the first frame that waits is held, as far as is known.
+    fn held_until(&self) -> Option<Instant> {
+        let waiting = self.ports.iter().filter_map(|port| port.waiting);
+        let end = |waiting: Waiting| {
+            waiting.since.after_ns(HELD_NS + self.taken_ns.saturating_sub(waiting.taken_ns))
+        };
+        waiting.map(end).min()
     }
 
     /// The port of the uplink, unless that is gone.
@@ -222,6 +234,7 @@ impl<M: GuestMemory> System<M> {
     pub(super) fn serve_nic<H: Host<M>>(&mut self, vm: VmIndex, device: usize, host: &mut H) {
         let Some((number, port)) = self.networks.place(vm, device) else { return };
         let network = &mut self.networks.all[number];
+        network.taken_ns = self.taken_ns;
         let Vm { machine, memory, .. } = &mut self.vms[vm];
         if let Some(net) = machine.nic_mut(device) {
             net.control(memory);
@@ -296,6 +309,7 @@ impl<M: GuestMemory> System<M> {
         for number in 0..self.networks.all.len() {
             let (mut touched, mut going) = (0, 0);
             let network = &mut self.networks.all[number];
+            network.taken_ns = self.taken_ns;
             for from in 0..network.ports.len() {
                 let is_waiting = network.ports[from].waiting.is_some();
                 if is_waiting && network.send(&mut self.vms, from, now, &mut touched, host) {

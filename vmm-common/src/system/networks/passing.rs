@@ -30,12 +30,13 @@ impl Network {
                 in_segments => in_segments.map_or(0, |(_, done)| done),
             };
             let before = segments;
+            let held_ns = HELD_NS + self.taken_ns.saturating_sub(waiting.taken_ns);
             let received = self.deliver(vms, from, to, &mut segments, host);
             waiting.in_segments = None;
             if segments > before {
                 self.ports[to].receiver = Receiver::Up;
                 *touched |= 1 << to;
-                waiting.since = now;
+                (waiting.since, waiting.taken_ns) = (now, self.taken_ns);
             }
             let dropped = match received {
                 Received::Done => {
@@ -49,7 +50,7 @@ impl Network {
                     let receiver = &mut self.ports[to].receiver;
                     match receiver {
                         Receiver::NotUp => Some(DropReason::NotReady),
-                        Receiver::Up if now.ns_since(waiting.since) < HELD_NS => {
+                        Receiver::Up if now < waiting.since.after_ns(held_ns) => {
                             waiting.in_segments = (segments > 0).then_some((to, segments));
                             continue;
                         }
@@ -111,7 +112,8 @@ impl Network {
         };
         let waiting = waiting.unwrap_or_else(|| {
             let targets = self.targets(from, source, destination, now);
-            Waiting { targets, since: now, is_settled: false, in_segments: None }
+            let taken_ns = self.taken_ns;
+            Waiting { targets, since: now, taken_ns, is_settled: false, in_segments: None }
         });
         Some((waiting, is_multicast(destination)))
     }

@@ -221,6 +221,21 @@ fn a_receiver_that_gives_no_buffers_for_2_s_is_waited_for_once() {
 }
 
 #[test]
+fn time_that_the_host_takes_is_no_receivers() {
+    let mut world = World::new(2);
+    world.system.taken_ns = 7 * SECOND_NS;
+    world.send(0, mac(1), 1);
+    // Of three seconds the host had two.
+    world.system.taken_ns += 2 * SECOND_NS;
+    let _ = world.next_after(3 * SECOND_NS);
+    assert_eq!((world.returned(0, TRANSMIT), world.dropped(0)), (0, vec![]));
+    let _ = world.next_after(SECOND_NS - 1);
+    assert_eq!(world.dropped(0), []);
+    let _ = world.next_after(1);
+    assert_eq!(world.dropped(0), [(DropReason::NoBuffers, 1)]);
+}
+
+#[test]
 fn an_idle_core_looks_when_a_frame_has_waited_too_long() {
     let mut world = World::new(2);
     *world.place.now_ns.borrow_mut() = SECOND_NS;
