@@ -42,7 +42,8 @@ pub fn beside_service(run: Tandem, before: &str, then: &str) -> Tandem {
     let program = std::env::current_exe().expect("it runs");
     let script = format!(
         "{before} {MADE} {SERVE}=1 '{}' --exact uplinks::as_service >/dev/null & service=$!; \
-         code=0; (UNPRIVILEGED) || code=$?; kill $service; {then} exit $code",
+         code=0; (UNPRIVILEGED) || code=$?; kill $service; wait $service 2>/dev/null || true; \
+         {then} exit $code",
         program.display()
     );
     in_namespace(run, &script.replace("UNPRIVILEGED", UNPRIVILEGED))
