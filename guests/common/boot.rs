@@ -19,6 +19,7 @@ use core::arch::global_asm;
 #[allow(unused_imports, reason = "each image uses its own part")]
 pub use super::command_line::{
     command_line, end, has_word, memory_end, memory_ranges, modules, number, split_word, value,
+    values,
 };
 
 /// Selector of ring 0's code segment.

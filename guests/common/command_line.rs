@@ -178,29 +178,27 @@ pub fn end(status: u32) -> ! {
 
 /// Whether the command line has `word` among its words.
 pub fn has_word(word: &str) -> bool {
-    let mut rest = command_line();
-    while !rest.is_empty() {
-        let (first, after) = split_word(rest);
-        if first == word.as_bytes() {
-            return true;
-        }
-        rest = after;
-    }
-    false
+    words().any(|it| it == word.as_bytes())
 }
 
 /// What follows `key` and an equals sign in a word of the command line.
 pub fn value(key: &str) -> Option<&'static [u8]> {
+    values(key).next()
+}
+
+/// The same of every such word.
+pub fn values(key: &str) -> impl Iterator<Item = &'static [u8]> {
+    words().filter_map(move |word| word.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
+}
+
+/// The words of the command line.
+fn words() -> impl Iterator<Item = &'static [u8]> {
     let mut rest = command_line();
-    while !rest.is_empty() {
-        let (first, after) = split_word(rest);
+    core::iter::from_fn(move || {
+        let (word, after) = split_word(rest);
         rest = after;
-        let value = first.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        if value.is_some() {
-            return value;
-        }
-    }
-    None
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 /// The command line's `place`th number (words that are no numbers don't count).

@@ -156,11 +156,7 @@ extern "C" fn guest_main() -> ! {
     io_apic::route(window);
     ring3::open_virtio();
     ring3::set_service(serve);
-    let status = ring3::run(in_ring_3, kilohertz);
-    if status == 0 && boot::has_word("reset") {
-        power::triple_fault();
-    }
-    power::off(status as u32)
+    boot::end(ring3::run(in_ring_3, kilohertz) as u32)
 }
 
 fn stop(why: &str) -> ! {

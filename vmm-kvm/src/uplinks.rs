@@ -85,7 +85,9 @@ impl Uplinks {
     pub fn take_changes(&mut self) -> impl Iterator<Item = (RawFd, Awaited, Awaited)> {
         self.uplinks.iter_mut().flatten().filter_map(|uplink| {
             let frames = uplink.held == 0 && !uplink.is_gone;
-            let awaited = Awaited { frames, room: uplink.is_full && !uplink.is_gone };
+            // A frame that still waits finds it full again before the next wait.
+            let room = std::mem::take(&mut uplink.is_full) && !uplink.is_gone;
+            let awaited = Awaited { frames, room };
             let before = std::mem::replace(&mut uplink.awaited, awaited);
             (before != awaited).then(|| (uplink.tap.as_raw_fd(), before, awaited))
         })

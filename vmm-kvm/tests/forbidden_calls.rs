@@ -68,7 +68,7 @@ fn obey() {
         "vcpu-offloads" => {
             confine(Role::Vcpu);
             let error = vmm_kvm::sys::set_tap_offloads(&tap, 0).expect_err("it is no TAP");
-            assert_eq!(error.kind(), io::Error::from_raw_os_error(libc::ENOTTY).kind());
+            assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
             drop(vmm_kvm::sys::set_tap_offloads(&other, 0));
         }
         "files-sched_getaffinity" => {

@@ -93,7 +93,7 @@ fn fetch(uplinks: &mut Uplinks, service: &TcpListener, port: u16) -> Vec<Vec<u8>
     send(uplinks, &segment(port, SYN, 0, 0));
     let answer = next(uplinks, port);
     assert_eq!(flags(&answer) & (SYN | ACK), SYN | ACK);
-    let first = u32::from_be_bytes(answer[50..54].try_into().expect("4 bytes")) + 1;
+    let first = u32::from_be_bytes(answer[50..54].try_into().expect("4 bytes")).wrapping_add(1);
     send(uplinks, &segment(port, ACK, 1, first));
     let (mut stream, _) = service.accept().expect("it has connected");
     stream.write_all(&[0x55; DATA]).expect("it fits the window");
@@ -101,7 +101,7 @@ fn fetch(uplinks: &mut Uplinks, service: &TcpListener, port: u16) -> Vec<Vec<u8>
     let mut got = 0;
     while got < DATA {
         let frame = next(uplinks, port);
-        let at = u32::from_be_bytes(frame[50..54].try_into().expect("4 bytes")) - first;
+        let at = u32::from_be_bytes(frame[50..54].try_into().expect("4 bytes")).wrapping_sub(first);
         // What is sent once more, as none of it is acknowledged, is known already.
         if at as usize == got && frame.len() > HEADER_BYTES + HEADERS {
             got += frame.len() - HEADER_BYTES - HEADERS;

@@ -185,7 +185,6 @@ fn exit_code(report: &Report) -> u8 {
     })
 }
 
-/// What was loaded and packed; None: the config's faults were printed.
 /// Whether bare metal can run it; says why not, and what will not be written.
 fn suits_bare_metal(load: &Load) -> bool {
     let refused = load.refused_networks();
@@ -193,6 +192,7 @@ fn suits_bare_metal(load: &Load) -> bool {
     refused.is_empty()
 }
 
+/// What was loaded and packed; None: the config's faults were printed.
 fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
     if let Err(error) = make_what_is_named(config) {
         // The config's own faults say what is missing.

@@ -40,7 +40,7 @@ const UNMAP: u32 = 1;
 const HEADER_BYTES: usize = 16;
 /// Bytes of a segment of a discard or write-zeroes request: sector, number of sectors, flags.
 const SEGMENT_BYTES: usize = 16;
-/// The most sectors that one discard request may name: 1 GiB. They are not touched.
+/// The most sectors that one discard request may name: 1 GiB. Their bytes are not copied.
 const MAX_DISCARD_SECTORS: u32 = 1 << 21;
 /// The most sectors that one write-zeroes request may name.
 const MAX_WRITE_ZEROES_SECTORS: u32 = (MOST_AT_ONCE / SECTOR_BYTES) as u32;
@@ -123,6 +123,8 @@ impl Operation {
         match self {
             Self::Read { offset, bytes } => Self::Read { offset: offset + done, bytes: of(bytes) },
             Self::Write { offset, bytes, is_durable } => {
+                // What is written before its last part is durable with that.
+                let is_durable = is_durable && bytes.saturating_sub(done) <= most;
                 Self::Write { offset: offset + done, bytes: of(bytes), is_durable }
             }
             Self::Flush | Self::WriteZeroes { .. } | Self::Discard { .. } => self,

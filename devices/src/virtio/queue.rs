@@ -116,10 +116,10 @@ impl Queue {
         self.is_ready = is_ready;
     }
 
-    /// Whether there is a chain to be taken, of a queue by the rules.
+    /// Whether there is a chain to be taken, or a rule is broken, which [`Self::pop`] says.
     pub(super) fn has_available(&self, memory: &impl GuestMemory) -> bool {
         let index = self.check().and_then(|()| self.driver_index(memory));
-        self.is_ready && index.is_ok_and(|index| index != self.next_available)
+        self.is_ready && !index.is_ok_and(|index| index == self.next_available)
     }
 
     /// Takes the next chain that the driver has made available; false if there is none.

@@ -123,16 +123,20 @@ pub fn bad_headers(station: &mut Station) -> Verdict {
     const GOOD: usize = 300;
     const UNKNOWN_SEGMENTS: u8 = 0x7F;
     const TSO4: u8 = 1;
-    let mut has_bad_come = false;
+    let (mut has_sent, mut has_bad_come) = (false, false);
     station.meet_after(
         |station| {
             let (own, Some(peer)) = (station.own, station.peer) else { return };
             let mut send = |header, len| {
                 station.send_frame(&header, |writer| write(writer, peer.0, own.0, None, len));
             };
-            for (kind, flags) in [(UNKNOWN_SEGMENTS, 0), (TSO4, 0), (TSO4, 1), (0, 1)] {
+            // Once, however often the good one has to be sent: its device counts them.
+            let bad = [(UNKNOWN_SEGMENTS, 0), (TSO4, 0), (TSO4, 1), (0, 1)];
+            let bad = bad.into_iter().filter(|_| !has_sent);
+            for (kind, flags) in bad {
                 send([flags, kind, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0], BAD);
             }
+            has_sent = true;
             send(NO_HEADER, GOOD);
         },
         |station, packet| {

@@ -58,8 +58,6 @@ pub struct Nic {
     way: Way,
     receive: Queue,
     transmit: Queue,
-    /// The available index of the last notification.
-    notified: u16,
     /// Bit n: buffer n waits to be made available again.
     kept: u128,
     /// Bit n: slot n is free.
@@ -104,19 +102,9 @@ impl Nic {
         let slots = (AREA_BYTES / way.slot_bytes).min(MOST_SLOTS.into());
         let all_free = u64::MAX >> (u64::BITS as usize - slots);
         let free = all_free;
-        let mut nic = Self {
-            window,
-            way,
-            receive,
-            transmit,
-            notified: 0,
-            kept: 0,
-            free,
-            all_free,
-            fault: None,
-        };
+        let mut nic = Self { window, way, receive, transmit, kept: 0, free, all_free, fault: None };
         (0..way.buffers).for_each(|buffer| nic.give(buffer));
-        nic.receive.notify();
+        nic.receive.notify_if_wanted(nic.has(EVENT_IDX));
         Some(nic)
     }
 
@@ -139,7 +127,6 @@ impl Nic {
 
     /// The next frame that came, and its header; its length.
     pub fn receive(&mut self, header: &mut [u8; HEADER_BYTES], to: &mut [u8]) -> Option<usize> {
-        let before = self.receive.next_available;
         let (mut buffers, mut skip, mut len) = (1, HEADER_BYTES, 0);
         while buffers > 0 {
             let is_first = skip > 0;
@@ -168,10 +155,7 @@ impl Nic {
                 false => self.give(buffer),
             }
         }
-        let is_new = self.receive.next_available != before;
-        if is_new && self.receive.is_notification_wanted(before, self.has(EVENT_IDX)) {
-            self.receive.notify();
-        }
+        self.receive.notify_if_wanted(self.has(EVENT_IDX));
         Some(len)
     }
 
@@ -203,11 +187,7 @@ impl Nic {
 
     /// Tells the device of what was made available for sending, if it wants to know.
     pub fn notify(&mut self) {
-        let before = core::mem::replace(&mut self.notified, self.transmit.next_available);
-        let is_new = self.notified != before;
-        if is_new && self.transmit.is_notification_wanted(before, self.has(EVENT_IDX)) {
-            self.transmit.notify();
-        }
+        self.transmit.notify_if_wanted(self.has(EVENT_IDX));
     }
 
     fn reclaim(&mut self) {
@@ -228,16 +208,12 @@ impl Nic {
 
     /// Makes the buffers available that were kept.
     fn give_kept(&mut self) {
-        let before = self.receive.next_available;
         while self.kept != 0 {
             let buffer = self.kept.trailing_zeros() as u16;
             self.kept &= self.kept - 1;
             self.give(buffer);
         }
-        let is_new = self.receive.next_available != before;
-        if is_new && self.receive.is_notification_wanted(before, self.has(EVENT_IDX)) {
-            self.receive.notify();
-        }
+        self.receive.notify_if_wanted(self.has(EVENT_IDX));
     }
 
     /// Asks for interrupts; false if there is something to do already.

@@ -39,6 +39,8 @@ pub struct Queue {
     /// The next entry of the available ring, and of the used one.
     pub next_available: u16,
     next_used: u16,
+    /// `next_available` at the last [`Self::notify_if_wanted`].
+    notified: u16,
 }
 
 impl Places {
@@ -78,7 +80,7 @@ impl Queue {
         window.write64(QUEUE_DRIVER, rings.available);
         window.write64(QUEUE_DEVICE, rings.used);
         window.write(QUEUE_READY, 1);
-        Self { window, number, size, places, next_available: 0, next_used: 0 }
+        Self { window, number, size, places, next_available: 0, next_used: 0, notified: 0 }
     }
 
     /// Puts a chain into the available ring.
@@ -103,8 +105,16 @@ impl Queue {
         fence(Ordering::SeqCst);
     }
 
+    /// Notifies the device of what was made available since the last time, if it wants that.
+    pub fn notify_if_wanted(&mut self, has_event_index: bool) {
+        let before = core::mem::replace(&mut self.notified, self.next_available);
+        if self.notified != before && self.is_notification_wanted(before, has_event_index) {
+            self.notify();
+        }
+    }
+
     /// Whether the device wants to be notified of what was made available since `before` (2.7.10).
-    pub fn is_notification_wanted(&self, before: u16, has_event_index: bool) -> bool {
+    fn is_notification_wanted(&self, before: u16, has_event_index: bool) -> bool {
         const NO_NOTIFY: u16 = 1;
         if !has_event_index {
             return get::<u16>(self.places.used) & NO_NOTIFY == 0;

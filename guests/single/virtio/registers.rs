@@ -88,23 +88,12 @@ impl Window {
 
 /// The window that the command line names at this place.
 fn named(place: usize) -> Option<Window> {
-    let mut rest = boot::command_line();
-    let mut skip = place;
-    while !rest.is_empty() {
-        let (word, after) = boot::split_word(rest);
-        rest = after;
-        let Some(value) = word.strip_prefix(b"virtio_mmio.device=") else { continue };
-        if skip > 0 {
-            skip -= 1;
-            continue;
-        }
-        let at = value.iter().position(|&byte| byte == b'@')?;
-        let colon = value.iter().position(|&byte| byte == b':')?;
-        let base = number(value.get(at + 1..colon)?)?;
-        let pin = number(value.get(colon + 1..)?)? as u32;
-        return MAPPED.contains(&base).then_some(Window { base, pin });
-    }
-    None
+    let value = boot::values("virtio_mmio.device").nth(place)?;
+    let at = value.iter().position(|&byte| byte == b'@')?;
+    let colon = value.iter().position(|&byte| byte == b':')?;
+    let base = number(value.get(at + 1..colon)?)?;
+    let pin = number(value.get(colon + 1..)?)? as u32;
+    MAPPED.contains(&base).then_some(Window { base, pin })
 }
 
 /// A number, decimal or hexadecimal with 0x.

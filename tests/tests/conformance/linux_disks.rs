@@ -13,8 +13,8 @@ const LOGIN: &str = "Debian GNU/Linux 12 tandem ttyS0";
 const SHELL: &str = "permitted by applicable law.";
 /// Says what an earlier boot wrote, and writes.
 const COMMANDS: &[u8] =
-    b"cat /root/kept || echo there is $((6 * 7 - 42)) of it; echo kept $((6 * 7)) >/root/kept; \
-      cat /root/kept; poweroff\n";
+    b"cat /var/kept || echo there is $((6 * 7 - 42)) of it; echo kept $((6 * 7)) >/var/kept; \
+      cat /var/kept; poweroff\n";
 const KEPT: &str = "kept 42";
 const NOTHING: &str = "there is 0 of it";
 

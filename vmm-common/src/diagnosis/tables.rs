@@ -3,19 +3,13 @@
 use super::scene::Scene;
 use crate::architecture::{cr4, efer};
 use crate::memory::GuestMemory;
-use crate::x86::paging::{Access, AccessKind, error};
+use crate::x86::paging::{
+    ADDRESS, Access, AccessKind, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, error,
+};
 use crate::x86::segmentation::is_canonical;
 use crate::x86::{Exception, Guest};
 use alloc::format;
 use alloc::string::String;
-
-/// Bits of an entry of a page table (SDM vol. 3, tables 4-14 to 4-19).
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// An exception, and what raised it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,22 +75,22 @@ impl<M: GuestMemory> Scene<'_, M> {
         if code & error::PRESENT == 0 {
             return format!("level {level} entry not present");
         }
+        let is_users = code & error::USER == 0 && entry & USER != 0;
         let why = match (code & error::FETCH != 0, code & error::WRITE != 0) {
             (true, _) if self.state.efer & efer::NXE != 0 && entry & NO_EXECUTE != 0 => {
                 "no-execute"
             }
-            (true, _) if code & error::USER == 0 && self.state.cr4 & cr4::SMEP != 0 => {
-                "a user's, and SMEP is on"
-            }
+            (true, _) if is_users && self.state.cr4 & cr4::SMEP != 0 => "a user's, and SMEP is on",
             _ if code & error::USER != 0 && entry & USER == 0 => "the supervisor's",
             (false, true) if entry & WRITABLE == 0 => "read-only",
+            (false, _) if is_users && self.state.cr4 & cr4::SMAP != 0 => "a user's, and SMAP is on",
             _ => "refused by an entry above",
         };
         format!("the page is {why}, level {level} entry {entry:#x}")
     }
 
     /// The entry that a walk for `linear` ends with, the page's or the first one that is not
-    /// present; and its level, 1 for a page's of 4 KiB.
+    /// present or has a reserved bit; and its level, 1 for a page's of 4 KiB.
     fn last_entry(&self, linear: u64) -> (u32, u64) {
         let (is_long, is_pae) = (self.is_long(), self.state.cr4 & cr4::PAE != 0);
         // Bits of an index, and bytes of an entry.
@@ -114,8 +108,9 @@ impl<M: GuestMemory> Scene<'_, M> {
                 return (level, 0);
             }
             let entry = u64::from_le_bytes(entry);
-            let is_page = level == 1 || level < 4 && entry & LARGE != 0;
-            if entry & PRESENT == 0 || is_page {
+            let is_page = level == 1 || entry & LARGE != 0;
+            let is_reserved = entry & NO_EXECUTE != 0 && self.state.efer & efer::NXE == 0;
+            if entry & PRESENT == 0 || is_page || is_reserved {
                 return (level, entry);
             }
             (level, table) = (level - 1, entry & ADDRESS);

@@ -26,10 +26,10 @@ use crate::vm::Vm;
 use alloc::vec::Vec;
 use devices::switch::Switch;
 use devices::virtio::Event;
-use devices::virtio::net::RECEIVE;
+use devices::virtio::net::{RECEIVE, TRANSMIT};
 
-/// How long a frame waits for its receiver's buffers: less than the 5 s after which Linux reports a
-/// transmit queue that stands still.
+/// How long a frame waits for its receiver's buffers, one in segments for those of the next one:
+/// less than the 5 s after which Linux reports a transmit queue that stands still.
 pub const HELD_NS: u64 = 2_000_000_000;
 
 /// The networks of a system.
@@ -213,10 +213,10 @@ impl<M: GuestMemory> System<M> {
         match event {
             Event::Started => port.receiver = self.vms[vm].first_receiver(device),
             Event::Notified(RECEIVE) => port.receiver = Receiver::Up,
-            Event::Notified(_) => {}
             Event::Withdrawn(RECEIVE) => port.receiver = Receiver::NotUp,
             // Its frame is gone with the queue, and frames for it go no further.
-            Event::Withdrawn(_) => port.waiting = None,
+            Event::Withdrawn(TRANSMIT) => port.waiting = None,
+            Event::Notified(_) | Event::Withdrawn(_) => {}
             Event::Reset => (port.receiver, port.waiting) = (Receiver::NotUp, None),
         }
         let has_changed = port.receiver.is_up() != was_up;
@@ -311,7 +311,9 @@ impl<M: GuestMemory> System<M> {
             let network = &mut self.networks.all[number];
             network.taken_ns = self.taken_ns;
             for from in 0..network.ports.len() {
-                let is_waiting = network.ports[from].waiting.is_some();
+                // The uplink's is tried when it is fetched.
+                let NetworkPort { waiting, end, .. } = network.ports[from];
+                let is_waiting = waiting.is_some() && end != End::Uplink;
                 if is_waiting && network.send(&mut self.vms, from, now, &mut touched, host) {
                     going |= 1 << from;
                 }

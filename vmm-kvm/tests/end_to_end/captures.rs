@@ -54,7 +54,7 @@ fn a_witness_reads_each_frame_once_by_the_names_of_its_vm_and_of_the_tap() {
 }
 
 #[test]
-fn frames_between_vms_are_captured_with_their_offloads_left_undone() {
+fn frames_between_vms_are_captured_once_by_the_names_of_their_senders() {
     let scratch = Scratch::new();
     let capture = scratch.path("seen.pcap");
     let vm = |name: &str, words: &str| {

@@ -42,11 +42,11 @@ pub fn beside_service(run: Tandem, before: &str, then: &str) -> Tandem {
     let program = std::env::current_exe().expect("it runs");
     let script = format!(
         "{before} {MADE} {SERVE}=1 '{}' --exact uplinks::as_service >/dev/null & service=$!; \
-         code=0; (UNPRIVILEGED) || code=$?; kill $service; wait $service 2>/dev/null || true; \
+         code=0; ({UNPRIVILEGED}) || code=$?; kill $service; wait $service 2>/dev/null || true; \
          {then} exit $code",
         program.display()
     );
-    in_namespace(run, &script.replace("UNPRIVILEGED", UNPRIVILEGED))
+    in_namespace(run, &script)
 }
 
 /// Does nothing unless the program was run by itself, as a service.

@@ -149,7 +149,7 @@ pub fn network(
         let device = format!("virtio-net-device,netdev=lan,bus=virtio-mmio-bus.0,{mac}");
         let cmdline = format!("{} virtio_mmio.device=512@0xfeb00000:16", kernels[end].cmdline);
         let network = ["-netdev", &netdev, "-device", &device];
-        let options = [&["-global", "virtio-mmio.force-legacy=false"], &network[..]].concat();
+        let options = [&MODERN[..], &network[..]].concat();
         boot(machine, Kernel { cmdline: &cmdline, ..kernels[end] }, &options, deadline)
     };
     thread::scope(|scope| {

@@ -56,6 +56,10 @@ impl Net {
         if !self.filter.takes(frame.destination) {
             return Received::NotTaken;
         }
+        // Before anything is summed.
+        if !self.has_buffers(memory) {
+            return Received::NoBuffers;
+        }
         let takes = Offloads::of_receiver(&self.transport);
         let Frame { content, bytes, header, .. } = frame;
         if let Some(passed) = header.pass(content, (*bytes).into(), takes) {
@@ -66,6 +70,9 @@ impl Net {
             return Received::Refused(DropReason::Segments);
         };
         while *done < segments.count() {
+            if !self.has_buffers(memory) {
+                return Received::NoBuffers;
+            }
             let segment = segments.segment(*done, content);
             let (headers, payload) = (segment.headers(), segment.payload.clone());
             let packet = Packet { headers, content, payload };
@@ -125,7 +132,7 @@ impl<M: GuestMemory> Packet<'_, M> {
                 reader.copy((buffers, *sender), (to, memory), skip, left);
             }
             Content::Host(bytes) => {
-                let done = offset + from_headers - self.headers.len() as u64;
+                let done = (offset + from_headers).saturating_sub(self.headers.len() as u64);
                 let from = (self.payload.start + done) as usize;
                 write_at((to, memory), skip, &bytes[from..][..left as usize]);
             }

@@ -1,7 +1,8 @@
 //! Frames of several TCP segments for a driver that takes them one by one.
 
+use super::driver::Ram;
 use super::net_driver::*;
-use crate::virtio::net::{DropReason, RECEIVE, Received};
+use crate::virtio::net::{DropReason, Frame, RECEIVE, Received};
 
 extern crate std;
 use std::vec::Vec;
@@ -146,6 +147,39 @@ fn a_frame_of_64_kib_comes_in_as_many_buffers_as_there_are_at_a_time() {
         assert_eq!((received, done), (Received::NoBuffers, 3 * rounds));
     }
     assert_eq!((done, rounds), (42, 14));
+    assert_eq!(payload, whole[58..]);
+}
+
+#[test]
+fn segments_from_outside_come_over_buffers_that_cut_their_headers() {
+    let (header, whole) = tcp(4, 250, 100);
+    let mut to = Driver::start(MAC, MRG_RXBUF);
+    let bytes = [&header, &whole[..]].concat();
+    let frame: Frame<'_, Ram> = Frame::from_outside(&bytes).expect("it is a frame");
+    let (mut done, mut next, mut all) = (0, 0, Vec::new());
+    loop {
+        // Each is a header's length and 8 bytes; the ring has 16.
+        for _ in 0..10 {
+            to.offer(RECEIVE, &[(ROOM + 20 * next, 20, true)]);
+            next += 1;
+        }
+        let received = to.net.receive(&to.ram, &frame, &mut done);
+        while let Some(len) = to.returned(RECEIVE) {
+            let at = ROOM + 20 * u64::from(to.seen_returned(RECEIVE) - 1);
+            all.push(to.ram.bytes(at, len as usize));
+        }
+        if received == Received::Done {
+            break;
+        }
+    }
+    // 158 bytes with 12 before them are 9 buffers, 108 are 6.
+    let lengths = |count: usize, last: usize| [std::vec![20; count], std::vec![last]].concat();
+    let got: Vec<usize> = all.iter().map(Vec::len).collect();
+    assert_eq!(got, [lengths(8, 10), lengths(8, 10), lengths(6, 0)].concat()[..got.len()]);
+    let payload: Vec<u8> = [&all[..9], &all[9..18], &all[18..]]
+        .iter()
+        .flat_map(|segment| segment.concat()[12 + 58..].to_vec())
+        .collect();
     assert_eq!(payload, whole[58..]);
 }
 
