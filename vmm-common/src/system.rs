@@ -27,11 +27,13 @@ use alloc::vec::Vec;
 mod accounts;
 mod device_requests;
 mod halt;
+mod lifecycle;
 mod networks;
 mod publish;
 mod rouse;
 mod serial;
 
+pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
 pub use serial::{Wire, WireEnds};
 
