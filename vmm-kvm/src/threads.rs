@@ -18,11 +18,11 @@ use vmm_common::system::System;
 
 /// The state that the turn guards.
 #[derive(Debug)]
-pub struct World {
+pub struct World<'a> {
     /// The VMs.
     pub system: System<GuestRam>,
     /// This process.
-    pub host: LinuxHost,
+    pub host: LinuxHost<'a>,
     /// The links' taps.
     pub taps: Taps,
     /// Where the threads are.
@@ -58,12 +58,12 @@ enum Task {
 ///
 /// # Errors
 /// The host refused a thread, or failed the loop.
-pub fn run_threads(
-    world: World,
+pub fn run_threads<'a>(
+    world: World<'a>,
     vcpus: Vec<Vec<PreparedVcpu>>,
     names: &[String],
     confinement: Option<&Confinement>,
-) -> Result<World> {
+) -> Result<World<'a>> {
     let of_vm = |(name, vcpus): (&String, Vec<PreparedVcpu>)| {
         let named = |(id, vcpu)| (format!("{name}.{id}"), vcpu);
         vcpus.into_iter().enumerate().map(named).collect::<Vec<_>>()
@@ -107,9 +107,9 @@ pub fn run_threads(
 }
 
 /// Ends all turns if this thread panics; otherwise the others would wait for ever.
-struct AbandonOnPanic<'a>(&'a Turn<World>);
+struct AbandonOnPanic<'a, 'w>(&'a Turn<World<'w>>);
 
-impl Drop for AbandonOnPanic<'_> {
+impl Drop for AbandonOnPanic<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.abandon();
@@ -121,7 +121,7 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(
     me: usize,
     vcpu: PreparedVcpu,
-    turn: &Turn<World>,
+    turn: &Turn<World<'_>>,
     confinement: Option<&Confinement>,
 ) -> Result<()> {
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
@@ -169,12 +169,12 @@ fn run_vcpu(
     Ok(())
 }
 
-impl World {
+impl<'a> World<'a> {
     /// Before the first turn.
     #[must_use]
     pub fn new(
         system: System<GuestRam>,
-        host: LinuxHost,
+        host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
     ) -> Self {
@@ -185,18 +185,19 @@ impl World {
         if let Some(next) = self.decided.take() {
             return next;
         }
-        if let Some(vcpu) = self.system.next_to_show() {
-            return Task::Show { vcpu };
-        }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                self.carry_out_requests();
             }
             Ok(None) => {}
             Err(error) => self.give_up(error),
+        }
+        if let Some(vcpu) = self.system.next_to_show() {
+            return Task::Show { vcpu };
         }
         if let Some(request) = self.host.stop_request {
             if request.wants_registers()
@@ -210,6 +211,15 @@ impl World {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
             Next::Done => Task::Done,
+        }
+    }
+
+    /// What the operator asks of VMs.
+    fn carry_out_requests(&mut self) {
+        while let Some((vm, request)) = self.host.console.take_request() {
+            if let Err(why) = self.system.carry_out(vm, request, &mut self.host) {
+                self.host.console.refused(vm, why);
+            }
         }
     }
 

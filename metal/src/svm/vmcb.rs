@@ -179,7 +179,7 @@ pub struct State {
     _before_rax: [u64; 3],
     pub rax: u64,
     /// STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP.
-    _system_calls: [u64; 8],
+    pub system_calls: [u64; 8],
     cr2: u64,
     _before_pat: [u64; 4],
     pub pat: u64,

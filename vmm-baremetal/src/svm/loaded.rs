@@ -320,6 +320,11 @@ impl LoadedVcpu for SvmGuest<'_> {
         self.vmcb.state_mut().dr6 = reset::DR6;
     }
 
+    fn reset_msrs(&mut self) {
+        let state = self.vmcb.state_mut();
+        (state.system_calls, state.pat) = ([0; 8], reset::PAT);
+    }
+
     fn segment(&self, index: usize) -> Segment {
         let state = self.vmcb.state();
         let mut segment = Segment::from(*state.segment(index));
