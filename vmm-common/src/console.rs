@@ -11,6 +11,7 @@ use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::stop::StopRequest;
+use crate::units::RoundedTime;
 use crate::vm::Ending;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -132,15 +133,18 @@ impl Console {
     /// What has become of VM `vm` at the operator's request.
     pub fn vm_changed(&mut self, VmIndex(vm): VmIndex, change: Change) {
         self.finish_line(vm);
-        let what = match change {
-            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on",
-            Change::Paused => "paused",
-            Change::Resumed => "goes on",
+        let what: String = match change {
+            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on".into(),
+            Change::Paused => "paused".into(),
+            Change::Resumed => "goes on".into(),
             Change::Restarted => {
                 self.wants_raw[vm] = false;
                 self.follow_raw();
                 self.keyboard.restarted(vm);
-                "restarted"
+                "restarted".into()
+            }
+            Change::GivenUp { times, within_ns } => {
+                format!("ends: restarted {times} times in {}", RoundedTime(within_ns))
             }
         };
         self.lines.say(&format!("[{} {what}]", self.names[vm]));

@@ -35,6 +35,13 @@ pub enum Change {
     Resumed,
     /// It begins anew.
     Restarted,
+    /// It would begin anew, but has done so as often as it may, `times` within `within_ns`.
+    GivenUp {
+        /// How often.
+        times: u32,
+        /// Within how long, ns.
+        within_ns: u64,
+    },
 }
 
 /// Why a request was not carried out.

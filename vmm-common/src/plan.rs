@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod hvc;
 mod promise;
+mod restarts;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
+pub use restarts::{MAX_RESTART_SPAN_NS, MAX_RESTARTS, MIN_RESTART_SPAN_NS, Restarts};
 pub use virtio_devices::{
     DiskPlan, MAX_DISKS, MAX_INTERFACE_BYTES, MAX_NICS, NetworkPlan, NicPlan,
 };
@@ -107,6 +109,8 @@ pub struct VmPlan {
     pub has_keyboard: bool,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
+    /// When it begins anew by itself.
+    pub restarts: Restarts,
 }
 
 impl VmPlan {
@@ -134,6 +138,7 @@ impl VmPlan {
             virtio: VirtioPlan::default(),
             has_keyboard: false,
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
         }
     }
 }

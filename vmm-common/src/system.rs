@@ -31,6 +31,7 @@ mod lifecycle;
 mod networks;
 mod publish;
 mod restart;
+mod restarter;
 mod rouse;
 mod serial;
 
@@ -38,6 +39,7 @@ pub(crate) use lifecycle::Life;
 pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
 use restart::Restart;
+use restarter::Restarter;
 pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
@@ -56,6 +58,7 @@ pub struct System<M> {
     /// What happened last.
     pub trace: Trace,
     pub(crate) scheduler: Scheduler,
+    restarters: Vec<Restarter>,
     last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
@@ -125,6 +128,7 @@ impl<M: GuestMemory> System<M> {
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
+            restarters: plan.vms.iter().map(Restarter::new).collect(),
             last_vm: None,
             has_begun: false,
             chosen_at: now,
@@ -152,6 +156,9 @@ impl<M: GuestMemory> System<M> {
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);
+        }
+        if self.has_restarts_due() {
+            self.restart_due(host);
         }
         self.feed_consoles(now, host);
         self.finish_requests(now, host);

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
     DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
-    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
+    OnSwitch, Outcome, Outcomes, Plan, Restarts, SERIAL_PORTS, SerialPlan, Share, VirtioPlan,
+    VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -100,6 +101,21 @@ fn vm(
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
+        restarts: restarts(record),
+    }
+}
+
+fn restarts(record: &Record) -> Restarts {
+    let is_restart = |key| record.text(key) == Some("restart");
+    let limit = record.record("restart_limit");
+    let limit = limit.and_then(|limit| Some((limit.integer32("times")?, limit.integer("within")?)));
+    let Restarts { times, within_ns, .. } = Restarts::default();
+    let (times, within_ns) = limit.unwrap_or((times, within_ns));
+    Restarts {
+        on_reset: is_restart("on_reset"),
+        on_failure: is_restart("on_failure"),
+        times,
+        within_ns,
     }
 }
 

@@ -84,5 +84,6 @@ impl<M: GuestMemory> System<M> {
             (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));
         }
         self.vms[vm].ending = Some(ending);
+        self.decide_restart(vm, now, host);
     }
 }

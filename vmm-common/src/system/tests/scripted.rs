@@ -3,6 +3,7 @@
 use super::Ram;
 use crate::Instant;
 use crate::backing::{Backing, DiskIndex, Finished, Progress, Request, Status};
+use crate::control::Change;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::machine::Machine;
@@ -29,6 +30,8 @@ pub struct Place {
     pub work_ns: u64,
     /// What VMs begin with, if they can be restarted.
     pub beginnings: Vec<Beginning<'static>>,
+    /// What has become of VMs.
+    pub changes: RefCell<Vec<(VmIndex, Change)>>,
     under_way: Vec<(u64, Finished)>,
 }
 
@@ -70,6 +73,10 @@ impl Host<Ram> for Place {
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
         self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.changes.get_mut().push((vm, change));
     }
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
@@ -169,8 +176,14 @@ impl World {
             powered_on: Vec::new(),
         };
         let guests = scripts.into_iter().map(guest).collect();
-        let place =
-            Place { now_ns, disk_ns, work_ns, beginnings: Vec::new(), under_way: Vec::new() };
+        let place = Place {
+            now_ns,
+            disk_ns,
+            work_ns,
+            beginnings: Vec::new(),
+            changes: RefCell::default(),
+            under_way: Vec::new(),
+        };
         Self { system, place, guests, rams }
     }
 
