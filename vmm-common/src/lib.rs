@@ -20,6 +20,7 @@ pub mod backing;
 pub mod boot;
 pub mod console;
 pub mod cpuid;
+pub mod debugger;
 pub mod diagnosis;
 mod ending;
 mod fault;

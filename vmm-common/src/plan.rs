@@ -7,11 +7,13 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod debuggers;
 mod hvc;
 mod promise;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
+pub use debuggers::{DEBUGGER_FORM, DebuggerAddress, DebuggerPlan, MAX_SOCKET_PATH_BYTES};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
 pub use virtio_devices::{
@@ -107,6 +109,8 @@ pub struct VmPlan {
     pub has_keyboard: bool,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
+    /// Its debugger, if it may have one.
+    pub debugger: Option<DebuggerPlan>,
 }
 
 impl VmPlan {
@@ -134,6 +138,7 @@ impl VmPlan {
             virtio: VirtioPlan::default(),
             has_keyboard: false,
             outcomes: Outcomes::default(),
+            debugger: None,
         }
     }
 }

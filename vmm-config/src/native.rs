@@ -10,6 +10,7 @@ use crate::value::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
+    DebuggerAddress, DebuggerPlan,
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
     DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
     OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
@@ -99,8 +100,18 @@ fn vm(
         serial,
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
+        debugger: debugger(record, directory),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
     }
+}
+
+/// The `gdb`; a socket's path is relative to the file.
+fn debugger(record: &Record, directory: &Path) -> Option<DebuggerPlan> {
+    let mut plan: DebuggerPlan = record.text("gdb")?.parse().ok()?;
+    if let DebuggerAddress::Unix(path) = &mut plan.address {
+        *path = resolved(directory, path);
+    }
+    Some(plan)
 }
 
 fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {

@@ -4,6 +4,7 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
+    DebuggerPlan,
     BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan, NicPlan,
     OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
 };
@@ -66,6 +67,10 @@ fn write_vm(
     }
     for ModulePlan { source, cmdline } in &vm.boot.modules {
         writeln!(out, "  module   {} {}", file(source), Escaped(cmdline))?;
+    }
+    if let Some(DebuggerPlan { address, waits }) = &vm.debugger {
+        let waits = if *waits { ", for which it waits" } else { "" };
+        writeln!(out, "  gdb      {address}{waits}")?;
     }
     if vm.clock == ClockPolicy::Own {
         writeln!(out, "  clock    stands while others have the core")?;

@@ -4,6 +4,7 @@ use crate::capture::Captures;
 use crate::console::{Output, RawTerminal};
 use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
+use crate::gdb::Change;
 use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
@@ -175,6 +176,14 @@ impl LinuxHost {
             self.follow_terminal(now)?;
         }
         self.follow_up(arrived, now)
+    }
+
+    /// A wait also ends by a debugger's socket, or no longer.
+    pub fn await_debugger(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::Begins(fd) => self.events.end_waits_by(fd),
+            Change::Ends(fd) => self.events.forget(fd),
+        }
     }
 
     /// How many keys may come now: none while they are the shell's.
