@@ -29,11 +29,13 @@ mod accounts;
 mod debugged;
 mod device_requests;
 mod halt;
+mod lifecycle;
 mod networks;
 mod publish;
 mod rouse;
 mod serial;
 
+pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
 pub use serial::{Wire, WireEnds};
 

@@ -5,6 +5,7 @@ use crate::index::VcpuIndex;
 use crate::machine::Machine;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
+use crate::system::Holders;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -20,6 +21,8 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
+    /// Who keeps it from running.
+    pub(crate) holders: Holders,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
 }
@@ -59,7 +62,15 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, memory, ending: None }
+        Self {
+            id,
+            name,
+            vcpus: Vec::new(),
+            machine,
+            memory,
+            holders: Holders::default(),
+            ending: None,
+        }
     }
 
     /// The number the config gave it.

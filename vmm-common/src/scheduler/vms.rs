@@ -126,6 +126,9 @@ impl Vms {
 
     /// `vm` has nothing to do until `until` or until it is woken. It gives up its turn.
     pub fn halted(&mut self, vm: VmIndex, until: Instant) {
+        if self.entities[vm].state == State::Held {
+            return;
+        }
         self.enter(vm, State::Halted(until));
         self.close_turn(vm);
     }
@@ -151,7 +154,18 @@ impl Vms {
         (goes_first && self.jumps.may_interrupt).then(|| self.jumps.grace_ns())
     }
 
-    /// `vm` will never run again.
+    /// `vm` does not run until it is released. It gives up its turn.
+    pub fn held(&mut self, vm: VmIndex) {
+        self.enter(vm, State::Held);
+        self.close_turn(vm);
+    }
+
+    /// `vm`, which was held or has finished, may run: as one that sleeps until it is woken.
+    pub fn released(&mut self, vm: VmIndex) {
+        self.enter(vm, State::Halted(Instant::FAR_FUTURE));
+    }
+
+    /// `vm` will not run again, unless it is restarted.
     pub fn finished(&mut self, vm: VmIndex) {
         self.enter(vm, State::Finished);
         self.close_turn(vm);
@@ -199,7 +213,7 @@ impl Vms {
                 && match entity.state {
                     State::Runnable => entity.may_run(now),
                     State::Halted(until) => until <= now,
-                    State::Finished => false,
+                    State::Held | State::Finished => false,
                 }
         })
     }
@@ -369,7 +383,7 @@ impl Vms {
                 State::Runnable => Some(period_end),
                 State::Halted(until) if left_ns > 0 => Some(until),
                 State::Halted(until) => Some(until.max(period_end)),
-                State::Finished => None,
+                State::Held | State::Finished => None,
             }
         });
         ends.min().unwrap_or(Instant::FAR_FUTURE)
@@ -391,7 +405,7 @@ impl Vms {
         }
         let timers = self.entities.iter().filter_map(|entity| match entity.state {
             State::Halted(until) if entity.advance_ns() >= LEAST_JUMP_NS => Some(until),
-            State::Halted(_) | State::Runnable | State::Finished => None,
+            State::Halted(_) | State::Runnable | State::Held | State::Finished => None,
         });
         timers.min().unwrap_or(Instant::FAR_FUTURE)
     }
@@ -403,7 +417,7 @@ impl Vms {
                 Account::Budget { period_end, .. } => Some(period_end),
                 Account::Weight { .. } => Some(now),
             },
-            State::Finished => None,
+            State::Held | State::Finished => None,
         });
         events.min().unwrap_or(Instant::FAR_FUTURE)
     }

@@ -22,9 +22,11 @@ impl<M: GuestMemory> System<M> {
             true => waiting_ns + taken_ns,
             false => self.ledger.waited_ns(vcpu),
         };
+        // A held VM waits for no other: that is no steal time, but a clock of its own stops.
+        let held_ns = account.held_ns;
         let vm = &mut self.vms[vcpu.vm()];
         vm.machine.select(vcpu.id());
-        vm.machine.record_wait(waiting_ns, taken_ns, stolen_ns);
+        vm.machine.record_wait(waiting_ns + held_ns, taken_ns, stolen_ns);
         let (machine, vcpu) = vm.parts(vcpu);
         if now >= vcpu.next_tsc_check {
             vcpu.next_tsc_check = now.after_ns(CHECK_TSC_EVERY_NS);
