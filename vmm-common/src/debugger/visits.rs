@@ -6,6 +6,7 @@ use super::state::{DR6_SINGLE_STEP, DebugEvent, Debuggable, OwnException, Watche
 use super::stub::Reason;
 use super::subject::{Action, thread};
 use super::{Cause, Debugger, Phase};
+use crate::Instant;
 use crate::index::VcpuIndex;
 use crate::memory::GuestMemory;
 use crate::seam::{Host, VcpuBackend};
@@ -205,7 +206,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         // No interrupt comes between the step and its instruction.
         system.vms[self.vm].parts(vcpu).1.is_stepped = true;
         let until = host.now().after_ns(STEP_NS);
-        system.turn(vcpu, until, backend, host);
+        system.turn_of_held(vcpu, until, backend, host);
         system.vms[self.vm].parts(vcpu).1.is_stepped = false;
         if system.vms[self.vm].ending.is_some() {
             self.serve(system, host);
@@ -238,7 +239,6 @@ fn settle<M: GuestMemory, B: VcpuBackend, H: Host<M>>(
         if is_waiting || it.is_halted || it.was_preempted || system.vms[vm].ending.is_some() {
             return;
         }
-        let now = host.now();
-        system.turn(vcpu, now, backend, host);
+        system.turn_of_held(vcpu, Instant::ZERO, backend, host);
     }
 }
