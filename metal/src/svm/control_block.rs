@@ -74,6 +74,10 @@ pub enum Intercept {
     WriteCr8,
     /// MOV from CR0 and SMSW, where the guest sees more of it than the processor has.
     ReadCr0,
+    /// The exception of INT3.
+    Breakpoint,
+    /// MOV to and from debug registers.
+    DebugRegisters,
 }
 
 impl ControlBlock {
@@ -268,6 +272,8 @@ impl Loaded<'_> {
             Intercept::ReadCr0 => {
                 control.intercept_control_registers & vmcb::INTERCEPT_READ_CR0 != 0
             }
+            Intercept::Breakpoint => control.intercept_exceptions & controls::BREAKPOINT != 0,
+            Intercept::DebugRegisters => control.intercept_debug_registers != 0,
         }
     }
 
@@ -284,6 +290,8 @@ impl Loaded<'_> {
             Intercept::ReadCr0 => {
                 (&mut control.intercept_control_registers, vmcb::INTERCEPT_READ_CR0)
             }
+            Intercept::Breakpoint => (&mut control.intercept_exceptions, controls::BREAKPOINT),
+            Intercept::DebugRegisters => (&mut control.intercept_debug_registers, u32::MAX),
         };
         *word = if is_wanted { *word | bit } else { *word & !bit };
     }
@@ -378,11 +386,6 @@ impl Loaded<'_> {
     /// The same, to change.
     pub const fn extended_mut(&mut self) -> &mut ExtendedState {
         self.extended
-    }
-
-    /// Reports the machine check that caused the last exit.
-    pub fn take_machine_check(&mut self) -> ! {
-        interrupts::take_machine_check()
     }
 
     /// Virtual interrupt and shadow; ASID and nested CR3: for a dump.

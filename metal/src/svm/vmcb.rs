@@ -114,7 +114,8 @@ pub(super) struct Vmcb {
 pub(super) struct Control {
     /// Reads of CR0 to CR15, then writes.
     pub(super) intercept_control_registers: u32,
-    _intercept_debug_registers: u32,
+    /// Reads of DR0 to DR15, then writes.
+    pub(super) intercept_debug_registers: u32,
     /// A bit for each vector.
     pub(super) intercept_exceptions: u32,
     pub(super) intercept3: u32,
@@ -178,8 +179,11 @@ pub struct State {
     pub rsp: u64,
     _before_rax: [u64; 3],
     pub rax: u64,
-    /// STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP.
-    _system_calls: [u64; 8],
+    /// STAR, LSTAR, CSTAR, SFMASK.
+    _system_calls: [u64; 4],
+    pub kernel_gs_base: u64,
+    /// SYSENTER_CS, _ESP, _EIP.
+    _system_enters: [u64; 3],
     cr2: u64,
     _before_pat: [u64; 4],
     pub pat: u64,

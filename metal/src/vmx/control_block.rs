@@ -2,6 +2,7 @@
 
 use super::control_registers::{Split, seen};
 use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
+use super::controls::{MONITOR_TRAP, MOV_DR};
 use super::entry::vmx_enter;
 use super::field::Field;
 use super::initial::{self, Places};
@@ -82,6 +83,10 @@ pub enum Window {
     Interrupt,
     /// A non-maskable interrupt.
     Nmi,
+    /// The end of an instruction.
+    Step,
+    /// MOV to or from a debug register.
+    DebugRegisters,
 }
 
 impl ControlBlock {
@@ -273,6 +278,8 @@ impl Loaded<'_> {
         let control = match window {
             Window::Interrupt => INTERRUPT_WINDOW,
             Window::Nmi => NMI_WINDOW,
+            Window::Step => MONITOR_TRAP,
+            Window::DebugRegisters => MOV_DR,
         };
         let block = &mut *self.block;
         let primary = if is_wanted { block.primary | control } else { block.primary & !control };
@@ -389,16 +396,6 @@ impl Loaded<'_> {
             let dropped = instructions::invvpid(read(Field::Vpid));
             dropped.expect("it was possible when the block was made");
         }
-    }
-
-    /// Calls the host's handler for the non-maskable interrupt that caused the last exit.
-    pub fn take_nmi(&mut self) {
-        interrupts::take_nmi();
-    }
-
-    /// Reports the machine check that caused the last exit.
-    pub fn take_machine_check(&mut self) -> ! {
-        interrupts::take_machine_check()
     }
 
     /// Calls the host's handler for the interrupt, already acknowledged, that caused the last exit.

@@ -3,6 +3,7 @@
 
 use crate::guest::vendor::{Event, MemoryAccess, PortEvent, StringOperand};
 use metal::vmx::field::Field;
+use vmm_common::debugger::{DR6_SINGLE_STEP, DebugEvent};
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
 use vmm_common::x86::task::{Cause, TaskSwitch};
@@ -26,10 +27,12 @@ pub mod reason {
     pub const VMCLEAR: u16 = 19;
     pub const VMXON: u16 = 27;
     pub const CONTROL_REGISTER: u16 = 28;
+    pub const MOV_DR: u16 = 29;
     pub const IO: u16 = 30;
     pub const RDMSR: u16 = 31;
     pub const WRMSR: u16 = 32;
     pub const MWAIT: u16 = 36;
+    pub const MONITOR_TRAP: u16 = 37;
     pub const MONITOR: u16 = 39;
     pub const PAUSE: u16 = 40;
     pub const TPR_BELOW_THRESHOLD: u16 = 43;
@@ -173,6 +176,8 @@ pub fn decode(exit_reason: u64, field: impl Fn(Field) -> u64) -> Decision {
         reason::TRIPLE_FAULT => Event::Shutdown,
         reason::INTERRUPT_WINDOW | reason::TPR_BELOW_THRESHOLD => Event::Window,
         reason::TASK_SWITCH => Event::TaskSwitch(task_switch(&field)),
+        reason::MOV_DR => Event::DebugRegister,
+        reason::MONITOR_TRAP => Event::Debug(DebugEvent::Debug { dr6: DR6_SINGLE_STEP }),
         reason::CPUID => Event::Cpuid,
         reason::HLT => Event::Halt,
         reason::INVD | reason::WBINVD => Event::Skip,
@@ -316,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_unexpected_exit_stops_the_guest() {
-        for exit in [29, 49, 62, 500] {
+        for exit in [49, 62, 500] {
             event(exit, Event::Fault(Fault::Unexpected { exit: exit as u32 }));
         }
     }

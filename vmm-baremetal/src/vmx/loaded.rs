@@ -2,7 +2,7 @@
 
 use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
-use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume};
+use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, Traps};
 use core::fmt;
 use metal::architecture::{ACCESS_LONG, cr0, rflags, vector};
 use metal::extended_state::ExtendedState;
@@ -40,6 +40,8 @@ pub(super) struct State {
     pub interruptibility: u64,
     /// Bits of CR4 that the guest may set.
     pub permitted_cr4: u64,
+    /// What the debugger waits for.
+    pub traps: Traps,
     tsc_offset: u64,
     has_nmi: bool,
     /// The handler of an injected non-maskable interrupt may not have ended: since the vCPU got the
@@ -68,6 +70,7 @@ impl VmxVcpu {
             rflags: boot.rflags | rflags::ALWAYS,
             interruptibility: 0,
             permitted_cr4: permitted.cr4,
+            traps: Traps::NONE,
             tsc_offset: 0,
             has_nmi: false,
             is_in_nmi: false,
@@ -201,6 +204,10 @@ impl VmxGuest<'_> {
                 let has_error = if error.is_some() { HAS_ERROR } else { 0 };
                 (TYPE_EXCEPTION | has_error | u32::from(vector), error.unwrap_or(0))
             }
+            Inject::Breakpoint => {
+                self.state.pending = Some(Pending::int3());
+                return;
+            }
         };
         self.state.pending = Some(Pending::of(VALID | information, error));
     }
@@ -264,7 +271,9 @@ impl LoadedVcpu for VmxGuest<'_> {
             Register::Cr3 => vmcs.read(Field::GuestCr3),
             Register::Cr4 => vmcs.cr4(),
             Register::Efer => vmcs.read(Field::GuestEfer),
+            Register::Dr6 => vmcs.extended().switched.debug()[4],
             Register::Dr7 => vmcs.read(Field::GuestDr7),
+            Register::KernelGsBase => vmcs.kernel_gs_base(),
             Register::GdtrBase => vmcs.read(Field::GuestGdtrBase),
             Register::GdtrLimit => vmcs.read(Field::GuestGdtrLimit),
             Register::IdtrBase => vmcs.read(Field::GuestIdtrBase),
@@ -295,7 +304,9 @@ impl LoadedVcpu for VmxGuest<'_> {
             }
             Register::Cr4 => vmcs.set_cr4(value),
             Register::Efer => vmcs.set_efer(value),
+            Register::Dr6 => vmcs.set_debug_causes(value),
             Register::Dr7 => vmcs.write(Field::GuestDr7, value),
+            Register::KernelGsBase => vmcs.set_kernel_gs_base(value),
             Register::GdtrBase => vmcs.write(Field::GuestGdtrBase, value),
             Register::GdtrLimit => vmcs.write(Field::GuestGdtrLimit, value),
             Register::IdtrBase => vmcs.write(Field::GuestIdtrBase, value),
@@ -314,6 +325,12 @@ impl LoadedVcpu for VmxGuest<'_> {
         self.set_interruptibility(0);
         self.vmcs.write(Field::GuestPendingDebug, 0);
         self.vmcs.write(Field::GuestActivity, ACTIVE);
+    }
+
+    fn trap(&mut self, traps: Traps) {
+        self.state.traps = traps;
+        self.vmcs.want_window(Window::Step, traps.steps);
+        self.vmcs.want_window(Window::DebugRegisters, traps.debug_registers);
     }
 
     fn segment(&self, index: usize) -> Segment {
