@@ -76,6 +76,8 @@ pub enum Intercept {
     ReadCr0,
     /// The exception of INT3.
     Breakpoint,
+    /// INT n, and in QEMU INT3.
+    SoftwareInterrupt,
     /// MOV to and from debug registers.
     DebugRegisters,
 }
@@ -273,6 +275,7 @@ impl Loaded<'_> {
                 control.intercept_control_registers & vmcb::INTERCEPT_READ_CR0 != 0
             }
             Intercept::Breakpoint => control.intercept_exceptions & controls::BREAKPOINT != 0,
+            Intercept::SoftwareInterrupt => control.intercept3 & intercept3::INTN != 0,
             Intercept::DebugRegisters => control.intercept_debug_registers != 0,
         }
     }
@@ -291,6 +294,7 @@ impl Loaded<'_> {
                 (&mut control.intercept_control_registers, vmcb::INTERCEPT_READ_CR0)
             }
             Intercept::Breakpoint => (&mut control.intercept_exceptions, controls::BREAKPOINT),
+            Intercept::SoftwareInterrupt => (&mut control.intercept3, intercept3::INTN),
             Intercept::DebugRegisters => (&mut control.intercept_debug_registers, u32::MAX),
         };
         *word = if is_wanted { *word | bit } else { *word & !bit };

@@ -29,6 +29,7 @@ pub(super) mod intercept3 {
     pub const CPUID: u32 = 1 << 18;
     pub const RSM: u32 = 1 << 19;
     pub const IRET: u32 = 1 << 20;
+    pub const INTN: u32 = 1 << 21;
     pub const INVD: u32 = 1 << 22;
     pub const PAUSE: u32 = 1 << 23;
     pub const HLT: u32 = 1 << 24;

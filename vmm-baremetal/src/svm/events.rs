@@ -27,6 +27,12 @@ pub const fn injection(inject: Inject) -> u64 {
     }
 }
 
+/// EVENTINJ for INT n.
+#[must_use]
+pub const fn software(vector: u8) -> u64 {
+    event::VALID | event::SOFTWARE | vector as u64
+}
+
 /// Whether the event is a fault, whose handler finds RFLAGS.RF set (APM vol. 2, 3.1.6).
 #[must_use]
 pub const fn is_fault(inject: Inject) -> bool {

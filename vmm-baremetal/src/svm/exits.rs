@@ -28,6 +28,7 @@ pub mod code {
     pub const CPUID: u64 = 0x72;
     pub const RSM: u64 = 0x73;
     pub const IRET: u64 = 0x74;
+    pub const SWINT: u64 = 0x75;
     pub const INVD: u64 = 0x76;
     pub const PAUSE: u64 = 0x77;
     pub const HLT: u64 = 0x78;
@@ -77,6 +78,7 @@ pub const fn name(code: u64) -> &'static str {
         code::CPUID => "CPUID",
         code::RSM => "RSM",
         code::IRET => "IRET",
+        code::SWINT => "SWINT",
         code::INVD => "INVD",
         code::PAUSE => "PAUSE",
         code::HLT => "HLT",

@@ -128,6 +128,7 @@ impl SvmGuest<'_> {
             code::READ_CR0 | code::READ_CR4 => return self.read_control_register(&exit, general),
             code::DB | code::AC | code::MC | code::BP => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
+            code::SWINT => return self.software_interrupt(),
             code::CPUID => return Event::Cpuid,
             code::INVD | code::WBINVD => return Event::Skip,
             code::PAUSE => return self.pause(),
@@ -351,6 +352,9 @@ impl LoadedVcpu for SvmGuest<'_> {
     fn trap(&mut self, traps: Traps) {
         self.state.traps = traps;
         self.vmcb.intercept(Intercept::Breakpoint, traps.breakpoints);
+        if self.is_on_qemu() {
+            self.vmcb.intercept(Intercept::SoftwareInterrupt, traps.breakpoints);
+        }
         self.vmcb.intercept(Intercept::DebugRegisters, traps.debug_registers);
     }
 
