@@ -415,6 +415,7 @@ impl Loaded<'_> {
             nmi_timer::arm(deadline);
         }
         self.vmcb.state.rax = general[general::RAX];
+        self.arm_in_qemu(self.vmcb.state.dr7);
         // A frame's address is its physical one.
         let vmcb = &raw mut *self.vmcb as u64;
         // SAFETY: SVM is enabled, and the block's VMCB, whose intercepts, maps and nested tables
@@ -422,7 +423,22 @@ impl Loaded<'_> {
         unsafe { entry::enter(general, vmcb, self.host_vmcb, &raw mut self.extended.fx) };
         general[general::RAX] = self.vmcb.state.rax;
         self.vmcb.control.tlb_control = 0;
+        self.arm_in_qemu(reset::DR7);
         Run::Exit
+    }
+
+    /// QEMU's VMRUN and exits switch DR7, but not what it watches, which a MOV to it alone changes:
+    /// done here while the guest's DR7 enables any. General detection would trap the next such MOV.
+    #[inline]
+    fn arm_in_qemu(&mut self, dr7: u64) {
+        const ENABLED: u64 = 0xff;
+        const GENERAL_DETECT: u64 = 1 << 13;
+        if !self.has_next_rip && self.vmcb.state.dr7 & ENABLED != 0 {
+            // SAFETY: changes no memory. Where a guest watches what the host reaches between here
+            // and VMRUN, the host's #DB is reported and ends the run, in QEMU alone; before, the
+            // guest's breakpoints were on all the time that the host ran.
+            unsafe { cpu::set_dr7(dr7 & !GENERAL_DETECT) };
+        }
     }
 }
 
