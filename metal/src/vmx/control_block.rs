@@ -1,8 +1,7 @@
 //! A vCPU's VMCS and what it refers to, made from a grant; and the one that is current.
 
 use super::control_registers::{Split, seen};
-use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
-use super::controls::{MONITOR_TRAP, MOV_DR};
+use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, MOV_DR, NMI_WINDOW, VPID};
 use super::entry::vmx_enter;
 use super::field::Field;
 use super::initial::{self, Places};
@@ -83,8 +82,6 @@ pub enum Window {
     Interrupt,
     /// A non-maskable interrupt.
     Nmi,
-    /// The end of an instruction.
-    Step,
     /// MOV to or from a debug register.
     DebugRegisters,
 }
@@ -278,7 +275,6 @@ impl Loaded<'_> {
         let control = match window {
             Window::Interrupt => INTERRUPT_WINDOW,
             Window::Nmi => NMI_WINDOW,
-            Window::Step => MONITOR_TRAP,
             Window::DebugRegisters => MOV_DR,
         };
         let block = &mut *self.block;

@@ -8,8 +8,6 @@ use super::missing::Missing;
 pub const INTERRUPT_WINDOW: u32 = 1 << 2;
 /// Primary control: exit as soon as a non-maskable interrupt can be delivered.
 pub const NMI_WINDOW: u32 = 1 << 22;
-/// Primary control: exit behind an instruction (SDM vol. 3, 26.5.2).
-pub const MONITOR_TRAP: u32 = 1 << 27;
 /// Primary control: exit from MOV to and from debug registers.
 pub const MOV_DR: u32 = 1 << 23;
 /// Entry control: the guest is in IA-32e mode.

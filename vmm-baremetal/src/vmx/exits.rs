@@ -3,7 +3,6 @@
 
 use crate::guest::vendor::{Event, MemoryAccess, PortEvent, StringOperand};
 use metal::vmx::field::Field;
-use vmm_common::debugger::{DR6_SINGLE_STEP, DebugEvent};
 use vmm_common::registers::segment;
 use vmm_common::seam::Fault;
 use vmm_common::x86::task::{Cause, TaskSwitch};
@@ -32,7 +31,6 @@ pub mod reason {
     pub const RDMSR: u16 = 31;
     pub const WRMSR: u16 = 32;
     pub const MWAIT: u16 = 36;
-    pub const MONITOR_TRAP: u16 = 37;
     pub const MONITOR: u16 = 39;
     pub const PAUSE: u16 = 40;
     pub const TPR_BELOW_THRESHOLD: u16 = 43;
@@ -177,7 +175,6 @@ pub fn decode(exit_reason: u64, field: impl Fn(Field) -> u64) -> Decision {
         reason::INTERRUPT_WINDOW | reason::TPR_BELOW_THRESHOLD => Event::Window,
         reason::TASK_SWITCH => Event::TaskSwitch(task_switch(&field)),
         reason::MOV_DR => Event::DebugRegister,
-        reason::MONITOR_TRAP => Event::Debug(DebugEvent::Debug { dr6: DR6_SINGLE_STEP }),
         reason::CPUID => Event::Cpuid,
         reason::HLT => Event::Halt,
         reason::INVD | reason::WBINVD => Event::Skip,

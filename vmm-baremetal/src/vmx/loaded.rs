@@ -42,6 +42,8 @@ pub(super) struct State {
     pub permitted_cr4: u64,
     /// What the debugger waits for.
     pub traps: Traps,
+    /// RFLAGS.TF is the debugger's.
+    pub is_tf_ours: bool,
     tsc_offset: u64,
     has_nmi: bool,
     /// The handler of an injected non-maskable interrupt may not have ended: since the vCPU got the
@@ -71,6 +73,7 @@ impl VmxVcpu {
             interruptibility: 0,
             permitted_cr4: permitted.cr4,
             traps: Traps::NONE,
+            is_tf_ours: false,
             tsc_offset: 0,
             has_nmi: false,
             is_in_nmi: false,
@@ -244,8 +247,15 @@ impl LoadedVcpu for VmxGuest<'_> {
         if let Some(Pending { information, error, instruction_length }) = pending {
             self.vmcs.inject(information, error, instruction_length);
         }
-        let event = match self.vmcs.enter(general, resume.deadline) {
-            Run::Exit(reason) => self.settle(reason, general, resume.deadline),
+        let is_stepping = self.state.traps.steps;
+        let deadline = match is_stepping {
+            true => self.begin_step(pending.is_some(), resume.deadline),
+            false => resume.deadline,
+        };
+        let run = self.vmcs.enter(general, deadline);
+        let is_over = is_stepping && self.end_step();
+        let event = match run {
+            Run::Exit(reason) => self.settle(reason, general, deadline),
             Run::Late => {
                 self.state.pending = pending;
                 Event::Deadline
@@ -255,7 +265,7 @@ impl LoadedVcpu for VmxGuest<'_> {
                 Event::Fault(Fault::EntryFailed { reason: number.into() })
             }
         };
-        self.left(event)
+        self.left(if is_over { self.or_stepped(event) } else { event })
     }
 
     // With the register known, it is one load.
@@ -329,7 +339,6 @@ impl LoadedVcpu for VmxGuest<'_> {
 
     fn trap(&mut self, traps: Traps) {
         self.state.traps = traps;
-        self.vmcs.want_window(Window::Step, traps.steps);
         self.vmcs.want_window(Window::DebugRegisters, traps.debug_registers);
     }
 
