@@ -1,6 +1,6 @@
-//! COM1, the console's, and COM2, a debugger's, by interrupts: at 115200 baud its FIFO of 16 bytes is full after 1.39 ms, while a guest may
-//! run for longer. The handler takes what was received, and refills an empty transmitter; the
-//! program works on rings.
+//! COM1, the console's, and COM2, a debugger's, by interrupts: at 115200 baud a FIFO of 16 bytes is
+//! full after 1.39 ms, while a guest may run for longer. The handler takes what was received, and
+//! refills an empty transmitter; the program works on rings.
 
 use crate::port::Port;
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};

@@ -3,8 +3,7 @@
 
 use crate::architecture::{reset, vector};
 use crate::local_apic::{COM1_VECTOR, COM2_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
-use crate::port::Port;
-use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, svm};
+use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, stale_interrupts, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -116,20 +115,7 @@ pub fn load(report: Report) {
     // SAFETY: once, as just checked.
     unsafe { descriptors::load(&raw const interrupt_stubs as u64) };
     machine_check::enable();
-    for (port, value) in [
-        (0x20, 0x11),
-        (0xa0, 0x11),
-        (0x21, 0x20),
-        (0xa1, 0x28),
-        (0x21, 4),
-        (0xa1, 2),
-        (0x21, 1),
-        (0xa1, 1),
-        (0x21, 0xff),
-        (0xa1, 0xff),
-    ] {
-        Port::new(port).write(value);
-    }
+    stale_interrupts::mask_8259();
 }
 
 /// From now on interrupts of this APIC are ended, and its timer may be armed.

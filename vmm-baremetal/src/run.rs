@@ -27,7 +27,7 @@ use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
 use vmm_common::stop::{StopRequest, exit_code};
-use vmm_common::switch_on::{self, HostFacts};
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
 
@@ -72,7 +72,7 @@ pub fn run<P: Processor>(
     }
     let plan = &input.plan;
     let mut vcpus = Vec::new();
-    let (mut machines, mut grants) = (Vec::new(), Vec::new());
+    let (mut beginnings, mut grants) = (Vec::new(), Vec::new());
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
@@ -98,12 +98,13 @@ pub fn run<P: Processor>(
             vcpus.push(vcpu);
             grants.push(grant.clone());
         }
-        let machine = machine.switch_on(vcpus[first].guest_tsc(), clock.now());
-        machines.push((machine, ram[vm]));
+        let tsc = vcpus[first].guest_tsc();
+        beginnings.push(Beginning::new(machine, images.clone(), tsc, clock.now()));
     }
+    let machines = beginnings.iter().map(Beginning::switch_on).zip(ram).collect();
     let barriers = SwitchBarriers::of(plan, &clock);
     let mut core = Core { barriers, processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, display, disks);
+    let mut host = BareHost::new((clock, beginnings), plan, display, disks);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
     let mut debugger = HostDebugger::new(plan, &system);
     share_core(&mut system, &mut core, &mut host, &mut debugger);
@@ -157,13 +158,19 @@ impl<P: Processor> Core<P> {
 fn share_core<P: Processor>(
     system: &mut System<GuestRam>,
     core: &mut Core<P>,
-    host: &mut BareHost,
+    host: &mut BareHost<'_>,
     debugger: &mut HostDebugger,
 ) {
     loop {
         if let Some(begin) = host.between_turns() {
             debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
+            while let Some((vm, request)) = host.console.take_request() {
+                if let Err(why) = system.carry_out(vm, request, host) {
+                    host.console.refused(vm, why);
+                }
+            }
+            show(system, core, host);
         }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
@@ -190,7 +197,7 @@ fn share_core<P: Processor>(
 }
 
 /// The registers of the other vCPUs of a VM that has ended with a dump of one.
-fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost) {
+fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost<'_>) {
     while let Some(vcpu) = system.next_to_show() {
         let mut loaded = core.load(vcpu);
         host.sibling_registers(vcpu, &loaded.registers());
@@ -202,7 +209,7 @@ fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &
 fn stop<P: Processor>(
     system: &mut System<GuestRam>,
     core: &mut Core<P>,
-    host: &mut BareHost,
+    host: &mut BareHost<'_>,
     request: StopRequest,
 ) {
     for vm in VmIndex::first(system.vms.len()) {
@@ -223,7 +230,7 @@ fn finish<P: Processor>(
     core: Core<P>,
     input: &Input<'_>,
     mut system: System<GuestRam>,
-    mut host: BareHost,
+    mut host: BareHost<'_>,
     end: Instant,
 ) -> u8 {
     let receipt = Receipt::close(&input.plan, &mut system, end);

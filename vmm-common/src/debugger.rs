@@ -27,10 +27,10 @@ use gdbstub::stub::MultiThreadStopReason as Stop;
 
 mod breakpoints;
 mod description;
+mod full_state;
 mod monitor;
 mod places;
 mod register_file;
-mod state;
 mod stub;
 mod subject;
 #[cfg(test)]
@@ -38,9 +38,9 @@ mod tests;
 mod visits;
 
 pub use breakpoints::MAX_SOFTWARE;
+pub use full_state::{Controls, DR6_SINGLE_STEP, DebugEvent, Debuggable, FXSAVE_BYTES, FullState};
+pub use full_state::{HardwareBreakpoint, OwnException, Watched};
 pub use places::Width;
-pub use state::{Controls, DR6_SINGLE_STEP, DebugEvent, Debuggable, FXSAVE_BYTES, FullState};
-pub use state::{HardwareBreakpoint, OwnException, Watched};
 use stub::{Asks, Stub};
 use subject::{Action, Subject};
 
@@ -180,7 +180,11 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         self.phase = match self.phase {
             Phase::Free => Phase::Free,
             // Stopped vCPUs were gathered, others have nothing to write back.
-            _ => Phase::Resuming { visited: 0, is_left: true },
+            Phase::Running
+            | Phase::Stopping { .. }
+            | Phase::Stopped
+            | Phase::Resuming { .. }
+            | Phase::Stepping { .. } => Phase::Resuming { visited: 0, is_left: true },
         };
     }
 

@@ -19,6 +19,7 @@ pub mod architecture;
 pub mod backing;
 pub mod boot;
 pub mod console;
+pub mod control;
 pub mod cpuid;
 pub mod debugger;
 pub mod diagnosis;

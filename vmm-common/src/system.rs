@@ -32,11 +32,14 @@ mod halt;
 mod lifecycle;
 mod networks;
 mod publish;
+mod restart;
 mod rouse;
 mod serial;
 
+pub(crate) use lifecycle::Life;
 pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
+use restart::Restart;
 pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
@@ -208,7 +211,11 @@ impl<M: GuestMemory> System<M> {
         let mut now = begin;
         let mut stopped = begin;
         let has_siblings = self.vms[vm].has_siblings();
+        let mut begun = self.begin_anew(vcpu, &mut now, backend, host);
         let end = loop {
+            if let Some(end) = begun.take() {
+                break end;
+            }
             if has_siblings && let Some(end) = self.attend(vcpu, now, backend) {
                 break end;
             }

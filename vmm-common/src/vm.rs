@@ -5,7 +5,7 @@ use crate::index::VcpuIndex;
 use crate::machine::Machine;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
-use crate::system::Holders;
+use crate::system::Life;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -21,8 +21,8 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
-    /// Who keeps it from running.
-    pub(crate) holders: Holders,
+    /// Who holds it, and how far it has come on its way to a new beginning.
+    pub(crate) life: Life,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
 }
@@ -62,15 +62,8 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        Self {
-            id,
-            name,
-            vcpus: Vec::new(),
-            machine,
-            memory,
-            holders: Holders::default(),
-            ending: None,
-        }
+        let (vcpus, life) = (Vec::new(), Life::default());
+        Self { id, name, vcpus, machine, memory, life, ending: None }
     }
 
     /// The number the config gave it.

@@ -10,10 +10,10 @@ use crate::value::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
-    DebuggerAddress, DebuggerPlan,
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
-    DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
-    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
+    DEFAULT_SLICE_NS, DebuggerAddress, DebuggerPlan, DeviceSet, DiskPlan, ImageSource, LinkPlan,
+    MAX_HVC_LINKS, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share,
+    VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.

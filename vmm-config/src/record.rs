@@ -172,9 +172,9 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
             .filter(|text| text.len() <= *max_bytes && !text.contains('\0'))
             .map(Typed::text),
         Kind::Name | Kind::Interface => scalar(&node.value).map(Typed::text),
-        Kind::Debugger => scalar(&node.value)
-            .filter(|text| text.parse::<DebuggerPlan>().is_ok())
-            .map(Typed::text),
+        Kind::Debugger => {
+            scalar(&node.value).filter(|text| text.parse::<DebuggerPlan>().is_ok()).map(Typed::text)
+        }
         Kind::Mac => scalar(&node.value).filter(|text| parse_mac(text).is_some()).map(Typed::text),
         Kind::Choice(words) => {
             scalar(&node.value).filter(|text| words.contains(text)).map(Typed::text)

@@ -4,9 +4,8 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    DebuggerPlan,
-    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan, NicPlan,
-    OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
+    BootKind, ClockPolicy, DebuggerPlan, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan,
+    NicPlan, OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
 };
 use vmm_common::units::{Bytes, Escaped, Mac, Percent, RoundedTime};
 

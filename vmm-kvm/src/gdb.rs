@@ -67,7 +67,7 @@ impl Debugged {
 
 /// A change of what a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SocketChange {
     /// This descriptor ends waits from now on.
     Begins(RawFd),
     /// It does no longer, as it is about to be closed.
@@ -79,7 +79,7 @@ pub enum Change {
 pub struct Debuggers {
     sessions: Vec<Session>,
     troubles: VecDeque<String>,
-    changes: Vec<Change>,
+    changes: Vec<SocketChange>,
     /// Kept until epoll has forgotten them.
     closing: Vec<File>,
 }
@@ -96,7 +96,7 @@ impl Debuggers {
             let listener = Listener::open(address);
             let name = it.name.clone();
             let listener = listener.with_context(|| format!("VM {name}: gdb at {address}"))?;
-            all.changes.push(Change::Begins(listener.as_raw_fd()));
+            all.changes.push(SocketChange::Begins(listener.as_raw_fd()));
             let debugger = Debugger::new(system, VmIndex(vm), Width::Bits64, *waits);
             let until = if *waits { ", for which it waits" } else { "" };
             all.troubles.push_back(format!("{name}: gdb at {address}{until}"));
@@ -116,7 +116,7 @@ impl Debuggers {
         vcpu: VcpuIndex,
         system: &mut System<GuestRam>,
         backend: &mut KvmVcpu,
-        host: &mut LinuxHost,
+        host: &mut LinuxHost<'_>,
     ) {
         if let Some(debugger) = self.of(vcpu.vm()) {
             debugger.visit(vcpu, system, backend, host);
@@ -138,21 +138,17 @@ impl Debuggers {
     ///
     /// # Errors
     /// The host cannot wait for them.
-    pub fn serve(
-        &mut self,
-        system: &mut System<GuestRam>,
-        host: &mut LinuxHost,
-    ) -> Result<()> {
+    pub fn serve(&mut self, system: &mut System<GuestRam>, host: &mut LinuxHost<'_>) -> Result<()> {
         for session in &mut self.sessions {
             if let Some(gdb) = session.accept(&mut self.troubles) {
-                self.changes.push(Change::Begins(gdb));
+                self.changes.push(SocketChange::Begins(gdb));
             }
             session.exchange(system, host);
             if let Some(why) = session.is_over() {
                 self.troubles.push_back(format!("{}: {why}", session.name));
                 session.debugger.disconnected();
                 if let Some(gdb) = session.gdb.take() {
-                    self.changes.push(Change::Ends(gdb.as_raw_fd()));
+                    self.changes.push(SocketChange::Ends(gdb.as_raw_fd()));
                     self.closing.push(gdb);
                 }
             }
@@ -180,7 +176,7 @@ impl Session {
         Some(self.gdb.insert(gdb).as_raw_fd())
     }
 
-    fn exchange(&mut self, system: &mut System<GuestRam>, host: &mut LinuxHost) {
+    fn exchange(&mut self, system: &mut System<GuestRam>, host: &mut LinuxHost<'_>) {
         let Some(gdb) = &mut self.gdb else { return };
         let is_behind = |it: &mut Debugger<GuestRam>| {
             it.outbox().is_some_and(|unsent| unsent.len() > MAX_UNSENT_BYTES)

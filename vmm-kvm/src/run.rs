@@ -27,13 +27,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
-use vmm_common::switch_on::{self, HostFacts};
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
@@ -93,7 +92,7 @@ pub struct Outcome {
 }
 
 /// A VM before its threads run.
-type MadeVm = (Vec<PreparedVcpu>, (Machine, GuestRam));
+type MadeVm<'a> = (Vec<PreparedVcpu>, (Beginning<'a>, GuestRam));
 
 /// Output kept for a slow reader.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -115,7 +114,9 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let mut events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
-    let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (vcpus, vms): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (beginnings, rams): (Vec<_>, Vec<_>) = vms.into_iter().unzip();
+    let machines = beginnings.iter().map(Beginning::switch_on).zip(rams).collect();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(options.console)?;
     let settings = ConsoleSettings {
@@ -147,7 +148,8 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host = LinuxHost::new(clock, console, recorder, behind, events, time_limit);
+    let mut host =
+        LinuxHost::new((clock, beginnings), console, recorder, behind, events, time_limit);
     if is_terminal {
         host.take_terminal()?;
     }
@@ -174,7 +176,7 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
 }
 
 /// Creates the VMs in parallel, so that their waits ([`SetUp`]) overlap.
-fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
+fn make_vms<'a>(kvm: &Kvm, loaded: &'a Loaded, clock: Clock) -> Result<Vec<MadeVm<'a>>> {
     let processor = kvm::supported_cpuid(kvm)?;
     let make = &|vm: usize, set_up: SetUp| {
         let made = make_vm(kvm, &processor, loaded, vm, clock, set_up);
@@ -193,14 +195,14 @@ fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
     })
 }
 
-fn make_vm(
+fn make_vm<'a>(
     kvm: &Kvm,
     processor: impl Fn(u32, u32) -> CpuidResult,
-    loaded: &Loaded,
+    loaded: &'a Loaded,
     vm: usize,
     clock: Clock,
     set_up: SetUp,
-) -> Result<MadeVm> {
+) -> Result<MadeVm<'a>> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
@@ -229,7 +231,7 @@ fn make_vm(
     for (vcpu, table) in vcpus.iter().zip(&tables) {
         vcpu.set_cpuid(table)?;
     }
-    Ok((vcpus, (machine.switch_on(tsc, clock.now()), ram)))
+    Ok((vcpus, (Beginning::new(machine, image.files(), tsc, clock.now()), ram)))
 }
 
 fn open_output(place: ConsolePlace) -> Result<Output> {
@@ -254,7 +256,7 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
+fn finish(world: World<'_>, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);

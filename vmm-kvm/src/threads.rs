@@ -19,11 +19,11 @@ use vmm_common::system::System;
 
 /// The state that the turn guards.
 #[derive(Debug)]
-pub struct World {
+pub struct World<'a> {
     /// The VMs.
     pub system: System<GuestRam>,
     /// This process.
-    pub host: LinuxHost,
+    pub host: LinuxHost<'a>,
     /// The links' taps.
     pub taps: Taps,
     /// Where the threads are.
@@ -65,12 +65,12 @@ enum Task {
 ///
 /// # Errors
 /// The host refused a thread, or failed the loop.
-pub fn run_threads(
-    world: World,
+pub fn run_threads<'a>(
+    world: World<'a>,
     vcpus: Vec<Vec<PreparedVcpu>>,
     names: &[String],
     confinement: Option<&Confinement>,
-) -> Result<World> {
+) -> Result<World<'a>> {
     let of_vm = |(name, vcpus): (&String, Vec<PreparedVcpu>)| {
         let named = |(id, vcpu)| (format!("{name}.{id}"), vcpu);
         vcpus.into_iter().enumerate().map(named).collect::<Vec<_>>()
@@ -114,9 +114,9 @@ pub fn run_threads(
 }
 
 /// Ends all turns if this thread panics; otherwise the others would wait for ever.
-struct AbandonOnPanic<'a>(&'a Turn<World>);
+struct AbandonOnPanic<'a, 'w>(&'a Turn<World<'w>>);
 
-impl Drop for AbandonOnPanic<'_> {
+impl Drop for AbandonOnPanic<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.abandon();
@@ -128,7 +128,7 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(
     me: usize,
     vcpu: PreparedVcpu,
-    turn: &Turn<World>,
+    turn: &Turn<World<'_>>,
     confinement: Option<&Confinement>,
 ) -> Result<()> {
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
@@ -184,12 +184,12 @@ fn run_vcpu(
     Ok(())
 }
 
-impl World {
+impl<'a> World<'a> {
     /// Before the first turn.
     #[must_use]
     pub fn new(
         system: System<GuestRam>,
-        host: LinuxHost,
+        host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
         debuggers: Debuggers,
@@ -201,9 +201,6 @@ impl World {
         if let Some(next) = self.decided.take() {
             return next;
         }
-        if let Some(vcpu) = self.system.next_to_show() {
-            return Task::Show { vcpu };
-        }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
@@ -211,9 +208,13 @@ impl World {
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                self.carry_out_requests();
             }
             Ok(None) => {}
             Err(error) => self.give_up(error),
+        }
+        if let Some(vcpu) = self.system.next_to_show() {
+            return Task::Show { vcpu };
         }
         if let Some(request) = self.host.stop_request {
             if request.wants_registers()
@@ -232,6 +233,15 @@ impl World {
             Next::Done => {
                 self.serve_debuggers();
                 Task::Done
+            }
+        }
+    }
+
+    /// What the operator asks of VMs.
+    fn carry_out_requests(&mut self) {
+        while let Some((vm, request)) = self.host.console.take_request() {
+            if let Err(why) = self.system.carry_out(vm, request, &mut self.host) {
+                self.host.console.refused(vm, why);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `run` and `image`: a config on the bare-metal hypervisor; `run --on debian`: on the KVM target.
 
+use crate::debuggers;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
 use std::fs;
@@ -10,7 +11,6 @@ use vmm_common::console::Ability;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
-use crate::debuggers;
 use xtask::{guest_files, hypervisor, image, linux};
 
 const SUCCESS: u8 = 0;

@@ -180,11 +180,8 @@ pub struct State {
     pub rsp: u64,
     _before_rax: [u64; 3],
     pub rax: u64,
-    /// STAR, LSTAR, CSTAR, SFMASK.
-    _system_calls: [u64; 4],
-    pub kernel_gs_base: u64,
-    /// SYSENTER_CS, _ESP, _EIP.
-    _system_enters: [u64; 3],
+    /// STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP.
+    pub system_calls: [u64; 8],
     cr2: u64,
     _before_pat: [u64; 4],
     pub pat: u64,

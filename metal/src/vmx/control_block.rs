@@ -166,6 +166,15 @@ impl ControlBlock {
     }
 }
 
+/// Sets [`SWITCHED_MSRS`] of the guest that has the processor: what was read there, or 0.
+fn set_switched_msrs(values: [u64; 5]) {
+    for (index, value) in SWITCHED_MSRS.into_iter().zip(values) {
+        // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; they hold
+        // such values.
+        unsafe { cpu::write_msr(index, value) };
+    }
+}
+
 impl Vmx {
     /// Gives the processor to a vCPU, after `before`, which had it, or as the first.
     ///
@@ -187,11 +196,7 @@ impl Vmx {
             &before.switched_msrs
         });
         if before.is_none_or(|before| differ(before, &block.switched_msrs)) {
-            for (index, value) in SWITCHED_MSRS.into_iter().zip(block.switched_msrs) {
-                // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; the
-                // value was read from there.
-                unsafe { cpu::write_msr(index, value) };
-            }
+            set_switched_msrs(block.switched_msrs);
         }
         self.resident = block.vmcs.address();
         self.loaded(block)
@@ -350,6 +355,11 @@ impl Loaded<'_> {
         self.write(Field::GuestEfer, value);
         // SAFETY: the controls of the start, with the mode that EFER says.
         unsafe { write(Field::EntryControls, entry.into()) };
+    }
+
+    /// The registers of SYSCALL and SWAPGS are as after reset.
+    pub fn reset_switched_msrs(&mut self) {
+        set_switched_msrs([0; 5]);
     }
 
     /// CR2, which no VMCS holds.

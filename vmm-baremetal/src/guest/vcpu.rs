@@ -46,7 +46,7 @@ pub(super) struct Common {
     /// The next entry, as far as it is known. Its TSC offset is the guest's.
     pub resume: Resume,
     /// [`Entry::tsc_held_ns`] as of the last entry.
-    tsc_held_ns: u64,
+    pub tsc_held_ns: u64,
     /// [`Entry::deadline`] of the last entry.
     deadline: Instant,
     /// State at the last exit; RFLAGS as changed since.
@@ -279,7 +279,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// The next entry resumes after the instruction that caused the exit.
-    fn skip_instruction(&mut self) {
+    pub(super) fn skip_instruction(&mut self) {
         self.advance_to(self.guest.get(Register::NextRip));
     }
 
@@ -327,25 +327,6 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.common.general[general::RBX] = result.ebx.into();
         self.common.general[general::RCX] = result.ecx.into();
         self.common.general[general::RDX] = result.edx.into();
-        self.skip_instruction();
-    }
-
-    /// Answers as KVM, whose interface CPUID shows (Linux
-    /// Documentation/virt/kvm/x86/hypercalls.rst): none of the features that come with a hypercall
-    /// is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
-    #[inline(never)]
-    fn hypercall(&mut self) {
-        const VAPIC_POLL_IRQ: u64 = 1;
-        const EPERM: i64 = 1;
-        const ENOSYS: i64 = 1000;
-        let width = if code_bits(&self.guest) == 64 { u64::MAX } else { 0xffff_ffff };
-        let is_ring_0 = self.guest.get(Register::Cpl) == 0;
-        let result = match self.common.general[general::RAX] & width {
-            _ if !is_ring_0 => -EPERM,
-            VAPIC_POLL_IRQ => 0,
-            _ => -ENOSYS,
-        };
-        self.common.general[general::RAX] = result.cast_unsigned() & width;
         self.skip_instruction();
     }
 
@@ -494,6 +475,9 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
 
     fn start_up(&mut self, registers: &CpuState) {
         self.begin_anew(registers);
+    }
+    fn power_on(&mut self, registers: &CpuState) {
+        self.switch_on(registers);
     }
 
     fn registers(&mut self) -> CpuState {

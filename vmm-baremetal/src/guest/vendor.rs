@@ -250,6 +250,10 @@ pub trait LoadedVcpu {
     /// Leaves for these from now on.
     fn trap(&mut self, traps: Traps);
 
+    /// The model-specific registers that the guest has of its own are as after reset, but for those
+    /// that are segments' bases, EFER and the time-stamp counter.
+    fn reset_msrs(&mut self);
+
     /// A segment register, by [`vmm_common::registers::segment`].
     fn segment(&self, index: usize) -> Segment;
 

@@ -16,12 +16,14 @@ use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
 use vmm_common::console::{Console, ConsoleSettings, Display};
+use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
+use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
 
 /// How often keys are polled, while guests run and while none can.
@@ -38,13 +40,14 @@ const FIFO_BYTES: usize = 16;
 
 /// The machine.
 #[derive(Debug)]
-pub struct BareHost {
+pub struct BareHost<'a> {
     /// The clock that all times are of.
     pub clock: Clock,
     /// Lines and keyboard.
     pub console: Console,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    beginnings: Vec<Beginning<'a>>,
     serial: Serial,
     disks: Disks,
     random: Random,
@@ -57,10 +60,15 @@ pub struct BareHost {
     next_look_tsc: u64,
 }
 
-impl BareHost {
-    /// A host for the VMs of `plan`.
+impl<'a> BareHost<'a> {
+    /// A host for the VMs of `plan`, with these beginnings.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, display: Display, disks: Disks) -> Self {
+    pub fn new(
+        (clock, beginnings): (Clock, Vec<Beginning<'a>>),
+        plan: &Plan,
+        display: Display,
+        disks: Disks,
+    ) -> Self {
         host_serial::COM1.enable();
         let settings = ConsoleSettings {
             display,
@@ -72,6 +80,7 @@ impl BareHost {
             clock,
             console: Console::new(plan, settings),
             stop_request: None,
+            beginnings,
             serial: Serial::again(),
             disks,
             random: Random::new(cpu::tsc()),
@@ -192,7 +201,7 @@ impl BareHost {
     }
 }
 
-impl Backing<GuestRam> for BareHost {
+impl Backing<GuestRam> for BareHost<'_> {
     fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
         Progress::Done(self.disks.request(disk, request, memory))
     }
@@ -202,7 +211,7 @@ impl Backing<GuestRam> for BareHost {
     }
 }
 
-impl Host<GuestRam> for BareHost {
+impl Host<GuestRam> for BareHost<'_> {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }
@@ -221,6 +230,14 @@ impl Host<GuestRam> for BareHost {
 
     fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
         self.console.say_dump(vcpu, &format!("{registers}"));
+    }
+
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.console.vm_changed(vm, change);
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {

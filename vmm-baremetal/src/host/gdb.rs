@@ -6,11 +6,10 @@ use alloc::format;
 use metal::guest_ram::GuestRam;
 use metal::host_serial::COM2;
 use metal::port::Port;
-use vmm_common::debugger::{Connection, Debugger, Width};
+use vmm_common::debugger::{Connection, Debuggable, Debugger, Width};
 use vmm_common::index::{VcpuIndex, VmIndex};
-use vmm_common::plan::Plan;
+use vmm_common::plan::{Plan, VmPlan};
 use vmm_common::seam::VcpuBackend;
-use vmm_common::debugger::Debuggable;
 use vmm_common::system::System;
 
 /// The debugger, if a VM has one.
@@ -21,7 +20,7 @@ impl HostDebugger {
     /// That of the first VM of the plan that has one.
     #[must_use]
     pub fn new(plan: &Plan, system: &System<GuestRam>) -> Self {
-        let with = |(vm, plan): (usize, &vmm_common::plan::VmPlan)| {
+        let with = |(vm, plan): (usize, &VmPlan)| {
             plan.debugger.as_ref().map(|debugger| (VmIndex(vm), debugger.waits))
         };
         let found = plan.vms.iter().enumerate().find_map(with);
@@ -42,7 +41,7 @@ impl HostDebugger {
         vcpu: VcpuIndex,
         system: &mut System<GuestRam>,
         backend: &mut B,
-        host: &mut BareHost,
+        host: &mut BareHost<'_>,
     ) {
         if let Some(debugger) = &mut self.0 {
             debugger.visit(vcpu, system, backend, host);
@@ -58,7 +57,7 @@ impl HostDebugger {
     }
 
     /// Answers what COM2 has received.
-    pub fn serve(&mut self, system: &mut System<GuestRam>, host: &mut BareHost) {
+    pub fn serve(&mut self, system: &mut System<GuestRam>, host: &mut BareHost<'_>) {
         let Some(debugger) = &mut self.0 else { return };
         COM2.serve();
         while debugger.room() > 0
@@ -82,7 +81,7 @@ impl HostDebugger {
     }
 
     /// Waits until all has been sent, for some time.
-    pub fn finish(&mut self, system: &mut System<GuestRam>, host: &mut BareHost) {
+    pub fn finish(&mut self, system: &mut System<GuestRam>, host: &mut BareHost<'_>) {
         /// Polls of the port: some seconds.
         const PATIENCE: u32 = 1_000_000;
         self.serve(system, host);

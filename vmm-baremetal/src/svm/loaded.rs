@@ -16,6 +16,8 @@ use metal::{General, cpu};
 use vmm_common::cpuid::Permitted;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, segment};
 
+/// The place of IA32_KERNEL_GS_BASE among the registers of system calls.
+const KERNEL_GS_BASE: usize = 4;
 /// BS, BT, B0 to B3 of DR6.
 const DR6_CAUSES: u64 = 0xe00f;
 
@@ -298,7 +300,7 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Efer => efer::from_vmcb(state.efer),
             Register::Dr6 => state.dr6,
             Register::Dr7 => state.dr7,
-            Register::KernelGsBase => state.kernel_gs_base,
+            Register::KernelGsBase => state.system_calls[KERNEL_GS_BASE],
             Register::GdtrBase => state.gdtr.base,
             Register::GdtrLimit => state.gdtr.limit.into(),
             Register::IdtrBase => state.idtr.base,
@@ -327,7 +329,7 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Efer => state.efer = efer::to_vmcb(value),
             Register::Dr6 => state.dr6 |= value & DR6_CAUSES,
             Register::Dr7 => state.dr7 = value,
-            Register::KernelGsBase => state.kernel_gs_base = value,
+            Register::KernelGsBase => state.system_calls[KERNEL_GS_BASE] = value,
             Register::GdtrBase => state.gdtr.base = value,
             Register::GdtrLimit => state.gdtr.limit = value as u32,
             Register::IdtrBase => state.idtr.base = value,
@@ -356,6 +358,11 @@ impl LoadedVcpu for SvmGuest<'_> {
             self.vmcb.intercept(Intercept::SoftwareInterrupt, traps.breakpoints);
         }
         self.vmcb.intercept(Intercept::DebugRegisters, traps.debug_registers);
+    }
+
+    fn reset_msrs(&mut self) {
+        let state = self.vmcb.state_mut();
+        (state.system_calls, state.pat) = ([0; 8], reset::PAT);
     }
 
     fn segment(&self, index: usize) -> Segment {

@@ -4,7 +4,7 @@ use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
 use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, Traps};
 use core::fmt;
-use metal::architecture::{ACCESS_LONG, cr0, rflags, vector};
+use metal::architecture::{ACCESS_LONG, cr0, reset, rflags, vector};
 use metal::extended_state::ExtendedState;
 use metal::guest_ram::GuestRam;
 use metal::vmx::failure::error_name;
@@ -340,6 +340,14 @@ impl LoadedVcpu for VmxGuest<'_> {
     fn trap(&mut self, traps: Traps) {
         self.state.traps = traps;
         self.vmcs.want_window(Window::DebugRegisters, traps.debug_registers);
+    }
+
+    fn reset_msrs(&mut self) {
+        self.vmcs.reset_switched_msrs();
+        self.vmcs.write(Field::GuestPat, reset::PAT);
+        for field in [Field::GuestSysenterCs, Field::GuestSysenterEsp, Field::GuestSysenterEip] {
+            self.vmcs.write(field, 0);
+        }
     }
 
     fn segment(&self, index: usize) -> Segment {

@@ -1,6 +1,6 @@
 //! A VM's breakpoints: those in its memory, and those in its debug registers.
 
-use super::state::{HardwareBreakpoint, Watched};
+use super::full_state::{HardwareBreakpoint, Watched};
 use crate::memory::GuestMemory;
 use alloc::vec::Vec;
 
@@ -34,22 +34,28 @@ impl Breakpoints {
     /// too many.
     pub fn add(&mut self, memory: &impl GuestMemory, linear: u64, physical: u64) -> bool {
         match self.software.binary_search_by_key(&physical, |it| it.physical) {
+            // The guest, or its restart, may have put something else there since.
             Ok(at) => {
-                self.software[at].linear = linear;
-                true
+                self.software.remove(at).take_away(memory);
+                self.insert(memory, (at, linear, physical))
             }
             Err(_) if self.software.len() >= MAX_SOFTWARE => false,
-            Err(at) => {
-                let mut original = [0];
-                let is_set = memory.read(physical, &mut original)
-                    && memory.write(physical, &[INT3]);
-                if is_set {
-                    let [original] = original;
-                    self.software.insert(at, Software { linear, physical, original });
-                }
-                is_set
-            }
+            Err(at) => self.insert(memory, (at, linear, physical)),
         }
+    }
+
+    fn insert(
+        &mut self,
+        memory: &impl GuestMemory,
+        (at, linear, physical): (usize, u64, u64),
+    ) -> bool {
+        let mut original = [0];
+        let is_set = memory.read(physical, &mut original) && memory.write(physical, &[INT3]);
+        if is_set {
+            let [original] = original;
+            self.software.insert(at, Software { linear, physical, original });
+        }
+        is_set
     }
 
     /// Takes the one away that was set at `linear`; false if there is none.

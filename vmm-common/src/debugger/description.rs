@@ -97,7 +97,8 @@ pub fn description(width: Width) -> String {
         Width::Bits64 => ("i386:x86-64", 8),
         Width::Bits32 => ("i386", 4),
     };
-    let mut xml = String::from("<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\">");
+    let mut xml =
+        String::from("<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\">");
     add(&mut xml, format_args!("<target><architecture>{architecture}</architecture>"));
     let mut open = None;
     for (number, place) in places(width).into_iter().enumerate() {

@@ -39,7 +39,9 @@ fn vms<M: GuestMemory>(system: &System<M>, this: VmIndex) -> String {
         // Writing to a string does not fail.
         let _ = match &it.ending {
             Some(ending) => writeln!(text, "{mark} {}: {ending}", it.name()),
-            None if system.is_held(vm) => writeln!(text, "{mark} {}: held, {count} vCPU", it.name()),
+            None if system.is_held(vm) => {
+                writeln!(text, "{mark} {}: held, {count} vCPU", it.name())
+            }
             None => writeln!(text, "{mark} {}: runs, {count} vCPU", it.name()),
         };
     }
@@ -66,7 +68,8 @@ fn devices<M: GuestMemory>(system: &System<M>, vm: VmIndex, subject: &Subject<M>
             (true, false) => "an interrupt is pending",
             (false, false) => "no interrupt is pending",
         };
-        let _ = writeln!(text, "vCPU {}: {}, {pending}", vcpu.id(), standing(system, vm, vcpu.id()));
+        let _ =
+            writeln!(text, "vCPU {}: {}, {pending}", vcpu.id(), standing(system, vm, vcpu.id()));
     }
     let points = &subject.breakpoints;
     let hardware = points.hardware.iter().flatten().count();

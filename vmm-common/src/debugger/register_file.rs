@@ -1,6 +1,6 @@
 //! The registers as the bytes that gdb reads and writes.
 
-use super::state::FullState;
+use super::full_state::FullState;
 use super::places::{MAX_BYTES, Register, Width, places};
 use crate::architecture::efer;
 use crate::registers::Segment;

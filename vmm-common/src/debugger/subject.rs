@@ -3,9 +3,9 @@
 
 use super::breakpoints::Breakpoints;
 use super::description::description;
+use super::full_state::{Controls, FullState, Watched};
 use super::places::Width;
 use super::register_file::{RegisterFile, RegisterNumber, read_one, write_one};
-use super::state::{Controls, FullState, Watched};
 use crate::memory::GuestMemory;
 use crate::registers::segment;
 use crate::x86::paging::Paging;

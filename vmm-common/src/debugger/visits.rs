@@ -1,8 +1,8 @@
 //! What a VM's debugger does with its vCPUs between turns, each by its own backend: gathers their
 //! registers, writes them back, or lets one of them execute one instruction.
 
+use super::full_state::{DR6_SINGLE_STEP, DebugEvent, Debuggable, OwnException, Watched};
 use super::monitor::standing;
-use super::state::{DR6_SINGLE_STEP, DebugEvent, Debuggable, OwnException, Watched};
 use super::stub::Reason;
 use super::subject::{Action, thread};
 use super::{Cause, Debugger, Phase};
@@ -146,7 +146,9 @@ impl<M: GuestMemory + Clone> Debugger<M> {
             None => signal(id, Signal::SIGTRAP),
             Some((Watched::Execute, _)) => Reason::HwBreak(tid),
             Some((Watched::Write, addr)) => Reason::Watch { tid, kind: WatchKind::Write, addr },
-            Some((Watched::Access, addr)) => Reason::Watch { tid, kind: WatchKind::ReadWrite, addr },
+            Some((Watched::Access, addr)) => {
+                Reason::Watch { tid, kind: WatchKind::ReadWrite, addr }
+            }
         }
     }
 

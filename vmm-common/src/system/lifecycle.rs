@@ -1,10 +1,11 @@
 //! A VM that is held does not run: the operator has paused it, or it stands in the debugger. Its
 //! neighbours do not notice; what comes for it waits in its devices.
 
-use super::System;
+use super::{Restart, System};
 use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
+use crate::vm::Vm;
 
 /// Who keeps a VM from running. It goes on once none does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,23 @@ impl Holders {
     }
 }
 
+/// What becomes of a VM from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Life {
+    pub holders: Holders,
+    /// How far it has come on its way to a new beginning; None while its guest runs.
+    pub restart: Option<Restart>,
+    /// What it had waited or been held, and the host had taken, when it began, ns.
+    pub before_ns: (u64, u64),
+}
+
+impl<M> Vm<M> {
+    /// Whether it has a guest: it has not ended, and is not on its way to a new beginning.
+    pub(crate) const fn has_guest(&self) -> bool {
+        self.ending.is_none() && self.life.restart.is_none()
+    }
+}
+
 impl<M: GuestMemory> System<M> {
     /// Between turns: keeps `vm` from running until `holder` releases it. Does nothing to one that
     /// has ended.
@@ -47,8 +65,8 @@ impl<M: GuestMemory> System<M> {
         if self.vms[vm].ending.is_some() {
             return;
         }
-        let was_free = self.vms[vm].holders.is_empty();
-        self.vms[vm].holders.0 |= Holders::bit(holder);
+        let was_free = self.vms[vm].life.holders.is_empty();
+        self.vms[vm].life.holders.0 |= Holders::bit(holder);
         if was_free {
             self.scheduler.held(vm);
             self.ledger.end_stretch();
@@ -58,7 +76,7 @@ impl<M: GuestMemory> System<M> {
 
     /// Between turns: `holder` lets `vm` go on. Does nothing if `holder` does not hold it.
     pub fn release(&mut self, vm: VmIndex, holder: Holder, now: Instant) {
-        let holders = &mut self.vms[vm].holders;
+        let holders = &mut self.vms[vm].life.holders;
         let was_held = !holders.is_empty();
         holders.0 &= !Holders::bit(holder);
         if was_held && holders.is_empty() {
@@ -72,6 +90,12 @@ impl<M: GuestMemory> System<M> {
     /// Whether `vm` is kept from running.
     #[must_use]
     pub fn is_held(&self, vm: VmIndex) -> bool {
-        !self.vms[vm].holders.is_empty()
+        !self.holders(vm).is_empty()
+    }
+
+    /// Who keeps `vm` from running.
+    #[must_use]
+    pub fn holders(&self, vm: VmIndex) -> Holders {
+        self.vms[vm].life.holders
     }
 }

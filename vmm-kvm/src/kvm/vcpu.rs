@@ -231,6 +231,10 @@ impl VcpuBackend for KvmVcpu {
         self.begin_anew(registers);
     }
 
+    fn power_on(&mut self, registers: &CpuState) {
+        self.switch_on(registers);
+    }
+
     fn registers(&mut self) -> CpuState {
         registers::dump(&self.fd, &self.ram)
     }

@@ -87,6 +87,7 @@ fn arguments(machine: &Machine) -> Vec<String> {
     let clock = is_counted.then_some(("-icount", COUNTED));
     let second = machine.debugger.map(|port| format!("tcp:127.0.0.1:{port}"));
     let second = second.as_deref().map(|to| ("-serial", to));
-    let pairs = pairs.into_iter().chain(clock).chain(second).flat_map(|(option, value)| [option, value]);
+    let pairs =
+        pairs.into_iter().chain(clock).chain(second).flat_map(|(option, value)| [option, value]);
     pairs.chain(["-no-reboot", "-nodefaults"]).map(str::to_owned).collect()
 }
