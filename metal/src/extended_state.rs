@@ -14,6 +14,8 @@ use core::arch::x86_64::{_fxrstor64, _fxsave64};
 use vmm_common::cpuid;
 use vmm_common::grant::Grant;
 
+mod image;
+
 const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;

@@ -2,7 +2,7 @@
 //! exceptions, which are bugs of the hypervisor and end it with the program's report.
 
 use crate::architecture::{reset, vector};
-use crate::local_apic::{COM1_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
+use crate::local_apic::{COM1_VECTOR, COM2_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
 use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, stale_interrupts, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -139,7 +139,8 @@ pub fn arm_timer(deadline: u64) {
 pub(crate) fn handle(vector: u8) {
     match vector {
         TIMER_VECTOR => ARMED.store(0, Ordering::Relaxed),
-        COM1_VECTOR => host_serial::interrupt(),
+        COM1_VECTOR => host_serial::COM1.interrupt(),
+        COM2_VECTOR => host_serial::COM2.interrupt(),
         _ => {}
     }
     // A spurious one is not in service (SDM vol. 3, 11.9).
@@ -158,13 +159,13 @@ fn apic() -> Option<HostApic> {
 }
 
 /// A non-maskable interrupt caused a VM exit: calls the host's handler.
-pub(crate) fn take_nmi() {
+pub fn take_nmi() {
     // SAFETY: the handler returns, and its IRET ends the blocking of further ones.
     unsafe { asm!("int 2") };
 }
 
 /// A machine check caused a VM exit: ends with the report.
-pub(crate) fn take_machine_check() -> ! {
+pub fn take_machine_check() -> ! {
     // SAFETY: the handler ends the hypervisor.
     unsafe { asm!("int 18", "ud2", options(noreturn)) };
 }

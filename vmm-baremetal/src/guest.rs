@@ -2,6 +2,7 @@
 
 pub mod confinement;
 pub mod control_registers;
+mod debug;
 mod hypercall;
 mod instruction;
 mod registers;

@@ -6,6 +6,7 @@ use crate::guest::vendor::Processor;
 use crate::host::clock::Clock;
 use crate::host::console::BareHost;
 use crate::host::disks::Disks;
+use crate::host::gdb::HostDebugger;
 use crate::host::power;
 use crate::host::switch_barriers::SwitchBarriers;
 use crate::start::input::Input;
@@ -105,7 +106,9 @@ pub fn run<P: Processor>(
     let mut core = Core { barriers, processor, vcpus, has_it: None };
     let mut host = BareHost::new((clock, beginnings), plan, display, disks);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
-    share_core(&mut system, &mut core, &mut host);
+    let mut debugger = HostDebugger::new(plan, &system);
+    share_core(&mut system, &mut core, &mut host, &mut debugger);
+    debugger.finish(&mut system, &mut host);
     let end = host.clock.now();
     for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
         let reach = confinement::check(vcpu.reach(&mut core.processor), grant.reach())?;
@@ -156,9 +159,11 @@ fn share_core<P: Processor>(
     system: &mut System<GuestRam>,
     core: &mut Core<P>,
     host: &mut BareHost<'_>,
+    debugger: &mut HostDebugger,
 ) {
     loop {
         if let Some(begin) = host.between_turns() {
+            debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
             while let Some((vm, request)) = host.console.take_request() {
                 if let Err(why) = system.carry_out(vm, request, host) {
@@ -170,10 +175,15 @@ fn share_core<P: Processor>(
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
         }
+        if let Some(vcpu) = debugger.next_visit() {
+            debugger.visit(vcpu, system, &mut core.load(vcpu), host);
+            continue;
+        }
         match system.next(host) {
             Next::Run { vcpu, until } => {
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
+                debugger.after_turn(system, vcpu);
                 if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
                     host.console.say_dump(vcpu, &loaded.dump());
                     drop(loaded);

@@ -51,6 +51,8 @@ pub enum Refusal {
     HasEnded,
     /// This target cannot begin a VM anew.
     CannotRestart,
+    /// A debugger has stopped the VM.
+    InDebugger,
 }
 
 impl core::fmt::Display for Refusal {
@@ -58,6 +60,7 @@ impl core::fmt::Display for Refusal {
         f.write_str(match self {
             Self::HasEnded => "it has ended; only restart is possible",
             Self::CannotRestart => "it cannot be restarted on this target",
+            Self::InDebugger => "it stands in its debugger: continue or detach there first",
         })
     }
 }
@@ -78,6 +81,9 @@ impl<M: GuestMemory> System<M> {
     ) -> Result<(), Refusal> {
         let now = host.now();
         if request == VmRequest::Restart {
+            if self.holders(vm).contains(Holder::Debugger) {
+                return Err(Refusal::InDebugger);
+            }
             let is_begun = self.restart(vm, host);
             return if is_begun { Ok(()) } else { Err(Refusal::CannotRestart) };
         }

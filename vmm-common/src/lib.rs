@@ -21,6 +21,7 @@ pub mod boot;
 pub mod console;
 pub mod control;
 pub mod cpuid;
+pub mod debugger;
 pub mod diagnosis;
 mod ending;
 mod fault;

@@ -7,12 +7,14 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod debuggers;
 mod hvc;
 mod promise;
 mod restarts;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
+pub use debuggers::{DEBUGGER_FORM, DebuggerAddress, DebuggerPlan, MAX_SOCKET_PATH_BYTES};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
 pub use restarts::{MAX_RESTART_SPAN_NS, MAX_RESTARTS, MIN_RESTART_SPAN_NS, Restarts};
@@ -111,6 +113,8 @@ pub struct VmPlan {
     pub outcomes: Outcomes,
     /// When it begins anew by itself.
     pub restarts: Restarts,
+    /// Its debugger, if it may have one.
+    pub debugger: Option<DebuggerPlan>,
 }
 
 impl VmPlan {
@@ -139,6 +143,7 @@ impl VmPlan {
             has_keyboard: false,
             outcomes: Outcomes::default(),
             restarts: Restarts::default(),
+            debugger: None,
         }
     }
 }

@@ -16,6 +16,7 @@
 use crate::Instant;
 use crate::backing::Backing;
 use crate::control::Change;
+use crate::debugger::DebugEvent;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
@@ -137,6 +138,8 @@ pub enum ExitReason {
     InterruptWindow,
     /// The deadline passed, or the host wants the core.
     Preempted,
+    /// What a debugger waits for.
+    Debug(DebugEvent),
     /// The guest did something that stops its own VM.
     Fault(Fault),
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Instant;
+use crate::debugger::DebugEvent;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
 use crate::machine::{Machine, PortWrite, StartEvent};
@@ -25,6 +26,7 @@ use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
 mod accounts;
+mod debugged;
 mod device_requests;
 mod halt;
 mod lifecycle;
@@ -77,6 +79,8 @@ pub struct System<M> {
     to_show: Option<VcpuIndex>,
     /// The vCPU of that VM whose registers were shown at its end.
     shown: Option<VcpuIndex>,
+    /// What ended the last turn, if a debugger waits for it.
+    debug_event: Option<DebugEvent>,
 }
 
 /// A guest that was just preempted runs at least this long before one of its timers ends the
@@ -139,6 +143,7 @@ impl<M: GuestMemory> System<M> {
             has_budgets: shares.iter().any(|(share, _)| matches!(share, Share::Budget { .. })),
             to_show: None,
             shown: None,
+            debug_event: None,
         };
         system.siblings_sleep(now);
         system.check_links(now);
@@ -292,7 +297,7 @@ impl<M: GuestMemory> System<M> {
         self.trace.record(*now, index, What::Exit(exit.reason));
         vcpu.is_interruptible = exit.is_interruptible;
         vcpu.has_more = exit.has_more;
-        vcpu.was_preempted = exit.reason == ExitReason::Preempted;
+        vcpu.was_preempted = exit.reason.is_between_instructions();
         vcpu.polling.ran(guest_ns);
         if exit.cr8 != vcpu.entry.cr8 {
             machine.set_cr8(exit.cr8);
@@ -375,6 +380,7 @@ impl<M: GuestMemory> System<M> {
             ExitReason::InterruptWindow | ExitReason::Preempted => return Step::Continue,
             ExitReason::Pause if self.vms[index.vm()].has_siblings() => return Step::Spin,
             ExitReason::Pause => return Step::Continue,
+            ExitReason::Debug(event) => return self.debugged(event),
             ExitReason::Shutdown => Ending::TripleFault,
             ExitReason::Fault(fault) => Ending::Fault(fault),
         };

@@ -44,6 +44,8 @@ pub struct Vcpu {
     pub is_halted: bool,
     /// Interrupts were disabled at that HLT: a non-maskable one alone ends it.
     pub is_deaf: bool,
+    /// It takes no interrupt: a debugger lets it execute one instruction.
+    pub is_stepped: bool,
     /// What it does with serial ports.
     pub polling: Polling,
     /// The last entry, from which the next one follows.
@@ -142,6 +144,7 @@ impl Vcpu {
             has_nmi: false,
             is_halted: false,
             is_deaf: false,
+            is_stepped: false,
             polling: Polling::default(),
             entry: Entry::default(),
             has_event: false,
@@ -209,8 +212,8 @@ impl Vcpu {
     fn gather(&mut self, machine: &mut Machine) {
         machine.take_attention();
         self.has_nmi |= machine.take_nmi();
-        let has_interrupt = machine.has_interrupt();
-        let inject = if self.has_nmi && !self.has_more {
+        let has_interrupt = machine.has_interrupt() && !self.is_stepped;
+        let inject = if self.has_nmi && !self.has_more && !self.is_stepped {
             self.has_nmi = false;
             Some(Injection::Nmi)
         } else if has_interrupt && self.is_interruptible {
@@ -223,7 +226,7 @@ impl Vcpu {
             None => has_interrupt,
             Some(_) => machine.has_interrupt(),
         };
-        self.has_event = inject.is_some() || wants_window || self.has_nmi;
+        self.has_event = inject.is_some() || wants_window || self.has_nmi || self.is_stepped;
         self.entry.inject = inject;
         self.entry.wants_window = wants_window;
         self.entry.cr8 = machine.cr8();

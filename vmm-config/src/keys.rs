@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Interface,
     /// An Ethernet address.
     Mac,
+    /// Where a debugger is reached.
+    Debugger,
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// A mapping with these keys.
@@ -170,6 +172,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("restart_limit", Kind::Mapping(&RESTART_LIMIT),
         "It restarts by itself at most so often within so long, and then ends. Default: 3 times \
         within 10s"),
+    optional("gdb", Kind::Debugger,
+        "Where gdb reaches it: a TCP port of 127.0.0.1, or unix:PATH; with wait: before that, it \
+        executes nothing before gdb lets it. Default: no debugger"),
     optional("com1", PORT,
         "Serial port at 0x3f8, IRQ 4. Default: console; absent with console: hvc0"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),

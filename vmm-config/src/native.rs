@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
-    DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
-    OnSwitch, Outcome, Outcomes, Plan, Restarts, SERIAL_PORTS, SerialPlan, Share, VirtioPlan,
-    VmPlan, Writes,
+    DEFAULT_SLICE_NS, DebuggerAddress, DebuggerPlan, DeviceSet, DiskPlan, ImageSource, LinkPlan,
+    MAX_HVC_LINKS, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SERIAL_PORTS,
+    SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -100,6 +100,7 @@ fn vm(
         serial,
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
+        debugger: debugger(record, directory),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
         restarts: restarts(record),
     }
@@ -117,6 +118,15 @@ fn restarts(record: &Record) -> Restarts {
         times,
         within_ns,
     }
+}
+
+/// The `gdb`; a socket's path is relative to the file.
+fn debugger(record: &Record, directory: &Path) -> Option<DebuggerPlan> {
+    let mut plan: DebuggerPlan = record.text("gdb")?.parse().ok()?;
+    if let DebuggerAddress::Unix(path) = &mut plan.address {
+        *path = resolved(directory, path);
+    }
+    Some(plan)
 }
 
 fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {

@@ -4,8 +4,8 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan, NicPlan,
-    OnSwitch, Outcome, Outcomes, Plan, Restarts, SerialPlan, Share, VmPlan, Writes,
+    BootKind, ClockPolicy, DebuggerPlan, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan,
+    NicPlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SerialPlan, Share, VmPlan, Writes,
 };
 use vmm_common::units::{Bytes, Escaped, Mac, Percent, RoundedTime};
 
@@ -66,6 +66,10 @@ fn write_vm(
     }
     for ModulePlan { source, cmdline } in &vm.boot.modules {
         writeln!(out, "  module   {} {}", file(source), Escaped(cmdline))?;
+    }
+    if let Some(DebuggerPlan { address, waits }) = &vm.debugger {
+        let waits = if *waits { ", for which it waits" } else { "" };
+        writeln!(out, "  gdb      {address}{waits}")?;
     }
     if vm.clock == ClockPolicy::Own {
         writeln!(out, "  clock    stands while others have the core")?;

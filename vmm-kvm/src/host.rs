@@ -4,6 +4,7 @@ use crate::capture::Captures;
 use crate::console::{Output, RawTerminal};
 use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
+use crate::gdb::SocketChange;
 use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
@@ -180,6 +181,14 @@ impl<'a> LinuxHost<'a> {
             self.follow_terminal(now)?;
         }
         self.follow_up(arrived, now)
+    }
+
+    /// A wait also ends by a debugger's socket, or no longer.
+    pub fn await_debugger(&mut self, change: SocketChange) -> Result<()> {
+        match change {
+            SocketChange::Begins(fd) => self.events.end_waits_by(fd),
+            SocketChange::Ends(fd) => self.events.forget(fd),
+        }
     }
 
     /// How many keys may come now: none while they are the shell's.

@@ -6,6 +6,7 @@ use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
 use crate::disks::Disks;
 use crate::events::HostEvents;
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
 use crate::outputs::{self, Incomplete, Recorder};
@@ -136,6 +137,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
+    let debuggers = Debuggers::open(plan, &system)?;
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -157,7 +159,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World::new(system, host, taps, placement);
+    let world = World::new(system, host, taps, placement, debuggers);
     let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
     let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
     finish(world, loaded, shortfalls)

@@ -2,6 +2,7 @@
 //! the loop what comes next, and does it or names the thread that can.
 
 use crate::confinement::{Confinement, Role, confine};
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
 use crate::placement::Placement;
@@ -27,6 +28,8 @@ pub struct World<'a> {
     pub taps: Taps,
     /// Where the threads are.
     pub placement: Placement,
+    /// VMs' debuggers.
+    pub debuggers: Debuggers,
     /// The choice of the thread that handed the turn over.
     decided: Option<Task>,
     trouble: Option<anyhow::Error>,
@@ -46,6 +49,10 @@ enum Task {
     },
     /// Show its registers, as its VM has ended.
     Show {
+        vcpu: VcpuIndex,
+    },
+    /// Do for its VM's debugger what is next.
+    Visit {
         vcpu: VcpuIndex,
     },
     Idle {
@@ -139,8 +146,13 @@ fn run_vcpu(
             }
             match held.next() {
                 Task::Run { vcpu, until } if vcpu.position() == me => {
-                    let World { system, host, .. } = &mut *held;
+                    let World { system, host, debuggers, .. } = &mut *held;
                     system.turn(vcpu, until, &mut backend, host);
+                    debuggers.after_turn(system, vcpu);
+                }
+                Task::Visit { vcpu } if vcpu.position() == me => {
+                    let World { system, host, debuggers, .. } = &mut *held;
+                    debuggers.visit(vcpu, system, &mut backend, host);
                 }
                 Task::Stop { vcpu, why } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
@@ -149,7 +161,10 @@ fn run_vcpu(
                 Task::Show { vcpu } if vcpu.position() == me => {
                     held.host.sibling_registers(vcpu, &backend.registers());
                 }
-                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. } | Task::Show { vcpu }) => {
+                task @ (Task::Run { vcpu, .. }
+                | Task::Stop { vcpu, .. }
+                | Task::Show { vcpu }
+                | Task::Visit { vcpu }) => {
                     held.decided = Some(task);
                     backend.rest();
                     held.hand_to(vcpu.position());
@@ -177,8 +192,9 @@ impl<'a> World<'a> {
         host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
+        debuggers: Debuggers,
     ) -> Self {
-        Self { system, host, taps, placement, decided: None, trouble: None }
+        Self { system, host, taps, placement, debuggers, decided: None, trouble: None }
     }
 
     fn next(&mut self) -> Task {
@@ -188,6 +204,7 @@ impl<'a> World<'a> {
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
+                self.serve_debuggers();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
@@ -207,10 +224,16 @@ impl<'a> World<'a> {
             }
             self.system.stop(request.why(), &mut self.host);
         }
+        if let Some(vcpu) = self.debuggers.next_visit() {
+            return Task::Visit { vcpu };
+        }
         match self.system.next(&mut self.host) {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
-            Next::Done => Task::Done,
+            Next::Done => {
+                self.serve_debuggers();
+                Task::Done
+            }
         }
     }
 
@@ -262,6 +285,14 @@ impl<'a> World<'a> {
     fn idle(&mut self, until: Instant) {
         self.record();
         if let Err(error) = self.host.idle(until) {
+            self.give_up(error);
+        }
+        self.serve_debuggers();
+    }
+
+    fn serve_debuggers(&mut self) {
+        let served = self.debuggers.serve(&mut self.system, &mut self.host);
+        if let Err(error) = served {
             self.give_up(error);
         }
     }

@@ -19,6 +19,7 @@ use vmm_common::console::Ability;
 pub mod alone;
 mod bochs;
 mod dump;
+pub mod gdb;
 mod keyboard;
 mod qemu;
 mod report;
@@ -75,6 +76,8 @@ pub struct Machine {
     pub has_counted_clock: bool,
     /// VMs' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
+    /// The port of this host that its second serial port, a debugger's, connects to.
+    pub debugger: Option<u16>,
     /// More words for the kernel's command line.
     pub words: Vec<String>,
 }

@@ -111,6 +111,7 @@ impl Counting {
             terminal: None,
             has_counted_clock: true,
             is_untagged: false,
+            debugger: None,
             words: Vec::new(),
         };
         let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;

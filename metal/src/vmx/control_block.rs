@@ -1,7 +1,7 @@
 //! A vCPU's VMCS and what it refers to, made from a grant; and the one that is current.
 
 use super::control_registers::{Split, seen};
-use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
+use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, MOV_DR, NMI_WINDOW, VPID};
 use super::entry::vmx_enter;
 use super::field::Field;
 use super::initial::{self, Places};
@@ -82,6 +82,8 @@ pub enum Window {
     Interrupt,
     /// A non-maskable interrupt.
     Nmi,
+    /// MOV to or from a debug register.
+    DebugRegisters,
 }
 
 impl ControlBlock {
@@ -278,6 +280,7 @@ impl Loaded<'_> {
         let control = match window {
             Window::Interrupt => INTERRUPT_WINDOW,
             Window::Nmi => NMI_WINDOW,
+            Window::DebugRegisters => MOV_DR,
         };
         let block = &mut *self.block;
         let primary = if is_wanted { block.primary | control } else { block.primary & !control };
@@ -399,16 +402,6 @@ impl Loaded<'_> {
             let dropped = instructions::invvpid(read(Field::Vpid));
             dropped.expect("it was possible when the block was made");
         }
-    }
-
-    /// Calls the host's handler for the non-maskable interrupt that caused the last exit.
-    pub fn take_nmi(&mut self) {
-        interrupts::take_nmi();
-    }
-
-    /// Reports the machine check that caused the last exit.
-    pub fn take_machine_check(&mut self) -> ! {
-        interrupts::take_machine_check()
     }
 
     /// Calls the host's handler for the interrupt, already acknowledged, that caused the last exit.

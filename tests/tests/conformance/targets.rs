@@ -235,6 +235,7 @@ fn emulated(
         terminal: None,
         has_counted_clock: clock == Clock::Counted,
         is_untagged: false,
+        debugger: None,
         words,
     };
     let one = match (emulator, cpu) {

@@ -3,6 +3,7 @@
 //! An [`Event`] is decoded into an exit here, once for both vendors; a pending reply is
 //! recorded as [`Awaiting`] and filled in at the next entry.
 
+use super::debug::Debugged;
 use super::instruction::{Carried, PagingLimits};
 use super::vendor::{
     Event, Flags, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits,
@@ -53,6 +54,7 @@ pub(super) struct Common {
     cpuid: Vec<CpuidEntry>,
     /// What was last found there, for a leaf and subleaf.
     looked_up: ((u32, u32), CpuidResult),
+    pub debugged: Debugged,
     is_apic_enabled: bool,
 }
 
@@ -112,6 +114,7 @@ impl<V> Vcpu<V> {
             tsc_held_ns: 0,
             deadline: Instant::ZERO,
             left,
+            debugged: Debugged::default(),
             looked_up: ((0, 0), cpuid::lookup(&cpuid, 0, 0)),
             cpuid,
             is_apic_enabled: true,
@@ -210,7 +213,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// The event as an exit to the loop; None if it was handled here.
-    fn decode(&mut self, event: Event) -> Option<ExitReason> {
+    pub(super) fn decode(&mut self, event: Event) -> Option<ExitReason> {
         match event {
             Event::Port(port) => match port.string {
                 Some(operand) => self.port_string(port, operand),
@@ -248,6 +251,8 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
             Event::TaskSwitch(switch) => self.task_switch(&switch),
             Event::Window => Some(ExitReason::InterruptWindow),
             Event::Deadline => Some(ExitReason::Preempted),
+            Event::Debug(event) => Some(ExitReason::Debug(event)),
+            Event::DebugRegister => self.debug_register(),
             Event::Shutdown => Some(ExitReason::Shutdown),
             Event::Fault(fault) => Some(ExitReason::Fault(fault)),
         }
@@ -402,7 +407,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) }
     }
 
-    fn exit(&self, reason: ExitReason) -> Exit {
+    pub(super) fn exit(&self, reason: ExitReason) -> Exit {
         // An entry that delivers an exception, or continues an instruction, delivers nothing
         // else.
         let is_open = match self.common.awaiting {
@@ -447,6 +452,9 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
         if entry.deadline != self.common.deadline {
             self.common.deadline = entry.deadline;
             self.common.resume.deadline = self.common.clock.tsc_of(entry.deadline);
+        }
+        if self.common.debugged.is_stepping {
+            return self.enter_stepping();
         }
         loop {
             let Common { general, resume, left, .. } = &mut *self.common;

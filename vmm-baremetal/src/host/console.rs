@@ -69,7 +69,7 @@ impl<'a> BareHost<'a> {
         display: Display,
         disks: Disks,
     ) -> Self {
-        host_serial::enable();
+        host_serial::COM1.enable();
         let settings = ConsoleSettings {
             display,
             has_command_keys: true,
@@ -104,8 +104,8 @@ impl<'a> BareHost<'a> {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
-        host_serial::serve();
-        while let Some(key) = host_serial::take() {
+        host_serial::COM1.serve();
+        while let Some(key) = host_serial::COM1.take() {
             self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
         self.say_overruns();
@@ -117,7 +117,7 @@ impl<'a> BareHost<'a> {
 
     /// The line status says that the port dropped input, or there was no room for it.
     fn say_overruns(&mut self) {
-        let overruns = host_serial::overruns();
+        let overruns = host_serial::COM1.overruns();
         if overruns != self.said_overruns {
             self.said_overruns = overruns;
             self.console.say("[keys are lost: COM1 received more than was taken from it in time]");
@@ -165,7 +165,7 @@ impl<'a> BareHost<'a> {
     fn send(&mut self) {
         let waiting = self.console.waiting();
         let mut sent = 0;
-        if host_serial::waiting() == 0 {
+        if host_serial::COM1.waiting() == 0 {
             for bytes in waiting.chunks(FIFO_BYTES) {
                 if !self.serial.can_send() {
                     break;
@@ -176,20 +176,20 @@ impl<'a> BareHost<'a> {
                 sent += bytes.len();
             }
         }
-        sent += host_serial::put(&waiting[sent..]);
+        sent += host_serial::COM1.put(&waiting[sent..]);
         self.console.written(sent);
-        if sent > 0 && host_serial::waiting() > 0 {
-            host_serial::enable();
+        if sent > 0 && host_serial::COM1.waiting() > 0 {
+            host_serial::COM1.enable();
         }
     }
 
     /// Sends everything, waiting for the port.
     fn send_all(&mut self) {
         for _ in 0..PATIENCE {
-            if host_serial::waiting() == 0 {
+            if host_serial::COM1.waiting() == 0 {
                 break;
             }
-            host_serial::serve();
+            host_serial::COM1.serve();
         }
         while let bytes @ [_, ..] = self.console.waiting() {
             for byte in bytes {

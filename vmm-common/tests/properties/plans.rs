@@ -67,6 +67,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             virtio: VirtioPlan::default(),
             outcomes: Outcomes::default(),
             restarts: Restarts::default(),
+            debugger: None,
         },
     )
 }

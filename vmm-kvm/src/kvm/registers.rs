@@ -20,6 +20,12 @@ const PAGED: u64 = cr0::PG | cr0::PE;
 /// Loads a boot's registers.
 pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     let mut special = vcpu.get_sregs().context("KVM_GET_SREGS")?;
+    system(&mut special, state);
+    vcpu.set_sregs(&special).context("KVM_SET_SREGS")?;
+    vcpu.set_regs(&general(state)).context("KVM_SET_REGS")
+}
+
+fn system(special: &mut kvm_sregs, state: &CpuState) {
     special.cr0 = state.cr0;
     special.cr2 = state.cr2;
     special.cr3 = state.cr3;
@@ -30,11 +36,25 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     (special.fs, special.gs, special.ldt, special.tr) = (fs, gs, ldt, tr);
     special.gdt = kvm_dtable { base: state.gdtr.base, limit: state.gdtr.limit, padding: [0; 3] };
     special.idt = kvm_dtable { base: state.idtr.base, limit: state.idtr.limit, padding: [0; 3] };
-    vcpu.set_sregs(&special).context("KVM_SET_SREGS")?;
+}
+
+/// Loads what a debugger has changed, and nothing else.
+pub fn change(vcpu: &VcpuFd, before: &CpuState, state: &CpuState) -> Result<(), kvm_ioctls::Error> {
+    let mut special = vcpu.get_sregs()?;
+    let of =
+        |it: &CpuState| (it.cr0, it.cr2, it.cr3, it.cr4, it.efer, it.segments, it.gdtr, it.idtr);
+    if of(before) != of(state) {
+        system(&mut special, state);
+        vcpu.set_sregs(&special)?;
+    }
+    vcpu.set_regs(&general(state))
+}
+
+fn general(state: &CpuState) -> kvm_regs {
     let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] =
         state.general;
     let (rip, rflags) = (state.rip, state.rflags);
-    let general = kvm_regs {
+    kvm_regs {
         rax,
         rbx,
         rcx,
@@ -53,8 +73,7 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
         r15,
         rip,
         rflags,
-    };
-    vcpu.set_regs(&general).context("KVM_SET_REGS")
+    }
 }
 
 /// Loads the registers of a processor that a start-up IPI starts, on a vCPU that may have run.
