@@ -27,7 +27,11 @@ pub struct Bridge {
 /// Who is at the ends.
 #[derive(Debug, Default)]
 struct Ends {
+    /// Once the hypervisor has greeted by a byte: what a port receives before it is programmed is
+    /// lost.
     serial: Option<TcpStream>,
+    /// What gdb has sent before.
+    early: Vec<u8>,
     gdb: Option<TcpStream>,
     /// gdb's packets so far end with one by which it has left.
     has_left: bool,
@@ -70,7 +74,14 @@ fn with<T>(ends: &Mutex<Ends>, act: impl FnOnce(&mut Ends) -> T) -> T {
 fn from_serial(serial: TcpStream, ends: &Mutex<Ends>) {
     let _ = serial.set_nodelay(true);
     let Ok(mut reader) = serial.try_clone() else { return };
-    with(ends, |ends| ends.serial = Some(serial));
+    let mut greeting = [0];
+    if reader.read_exact(&mut greeting).is_ok() {
+        with(ends, |ends| {
+            let mut serial = serial;
+            let _ = serial.write_all(&std::mem::take(&mut ends.early));
+            ends.serial = Some(serial);
+        });
+    }
     let mut chunk = [0; 4096];
     while let Ok(len @ 1..) = reader.read(&mut chunk) {
         let gdb = with(ends, |ends| ends.gdb.as_ref().and_then(|gdb| gdb.try_clone().ok()));
@@ -113,14 +124,17 @@ fn from_gdb(mut gdb: TcpStream, ends: &Mutex<Ends>) {
                 ends.has_left =
                     leaves.iter().any(|it| bytes.windows(it.len()).any(|bytes| bytes == *it));
             }
-            if let Some(serial) = &mut ends.serial {
-                let _ = serial.write_all(bytes);
+            match &mut ends.serial {
+                Some(serial) => drop(serial.write_all(bytes)),
+                None => ends.early.extend_from_slice(bytes),
             }
         });
     }
     with(ends, |ends| {
-        if let (false, Some(serial)) = (ends.has_left, &mut ends.serial) {
-            let _ = serial.write_all(DETACHES);
+        match &mut ends.serial {
+            Some(serial) if !ends.has_left => drop(serial.write_all(DETACHES)),
+            Some(_) => {}
+            None => ends.early.clear(),
         }
         ends.gdb = None;
     });
