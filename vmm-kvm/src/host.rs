@@ -10,6 +10,7 @@ use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use crate::uplinks::Uplinks;
 use anyhow::{Context, Result};
+use std::os::fd::RawFd;
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
@@ -56,6 +57,8 @@ pub struct LinuxHost<'a> {
     pub captures: Captures,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    /// Descriptors that ended the last wait, or had something at the last look.
+    ready: Vec<RawFd>,
     beginnings: Vec<Beginning<'a>>,
     logs: Vec<Option<Slot>>,
     terminal: Option<Terminal>,
@@ -103,6 +106,7 @@ impl<'a> LinuxHost<'a> {
             disks,
             uplinks,
             captures,
+            ready: Vec::new(),
             beginnings,
             logs,
             stop_request: None,
@@ -191,6 +195,23 @@ impl<'a> LinuxHost<'a> {
         }
     }
 
+    /// Whether this descriptor, one that ends waits, had something at the last look.
+    #[must_use]
+    pub fn is_ready(&self, fd: RawFd) -> bool {
+        self.ready.contains(&fd)
+    }
+
+    /// A wait also ends by this descriptor from now on.
+    pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
+        self.events.end_waits_by(fd)
+    }
+
+    /// It does not any more, as it is about to be closed.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        self.ready.retain(|ready| *ready != fd);
+        self.events.forget(fd)
+    }
+
     /// How many keys may come now: none while they are the shell's.
     fn typing_room(&self) -> usize {
         match &self.terminal {
@@ -253,6 +274,7 @@ impl<'a> LinuxHost<'a> {
         let key = self.console.typed(&arrived.typed);
         self.stop_request = self.stop_request.or(key);
         self.answer(&arrived.signals, now)?;
+        self.ready = arrived.ready;
         self.flush();
         Ok(())
     }

@@ -8,7 +8,7 @@ mod held_vms;
 mod hvc_lines;
 mod link_changes;
 mod random_bytes;
-mod restarts;
+mod restarted_vms;
 mod scripted;
 mod slow_disk;
 mod uplinks;
