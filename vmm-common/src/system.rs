@@ -154,10 +154,7 @@ impl<M: GuestMemory> System<M> {
     #[inline(always)]
     pub fn next<H: Host<M>>(&mut self, host: &mut H) -> Next {
         let now = host.now();
-        if !self.has_begun {
-            self.has_begun = true;
-            self.ledger.restart(now);
-        }
+        self.begin(now);
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);

@@ -9,6 +9,15 @@ use crate::seam::{Host, VcpuBackend};
 use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
+    /// The run begins at the first call.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.ledger.restart(now);
+        }
+    }
+
     /// The end of a turn whose time is used up. None if parts of the last exit remain: they come
     /// first, or a stop could lose them.
     #[inline]
