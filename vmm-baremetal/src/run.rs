@@ -25,7 +25,7 @@ use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
-use vmm_common::stop::{StopRequest, exit_code};
+use vmm_common::stop::{Detail, StopRequest, exit_code};
 use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
@@ -167,7 +167,7 @@ fn share_core<P: Processor>(
             Next::Run { vcpu, until } => {
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
-                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
+                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::is_fault) {
                     host.console.say_dump(vcpu, &loaded.dump());
                     drop(loaded);
                     show(system, core, host);
@@ -183,7 +183,8 @@ fn share_core<P: Processor>(
 fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost) {
     while let Some(vcpu) = system.next_to_show() {
         let mut loaded = core.load(vcpu);
-        host.sibling_registers(vcpu, &loaded.registers());
+        let registers = loaded.registers();
+        host.sibling_ended(vcpu, &system.sibling_dump(vcpu, registers));
         host.console.say_dump(vcpu, &loaded.dump());
     }
 }
@@ -196,13 +197,16 @@ fn stop<P: Processor>(
     request: StopRequest,
 ) {
     for vm in VmIndex::first(system.vms.len()) {
-        if system.vms[vm].ending.is_some() || !request.wants_registers() {
-            system.stop_vm(system.vcpu(vm, 0), request.why(), None, host);
+        let (vcpu, detail) = (system.vcpu_to_show(vm), request.detail());
+        if system.vms[vm].ending.is_some() || detail == Detail::Nothing {
+            system.stop_vm(vcpu, request.why(), (None, detail), host);
             continue;
         }
-        let vcpu = system.vcpu(vm, 0);
         let mut loaded = core.load(vcpu);
-        system.stop_vm(vcpu, request.why(), Some(loaded.registers()), host);
+        system.stop_vm(vcpu, request.why(), (Some(loaded.registers()), detail), host);
+        if detail == Detail::Line {
+            continue;
+        }
         host.console.say_dump(vcpu, &loaded.dump());
         drop(loaded);
         show(system, core, host);

@@ -9,6 +9,8 @@
 //! Nothing is written: the replay is of a copy, and stores of the replayed instruction are dropped.
 
 mod delivery;
+mod events;
+mod frames;
 mod replay;
 mod scene;
 mod tables;
@@ -16,12 +18,13 @@ mod tables;
 use crate::ending::Ending;
 use crate::memory::GuestMemory;
 use crate::registers::{CpuState, segment};
-use crate::x86::Exception;
+use crate::x86::{Exception, Guest};
 use crate::x86::paging::error;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
 use delivery::{Event, deliver};
+pub use events::last_events;
 use replay::Replayed;
 use scene::Scene;
 use tables::Failure;
@@ -35,34 +38,109 @@ const NAMES: [&str; 20] = [
     "#PF", "15", "#MF", "#AC", "#MC", "#XM",
 ];
 
-/// What is shown of a processor whose VM a fault has stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is shown of a processor whose VM has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
-    /// Lines that say why, each ended by a newline; none if the ending says it all.
-    why: String,
-    /// What it has left.
-    pub registers: CpuState,
+    /// Lines that say why, and how it came there, each ended by a newline.
+    explanation: String,
+    /// What it has left; None: that shows nothing.
+    registers: Option<CpuState>,
+}
+
+/// How a processor that had not failed was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It ran.
+    Running,
+    /// It halts; and why nothing can wake it, or what it waits for.
+    Halted(String),
 }
 
 impl Dump {
-    /// Of a processor that has left these registers when its VM ended so, with this RAM.
+    /// Of a processor with these registers whose VM ended so, with this RAM.
     #[must_use]
-    pub fn new(ending: &Ending, registers: CpuState, memory: &impl GuestMemory) -> Self {
-        let why = match ending {
-            Ending::TripleFault => of_triple_fault(&registers, memory),
-            Ending::PowerOff { .. }
-            | Ending::Reset
-            | Ending::HaltedForGood
-            | Ending::Fault(_)
-            | Ending::Stopped { .. } => String::new(),
-        };
-        Self { why, registers }
+    pub fn new(
+        ending: &Ending,
+        found: &Found,
+        registers: CpuState,
+        memory: &impl GuestMemory,
+    ) -> Self {
+        let mut registers = registers;
+        let scene = Scene::new(&registers, memory);
+        let mut explanation = String::new();
+        match (ending, found) {
+            (Ending::TripleFault, _) => explanation += &of_triple_fault(&registers, memory),
+            (Ending::Fault(_), _) => {
+                say(&mut explanation, &format!("the instruction {}", place(&scene)));
+            }
+            (_, Found::Running) => say(&mut explanation, &format!("ran {}", place(&scene))),
+            (_, Found::Halted(why)) => {
+                registers.rip = halted_at(&scene);
+                let at = Scene::new(&registers, memory).linear_rip();
+                say(&mut explanation, &format!("halted at {at:#x}; {why}"));
+            }
+        }
+        Self { explanation, registers: Some(registers) }
+    }
+
+    /// The same, with how it came there.
+    #[must_use]
+    pub fn with_stack(mut self, memory: &impl GuestMemory) -> Self {
+        if let Some(registers) = &self.registers
+            && !is_as_after_reset(registers)
+        {
+            let scene = Scene::new(registers, memory);
+            if let Some(trace) = frames::call_trace(&scene) {
+                say(&mut self.explanation, &trace);
+            }
+            say(&mut self.explanation, &frames::stack(&scene));
+        }
+        self
+    }
+
+    /// The same, with these lines more.
+    #[must_use]
+    pub fn with_lines(mut self, lines: &[String]) -> Self {
+        lines.iter().for_each(|line| say(&mut self.explanation, line));
+        self
+    }
+
+    /// The same, but the registers.
+    #[must_use]
+    pub fn without_registers(mut self) -> Self {
+        self.registers = None;
+        self
     }
 }
 
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.why, self.registers)
+        f.write_str(&self.explanation)?;
+        self.registers.iter().try_for_each(|registers| write!(f, "{registers}"))
+    }
+}
+
+/// `at 0x1000: 64-bit code f4 ...`, which a host's program turns into names and an instruction.
+fn place<M: GuestMemory>(scene: &Scene<'_, M>) -> String {
+    let (at, code) = (scene.linear_rip(), frames::code(scene));
+    let mut text = format!("at {at:#x}");
+    if !code.is_empty() {
+        let _ = write!(text, ": {}-bit code", scene.code_bits());
+        code.iter().for_each(|byte| {
+            let _ = write!(text, " {byte:02x}");
+        });
+    }
+    text
+}
+
+/// RIP of the HLT that a halted processor executes: a processor that has executed it is behind it.
+fn halted_at<M: GuestMemory>(scene: &Scene<'_, M>) -> u64 {
+    const HLT: u8 = 0xf4;
+    let mut before = scene.copy();
+    before.state.rip = before.state.rip.wrapping_sub(1);
+    match frames::code(&before).first() {
+        Some(&HLT) => before.state.rip,
+        _ => scene.state.rip,
     }
 }
 
@@ -75,23 +153,23 @@ pub fn of_triple_fault(state: &CpuState, memory: &impl GuestMemory) -> String {
             "its registers are those of a reset: this host has lost what they were\n",
         );
     }
-    let at = format!("{:#x}", scene.linear_rip());
+    let at = place(&scene);
     let mut lines = String::new();
     let event = match replay::first_exception(&scene) {
         Replayed::Raises(exception) => {
-            say(&mut lines, &format!("{} at {at}", in_words(&scene, exception)));
+            say(&mut lines, &format!("{} {at}", in_words(&scene, exception)));
             Some(event_of(exception))
         }
         Replayed::Interrupts(vector) => {
-            say(&mut lines, &format!("int {vector:#x} at {at}"));
+            say(&mut lines, &format!("int {vector:#x} {at}"));
             Some(Event { vector, is_software: true, has_error_code: false })
         }
         Replayed::Nothing => {
-            say(&mut lines, &format!("at {at}: its instruction raises nothing by itself"));
+            say(&mut lines, &format!("nothing that the instruction raises by itself {at}"));
             None
         }
         Replayed::Unknown => {
-            say(&mut lines, &format!("at {at}: what its instruction raised is not known"));
+            say(&mut lines, &format!("an exception that is not known {at}"));
             None
         }
     };
@@ -115,25 +193,40 @@ fn is_as_after_reset(state: &CpuState) -> bool {
 fn follow<M: GuestMemory>(scene: &Scene<'_, M>, first: Event, lines: &mut String) {
     /// An exception in the delivery of a benign one takes its place; no chain is longer.
     const LONGEST: usize = 4;
-    let mut event = first;
+    let (mut event, mut said) = (first, String::new());
+    let mut lacks_gates = true;
     for _ in 0..LONGEST {
         let Some(Failure { exception, why }) = deliver(scene, event) else {
-            say(lines, &format!("{} can be delivered", name(event.vector)));
-            return;
+            say(&mut said, &format!("{} can be delivered", name(event.vector)));
+            break;
         };
         let (before, raised) = (name(event.vector), in_words(scene, exception));
+        lacks_gates &= why == delivery::no_gate(event.vector, scene.state.idtr.limit);
         if event.vector == DOUBLE_FAULT {
-            say(lines, &format!("then {raised} while delivering {before}: {why}; a triple fault"));
-            return;
+            say(
+                &mut said,
+                &format!("then {raised} while delivering {before}: {why}; a triple fault"),
+            );
+            if lacks_gates && event != first {
+                said = in_short(scene, first);
+            }
+            break;
         }
         let is_double = is_double(event.vector, exception.vector) && !event.is_software;
         let next = if is_double { "; a double fault" } else { "" };
-        say(lines, &format!("then {raised} while delivering {before}: {why}{next}"));
+        say(&mut said, &format!("then {raised} while delivering {before}: {why}{next}"));
         event = match is_double {
             true => event_of(Exception::coded(DOUBLE_FAULT, 0)),
             false => event_of(exception),
         };
     }
+    *lines += &said;
+}
+
+/// The chain where no gate is there for the first event, nor for what that raises.
+fn in_short<M: GuestMemory>(scene: &Scene<'_, M>, first: Event) -> String {
+    let why = delivery::no_gate(first.vector, scene.state.idtr.limit);
+    format!("then #GP while delivering it: {why}, then a triple fault\n")
 }
 
 /// Whether the second exception makes a double fault of the first (SDM vol. 3, table 6-5).

@@ -223,6 +223,9 @@ pub trait Host<M>: Backing<M> {
     /// The VM of `vcpu` has ended; `dump` holds this vCPU's registers if they may show why.
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &crate::vm::Ending, dump: Option<&Dump>);
 
-    /// The registers of another vCPU of a VM that has ended with a dump.
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState);
+    /// Another vCPU of a VM that has ended with a dump.
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump);
+
+    /// All vCPUs of `vm` halt, and nothing can wake them.
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str);
 }

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 
 mod accounts;
 mod device_requests;
+mod explain;
 mod halt;
 mod networks;
 mod publish;

@@ -20,6 +20,8 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
+    /// It was told that nothing can wake it.
+    pub(crate) has_told_sleep: bool,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
 }
@@ -57,7 +59,7 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, memory, ending: None }
+        Self { id, name, vcpus: Vec::new(), machine, memory, has_told_sleep: false, ending: None }
     }
 
     /// The number the config gave it.

@@ -14,10 +14,10 @@ use vmm_common::Instant;
 use vmm_common::console::Console;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
+use vmm_symbols::Names;
 
 mod behind;
 mod drain;
@@ -51,6 +51,8 @@ pub struct LinuxHost {
     pub uplinks: Uplinks,
     /// Networks' captures.
     pub captures: Captures,
+    /// What names the kernels' addresses.
+    names: Names,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     logs: Vec<Option<Slot>>,
@@ -88,7 +90,7 @@ impl LinuxHost {
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
         (disks, uplinks, captures): (Disks, Uplinks, Captures),
         events: HostEvents,
-        time_limit: Instant,
+        (time_limit, names): (Instant, Names),
     ) -> Self {
         Self {
             clock,
@@ -98,6 +100,7 @@ impl LinuxHost {
             disks,
             uplinks,
             captures,
+            names,
             logs,
             stop_request: None,
             terminal: None,
@@ -291,12 +294,18 @@ impl Host<GuestRam> for LinuxHost {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &registers.to_string());
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &self.names.annotate(vcpu.vm(), &dump.to_string()));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
+        self.flush();
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        let dump = dump.map(|dump| self.names.annotate(vcpu.vm(), &dump.to_string()));
+        self.console.vm_ended(vcpu, ending, dump.as_deref());
         self.flush();
     }
 }

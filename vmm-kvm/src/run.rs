@@ -36,6 +36,7 @@ use vmm_common::switch_on::{self, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
+use vmm_symbols::Names;
 
 /// What the command line adds to a config.
 #[derive(Debug, Default)]
@@ -135,6 +136,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
+    let symbols = Names::open(plan);
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -145,7 +147,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host = LinuxHost::new(clock, console, recorder, behind, events, time_limit);
+    let mut host = LinuxHost::new(clock, console, recorder, behind, events, (time_limit, symbols));
     if is_terminal {
         host.take_terminal()?;
     }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmm_common::console::Ability;
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
@@ -153,6 +154,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
         words: arguments.word.clone(),
+        names: Names::open(&load.plan),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

@@ -112,6 +112,7 @@ impl Counting {
             has_counted_clock: true,
             is_untagged: false,
             words: Vec::new(),
+            names: vmm_symbols::Names::default(),
         };
         let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;
         if report.exit != Some(0) {

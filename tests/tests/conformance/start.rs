@@ -26,6 +26,7 @@ fn machine(cpu: &str) -> Machine {
         has_counted_clock: true,
         is_untagged: false,
         words: Vec::new(),
+        names: vmm_symbols::Names::default(),
     }
 }
 

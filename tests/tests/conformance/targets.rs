@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
 use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
@@ -236,6 +237,7 @@ fn emulated(
         has_counted_clock: clock == Clock::Counted,
         is_untagged: false,
         words,
+        names: Names::open(&load.plan),
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,

@@ -219,12 +219,16 @@ impl Host<GuestRam> for BareHost {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &format!("{registers}"));
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &format!("{dump}"));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        self.console.vm_ended(vcpu, ending, dump.map(|dump| format!("{dump}")).as_deref());
         self.send();
     }
 }

@@ -6,6 +6,7 @@ use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Activity;
 use crate::memory::GuestMemory;
 use crate::seam::{Host, VcpuBackend};
+use crate::stop::Detail;
 use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
@@ -56,10 +57,13 @@ impl<M: GuestMemory> System<M> {
                 self.scheduler.yielded(vcpu);
                 self.ledger.waits(vcpu, now);
             }
-            Step::Halt(until) => self.sleeps(vcpu, until, now),
+            Step::Halt(until) => {
+                self.sleeps(vcpu, until, now);
+                self.tell_sleep(vcpu, host);
+            }
             Step::End(ending) => {
                 let dump = ending.deserves_dump().then(|| backend.registers());
-                self.end_vm(vcpu, ending, dump, now, host);
+                self.end_vm(vcpu, ending, (dump, Detail::All), now, host);
             }
         }
     }

@@ -23,7 +23,7 @@ impl<M: GuestMemory> System<M> {
         (0..self.vms[vm].vcpus().len() as u32).map(move |id| first.sibling(id))
     }
 
-    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_registers`]) before
+    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_ended`]) before
     /// it asks for the next turn: a dump is of all vCPUs of its VM that have begun, and each one's
     /// backend alone can read its registers.
     pub fn next_to_show(&mut self) -> Option<VcpuIndex> {

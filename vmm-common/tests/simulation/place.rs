@@ -198,7 +198,9 @@ impl Host<NoMemory> for SimulatedHost {
         Some(byte)
     }
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();

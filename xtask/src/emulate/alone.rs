@@ -179,7 +179,8 @@ fn boot(
     let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = running.0.stdout.take().expect("it was asked for");
     let keyboard = Keyboard::new(&[], io::sink());
-    let (output, is_timed_out) = copy(&chunks(stdout), &mut io::sink(), keyboard, Some(deadline))?;
+    let (chunks, sink) = (chunks(stdout), &mut io::sink());
+    let (output, is_timed_out) = copy(&chunks, sink, keyboard, None, Some(deadline))?;
     let console = String::from_utf8_lossy(&output).into_owned();
     if is_timed_out {
         bail!("it did not end in time; the console:\n{console}");

@@ -1,0 +1,53 @@
+//! The lines of a dump that name addresses.
+
+use crate::file::SymbolFile;
+use crate::instruction;
+
+const AT: &str = " at 0x";
+const CALL_TRACE: &str = "call trace: ";
+const BETWEEN: &str = " <- ";
+/// Stands between the width of code and its bytes.
+const CODE: &str = "-bit code ";
+
+/// The line with names.
+pub fn named(line: &str, file: &SymbolFile) -> String {
+    annotate(line, &|address, is_return| file.name(address, is_return), &|address| {
+        file.place(address)
+    })
+}
+
+/// The lines, with instructions alone.
+pub fn without_names(text: &str) -> String {
+    text.lines().map(|line| annotate(line, &|_, _| None, &|_| None) + "\n").collect()
+}
+
+type NameOf<'a> = &'a dyn Fn(u64, bool) -> Option<String>;
+type PlaceOf<'a> = &'a dyn Fn(u64) -> Option<String>;
+
+fn annotate(line: &str, name: NameOf<'_>, place: PlaceOf<'_>) -> String {
+    if let Some(trace) = line.strip_prefix(CALL_TRACE) {
+        let named = trace.split(BETWEEN).enumerate().map(|(depth, word)| {
+            address(word).and_then(|address| name(address, depth > 0)).unwrap_or(word.into())
+        });
+        return format!("{CALL_TRACE}{}", named.collect::<Vec<_>>().join(BETWEEN));
+    }
+    // The last one: what an exception was about comes before.
+    let Some((before, rest)) = line.rsplit_once(AT) else { return line.into() };
+    let digits = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+    let (digits, behind) = rest.split_at(digits);
+    let Ok(at) = u64::from_str_radix(digits, 16) else { return line.into() };
+    let shown = name(at, false).map_or(format!("0x{digits}"), |name| match place(at) {
+        Some(place) => format!("{name} ({place})"),
+        None => name,
+    });
+    let behind = behind
+        .strip_prefix(": ")
+        .and_then(|code| code.split_once(CODE))
+        .and_then(|(bits, bytes)| instruction::text(bits, bytes, at))
+        .map_or(behind.into(), |text| format!(": {text}"));
+    format!("{before} at {shown}{behind}")
+}
+
+fn address(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
