@@ -58,11 +58,13 @@ no_idt: .word   0
 
         .bss
         .balign 4096
-        .globl  pages
+        .globl  pages, level2, guard
 pml4:   .skip   4096
 pdpt:   .skip   4096
-pd:     .skip   4096
+pd:
+level2: .skip   4096
 pages:  .skip   4096
+guard:  .skip   4096
         .skip   8192
 stack_top:
 

@@ -1,13 +1,13 @@
-/* 64-bit: writes to an address that no page has, and there is no IDT. */
+/* 64-bit: a driver writes to its device before the device is mapped. There is no IDT. */
 #include "kernel.h"
 
-static NOINLINE void write_bad(volatile int *to)
+static void write_bad(volatile u32 *device)
 {
-    print("write64: paging on\n");
-    *to = 1; /* WRONG: the second table has no entry for 0x3dead000 */
+    *device = 1; /* WRONG: the table of level 2 has no entry for it */
 }
 
 void kmain(void)
 {
-    write_bad((int *)0x3dead000);
+    print("write64: paging on\n");
+    write_bad((u32 *)0x3dead000);
 }
