@@ -69,3 +69,18 @@ static inline void reload_cr3(void)
     word cr3;
     __asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3) : : "memory");
 }
+
+#ifndef __x86_64__
+static u32 directory[1024] __attribute__((aligned(4096)));
+static u32 pages[1024] __attribute__((aligned(4096)));
+
+/* 32-bit paging: the first 4 MiB one to one, from this page on. */
+static void page_from(u32 first)
+{
+    for (u32 page = first; page < 1024; page++)
+        pages[page] = page << 12 | 3;
+    directory[0] = (u32)pages | 3;
+    __asm__ volatile("mov %0, %%cr3; mov %%cr0, %%eax; or $0x80000000, %%eax; mov %%eax, %%cr0"
+                     : : "r"(directory) : "eax", "memory");
+}
+#endif

@@ -22,6 +22,33 @@ _start: cld
         jmp     1b
         .size   _start, . - _start
 
+# What a second processor executes at 0x8000, copied there: from real mode to second().
+        .globl  trampoline, trampoline_end
+        .code16
+trampoline:
+        cli
+        lgdtl   %cs:second_gdtr - trampoline
+        mov     %cr0, %eax
+        or      $1, %al
+        mov     %eax, %cr0
+        ljmpl   $0x08, $second_entry
+second_gdtr:
+        .word   47
+        .long   gdt
+trampoline_end:
+        .code32
+        .weak   second
+second_entry:
+        mov     $0x10, %eax
+        mov     %eax, %ds
+        mov     %eax, %es
+        mov     %eax, %ss
+        mov     $second_stack_top, %esp
+        xor     %ebp, %ebp
+        call    second
+1:      hlt
+        jmp     1b
+
         .data
         .balign 8
         .globl  gdt, gdtr
@@ -37,5 +64,7 @@ no_idt: .word   0
         .balign 4096
         .skip   8192
 stack_top:
+        .skip   4096
+second_stack_top:
 
         .section .note.GNU-stack, "", @progbits

@@ -8,9 +8,9 @@ header: .long   0x1badb002, FLAGS, -(0x1badb002 + FLAGS)
         .globl  entry
 entry:  cld
         mov     $stack_top, %esp
-        movl    $pdpt + 3, pml4
-        movl    $pd + 3, pdpt
-        movl    $pages + 3, pd
+        movl    $level3 + 3, level4
+        movl    $level2 + 3, level3
+        movl    $pages + 3, level2
         mov     $pages, %edi
         mov     $3, %eax                # present, writable
 1:      mov     %eax, (%edi)
@@ -18,7 +18,7 @@ entry:  cld
         add     $0x1000, %eax
         cmp     $0x200000, %eax
         jb      1b
-        mov     $pml4, %eax
+        mov     $level4, %eax
         mov     %eax, %cr3
         mov     %cr4, %eax
         or      $0x20, %eax             # PAE
@@ -58,10 +58,9 @@ no_idt: .word   0
 
         .bss
         .balign 4096
-        .globl  pages, level2, guard
-pml4:   .skip   4096
-pdpt:   .skip   4096
-pd:
+        .globl  pages, level2, level3, level4, guard
+level4: .skip   4096
+level3: .skip   4096
 level2: .skip   4096
 pages:  .skip   4096
 guard:  .skip   4096

@@ -62,14 +62,17 @@ impl Dump {
     pub fn new(
         ending: &Ending,
         found: &Found,
-        registers: CpuState,
+        (registers, injected): (CpuState, Option<u8>),
         memory: &impl GuestMemory,
     ) -> Self {
         let mut registers = registers;
         let scene = Scene::new(&registers, memory);
         let mut explanation = String::new();
         match (ending, found) {
-            (Ending::TripleFault, _) => explanation += &of_triple_fault(&registers, memory),
+            (Ending::TripleFault, _) => explanation += &of_triple_fault(&registers, injected, memory),
+            (Ending::Fault(_), _) if frames::code(&scene).is_empty() => {
+                say(&mut explanation, &format!("no RAM, and no instruction {}", place(&scene)));
+            }
             (Ending::Fault(_), _) => {
                 say(&mut explanation, &format!("the instruction {}", place(&scene)));
             }
@@ -144,9 +147,14 @@ fn halted_at<M: GuestMemory>(scene: &Scene<'_, M>) -> u64 {
     }
 }
 
-/// Lines that say why a processor in `state` has shut down, each ended by a newline.
+/// Lines that say why a processor in `state` has shut down, each ended by a newline. `injected` is
+/// the event that its last entry brought.
 #[must_use]
-pub fn of_triple_fault(state: &CpuState, memory: &impl GuestMemory) -> String {
+pub fn of_triple_fault(
+    state: &CpuState,
+    injected: Option<u8>,
+    memory: &impl GuestMemory,
+) -> String {
     let scene = Scene::new(state, memory);
     if is_as_after_reset(state) {
         return String::from(
@@ -155,6 +163,12 @@ pub fn of_triple_fault(state: &CpuState, memory: &impl GuestMemory) -> String {
     }
     let at = place(&scene);
     let mut lines = String::new();
+    let injected = injected.map(|vector| Event { vector, is_software: false, has_error_code: false });
+    if let Some(event) = injected.filter(|event| deliver(&scene, *event).is_some()) {
+        say(&mut lines, &format!("interrupt {:#x} {at}", event.vector));
+        follow(&scene, event, &mut lines);
+        return lines;
+    }
     let event = match replay::first_exception(&scene) {
         Replayed::Raises(exception) => {
             say(&mut lines, &format!("{} {at}", in_words(&scene, exception)));

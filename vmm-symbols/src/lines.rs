@@ -27,7 +27,10 @@ type PlaceOf<'a> = &'a dyn Fn(u64) -> Option<String>;
 fn annotate(line: &str, name: NameOf<'_>, place: PlaceOf<'_>) -> String {
     if let Some(trace) = line.strip_prefix(CALL_TRACE) {
         let named = trace.split(BETWEEN).enumerate().map(|(depth, word)| {
-            address(word).and_then(|address| name(address, depth > 0)).unwrap_or(word.into())
+            let (digits, times) = word.split_once(' ').unwrap_or((word, ""));
+            let named = address(digits).and_then(|address| name(address, depth > 0));
+            let gap = if times.is_empty() { "" } else { " " };
+            named.map_or(word.into(), |name| format!("{name}{gap}{times}"))
         });
         return format!("{CALL_TRACE}{}", named.collect::<Vec<_>>().join(BETWEEN));
     }

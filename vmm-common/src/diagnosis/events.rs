@@ -25,11 +25,53 @@ pub fn last_events(trace: &Trace, vm: VmIndex) -> Vec<String> {
             _ => events.push((what, 1)),
         }
     }
-    let first = events.len().saturating_sub(SHOWN);
-    let texts: Vec<String> = events[first..].iter().map(in_words).collect();
+    let mut texts = Vec::new();
+    while texts.len() < SHOWN
+        && let Some(last) = events.pop()
+    {
+        match printed(&mut events, last) {
+            Some(text) => texts.push(text),
+            None => texts.push(in_words(&last)),
+        }
+    }
+    texts.reverse();
     let lead = |line: usize| if line == 0 { "last events: " } else { "             " };
     let lines = texts.chunks(PER_LINE).enumerate();
     lines.map(|(line, texts)| format!("{}{}", lead(line), texts.join(", "))).collect()
+}
+
+/// What was printed on one port, with `last` at its end: a letter alone says nothing.
+fn printed(events: &mut Vec<(What, u32)>, last: (What, u32)) -> Option<String> {
+    /// Letters that are shown.
+    const MOST: usize = 40;
+    let (to, _) = letter(last)?;
+    let is_other = |event: &(What, u32)| letter(*event).is_none_or(|(port, _)| port != to);
+    let begin = events.iter().rposition(is_other).map_or(0, |at| at + 1);
+    let mut letters: Vec<char> = Vec::new();
+    for event in events[begin..].iter().chain([&last]) {
+        let (_, letter) = letter(*event)?;
+        letters.extend(core::iter::repeat_n(letter, event.1 as usize));
+    }
+    if letters.len() < 2 {
+        return None;
+    }
+    events.truncate(begin);
+    let skipped = letters.len().saturating_sub(MOST);
+    let more = if skipped > 0 { "..." } else { "" };
+    let text: String = letters[skipped..].iter().collect();
+    Some(format!("out {to:#x} <- {more}{text:?}"))
+}
+
+/// A letter that was written to a port.
+fn letter((what, _): (What, u32)) -> Option<(u16, char)> {
+    match what {
+        What::Exit(ExitReason::PortOut { port, size: 1, value }) => {
+            let byte = value as u8;
+            let is_text = byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+            is_text.then_some((port, char::from(byte)))
+        }
+        _ => None,
+    }
 }
 
 fn in_words((what, count): &(What, u32)) -> String {

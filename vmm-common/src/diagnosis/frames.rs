@@ -12,8 +12,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Callers that are shown at most.
+/// Callers that are shown at most, each recursion as one.
 const MOST_FRAMES: usize = 16;
+/// Frames that are looked at.
+const MOST_WALKED: u32 = 4096;
 /// Words of the stack that are shown.
 const WORDS: u64 = 8;
 const PUSH_BP: u8 = 0x55;
@@ -28,35 +30,55 @@ pub fn call_trace<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
     if scene.code_bits() == 16 {
         return None;
     }
-    let mut addresses = Vec::from([scene.linear_rip()]);
+    let mut trace = Trace::default();
+    trace.add(scene.linear_rip());
     // A CALL of a bad address pushed where it came from, and its target made no frame. Nor is there
     // one before the PUSH of a function's beginning, and at its RET.
     let is_lost = matches!(byte(scene, scene.linear_rip()), None | Some(PUSH_BP | RET));
     if let Some(top) = word(scene, scene.general(general::RSP as u8)).filter(|_| is_lost)
         && follows_call(scene, top)
     {
-        addresses.push(top);
+        trace.add(top);
     }
     let mut frame = scene.general(general::RBP as u8);
     let size = word_bytes(scene);
-    while addresses.len() <= MOST_FRAMES {
+    for _ in 0..MOST_WALKED {
         let (Some(next), Some(back)) = (word(scene, frame), word(scene, frame.wrapping_add(size)))
         else {
             break;
         };
-        if back == 0 {
-            break;
-        }
-        addresses.push(back);
-        if next <= frame {
+        // The first function has no caller, and a program's has none that is mapped.
+        if byte(scene, back).is_none() || !trace.add(back) || next <= frame {
             break;
         }
         frame = next;
     }
-    let shown: Vec<String> =
-        addresses.iter().take(MOST_FRAMES).map(|address| format!("{address:#x}")).collect();
-    let more = if addresses.len() > MOST_FRAMES { " <- ..." } else { "" };
-    Some(format!("call trace: {}{more}", shown.join(" <- ")))
+    Some(format!("call trace: {}", trace.in_words()))
+}
+
+/// Return addresses; those of a recursion are counted.
+#[derive(Default)]
+struct Trace(Vec<(u64, u32)>);
+
+impl Trace {
+    /// Whether there is room for a further one.
+    fn add(&mut self, address: u64) -> bool {
+        match self.0.last_mut() {
+            Some((last, count)) if *last == address => *count += 1,
+            _ => self.0.push((address, 1)),
+        }
+        self.0.len() <= MOST_FRAMES
+    }
+
+    fn in_words(&self) -> String {
+        let one = |(address, count): &(u64, u32)| match count {
+            1 => format!("{address:#x}"),
+            count => format!("{address:#x} ({count} times)"),
+        };
+        let shown: Vec<String> = self.0.iter().take(MOST_FRAMES).map(one).collect();
+        let more = if self.0.len() > MOST_FRAMES { " <- ..." } else { "" };
+        shown.join(" <- ") + more
+    }
 }
 
 /// The words at the top of the stack.

@@ -83,6 +83,10 @@ fn of_its_own<M: GuestMemory>(scene: &Scene<'_, M>, mut bytes: &[u8]) -> Replaye
                 _ => Replayed::Unknown,
             }
         }
+        [0x8e, mod_rm @ 0xc0..=0xff, ..] if scene.is_protected() => {
+            let register = (mod_rm & 7) | (rex & 1) << 3;
+            scene.loads_segment(mod_rm >> 3 & 7, scene.general(register) as u16)
+        }
         [0xf4, ..] | [0x0f, 0x06 | 0x08 | 0x09 | 0x20..=0x23 | 0x30 | 0x32, ..] if is_outer => {
             Replayed::Raises(Exception::GENERAL_PROTECTION)
         }

@@ -6,11 +6,14 @@ use crate::diagnosis::{Dump, Found, last_events};
 use crate::index::{VcpuIndex, VmIndex};
 use crate::memory::GuestMemory;
 use crate::registers::CpuState;
-use crate::seam::Host;
+use crate::seam::{Host, Injection};
 use crate::stop::Detail;
 use crate::vm::Ending;
 use alloc::format;
 use alloc::string::String;
+
+/// Its vector (SDM vol. 3, table 6-1).
+const NMI: u8 = 2;
 
 impl<M: GuestMemory> System<M> {
     /// What is shown of the vCPU with these registers, when its VM ends so.
@@ -45,7 +48,11 @@ impl<M: GuestMemory> System<M> {
         let vm = &self.vms[vcpu.vm()];
         let is_halted = vm.vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
         let found = if is_halted { Found::Halted(self.why_halted(vcpu)) } else { Found::Running };
-        Dump::new(ending, &found, registers, &vm.memory)
+        let injected = vm.vcpu(vcpu.id()).and_then(|vcpu| vcpu.entry.inject).map(|event| match event {
+            Injection::Interrupt(vector) => vector,
+            Injection::Nmi => NMI,
+        });
+        Dump::new(ending, &found, (registers, injected), &vm.memory)
     }
 
     /// The vCPU of `vm` whose registers are to be read first when the run ends: one that runs.
