@@ -35,7 +35,8 @@ entry:  cld
         .code64
         .globl  _start
         .type   _start, @function
-_start: mov     $0x10, %eax
+_start:
+        mov     $0x10, %eax
         mov     %eax, %ds
         mov     %eax, %es
         mov     %eax, %ss

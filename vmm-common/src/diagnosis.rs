@@ -24,7 +24,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
 use delivery::{Event, deliver};
-pub use events::last_events;
+pub use events::{last_events, last_injected};
 use replay::Replayed;
 use scene::Scene;
 use tables::Failure;
@@ -148,7 +148,7 @@ fn halted_at<M: GuestMemory>(scene: &Scene<'_, M>) -> u64 {
 }
 
 /// Lines that say why a processor in `state` has shut down, each ended by a newline. `injected` is
-/// the event that its last entry brought.
+/// the interrupt that it was to take last.
 #[must_use]
 pub fn of_triple_fault(
     state: &CpuState,

@@ -101,7 +101,10 @@ impl SymbolFile {
     pub fn name(&self, address: u64, is_return: bool) -> Option<String> {
         let linked = self.linked(address);
         let symbol = self.map.find(linked.wrapping_sub(u64::from(is_return)))?;
-        Some(format!("{}+{:#x}", symbol.name, linked - symbol.address))
+        match linked - symbol.address {
+            0 => Some(symbol.name.clone()),
+            offset => Some(format!("{}+{offset:#x}", symbol.name)),
+        }
     }
 
     /// `file.c:42` for an address, if the file has lines.

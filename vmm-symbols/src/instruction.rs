@@ -2,8 +2,14 @@
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
-/// The first instruction of these hexadecimal bytes, which lie at `address`.
-pub fn text(bits: &str, bytes: &str, address: u64) -> Option<String> {
+/// The first instruction of these hexadecimal bytes, which lie at `address`; where it branches
+/// to, by name.
+pub fn text(
+    bits: &str,
+    bytes: &str,
+    address: u64,
+    name: impl Fn(u64) -> Option<String>,
+) -> Option<String> {
     let bits = bits.parse().ok().filter(|bits| matches!(bits, 16 | 32 | 64))?;
     let bytes: Vec<u8> =
         bytes.split(' ').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
@@ -18,5 +24,9 @@ pub fn text(bits: &str, bytes: &str, address: u64) -> Option<String> {
     options.set_branch_leading_zeros(false);
     let mut text = String::new();
     formatter.format(&instruction, &mut text);
-    Some(text)
+    let target = instruction.near_branch_target();
+    match name(target).filter(|_| target != 0) {
+        Some(name) => Some(text.replace(&format!("{target:#x}"), &name)),
+        None => Some(text),
+    }
 }

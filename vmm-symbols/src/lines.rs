@@ -46,7 +46,7 @@ fn annotate(line: &str, name: NameOf<'_>, place: PlaceOf<'_>) -> String {
     let behind = behind
         .strip_prefix(": ")
         .and_then(|code| code.split_once(CODE))
-        .and_then(|(bits, bytes)| instruction::text(bits, bytes, at))
+        .and_then(|(bits, bytes)| instruction::text(bits, bytes, at, |to| name(to, false)))
         .map_or(behind.into(), |text| format!(": {text}"));
     format!("{before} at {shown}{behind}")
 }

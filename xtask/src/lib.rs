@@ -16,6 +16,7 @@ pub mod emulate;
 pub mod guest_files;
 pub mod hypervisor;
 pub mod image;
+pub mod kernels;
 pub mod linux;
 pub mod load;
 pub mod packages;

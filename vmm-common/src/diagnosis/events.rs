@@ -1,6 +1,6 @@
 //! The last events of a VM, for a dump.
 
-use crate::index::VmIndex;
+use crate::index::{VcpuIndex, VmIndex};
 use crate::seam::ExitReason;
 use crate::trace::{Trace, What};
 use alloc::format;
@@ -38,6 +38,25 @@ pub fn last_events(trace: &Trace, vm: VmIndex) -> Vec<String> {
     let lead = |line: usize| if line == 0 { "last events: " } else { "             " };
     let lines = texts.chunks(PER_LINE).enumerate();
     lines.map(|(line, texts)| format!("{}{}", lead(line), texts.join(", "))).collect()
+}
+
+/// The vector of the interrupt that the last entries of `vcpu` brought, if it has done nothing since
+/// that shows: its delivery may have been interrupted and begun again.
+pub fn last_injected(trace: &Trace, vcpu: VcpuIndex) -> Option<u8> {
+    let mut last = None;
+    for event in trace.events().filter(|event| event.vcpu == vcpu) {
+        match event.what {
+            What::Interrupt(vector) => last = Some(vector),
+            What::Exit(ExitReason::Preempted | ExitReason::InterruptWindow | ExitReason::Shutdown)
+            | What::TurnBegins
+            | What::TurnEnds
+            | What::IdleBegins
+            | What::IdleEnds
+            | What::Ended => {}
+            What::Exit(_) => last = None,
+        }
+    }
+    last
 }
 
 /// What was printed on one port, with `last` at its end: a letter alone says nothing.

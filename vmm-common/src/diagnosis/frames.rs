@@ -47,13 +47,20 @@ pub fn call_trace<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
         else {
             break;
         };
-        // The first function has no caller, and a program's has none that is mapped.
-        if byte(scene, back).is_none() || !trace.add(back) || next <= frame {
+        // The first function has no caller: none is named, or none is there.
+        if frame == 0 || byte(scene, back).is_none() || !trace.add(back) || next <= frame {
             break;
         }
         frame = next;
     }
-    Some(format!("call trace: {}", trace.in_words()))
+    let by_return = if is_returned_to(scene) { " (a RET took it from the stack)" } else { "" };
+    Some(format!("call trace: {}{by_return}", trace.in_words()))
+}
+
+/// Whether there is no code, and the word that the stack's top has just left is that very address.
+fn is_returned_to<M: GuestMemory>(scene: &Scene<'_, M>) -> bool {
+    let below = scene.general(general::RSP as u8).wrapping_sub(word_bytes(scene));
+    byte(scene, scene.linear_rip()).is_none() && word(scene, below) == Some(scene.rip())
 }
 
 /// Return addresses; those of a recursion are counted.

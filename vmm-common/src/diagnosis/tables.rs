@@ -100,7 +100,10 @@ impl<M: GuestMemory> Scene<'_, M> {
 
     /// Why an access raises #PF with this error code.
     pub fn page_in_words(&self, linear: u64, code: u32) -> String {
+        // Whether a refused access sets these is the processor's own affair.
+        const ACCESSED_AND_DIRTY: u64 = 0x60;
         let (level, entry) = self.last_entry(linear);
+        let entry = entry & !ACCESSED_AND_DIRTY;
         if code & error::RESERVED != 0 {
             return format!("a reserved bit is set in the level {level} entry, {entry:#x}");
         }

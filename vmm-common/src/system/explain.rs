@@ -2,18 +2,15 @@
 
 use super::System;
 use crate::Instant;
-use crate::diagnosis::{Dump, Found, last_events};
+use crate::diagnosis::{Dump, Found, last_events, last_injected};
 use crate::index::{VcpuIndex, VmIndex};
 use crate::memory::GuestMemory;
 use crate::registers::CpuState;
-use crate::seam::{Host, Injection};
+use crate::seam::Host;
 use crate::stop::Detail;
 use crate::vm::Ending;
 use alloc::format;
 use alloc::string::String;
-
-/// Its vector (SDM vol. 3, table 6-1).
-const NMI: u8 = 2;
 
 impl<M: GuestMemory> System<M> {
     /// What is shown of the vCPU with these registers, when its VM ends so.
@@ -48,10 +45,7 @@ impl<M: GuestMemory> System<M> {
         let vm = &self.vms[vcpu.vm()];
         let is_halted = vm.vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
         let found = if is_halted { Found::Halted(self.why_halted(vcpu)) } else { Found::Running };
-        let injected = vm.vcpu(vcpu.id()).and_then(|vcpu| vcpu.entry.inject).map(|event| match event {
-            Injection::Interrupt(vector) => vector,
-            Injection::Nmi => NMI,
-        });
+        let injected = last_injected(&self.trace, vcpu);
         Dump::new(ending, &found, (registers, injected), &vm.memory)
     }
 
