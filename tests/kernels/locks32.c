@@ -23,6 +23,7 @@ static void flush(void)
 {
     lock(&cache);
     meet();
+    print("locks32: both hold one\n");
     lock(&disk); /* WRONG: the other processor has it, and waits for ours */
 }
 

@@ -1,7 +1,7 @@
 /* 32-bit: a copy without a bound overwrites a return address. There is no IDT. */
 #include "kernel.h"
 
-static const char name[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+static const char name[] = "AAAAAAAAAAAAAAAAAAAAAAAA";
 
 static void copy(char *to, const char *from)
 {

@@ -93,6 +93,9 @@ impl Dump {
             && !is_as_after_reset(registers)
         {
             let scene = Scene::new(registers, memory);
+            if let Some(how) = frames::bad_return(&scene) {
+                say(&mut self.explanation, &how);
+            }
             if let Some(trace) = frames::call_trace(&scene) {
                 say(&mut self.explanation, &trace);
             }
@@ -171,7 +174,10 @@ pub fn of_triple_fault(
     }
     let event = match replay::first_exception(&scene) {
         Replayed::Raises(exception) => {
-            say(&mut lines, &format!("{} {at}", in_words(&scene, exception)));
+            let addressed = matches!(exception.vector, 12 | 13) && exception.error == Some(0);
+            let why = addressed.then(|| replay::bad_address(&scene)).flatten();
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            say(&mut lines, &format!("{}{why} {at}", in_words(&scene, exception)));
             Some(event_of(exception))
         }
         Replayed::Interrupts(vector) => {

@@ -24,13 +24,21 @@ pub fn without_names(text: &str) -> String {
 type NameOf<'a> = &'a dyn Fn(u64, bool) -> Option<String>;
 type PlaceOf<'a> = &'a dyn Fn(u64) -> Option<String>;
 
-fn annotate(line: &str, name: NameOf<'_>, place: PlaceOf<'_>) -> String {
+fn annotate(line: &str, name: NameOf<'_>, place_of: PlaceOf<'_>) -> String {
     if let Some(trace) = line.strip_prefix(CALL_TRACE) {
+        // Of where it is itself a line before has said it, but where that is in no function.
+        let mut needs_place = trace.split(BETWEEN).next().and_then(address).is_some_and(|at| {
+            name(at, false).is_none()
+        });
         let named = trace.split(BETWEEN).enumerate().map(|(depth, word)| {
             let (digits, times) = word.split_once(' ').unwrap_or((word, ""));
             let named = address(digits).and_then(|address| name(address, depth > 0));
             let gap = if times.is_empty() { "" } else { " " };
-            named.map_or(word.into(), |name| format!("{name}{gap}{times}"))
+            let Some(name) = named else { return word.into() };
+            let place = address(digits).filter(|_| std::mem::take(&mut needs_place));
+            let place = place.and_then(|address| place_of(address.wrapping_sub(1)));
+            let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+            format!("{name}{place}{gap}{times}")
         });
         return format!("{CALL_TRACE}{}", named.collect::<Vec<_>>().join(BETWEEN));
     }
@@ -39,7 +47,7 @@ fn annotate(line: &str, name: NameOf<'_>, place: PlaceOf<'_>) -> String {
     let digits = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
     let (digits, behind) = rest.split_at(digits);
     let Ok(at) = u64::from_str_radix(digits, 16) else { return line.into() };
-    let shown = name(at, false).map_or(format!("0x{digits}"), |name| match place(at) {
+    let shown = name(at, false).map_or(format!("0x{digits}"), |name| match place_of(at) {
         Some(place) => format!("{name} ({place})"),
         None => name,
     });

@@ -10,6 +10,7 @@
 mod bad_guests;
 mod clocks;
 mod control;
+mod crashes;
 mod hvc;
 mod instructions;
 mod linux;

@@ -5,6 +5,8 @@ use crate::memory::GuestMemory;
 use crate::registers::INSTRUCTION_BYTES;
 use crate::x86::paging::{Access, AccessKind};
 use crate::x86::segmentation::{is_canonical, linear};
+use alloc::format;
+use alloc::string::String;
 use crate::x86::{Exception, Guest, Outcome, Reads, Refusal, carry_out, decode};
 
 /// What a replay shows.
@@ -49,6 +51,28 @@ pub fn first_exception<M: GuestMemory>(scene: &Scene<'_, M>) -> Replayed {
         Err(Refusal::Undefined) => Replayed::Raises(Exception::UNDEFINED),
         Err(Refusal::Unknown) => of_its_own(scene, &bytes[..len]),
     }
+}
+
+/// Why the instruction at RIP raises #GP or #SS without a selector, if its addresses show it.
+pub fn bad_address<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
+    let is_long = scene.code_bits() == 64;
+    if is_long && !is_canonical(scene.rip()) {
+        return Some(format!("{:#x} is no canonical address", scene.rip()));
+    }
+    let mut bytes = [0; INSTRUCTION_BYTES];
+    let (len, _) = fetch(scene, &mut bytes);
+    let instruction = decode(scene.code_bits(), &bytes[..len]).ok()?;
+    let memory = instruction.memory.filter(|memory| !memory.is_rip_relative)?;
+    let base = memory.base.map_or(0, |base| scene.general(base));
+    let index = memory.index.map_or(0, |(index, scale)| scene.general(index) << scale);
+    let offset = memory.displacement.wrapping_add(base).wrapping_add(index);
+    let offset = offset & (u64::MAX >> (64 - u32::from(instruction.address_bits.clamp(16, 64))));
+    let size = u64::from(instruction.memory_size.max(1));
+    linear(scene, memory.segment, offset, size, AccessKind::Read).err()?;
+    Some(match is_long {
+        true => format!("{offset:#x} is no canonical address"),
+        false => format!("offset {offset:#x} is not in its segment"),
+    })
 }
 
 /// What instructions raise that access no memory, as far as their first bytes show it (SDM vol. 2:

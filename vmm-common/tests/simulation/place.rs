@@ -10,7 +10,6 @@ use vmm_common::backing::Backing;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::memory::NoMemory;
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::vm::Ending;
 
