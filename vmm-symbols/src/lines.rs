@@ -5,6 +5,7 @@ use crate::instruction;
 
 const AT: &str = " at 0x";
 const CALL_TRACE: &str = "call trace: ";
+const STACK: &str = "stack at ";
 const BETWEEN: &str = " <- ";
 /// Stands between the width of code and its bytes.
 const CODE: &str = "-bit code ";
@@ -41,6 +42,14 @@ fn annotate(line: &str, name: NameOf<'_>, place_of: PlaceOf<'_>) -> String {
             format!("{name}{place}{gap}{times}")
         });
         return format!("{CALL_TRACE}{}", named.collect::<Vec<_>>().join(BETWEEN));
+    }
+    if let Some((top, words)) = line.strip_prefix(STACK).and_then(|said| said.split_once(": ")) {
+        let named = words.split(' ').map(|word| {
+            let value = u64::from_str_radix(word, 16).ok();
+            let name = value.and_then(|value| name(value, true)).filter(|it| it.contains('+'));
+            name.map_or(word.into(), |name| format!("{word} ({name})"))
+        });
+        return format!("{STACK}{top}: {}", named.collect::<Vec<_>>().join(" "));
     }
     // The last one: what an exception was about comes before.
     let Some((before, rest)) = line.rsplit_once(AT) else { return line.into() };

@@ -56,28 +56,14 @@ pub fn call_trace<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
     Some(format!("call trace: {}", trace.in_words()))
 }
 
-/// Whether there is no code, and the word that the stack's top has just left is that very address.
-fn is_returned_to<M: GuestMemory>(scene: &Scene<'_, M>) -> bool {
-    let below = scene.general(general::RSP as u8).wrapping_sub(word_bytes(scene));
-    byte(scene, scene.linear_rip()).is_none() && word(scene, below) == Some(scene.rip())
-}
-
-/// Where a function lies that returned to where no code is: the word that the stack's top has just
-/// left is that address. What it had called before left its own way back below.
+/// How it came to where no code is, if a RET brought it there: the word that the stack's top has
+/// just left is that address.
 pub fn bad_return<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
-    /// Words below that are looked at.
-    const DEPTH: u64 = 64;
-    if scene.code_bits() == 16 || !is_returned_to(scene) {
-        return None;
-    }
-    let (top, size) = (scene.general(general::RSP as u8), word_bytes(scene));
-    let said = format!("a RET took {:#x} from the stack", scene.rip());
-    let below = (2..DEPTH).filter_map(|at| word(scene, top.wrapping_sub(at * size)));
-    let call = |back: u64| Some(back.wrapping_sub(call_bytes(scene, back)?));
-    Some(match below.filter_map(call).next() {
-        Some(call) => format!("{said}, in the function of the call at {call:#x}"),
-        None => said,
-    })
+    let below = scene.general(general::RSP as u8).wrapping_sub(word_bytes(scene));
+    let is_code = byte(scene, scene.linear_rip()).is_some();
+    let is_returned = scene.code_bits() != 16 && !is_code;
+    (is_returned && word(scene, below) == Some(scene.rip()))
+        .then(|| format!("a RET took {:#x} from the stack", scene.rip()))
 }
 
 /// Return addresses; those of a recursion are counted.
@@ -116,19 +102,13 @@ pub fn stack<M: GuestMemory>(scene: &Scene<'_, M>) -> String {
     }
 }
 
+/// Whether the instruction before `address` is a CALL: E8, or FF /2 of any length.
 fn follows_call<M: GuestMemory>(scene: &Scene<'_, M>, address: u64) -> bool {
-    call_bytes(scene, address).is_some()
-}
-
-/// The length of the instruction before `address`, if it is a CALL: E8, or FF /2.
-fn call_bytes<M: GuestMemory>(scene: &Scene<'_, M>, address: u64) -> Option<u64> {
     let at = |back: u64| byte(scene, address.wrapping_sub(back));
-    if at(5) == Some(0xe8) {
-        return Some(5);
-    }
-    (SHORTEST_CALL..=LONGEST_CALL).find(|len| {
-        at(*len) == Some(0xff) && at(len - 1).is_some_and(|mod_rm| mod_rm >> 3 & 7 == 2)
-    })
+    at(5) == Some(0xe8)
+        || (SHORTEST_CALL..=LONGEST_CALL).any(|len| {
+            at(len) == Some(0xff) && at(len - 1).is_some_and(|mod_rm| mod_rm >> 3 & 7 == 2)
+        })
 }
 
 fn word_bytes<M: GuestMemory>(scene: &Scene<'_, M>) -> u64 {
