@@ -78,7 +78,8 @@ impl Annotator {
         let name = lead.trim_start_matches('[');
         let of_vcpu = || self.names.vm(name.rsplit_once('.')?.0);
         let Some(vm) = self.names.vm(name).or_else(of_vcpu) else { return held };
-        let said = self.names.annotate(vm, said);
-        format!("{lead}{SAID}{}{}", said.trim_end(), &text[line.len()..]).into_bytes()
+        let (said, end) = (self.names.annotate(vm, said), &text[line.len()..]);
+        let lines = said.lines().map(|said| format!("{lead}{SAID}{said}{end}"));
+        lines.collect::<String>().into_bytes()
     }
 }

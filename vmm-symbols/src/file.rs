@@ -24,6 +24,7 @@ pub struct SymbolFile {
     /// Where it is loaded, and where it is linked, of each segment: a kernel may run at the former
     /// until it pages.
     segments: Vec<Segment>,
+    build_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +63,18 @@ impl Opened {
 
     /// Reads it; None if it names nothing.
     pub fn read(&self) -> Option<SymbolFile> {
+        SymbolFile::parse(&self.data()?)
+    }
+
+    /// The build-id of an ELF file that has one, in hexadecimal digits.
+    pub fn build_id(&self) -> Option<String> {
+        build_id(&object::File::parse(&*self.data()?).ok()?)
+    }
+
+    fn data(&self) -> Option<Vec<u8>> {
         let mut data = vec![0; usize::try_from(self.bytes).ok()?];
         self.file.read_exact_at(&mut data, 0).ok()?;
-        SymbolFile::parse(&data)
+        Some(data)
     }
 }
 
@@ -72,7 +82,7 @@ impl SymbolFile {
     fn parse(data: &[u8]) -> Option<Self> {
         if let Ok(text) = std::str::from_utf8(data) {
             let map = SymbolMap::of_system_map(text)?;
-            return Some(Self { map, lines: None, segments: Vec::new() });
+            return Some(Self { map, lines: None, segments: Vec::new(), build_id: None });
         }
         let elf = object::File::parse(data).ok()?;
         let is_code = |symbol: &object::Symbol<'_, '_>| {
@@ -93,8 +103,13 @@ impl SymbolFile {
             Ok::<_, gimli::Error>(Reader::new(Arc::from(data), LittleEndian))
         };
         let lines = Dwarf::load(section).ok().and_then(|dwarf| Context::from_dwarf(dwarf).ok());
-        let segments = segments(&elf);
-        Some(Self { map, lines, segments })
+        let (segments, build_id) = (segments(&elf), build_id(&elf));
+        Some(Self { map, lines, segments, build_id })
+    }
+
+    /// The build-id, in hexadecimal digits.
+    pub fn build_id(&self) -> Option<String> {
+        self.build_id.clone()
     }
 
     /// `function+0x11` for an address, if it is in one. That of a return address is the call's.
@@ -123,6 +138,11 @@ impl SymbolFile {
         let loaded = self.segments.iter().find(|it| is_within(it.physical, it.bytes));
         loaded.map_or(address, |it| address - it.physical + it.linear)
     }
+}
+
+fn build_id(elf: &object::File<'_>) -> Option<String> {
+    let id = elf.build_id().ok()??;
+    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn segments(elf: &object::File<'_>) -> Vec<Segment> {

@@ -26,7 +26,7 @@ pub use console::Annotator;
 use file::{Opened, SymbolFile};
 use std::sync::{Arc, Mutex, PoisonError};
 use vmm_common::index::VmIndex;
-use vmm_common::plan::{ImageSource, Plan};
+use vmm_common::plan::{ImageSource, Plan, VmPlan};
 
 /// The names of each VM's kernel.
 #[derive(Clone, Debug, Default)]
@@ -44,22 +44,25 @@ struct Named {
 #[derive(Debug)]
 enum Source {
     None,
-    Opened(Opened),
-    Read(Box<SymbolFile>),
+    Opened {
+        symbols: Opened,
+        /// Where that is another file.
+        kernel: Option<Opened>,
+    },
+    Read {
+        file: Box<SymbolFile>,
+        /// A line for the first dump.
+        doubt: Option<String>,
+    },
 }
 
 impl Names {
-    /// Opens what names the kernels of `plan`: the file given for it, or the kernel itself. A kernel
+    /// Opens what names the kernels of `plan`: the file given for it, or the kernel itself. One
     /// that cannot be opened any more has no names; other programs may change files at any time.
     #[must_use]
     pub fn open(plan: &Plan) -> Self {
-        let open = |vm: &vmm_common::plan::VmPlan| {
-            let path = match &vm.boot.kernel {
-                ImageSource::File(path) => Some(path),
-                ImageSource::Builtin(_) => None,
-            };
-            let file = path.and_then(|path| Opened::open(path).ok());
-            let symbols = Mutex::new(file.map_or(Source::None, Source::Opened));
+        let open = |vm: &VmPlan| {
+            let symbols = Mutex::new(Source::open(vm));
             Arc::new(Named { vm: vm.name.clone(), symbols })
         };
         Self { vms: plan.vms.iter().map(open).collect() }
@@ -70,17 +73,58 @@ impl Names {
     pub fn annotate(&self, VmIndex(vm): VmIndex, text: &str) -> String {
         let Some(named) = self.vms.get(vm) else { return lines::without_names(text) };
         let source = &mut *named.symbols.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Source::Opened(file) = source {
-            *source = file.read().map_or(Source::None, |file| Source::Read(file.into()));
+        source.read();
+        let Source::Read { file, doubt } = source else { return lines::without_names(text) };
+        let mut annotated = String::new();
+        for line in text.lines() {
+            let named = lines::named(line, file);
+            if named != line
+                && let Some(doubt) = doubt.take()
+            {
+                annotated += &(doubt + "\n");
+            }
+            annotated += &(named + "\n");
         }
-        match source {
-            Source::Read(file) => text.lines().map(|line| lines::named(line, file) + "\n").collect(),
-            Source::None | Source::Opened(_) => lines::without_names(text),
-        }
+        annotated
     }
 
     /// The VM whose lines are led by this name.
     fn vm(&self, name: &str) -> Option<VmIndex> {
         self.vms.iter().position(|named| named.vm == name).map(VmIndex)
+    }
+}
+
+impl Source {
+    fn open(vm: &VmPlan) -> Self {
+        let kernel = match &vm.boot.kernel {
+            ImageSource::File(path) => Opened::open(path).ok(),
+            ImageSource::Builtin(_) => None,
+        };
+        match (&vm.boot.symbols, kernel) {
+            (Some(path), kernel) => match Opened::open(path) {
+                Ok(symbols) => Self::Opened { symbols, kernel },
+                Err(_) => Self::None,
+            },
+            (None, Some(symbols)) => Self::Opened { symbols, kernel: None },
+            (None, None) => Self::None,
+        }
+    }
+
+    /// Reads what was opened, once.
+    fn read(&mut self) {
+        let Self::Opened { symbols, kernel } = self else { return };
+        let Some(file) = symbols.read() else {
+            *self = Self::None;
+            return;
+        };
+        // A compressed kernel does not say.
+        let of_kernel = kernel.as_ref().and_then(Opened::build_id);
+        let doubt = match (file.build_id(), of_kernel) {
+            (Some(named), Some(runs)) if named != runs => Some(format!(
+                "the names are of another build: {named}, and the kernel is {runs}"
+            )),
+            _ => None,
+        };
+        *self = Self::Read { file: Box::new(file), doubt };
     }
 }
