@@ -16,10 +16,11 @@ mod scene;
 mod tables;
 
 use crate::ending::Ending;
+use crate::fault::Fault;
 use crate::memory::GuestMemory;
 use crate::registers::{CpuState, segment};
-use crate::x86::{Exception, Guest};
 use crate::x86::paging::error;
+use crate::x86::{Exception, Guest};
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write};
@@ -31,6 +32,9 @@ use tables::Failure;
 
 const DOUBLE_FAULT: u8 = 8;
 const PAGE_FAULT: u8 = 14;
+
+/// What helps where a KVM's emulator lacks an instruction.
+const WAY_OUT: &str = "this KVM lacks it; other targets have it: cargo xtask run FILE --on qemu";
 
 /// Names of exceptions by vector (SDM vol. 3, table 6-1).
 const NAMES: [&str; 20] = [
@@ -69,12 +73,17 @@ impl Dump {
         let scene = Scene::new(&registers, memory);
         let mut explanation = String::new();
         match (ending, found) {
-            (Ending::TripleFault, _) => explanation += &of_triple_fault(&registers, injected, memory),
+            (Ending::TripleFault, _) => {
+                explanation += &of_triple_fault(&registers, injected, memory)
+            }
             (Ending::Fault(_), _) if frames::code(&scene).is_empty() => {
                 say(&mut explanation, &format!("no RAM, and no instruction {}", place(&scene)));
             }
-            (Ending::Fault(_), _) => {
+            (Ending::Fault(fault), _) => {
                 say(&mut explanation, &format!("the instruction {}", place(&scene)));
+                if let Fault::CannotEmulate { .. } = fault {
+                    say(&mut explanation, WAY_OUT);
+                }
             }
             (_, Found::Running) => say(&mut explanation, &format!("ran {}", place(&scene))),
             (_, Found::Halted(why)) => {
@@ -166,7 +175,8 @@ pub fn of_triple_fault(
     }
     let at = place(&scene);
     let mut lines = String::new();
-    let injected = injected.map(|vector| Event { vector, is_software: false, has_error_code: false });
+    let injected =
+        injected.map(|vector| Event { vector, is_software: false, has_error_code: false });
     if let Some(event) = injected.filter(|event| deliver(&scene, *event).is_some()) {
         say(&mut lines, &format!("interrupt {:#x} {at}", event.vector));
         follow(&scene, event, &mut lines);

@@ -120,9 +120,9 @@ impl Source {
         // A compressed kernel does not say.
         let of_kernel = kernel.as_ref().and_then(Opened::build_id);
         let doubt = match (file.build_id(), of_kernel) {
-            (Some(named), Some(runs)) if named != runs => Some(format!(
-                "the names are of another build: {named}, and the kernel is {runs}"
-            )),
+            (Some(named), Some(runs)) if named != runs => {
+                Some(format!("the names are of another build: {named}, and the kernel is {runs}"))
+            }
             _ => None,
         };
         *self = Self::Read { file: Box::new(file), doubt };

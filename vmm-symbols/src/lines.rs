@@ -28,9 +28,11 @@ type PlaceOf<'a> = &'a dyn Fn(u64) -> Option<String>;
 fn annotate(line: &str, name: NameOf<'_>, place_of: PlaceOf<'_>) -> String {
     if let Some(trace) = line.strip_prefix(CALL_TRACE) {
         // Of where it is itself a line before has said it, but where that is in no function.
-        let mut needs_place = trace.split(BETWEEN).next().and_then(address).is_some_and(|at| {
-            name(at, false).is_none()
-        });
+        let mut needs_place = trace
+            .split(BETWEEN)
+            .next()
+            .and_then(address)
+            .is_some_and(|at| name(at, false).is_none());
         let named = trace.split(BETWEEN).enumerate().map(|(depth, word)| {
             let (digits, times) = word.split_once(' ').unwrap_or((word, ""));
             let named = address(digits).and_then(|address| name(address, depth > 0));

@@ -99,11 +99,7 @@ impl Chip {
     }
 
     pub(super) fn registers(&self) -> ChipRegisters {
-        ChipRegisters {
-            requested: self.requests(),
-            in_service: self.in_service,
-            masked: self.mask,
-        }
+        ChipRegisters { requested: self.requests(), in_service: self.in_service, masked: self.mask }
     }
 
     /// IRR: latched edges, high levels, and the cascaded chip.

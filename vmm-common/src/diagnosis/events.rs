@@ -47,7 +47,9 @@ pub fn last_injected(trace: &Trace, vcpu: VcpuIndex) -> Option<u8> {
     for event in trace.events().filter(|event| event.vcpu == vcpu) {
         match event.what {
             What::Interrupt(vector) => last = Some(vector),
-            What::Exit(ExitReason::Preempted | ExitReason::InterruptWindow | ExitReason::Shutdown)
+            What::Exit(
+                ExitReason::Preempted | ExitReason::InterruptWindow | ExitReason::Shutdown,
+            )
             | What::TurnBegins
             | What::TurnEnds
             | What::IdleBegins
@@ -97,11 +99,9 @@ fn in_words((what, count): &(What, u32)) -> String {
     let text = match what {
         What::Exit(reason) => of_exit(*reason),
         What::Interrupt(vector) => format!("interrupt {vector:#04x}"),
-        What::TurnBegins
-        | What::TurnEnds
-        | What::IdleBegins
-        | What::IdleEnds
-        | What::Ended => String::new(),
+        What::TurnBegins | What::TurnEnds | What::IdleBegins | What::IdleEnds | What::Ended => {
+            String::new()
+        }
     };
     if *count > 1 { format!("{text} ({count} times)") } else { text }
 }

@@ -48,7 +48,12 @@ pub fn call_trace<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
             break;
         };
         // The first function has no caller: none is named, or none is there.
-        if frame == 0 || back == 0 || byte(scene, back).is_none() || !trace.add(back) || next <= frame {
+        if frame == 0
+            || back == 0
+            || byte(scene, back).is_none()
+            || !trace.add(back)
+            || next <= frame
+        {
             break;
         }
         frame = next;

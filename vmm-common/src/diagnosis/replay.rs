@@ -5,9 +5,9 @@ use crate::memory::GuestMemory;
 use crate::registers::INSTRUCTION_BYTES;
 use crate::x86::paging::{Access, AccessKind};
 use crate::x86::segmentation::{is_canonical, linear};
+use crate::x86::{Exception, Guest, Outcome, Reads, Refusal, carry_out, decode};
 use alloc::format;
 use alloc::string::String;
-use crate::x86::{Exception, Guest, Outcome, Reads, Refusal, carry_out, decode};
 
 /// What a replay shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

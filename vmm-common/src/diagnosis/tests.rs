@@ -88,9 +88,11 @@ fn lines(state: &CpuState, ram: &Ram) -> Vec<String> {
     assert!(*ram.0.borrow() == before, "RAM is as it was");
     assert!(text.ends_with('\n'));
     // The bytes of the instruction are looked at apart.
-    let known = |line: &str| line.split_once("-bit code").map_or(line.into(), |(line, _)| {
-        String::from(line.rsplit_once(": ").expect("the width follows").0)
-    });
+    let known = |line: &str| {
+        line.split_once("-bit code").map_or(line.into(), |(line, _)| {
+            String::from(line.rsplit_once(": ").expect("the width follows").0)
+        })
+    };
     text.lines().map(known).collect()
 }
 

@@ -59,9 +59,8 @@ impl Machine {
                 _ => self.interrupts.why(line_of(com)),
             });
         }
-        let is_virtio = |(source, line)| {
-            (source == Source::Virtio).then(|| self.interrupts.why(line))
-        };
+        let is_virtio =
+            |(source, line)| (source == Source::Virtio).then(|| self.interrupts.why(line));
         reasons.extend(self.armed().filter_map(is_virtio));
         reasons.dedup();
         reasons.join(", ")
@@ -131,7 +130,9 @@ impl Interrupts {
         let unmasked = self.io_apic_state().map_or(0, devices::ioapic::IoApic::unmasked);
         let pin = line.pin;
         if unmasked & 1 << pin != 0 {
-            return format!("pin {pin} of the I/O APIC waits for an EOI, or no local APIC takes it");
+            return format!(
+                "pin {pin} of the I/O APIC waits for an EOI, or no local APIC takes it"
+            );
         }
         match line.irq {
             Some(irq) if is_heard && self.pic_state().is_unmasked(irq) => {

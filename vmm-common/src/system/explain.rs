@@ -80,9 +80,8 @@ impl<M: GuestMemory> System<M> {
     /// on, as its neighbours may not see a difference, and what looks asleep costs nothing.
     pub(super) fn tell_sleep<H: Host<M>>(&mut self, vcpu: VcpuIndex, host: &mut H) {
         let vm = &mut self.vms[vcpu.vm()];
-        let is_still = |it: &crate::vm::Vcpu| {
-            it.is_halted || vm.machine.is_waiting_for_startup(it.id())
-        };
+        let is_still =
+            |it: &crate::vm::Vcpu| it.is_halted || vm.machine.is_waiting_for_startup(it.id());
         if vm.has_told_sleep || !vm.vcpus().iter().all(is_still) || vm.machine.can_wake() {
             return;
         }
