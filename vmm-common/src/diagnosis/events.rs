@@ -40,8 +40,8 @@ pub fn last_events(trace: &Trace, vm: VmIndex) -> Vec<String> {
     lines.map(|(line, texts)| format!("{}{}", lead(line), texts.join(", "))).collect()
 }
 
-/// The vector of the interrupt that the last entries of `vcpu` brought, if it has done nothing since
-/// that shows: its delivery may have been interrupted and begun again.
+/// The vector of the interrupt that the last entries of `vcpu` brought, if it has done nothing
+/// since that shows: its delivery may have been interrupted and begun again.
 pub fn last_injected(trace: &Trace, vcpu: VcpuIndex) -> Option<u8> {
     let mut last = None;
     for event in trace.events().filter(|event| event.vcpu == vcpu) {
@@ -85,14 +85,10 @@ fn printed(events: &mut Vec<(What, u32)>, last: (What, u32)) -> Option<String> {
 
 /// A letter that was written to a port.
 fn letter((what, _): (What, u32)) -> Option<(u16, char)> {
-    match what {
-        What::Exit(ExitReason::PortOut { port, size: 1, value }) => {
-            let byte = value as u8;
-            let is_text = byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-            is_text.then_some((port, char::from(byte)))
-        }
-        _ => None,
-    }
+    let What::Exit(ExitReason::PortOut { port, size: 1, value }) = what else { return None };
+    let byte = value as u8;
+    let is_text = byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+    is_text.then_some((port, char::from(byte)))
 }
 
 fn in_words((what, count): &(What, u32)) -> String {

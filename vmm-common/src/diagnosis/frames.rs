@@ -20,7 +20,7 @@ const MOST_WALKED: u32 = 4096;
 const WORDS: u64 = 8;
 const PUSH_BP: u8 = 0x55;
 const RET: u8 = 0xc3;
-/// The shortest and the longest CALL by a register or by memory, but for SIB, displacement and prefixes.
+/// The shortest and the longest CALL by a register or by memory, without prefixes.
 const SHORTEST_CALL: u64 = 2;
 const LONGEST_CALL: u64 = 7;
 
