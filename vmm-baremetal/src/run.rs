@@ -204,7 +204,10 @@ fn stop<P: Processor>(
         }
         let mut loaded = core.load(vcpu);
         system.stop_vm(vcpu, request.why(), (Some(loaded.registers()), detail), host);
-        if detail == Detail::Line {
+        let is_halted = system.vms[vm].vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
+        if detail == Detail::Line || is_halted {
+            drop(loaded);
+            show(system, core, host);
             continue;
         }
         host.console.say_dump(vcpu, &loaded.dump());

@@ -69,7 +69,6 @@ impl Dump {
         (registers, injected): (CpuState, Option<u8>),
         memory: &impl GuestMemory,
     ) -> Self {
-        let mut registers = registers;
         let scene = Scene::new(&registers, memory);
         let mut explanation = String::new();
         match (ending, found) {
@@ -87,8 +86,7 @@ impl Dump {
             }
             (_, Found::Running) => say(&mut explanation, &format!("ran {}", place(&scene))),
             (_, Found::Halted(why)) => {
-                registers.rip = halted_at(&scene);
-                let at = Scene::new(&registers, memory).linear_rip();
+                let at = halted_at(&scene).linear_rip();
                 say(&mut explanation, &format!("halted at {at:#x}; {why}"));
             }
         }
@@ -97,11 +95,12 @@ impl Dump {
 
     /// The same, with how it came there.
     #[must_use]
-    pub fn with_stack(mut self, memory: &impl GuestMemory) -> Self {
+    pub fn with_stack(mut self, found: &Found, memory: &impl GuestMemory) -> Self {
         if let Some(registers) = &self.registers
             && !is_as_after_reset(registers)
         {
             let scene = Scene::new(registers, memory);
+            let scene = if *found == Found::Running { scene } else { halted_at(&scene) };
             if let Some(how) = frames::bad_return(&scene) {
                 say(&mut self.explanation, &how);
             }
@@ -148,14 +147,14 @@ fn place<M: GuestMemory>(scene: &Scene<'_, M>) -> String {
     text
 }
 
-/// RIP of the HLT that a halted processor executes: a processor that has executed it is behind it.
-fn halted_at<M: GuestMemory>(scene: &Scene<'_, M>) -> u64 {
+/// A halted processor at its HLT: RIP of one that has executed it is behind.
+fn halted_at<'a, M: GuestMemory>(scene: &Scene<'a, M>) -> Scene<'a, M> {
     const HLT: u8 = 0xf4;
     let mut before = scene.copy();
     before.state.rip = before.state.rip.wrapping_sub(1);
     match frames::code(&before).first() {
-        Some(&HLT) => before.state.rip,
-        _ => scene.state.rip,
+        Some(&HLT) => before,
+        _ => scene.copy(),
     }
 }
 

@@ -51,10 +51,11 @@ impl Ending {
         }
     }
 
-    /// The guest stopped by itself and did not say why, so its registers are worth a look.
+    /// The guest stopped by itself, did not say why, and was not expected to: its registers are
+    /// worth a look.
     #[must_use]
-    pub fn deserves_dump(&self) -> bool {
-        self.is_fault() || *self == Self::HaltedForGood
+    pub fn deserves_dump(&self, outcomes: Outcomes) -> bool {
+        self.is_fault() || *self == Self::HaltedForGood && !self.is_success(outcomes)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Instant;
 use crate::index::VcpuIndex;
 use crate::machine::Machine;
+use crate::plan::Outcomes;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
 use alloc::string::String;
@@ -20,6 +21,8 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
+    /// What it counts as when it ends without a status.
+    pub(crate) outcomes: Outcomes,
     /// It was told that nothing can wake it.
     pub(crate) has_told_sleep: bool,
     /// How it ended; None while it runs.
@@ -59,7 +62,8 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, memory, has_told_sleep: false, ending: None }
+        let outcomes = Outcomes::default();
+        Self { id, name, vcpus: Vec::new(), machine, memory, outcomes, has_told_sleep: false, ending: None }
     }
 
     /// The number the config gave it.

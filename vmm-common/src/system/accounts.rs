@@ -62,7 +62,7 @@ impl<M: GuestMemory> System<M> {
                 self.tell_sleep(vcpu, host);
             }
             Step::End(ending) => {
-                let dump = ending.deserves_dump().then(|| backend.registers());
+                let dump = ending.deserves_dump(self.vms[vm].outcomes).then(|| backend.registers());
                 self.end_vm(vcpu, ending, (dump, Detail::All), now, host);
             }
         }

@@ -22,31 +22,44 @@ impl<M: GuestMemory> System<M> {
         detail: Detail,
         now: Instant,
     ) -> Dump {
-        let dump = self.found(vcpu, ending, registers);
+        let found = self.found(vcpu);
+        let dump = self.first_lines(vcpu, ending, &found, registers);
         if detail == Detail::Line {
             return dump.without_registers();
         }
         let vm = &self.vms[vcpu.vm()];
-        let dump = dump.with_stack(&vm.memory);
+        let dump = dump.with_stack(&found, &vm.memory);
         let has_failed = ending.is_fault();
         let dump = if has_failed { dump } else { dump.with_lines(&vm.machine.facts(now)) };
         let dump = dump.with_lines(&last_events(&self.trace, vcpu.vm()));
-        if *ending == Ending::HaltedForGood { dump.without_registers() } else { dump }
+        if found == Found::Running { dump } else { dump.without_registers() }
     }
 
     /// The same of another vCPU of a VM that has ended.
     #[must_use]
     pub fn sibling_dump(&self, vcpu: VcpuIndex, registers: CpuState) -> Dump {
         const ENDED: Ending = Ending::Stopped { why: "" };
-        self.found(vcpu, &ENDED, registers).with_stack(&self.vms[vcpu.vm()].memory)
+        let found = self.found(vcpu);
+        let dump = self.first_lines(vcpu, &ENDED, &found, registers);
+        let dump = dump.with_stack(&found, &self.vms[vcpu.vm()].memory);
+        if found == Found::Running { dump } else { dump.without_registers() }
     }
 
-    fn found(&self, vcpu: VcpuIndex, ending: &Ending, registers: CpuState) -> Dump {
+    fn found(&self, vcpu: VcpuIndex) -> Found {
         let vm = &self.vms[vcpu.vm()];
         let is_halted = vm.vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
-        let found = if is_halted { Found::Halted(self.why_halted(vcpu)) } else { Found::Running };
+        if is_halted { Found::Halted(self.why_halted(vcpu)) } else { Found::Running }
+    }
+
+    fn first_lines(
+        &self,
+        vcpu: VcpuIndex,
+        ending: &Ending,
+        found: &Found,
+        registers: CpuState,
+    ) -> Dump {
         let injected = last_injected(&self.trace, vcpu);
-        Dump::new(ending, &found, (registers, injected), &vm.memory)
+        Dump::new(ending, found, (registers, injected), &self.vms[vcpu.vm()].memory)
     }
 
     /// The vCPU of `vm` whose registers are to be read first when the run ends: one that runs.
