@@ -20,6 +20,8 @@ mod file;
 mod instruction;
 mod lines;
 mod map;
+#[cfg(test)]
+mod tests;
 
 pub use console::Annotator;
 

@@ -116,7 +116,8 @@ fn a_store_to_nowhere_without_an_idt() {
     state.general[general::RAX] = 0x80_0000_0000;
     assert!(lines(&state, &ram)[0].contains("write to 0x8000000000, level 4 entry not present"));
     state.general[general::RAX] = 0x8000_0000_0000;
-    assert_eq!(lines(&state, &ram)[0], "#GP at 0x10000");
+    let expected = "#GP (0x800000000000 is no canonical address) at 0x10000";
+    assert_eq!(lines(&state, &ram)[0], expected);
 }
 
 #[test]
@@ -160,7 +161,8 @@ fn a_fetch_from_nowhere_and_what_its_tables_say() {
     state.efer = 0x500;
     assert!(lines(&state, &ram)[0].contains("a reserved bit is set in the level 2 entry"));
     state.rip = 0x8000_0000_0000;
-    assert_eq!(lines(&state, &ram)[0], "#GP at 0x800000000000");
+    let expected = "#GP (0x800000000000 is no canonical address) at 0x800000000000";
+    assert_eq!(lines(&state, &ram)[0], expected);
 }
 
 #[test]
@@ -359,4 +361,38 @@ fn whatever_a_guest_has_left_is_looked_at_without_harm() {
         }
         assert!(!lines(&state, &ram).is_empty());
     }
+}
+
+mod stacks;
+
+#[test]
+fn an_interrupt_without_a_gate_is_told_from_an_exception() {
+    // jmp $
+    let (mut state, ram) = long_mode(&[0xeb, 0xfe]);
+    let said = |state: &CpuState| of_triple_fault(state, Some(0x20), &ram);
+    assert_eq!(
+        said(&state),
+        "interrupt 0x20 at 0x10000: 64-bit code eb fe 00 00 00 00 00 00 00 00 00 00 00 00 00\n\
+         then #GP while delivering it: the IDT has no gate 32 (limit 0), then a triple fault\n"
+    );
+    // It has a gate: what its handler did is another matter.
+    put_gate(&mut state, &ram, 0x20, 0x1_1000, 0);
+    assert!(!said(&state).contains("interrupt 0x20"), "{}", said(&state));
+}
+
+#[test]
+fn a_segment_that_the_gdt_does_not_have() {
+    // mov ds, ax
+    let (mut state, ram) = long_mode(&[0x8e, 0xd8]);
+    state.general[general::RAX] = 0x50;
+    assert_eq!(lines(&state, &ram)[0], "#GP(0x50) at 0x10000");
+    // A descriptor that is not present (SDM vol. 2, "MOV": #NP, and #SS for SS).
+    ram.put(GDT + 16, &[0x0000_1300_0000_0000]);
+    state.general[general::RAX] = 0x10;
+    assert_eq!(lines(&state, &ram)[0], "#NP(0x10) at 0x10000");
+    assert!(ram.write(CODE, &[0x8e, 0xd0]));
+    assert_eq!(lines(&state, &ram)[0], "#SS(0x10) at 0x10000");
+    // CS is loaded otherwise.
+    assert!(ram.write(CODE, &[0x8e, 0xc8]));
+    assert_eq!(lines(&state, &ram)[0], "#UD at 0x10000");
 }
