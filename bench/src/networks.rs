@@ -145,6 +145,7 @@ fn on_svm(kernel: &Path, linux: &Linux, bytes: u64) -> Result<String> {
         terminal: None,
         has_counted_clock: false,
         is_untagged: false,
+        debugger: None,
         words: Vec::new(),
         names: vmm_symbols::Names::default(),
     };

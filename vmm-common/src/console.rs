@@ -3,13 +3,16 @@
 //! [`Console::waiting`].
 //!
 //! What a guest prints reaches the terminal as text only, unless the operator has given the
-//! terminal to its VM by Ctrl-A r ([`Command::Raw`]).
+//! terminal to its VM by Ctrl-A f ([`Command::Raw`]).
 
 use crate::Instant;
+use crate::control::{Change, Refusal, VmRequest};
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::stop::StopRequest;
+use crate::units::RoundedTime;
 use crate::vm::Ending;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -55,6 +58,8 @@ pub struct Console {
     has_terminal: bool,
     display: Display,
     has_said_lost_keys: bool,
+    /// What has been asked of VMs by keys.
+    requests: VecDeque<(VmIndex, VmRequest)>,
 }
 
 impl Console {
@@ -78,6 +83,7 @@ impl Console {
             has_siblings: plan.vms.iter().map(|vm| vm.processors() > 1).collect(),
             display,
             has_said_lost_keys: false,
+            requests: VecDeque::new(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Console {
             match command {
                 Command::Focus(vm) => self.focus_moved(vm),
                 Command::Raw(vm) => self.turn_raw(vm),
+                Command::Vm(vm, request) => self.requests.push_back((VmIndex(vm), request)),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),
@@ -110,6 +117,36 @@ impl Console {
             self.lines.say("[keys are lost: more were typed ahead than there is room for]");
         }
         request
+    }
+
+    /// What has been asked of a VM by keys, in order.
+    pub fn take_request(&mut self) -> Option<(VmIndex, VmRequest)> {
+        self.requests.pop_front()
+    }
+
+    /// A request was not carried out.
+    pub fn refused(&mut self, VmIndex(vm): VmIndex, why: Refusal) {
+        self.lines.say(&format!("[{}: {why}]", self.names[vm]));
+    }
+
+    /// What has become of VM `vm` at the operator's request.
+    pub fn vm_changed(&mut self, VmIndex(vm): VmIndex, change: Change) {
+        self.finish_line(vm);
+        let what: String = match change {
+            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on".into(),
+            Change::Paused => "paused".into(),
+            Change::Resumed => "goes on".into(),
+            Change::Restarted => {
+                self.wants_raw[vm] = false;
+                self.follow_raw();
+                self.keyboard.restarted(vm);
+                "restarted".into()
+            }
+            Change::GivenUp { times, within_ns } => {
+                format!("ends: restarted {times} times in {}", RoundedTime(within_ns))
+            }
+        };
+        self.lines.say(&format!("[{} {what}]", self.names[vm]));
     }
 
     /// How many bytes may be typed now without losing any.
@@ -273,7 +310,7 @@ impl Console {
         }
         if let Some(vm) = raw {
             self.finish_line(vm);
-            self.lines.say(&format!("[{} has the terminal raw until Ctrl-A r]", self.names[vm]));
+            self.lines.say(&format!("[{} has the terminal raw until Ctrl-A f]", self.names[vm]));
         }
         self.lines.set_raw(raw);
     }

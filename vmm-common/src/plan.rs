@@ -7,13 +7,17 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod debuggers;
 mod hvc;
 mod promise;
+mod restarts;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
+pub use debuggers::{DEBUGGER_FORM, DebuggerAddress, DebuggerPlan, MAX_SOCKET_PATH_BYTES};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
+pub use restarts::{MAX_RESTART_SPAN_NS, MAX_RESTARTS, MIN_RESTART_SPAN_NS, Restarts};
 pub use virtio_devices::{
     DiskPlan, MAX_DISKS, MAX_INTERFACE_BYTES, MAX_NICS, NetworkPlan, NicPlan,
 };
@@ -107,6 +111,10 @@ pub struct VmPlan {
     pub has_keyboard: bool,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
+    /// When it begins anew by itself.
+    pub restarts: Restarts,
+    /// Its debugger, if it may have one.
+    pub debugger: Option<DebuggerPlan>,
 }
 
 impl VmPlan {
@@ -140,6 +148,8 @@ impl VmPlan {
             virtio: VirtioPlan::default(),
             has_keyboard: false,
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
+            debugger: None,
         }
     }
 }

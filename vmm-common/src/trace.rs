@@ -23,6 +23,8 @@ pub enum What {
     IdleEnds,
     /// A VM ended.
     Ended,
+    /// A VM begins anew.
+    Restarted,
 }
 
 /// An event, with its time and vCPU.

@@ -87,6 +87,8 @@ impl VcpuBackend for Guest {
         }
     }
 
+    fn power_on(&mut self, _registers: &CpuState) {}
+
     fn start_up(&mut self, _registers: &CpuState) {
         unreachable!("it has no siblings")
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::gdb::Debugged;
 use crate::typed::TypedFile;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -67,6 +68,10 @@ pub struct Run {
     /// Type a file to a VM, which need not have the keyboard; may be repeated
     #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
     pub typed: Vec<TypedFile>,
+    /// Let gdb reach a VM at a TCP port of 127.0.0.1 or at unix:PATH; with wait: before that, it
+    /// executes nothing before gdb lets it; may be repeated
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = Debugged::parse)]
+    pub gdb: Vec<Debugged>,
     /// Keep all rights: for debuggers and profilers (see SECURITY.md)
     #[arg(long)]
     pub unconfined: bool,

@@ -148,6 +148,14 @@ impl HostEvents {
         Ok(())
     }
 
+    /// A wait does not end by this any more.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        let mut ops = self.manager.event_ops(self.id).context("epoll")?;
+        ops.remove(Events::new_raw(fd, EventSet::IN)).context("epoll")?;
+        self.sources()?.others.retain(|other| *other != fd);
+        Ok(())
+    }
+
     /// A wait also ends while this is readable; whoever made it reads it.
     pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
         let mut ops = self.manager.event_ops(self.id).context("epoll")?;

@@ -4,6 +4,7 @@ use crate::capture::Captures;
 use crate::console::{Output, RawTerminal};
 use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
+use crate::gdb::SocketChange;
 use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
@@ -12,10 +13,12 @@ use anyhow::{Context, Result};
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
+use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
+use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
 use vmm_symbols::Names;
 
@@ -36,7 +39,7 @@ const GATHER_NS: u64 = 1_000_000;
 
 /// This process, as the loop sees it.
 #[derive(Debug)]
-pub struct LinuxHost {
+pub struct LinuxHost<'a> {
     /// The clock that all times are of.
     pub clock: Clock,
     /// Lines and keyboard.
@@ -55,6 +58,7 @@ pub struct LinuxHost {
     names: Names,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    beginnings: Vec<Beginning<'a>>,
     logs: Vec<Option<Slot>>,
     terminal: Option<Terminal>,
     events: HostEvents,
@@ -82,10 +86,11 @@ struct CpuAccount {
     idle_ns: u64,
 }
 
-impl LinuxHost {
-    /// A host that ends the run at `time_limit`, and records each VM's output in its log.
+impl<'a> LinuxHost<'a> {
+    /// A host of VMs with these beginnings, that ends the run at `time_limit`, and records each
+    /// VM's output in its log.
     pub fn new(
-        clock: Clock,
+        (clock, beginnings): (Clock, Vec<Beginning<'a>>),
         (console, output): (Console, Output),
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
         (disks, uplinks, captures): (Disks, Uplinks, Captures),
@@ -101,6 +106,7 @@ impl LinuxHost {
             uplinks,
             captures,
             names,
+            beginnings,
             logs,
             stop_request: None,
             terminal: None,
@@ -178,6 +184,14 @@ impl LinuxHost {
             self.follow_terminal(now)?;
         }
         self.follow_up(arrived, now)
+    }
+
+    /// A wait also ends by a debugger's socket, or no longer.
+    pub fn await_debugger(&mut self, change: SocketChange) -> Result<()> {
+        match change {
+            SocketChange::Begins(fd) => self.events.end_waits_by(fd),
+            SocketChange::Ends(fd) => self.events.forget(fd),
+        }
     }
 
     /// How many keys may come now: none while they are the shell's.
@@ -261,7 +275,7 @@ impl LinuxHost {
     }
 }
 
-impl Host<GuestRam> for LinuxHost {
+impl Host<GuestRam> for LinuxHost<'_> {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }
@@ -301,6 +315,14 @@ impl Host<GuestRam> for LinuxHost {
     fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
         self.console.vm_sleeps(vm, why);
         self.flush();
+    }
+
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.console.vm_changed(vm, change);
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {

@@ -10,6 +10,7 @@ pub mod confinement;
 pub mod console;
 pub mod disks;
 pub mod events;
+pub mod gdb;
 pub mod host;
 pub mod kvm;
 pub mod outputs;

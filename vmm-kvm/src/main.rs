@@ -62,7 +62,13 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         log_dir: arguments.log_dir.clone(),
         typed: arguments.typed.clone(),
     };
-    let Some(loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
+    let Some(mut loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
+    let refusals = arguments.gdb.iter().filter_map(|it| it.apply(&mut loaded.plan).err());
+    let refusals: Vec<String> = refusals.collect();
+    if !refusals.is_empty() {
+        refusals.iter().for_each(|refusal| complain(refusal));
+        return BAD_PLAN;
+    }
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }

@@ -6,6 +6,7 @@ use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
 use crate::disks::Disks;
 use crate::events::HostEvents;
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
 use crate::outputs::{self, Incomplete, Recorder};
@@ -26,13 +27,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
-use vmm_common::switch_on::{self, HostFacts};
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
@@ -93,7 +93,7 @@ pub struct Outcome {
 }
 
 /// A VM before its threads run.
-type MadeVm = (Vec<PreparedVcpu>, (Machine, GuestRam));
+type MadeVm<'a> = (Vec<PreparedVcpu>, (Beginning<'a>, GuestRam));
 
 /// Output kept for a slow reader.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -115,7 +115,9 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let mut events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
-    let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (vcpus, vms): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (beginnings, rams): (Vec<_>, Vec<_>) = vms.into_iter().unzip();
+    let machines = beginnings.iter().map(Beginning::switch_on).zip(rams).collect();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(options.console)?;
     let settings = ConsoleSettings {
@@ -137,6 +139,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
         events.end_waits_by(fd)?;
     }
     let symbols = Names::open(plan);
+    let debuggers = Debuggers::open(plan, &system)?;
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -147,7 +150,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host = LinuxHost::new(clock, console, recorder, behind, events, (time_limit, symbols));
+    let mut host = LinuxHost::new(
+        (clock, beginnings),
+        console,
+        recorder,
+        behind,
+        events,
+        (time_limit, symbols),
+    );
     if is_terminal {
         host.take_terminal()?;
     }
@@ -157,7 +167,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World::new(system, host, taps, placement);
+    let world = World::new(system, host, taps, placement, debuggers);
     let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
     let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
     finish(world, loaded, shortfalls)
@@ -174,7 +184,7 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
 }
 
 /// Creates the VMs in parallel, so that their waits ([`SetUp`]) overlap.
-fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
+fn make_vms<'a>(kvm: &Kvm, loaded: &'a Loaded, clock: Clock) -> Result<Vec<MadeVm<'a>>> {
     let processor = kvm::supported_cpuid(kvm)?;
     let make = &|vm: usize, set_up: SetUp| {
         let made = make_vm(kvm, &processor, loaded, vm, clock, set_up);
@@ -193,14 +203,14 @@ fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
     })
 }
 
-fn make_vm(
+fn make_vm<'a>(
     kvm: &Kvm,
     processor: impl Fn(u32, u32) -> CpuidResult,
-    loaded: &Loaded,
+    loaded: &'a Loaded,
     vm: usize,
     clock: Clock,
     set_up: SetUp,
-) -> Result<MadeVm> {
+) -> Result<MadeVm<'a>> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
@@ -229,7 +239,7 @@ fn make_vm(
     for (vcpu, table) in vcpus.iter().zip(&tables) {
         vcpu.set_cpuid(table)?;
     }
-    Ok((vcpus, (machine.switch_on(tsc, clock.now()), ram)))
+    Ok((vcpus, (Beginning::new(machine, image.files(), tsc, clock.now()), ram)))
 }
 
 fn open_output(place: ConsolePlace) -> Result<Output> {
@@ -254,7 +264,7 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
+fn finish(world: World<'_>, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);

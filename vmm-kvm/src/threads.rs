@@ -2,6 +2,7 @@
 //! the loop what comes next, and does it or names the thread that can.
 
 use crate::confinement::{Confinement, Role, confine};
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
 use crate::placement::Placement;
@@ -19,15 +20,17 @@ use vmm_common::system::System;
 
 /// The state that the turn guards.
 #[derive(Debug)]
-pub struct World {
+pub struct World<'a> {
     /// The VMs.
     pub system: System<GuestRam>,
     /// This process.
-    pub host: LinuxHost,
+    pub host: LinuxHost<'a>,
     /// The links' taps.
     pub taps: Taps,
     /// Where the threads are.
     pub placement: Placement,
+    /// VMs' debuggers.
+    pub debuggers: Debuggers,
     /// The choice of the thread that handed the turn over.
     decided: Option<Task>,
     trouble: Option<anyhow::Error>,
@@ -49,6 +52,10 @@ enum Task {
     Show {
         vcpu: VcpuIndex,
     },
+    /// Do for its VM's debugger what is next.
+    Visit {
+        vcpu: VcpuIndex,
+    },
     Idle {
         until: Instant,
     },
@@ -59,12 +66,12 @@ enum Task {
 ///
 /// # Errors
 /// The host refused a thread, or failed the loop.
-pub fn run_threads(
-    world: World,
+pub fn run_threads<'a>(
+    world: World<'a>,
     vcpus: Vec<Vec<PreparedVcpu>>,
     names: &[String],
     confinement: Option<&Confinement>,
-) -> Result<World> {
+) -> Result<World<'a>> {
     let of_vm = |(name, vcpus): (&String, Vec<PreparedVcpu>)| {
         let named = |(id, vcpu)| (format!("{name}.{id}"), vcpu);
         vcpus.into_iter().enumerate().map(named).collect::<Vec<_>>()
@@ -108,9 +115,9 @@ pub fn run_threads(
 }
 
 /// Ends all turns if this thread panics; otherwise the others would wait for ever.
-struct AbandonOnPanic<'a>(&'a Turn<World>);
+struct AbandonOnPanic<'a, 'w>(&'a Turn<World<'w>>);
 
-impl Drop for AbandonOnPanic<'_> {
+impl Drop for AbandonOnPanic<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.abandon();
@@ -122,7 +129,7 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(
     me: usize,
     vcpu: PreparedVcpu,
-    turn: &Turn<World>,
+    turn: &Turn<World<'_>>,
     confinement: Option<&Confinement>,
 ) -> Result<()> {
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
@@ -140,19 +147,29 @@ fn run_vcpu(
             }
             match held.next() {
                 Task::Run { vcpu, until } if vcpu.position() == me => {
-                    let World { system, host, .. } = &mut *held;
+                    let World { system, host, debuggers, .. } = &mut *held;
                     system.turn(vcpu, until, &mut backend, host);
+                    debuggers.after_turn(system, vcpu);
+                }
+                Task::Visit { vcpu } if vcpu.position() == me => {
+                    let World { system, host, debuggers, .. } = &mut *held;
+                    debuggers.visit(vcpu, system, &mut backend, host);
                 }
                 Task::Stop { vcpu, request } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    let shown = (Some(backend.registers()), request.detail());
+                    let shown = Some((backend.registers(), request.detail()));
                     system.stop_vm(vcpu, request.why(), shown, host);
                 }
                 Task::Show { vcpu } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    host.sibling_ended(vcpu, &system.sibling_dump(vcpu, backend.registers()));
+                    let now = host.clock.now();
+                    let dump = system.sibling_dump(vcpu, backend.registers(), now);
+                    host.sibling_ended(vcpu, &dump);
                 }
-                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. } | Task::Show { vcpu }) => {
+                task @ (Task::Run { vcpu, .. }
+                | Task::Stop { vcpu, .. }
+                | Task::Show { vcpu }
+                | Task::Visit { vcpu }) => {
                     held.decided = Some(task);
                     backend.rest();
                     held.hand_to(vcpu.position());
@@ -172,34 +189,37 @@ fn run_vcpu(
     Ok(())
 }
 
-impl World {
+impl<'a> World<'a> {
     /// Before the first turn.
     #[must_use]
     pub fn new(
         system: System<GuestRam>,
-        host: LinuxHost,
+        host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
+        debuggers: Debuggers,
     ) -> Self {
-        Self { system, host, taps, placement, decided: None, trouble: None }
+        Self { system, host, taps, placement, debuggers, decided: None, trouble: None }
     }
 
     fn next(&mut self) -> Task {
         if let Some(next) = self.decided.take() {
             return next;
         }
-        if let Some(vcpu) = self.system.next_to_show() {
-            return Task::Show { vcpu };
-        }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
+                self.serve_debuggers();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                self.carry_out_requests();
             }
             Ok(None) => {}
             Err(error) => self.give_up(error),
+        }
+        if let Some(vcpu) = self.system.next_to_show() {
+            return Task::Show { vcpu };
         }
         if let Some(request) = self.host.stop_request {
             if request.detail() != Detail::Nothing
@@ -209,10 +229,25 @@ impl World {
             }
             self.system.stop(request.why(), &mut self.host);
         }
+        if let Some(vcpu) = self.debuggers.next_visit() {
+            return Task::Visit { vcpu };
+        }
         match self.system.next(&mut self.host) {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
-            Next::Done => Task::Done,
+            Next::Done => {
+                self.serve_debuggers();
+                Task::Done
+            }
+        }
+    }
+
+    /// What the operator asks of VMs.
+    fn carry_out_requests(&mut self) {
+        while let Some((vm, request)) = self.host.console.take_request() {
+            if let Err(why) = self.system.carry_out(vm, request, &mut self.host) {
+                self.host.console.refused(vm, why);
+            }
         }
     }
 
@@ -249,6 +284,14 @@ impl World {
     fn idle(&mut self, until: Instant) {
         self.record();
         if let Err(error) = self.host.idle(until) {
+            self.give_up(error);
+        }
+        self.serve_debuggers();
+    }
+
+    fn serve_debuggers(&mut self) {
+        let served = self.debuggers.serve(&mut self.system, &mut self.host);
+        if let Err(error) = served {
             self.give_up(error);
         }
     }

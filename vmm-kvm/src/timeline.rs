@@ -45,6 +45,7 @@ fn event(event: &Event) -> Value {
         What::IdleEnds => phase("E", CORE_TRACK, "idle"),
         What::Interrupt(vector) => instant("interrupt", json!(format!("vector {vector:#x}"))),
         What::Ended => instant("ended", json!(null)),
+        What::Restarted => instant("restarted", json!(null)),
         What::Exit(reason) => {
             instant(ExitReason::KINDS[reason.kind()], json!(format!("{reason:x?}")))
         }

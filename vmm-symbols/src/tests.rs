@@ -42,7 +42,8 @@ fn a_system_map_names_functions_and_not_data() {
     let jump = said("ran at 0x200100: 64-bit code e9 00 ff ef ff");
     assert_eq!(jump, "ran at 0x200100: jmp _start+0x5\n");
     // What is no address of code stays as it is.
-    for line in ["rip 0000000000100015  rflags 2", "at 0x", "page fault (write to 0x100015) at 0xg"] {
+    for line in ["rip 0000000000100015  rflags 2", "at 0x", "page fault (write to 0x100015) at 0xg"]
+    {
         assert_eq!(said(line), format!("{line}\n"));
     }
 }
@@ -72,7 +73,8 @@ fn elf_files_cut_and_changed_anywhere_are_no_panic() {
 #[test]
 fn a_symbol_with_a_size_ends() {
     let symbol = |address, size, name: &str| Symbol { address, size, name: name.into() };
-    let map = SymbolMap::new(vec![symbol(0x20, 8, "b"), symbol(0x10, 0, "a"), symbol(0x20, 0, "l")]);
+    let map =
+        SymbolMap::new(vec![symbol(0x20, 8, "b"), symbol(0x10, 0, "a"), symbol(0x20, 0, "l")]);
     let found = |address| map.find(address).map(|symbol| symbol.name.as_str());
     assert_eq!([found(0xf), found(0x10), found(0x1f)], [None, Some("a"), Some("a")]);
     assert_eq!([found(0x20), found(0x27), found(0x28)], [Some("b"), Some("b"), None]);

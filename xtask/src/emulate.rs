@@ -19,6 +19,7 @@ use vmm_symbols::{Annotator, Names};
 
 pub mod alone;
 mod bochs;
+pub mod gdb;
 mod keyboard;
 mod qemu;
 mod report;
@@ -73,6 +74,8 @@ pub struct Machine {
     pub has_counted_clock: bool,
     /// VMs' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
+    /// The port of this host that its second serial port, a debugger's, connects to.
+    pub debugger: Option<u16>,
     /// More words for the kernel's command line.
     pub words: Vec<String>,
     /// For the addresses in the hypervisor's dumps.

@@ -13,6 +13,7 @@
 mod child;
 pub mod disk_images;
 pub mod emulate;
+pub mod gdb_session;
 pub mod guest_files;
 pub mod hypervisor;
 pub mod image;

@@ -111,6 +111,7 @@ impl Counting {
             terminal: None,
             has_counted_clock: true,
             is_untagged: false,
+            debugger: None,
             words: Vec::new(),
             names: vmm_symbols::Names::default(),
         };

@@ -54,6 +54,7 @@ pub fn last_injected(trace: &Trace, vcpu: VcpuIndex) -> Option<u8> {
             | What::TurnEnds
             | What::IdleBegins
             | What::IdleEnds
+            | What::Restarted
             | What::Ended => {}
             What::Exit(_) => last = None,
         }
@@ -95,9 +96,12 @@ fn in_words((what, count): &(What, u32)) -> String {
     let text = match what {
         What::Exit(reason) => of_exit(*reason),
         What::Interrupt(vector) => format!("interrupt {vector:#04x}"),
-        What::TurnBegins | What::TurnEnds | What::IdleBegins | What::IdleEnds | What::Ended => {
-            String::new()
-        }
+        What::TurnBegins
+        | What::TurnEnds
+        | What::IdleBegins
+        | What::IdleEnds
+        | What::Restarted
+        | What::Ended => String::new(),
     };
     if *count > 1 { format!("{text} ({count} times)") } else { text }
 }
@@ -115,6 +119,7 @@ fn of_exit(reason: ExitReason) -> String {
         ExitReason::Shutdown => "shutdown".into(),
         ExitReason::InterruptWindow => "interrupt window".into(),
         ExitReason::Preempted => "preempted".into(),
+        ExitReason::Debug(_) => "debugger's stop".into(),
         ExitReason::Fault(_) => "fault".into(),
     }
 }

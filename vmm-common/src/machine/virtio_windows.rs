@@ -204,6 +204,15 @@ impl Machine {
         }
     }
 
+    /// Whether a disk has requests under way.
+    #[must_use]
+    pub fn has_requests_under_way(&self) -> bool {
+        self.virtio.devices.iter().any(|(_, device)| match device {
+            Device::Block(block) => block.under_way() > 0,
+            Device::Net(_) | Device::Entropy(_) | Device::Console(_) => false,
+        })
+    }
+
     /// A request of the disk has come back. True if the guest goes on by that.
     pub fn end_hold(&mut self, disk: usize) -> bool {
         let has_more = self.disk_mut(disk).is_some_and(|block| block.under_way() > 0);

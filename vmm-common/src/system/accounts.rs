@@ -62,8 +62,9 @@ impl<M: GuestMemory> System<M> {
                 self.tell_sleep(vcpu, host);
             }
             Step::End(ending) => {
-                let dump = ending.deserves_dump(self.vms[vm].outcomes).then(|| backend.registers());
-                self.end_vm(vcpu, ending, (dump, Detail::All), now, host);
+                let deserves = ending.deserves_dump(self.vms[vm].outcomes);
+                let shown = deserves.then(|| (backend.registers(), Detail::All));
+                self.end_vm(vcpu, ending, shown, now, host);
             }
         }
     }

@@ -35,13 +35,18 @@ impl<M: GuestMemory> System<M> {
         if found == Found::Running { dump } else { dump.without_registers() }
     }
 
-    /// The same of another vCPU of a VM that has ended.
+    /// The same of another vCPU of a VM that has ended, or of any of one that runs on: the first
+    /// shows the devices.
     #[must_use]
-    pub fn sibling_dump(&self, vcpu: VcpuIndex, registers: CpuState) -> Dump {
-        const ENDED: Ending = Ending::Stopped { why: "" };
+    pub fn sibling_dump(&self, vcpu: VcpuIndex, registers: CpuState, now: Instant) -> Dump {
+        const NO_FAULT: Ending = Ending::Stopped { why: "" };
+        let vm = &self.vms[vcpu.vm()];
+        if vm.ending.is_none() && vcpu.id() == 0 {
+            return self.dump(vcpu, &NO_FAULT, registers, Detail::All, now);
+        }
         let found = self.found(vcpu);
-        let dump = self.first_lines(vcpu, &ENDED, &found, registers);
-        let dump = dump.with_stack(&found, &self.vms[vcpu.vm()].memory);
+        let dump = self.first_lines(vcpu, &NO_FAULT, &found, registers);
+        let dump = dump.with_stack(&found, &vm.memory);
         if found == Found::Running { dump } else { dump.without_registers() }
     }
 

@@ -15,22 +15,22 @@ impl<M: GuestMemory> System<M> {
     /// Ends every VM that still runs, when the host stops the run.
     pub fn stop<H: Host<M>>(&mut self, why: &'static str, host: &mut H) {
         for vm in VmIndex::first(self.vms.len()) {
-            self.stop_vm(self.vcpu(vm, 0), why, (None, Detail::Nothing), host);
+            self.stop_vm(self.vcpu(vm, 0), why, None, host);
         }
     }
 
-    /// Ends the VM of `vcpu`, if it still runs; from the registers of this vCPU comes what is shown
-    /// of it.
+    /// Ends the VM of `vcpu`, if it still runs; what is shown of it comes from the registers of this
+    /// vCPU, if there are any.
     pub fn stop_vm<H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         why: &'static str,
-        (registers, detail): (Option<CpuState>, Detail),
+        shown: Option<(CpuState, Detail)>,
         host: &mut H,
     ) {
         if self.vms[vcpu.vm()].ending.is_none() {
             let now = self.settle_taken(host);
-            self.end_vm(vcpu, Ending::Stopped { why }, (registers, detail), now, host);
+            self.end_vm(vcpu, Ending::Stopped { why }, shown, now, host);
         }
     }
 
@@ -68,22 +68,23 @@ impl<M: GuestMemory> System<M> {
         &mut self,
         vcpu: VcpuIndex,
         ending: Ending,
-        (registers, detail): (Option<CpuState>, Detail),
+        shown: Option<(CpuState, Detail)>,
         now: Instant,
         host: &mut H,
     ) {
         let vm = vcpu.vm();
-        let dump = registers.map(|state| self.dump(vcpu, &ending, state, detail, now));
+        let dump = shown.map(|(state, detail)| self.dump(vcpu, &ending, state, detail, now));
         self.trace.record(now, vcpu, What::Ended);
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
         self.leave_networks(vm, now, host);
         host.vm_ended(vcpu, &ending, dump.as_ref());
-        let shows_all = detail == Detail::All && ending != Ending::HaltedForGood;
-        if dump.is_some() && shows_all {
+        let shows_all = shown.is_some_and(|(_, detail)| detail == Detail::All);
+        if shows_all && ending != Ending::HaltedForGood {
             (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));
         }
         self.vms[vm].ending = Some(ending);
+        self.decide_restart(vm, now, host);
     }
 }

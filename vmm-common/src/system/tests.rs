@@ -4,9 +4,11 @@ mod called_sibling;
 mod frame_paths;
 mod frames_in_segments;
 mod held_frames;
+mod held_vms;
 mod hvc_lines;
 mod link_changes;
 mod random_bytes;
+mod restarts;
 mod scripted;
 mod slow_disk;
 mod uplinks;
@@ -147,6 +149,8 @@ impl VcpuBackend for Guest {
             tsc,
         }
     }
+
+    fn power_on(&mut self, _registers: &CpuState) {}
 
     fn start_up(&mut self, _registers: &CpuState) {
         unreachable!("it has no siblings")

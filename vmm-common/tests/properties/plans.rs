@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, OnSwitch, Outcomes,
-    Plan, SerialPlan, Share, VirtioPlan, VmPlan, check as check_plan,
+    Plan, Restarts, SerialPlan, Share, VirtioPlan, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -67,6 +67,8 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             has_keyboard,
             virtio: VirtioPlan::default(),
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
+            debugger: None,
         },
     )
 }

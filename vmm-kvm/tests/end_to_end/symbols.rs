@@ -41,10 +41,8 @@ fn a_stripped_kernel_has_the_names_of_the_file_beside_it() {
     let named = run("kernel: ./stripped.elf, symbols: ./write64.elf", &[STRIP]);
     let named = named.shows(TRACE).shows(" (write64.c:");
     assert!(!named.output.contains("another build"), "{}", named.shown());
-    let mapped = run(
-        "kernel: ./stripped.elf, symbols: ./System.map",
-        &[STRIP, &["nm", "write64.elf"]],
-    );
+    let mapped =
+        run("kernel: ./stripped.elf, symbols: ./System.map", &[STRIP, &["nm", "write64.elf"]]);
     let mapped = mapped.shows(TRACE);
     assert!(!mapped.output.contains("write64.c:"), "{}", mapped.shown());
 }

@@ -111,6 +111,9 @@ fn accept(
 fn settings(machine: &Machine, port: u16) -> String {
     let memory = machine.memory_mib;
     let cpu = machine.cpu.as_deref().unwrap_or(CPU);
+    let com2 = machine.debugger.map_or_else(String::new, |port| {
+        format!("com2: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n")
+    });
     format!(
         "\
 display_library: term
@@ -123,7 +126,7 @@ clock: sync=none, time0=utc, rtc_sync=0
 ata0-master: type=cdrom, path=iso, status=inserted
 boot: cdrom
 com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
-port_e9_hack: enabled=1
+{com2}port_e9_hack: enabled=1
 speaker: enabled=0
 sound: waveoutdrv=dummy
 log: log

@@ -86,6 +86,9 @@ fn arguments(machine: &Machine) -> Vec<String> {
         ("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
     ];
     let clock = is_counted.then_some(("-icount", COUNTED));
-    let pairs = pairs.into_iter().chain(clock).flat_map(|(option, value)| [option, value]);
+    let second = machine.debugger.map(|port| format!("tcp:127.0.0.1:{port}"));
+    let second = second.as_deref().map(|to| ("-serial", to));
+    let pairs =
+        pairs.into_iter().chain(clock).chain(second).flat_map(|(option, value)| [option, value]);
     pairs.chain(["-no-reboot", "-nodefaults"]).map(str::to_owned).collect()
 }

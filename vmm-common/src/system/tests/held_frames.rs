@@ -166,9 +166,8 @@ impl<H: Host<Ram>> World<H> {
 
     pub fn end(&mut self, vm: usize) {
         let vcpu = VcpuIndex::only_of(VmIndex(vm));
-        let stopped = (None, crate::stop::Detail::Nothing);
         let why = Ending::PowerOff { status: 0 };
-        self.system.end_vm(vcpu, why, stopped, Instant::from_ns(1), &mut self.place);
+        self.system.end_vm(vcpu, why, None, Instant::from_ns(1), &mut self.place);
     }
 }
 

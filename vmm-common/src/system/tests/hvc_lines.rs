@@ -335,9 +335,8 @@ fn a_flood_over_a_link_goes_on_in_a_turn_of_a_vm_whose_console_is_at_it() {
     // No interrupt reaches it; it is woken for the work that is left.
     world.sleep(0);
     let vcpu = VcpuIndex::only_of(VmIndex(2));
-    let stopped = (None, crate::stop::Detail::Nothing);
     let why = Ending::PowerOff { status: 0 };
-    world.system.end_vm(vcpu, why, stopped, Instant::from_ns(1), &mut world.host);
+    world.system.end_vm(vcpu, why, None, Instant::from_ns(1), &mut world.host);
     let delivered = world.delivered(0);
     assert!((AT_ONCE..=AT_ONCE + BUFFER_BYTES as u64).contains(&delivered), "{delivered}");
     assert!(world.is_awake(0));
