@@ -7,7 +7,6 @@
 
 use crate::Instant;
 use crate::control::{Change, Refusal, VmRequest};
-use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::stop::StopRequest;
@@ -15,7 +14,7 @@ use crate::units::RoundedTime;
 use crate::vm::Ending;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 mod display;
@@ -172,20 +171,26 @@ impl Console {
         self.keyboard.take(vm)
     }
 
-    /// VM `vm` has ended, with these registers if a fault stopped it. On a
+    /// A VM has ended; with the lines of a dump, if there is one. On a
     /// terminal the next VM that still runs gets the keyboard.
-    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
+    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&str>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
         self.follow_raw();
         self.finish_line(vm);
         self.lines.say(&format!("[{} {ending}]", self.names[vm]));
         if let Some(dump) = dump {
-            self.say_dump(vcpu, &dump.to_string());
+            self.say_dump(vcpu, dump);
         }
         if let Some(next) = self.keyboard.ended(vm) {
             self.focus_moved(next);
         }
+    }
+
+    /// All vCPUs of a VM halt, and nothing can wake them.
+    pub fn vm_sleeps(&mut self, VmIndex(vm): VmIndex, why: &str) {
+        self.finish_line(vm);
+        self.lines.say(&format!("[{} sleeps: nothing can wake it: {why}]", self.names[vm]));
     }
 
     /// Prints the lines of a dump of a vCPU, with its number where its VM has several.

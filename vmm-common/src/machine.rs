@@ -25,6 +25,7 @@ use virtio_windows::Virtio;
 
 mod clock;
 mod com_ports;
+mod facts;
 mod interrupts;
 mod mmio;
 mod msrs;
@@ -33,6 +34,7 @@ mod ports;
 mod processors;
 mod timers;
 mod virtio_windows;
+mod wake;
 
 pub use devices::lapic::{Processors, StartEvent};
 pub use interrupts::Events;

@@ -134,7 +134,13 @@ impl VmPlan {
             memory_bytes: DEFAULT_MEMORY_BYTES,
             vcpu_count: 1,
             devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
-            boot: BootPlan { kernel, kind: BootKind::Auto, bios: None, modules: Vec::new() },
+            boot: BootPlan {
+                kernel,
+                kind: BootKind::Auto,
+                bios: None,
+                symbols: None,
+                modules: Vec::new(),
+            },
             cmdline: String::new(),
             clock: ClockPolicy::default(),
             share: Share::Weight(1),
@@ -188,6 +194,8 @@ pub struct BootPlan {
     pub kind: BootKind,
     /// A user's own BIOS stub for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
+    /// The file that names the kernel's addresses, for those who read a dump; None: the kernel.
+    pub symbols: Option<String>,
     /// Further files for the kernel, in order: multiboot's modules, or Linux's one initrd.
     pub modules: Vec<ModulePlan>,
 }

@@ -28,6 +28,7 @@ use alloc::vec::Vec;
 mod accounts;
 mod debugged;
 mod device_requests;
+mod explain;
 mod halt;
 mod lifecycle;
 mod networks;
@@ -117,6 +118,7 @@ impl<M: GuestMemory> System<M> {
     ) -> Self {
         let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
             let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
+            vm.outcomes = plan.outcomes;
             for _ in 0..plan.processors() {
                 vm.add_vcpu();
             }

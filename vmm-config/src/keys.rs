@@ -134,6 +134,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         by the image's signature, and raw if it has none that is known"),
     optional("bios", PATH,
         "Your own BIOS stub for boot: raw, a path relative to this file"),
+    optional("symbols", PATH,
+        "What names the kernel's functions and lines in dumps: its ELF file, or a System.map; a \
+        path relative to this file. Default: the kernel itself"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },

@@ -152,7 +152,8 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         faults.add(record.site(&["bios"]).at, message);
     }
     let bios = bios.map(|path| ImageSource::File(resolved(directory, path)));
-    BootPlan { kernel, kind, bios, modules: Vec::new() }
+    let symbols = record.text("symbols").map(|path| resolved(directory, path));
+    BootPlan { kernel, kind, bios, symbols, modules: Vec::new() }
 }
 
 /// The `modules`, or the `initrd` as the only one.

@@ -201,7 +201,8 @@ fn kernel(vm: &VmPlan, kind: BootKind) -> String {
         BootKind::Flat if is_named => "raw",
         BootKind::Flat | BootKind::Auto => "raw, as it has no signature that is known",
     };
-    format!("{kernel}, {protocol}{}", bios.unwrap_or_default())
+    let symbols = vm.boot.symbols.as_ref().map(|path| format!(", symbols {}", Escaped(path)));
+    format!("{kernel}, {protocol}{}{}", bios.unwrap_or_default(), symbols.unwrap_or_default())
 }
 
 /// Notes at the start of a run: files that run as raw code although the config does not ask for it.

@@ -17,11 +17,11 @@ use vmm_common::console::Console;
 use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
+use vmm_symbols::Names;
 
 mod behind;
 mod drain;
@@ -55,6 +55,8 @@ pub struct LinuxHost<'a> {
     pub uplinks: Uplinks,
     /// Networks' captures.
     pub captures: Captures,
+    /// What names the kernels' addresses.
+    names: Names,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     /// Descriptors that ended the last wait, or had something at the last look.
@@ -96,7 +98,7 @@ impl<'a> LinuxHost<'a> {
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
         (disks, uplinks, captures): (Disks, Uplinks, Captures),
         events: HostEvents,
-        time_limit: Instant,
+        (time_limit, names): (Instant, Names),
     ) -> Self {
         Self {
             clock,
@@ -107,6 +109,7 @@ impl<'a> LinuxHost<'a> {
             uplinks,
             captures,
             ready: Vec::new(),
+            names,
             beginnings,
             logs,
             stop_request: None,
@@ -327,8 +330,13 @@ impl Host<GuestRam> for LinuxHost<'_> {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &registers.to_string());
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &self.names.annotate(vcpu.vm(), &dump.to_string()));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
+        self.flush();
     }
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
@@ -340,7 +348,8 @@ impl Host<GuestRam> for LinuxHost<'_> {
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        let dump = dump.map(|dump| self.names.annotate(vcpu.vm(), &dump.to_string()));
+        self.console.vm_ended(vcpu, ending, dump.as_deref());
         self.flush();
     }
 }

@@ -37,6 +37,7 @@ use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
+use vmm_symbols::Names;
 
 /// What the command line adds to a config.
 #[derive(Debug, Default)]
@@ -140,6 +141,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
+    let symbols = Names::open(plan);
     let debuggers = Debuggers::open(plan, &system)?;
     let control = options.control.as_deref().map(Control::open).transpose()?;
     if let Some(control) = &control {
@@ -155,8 +157,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host =
-        LinuxHost::new((clock, beginnings), console, recorder, behind, events, time_limit);
+    let mut host = LinuxHost::new(
+        (clock, beginnings),
+        console,
+        recorder,
+        behind,
+        events,
+        (time_limit, symbols),
+    );
     if is_terminal {
         host.take_terminal()?;
     }

@@ -16,6 +16,7 @@ use vmm_common::Instant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
+use vmm_common::stop::{Detail, StopRequest};
 use vmm_common::system::System;
 
 /// The state that the turn guards.
@@ -48,7 +49,7 @@ enum Task {
     /// End its VM, and show its registers: only its own thread can read them.
     Stop {
         vcpu: VcpuIndex,
-        why: &'static str,
+        request: StopRequest,
     },
     /// Show its registers, as its VM has ended.
     Show {
@@ -157,12 +158,16 @@ fn run_vcpu(
                     let World { system, host, debuggers, .. } = &mut *held;
                     debuggers.visit(vcpu, system, &mut backend, host);
                 }
-                Task::Stop { vcpu, why } if vcpu.position() == me => {
+                Task::Stop { vcpu, request } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    system.stop_vm(vcpu, why, Some(backend.registers()), host);
+                    let shown = Some((backend.registers(), request.detail()));
+                    system.stop_vm(vcpu, request.why(), shown, host);
                 }
                 Task::Show { vcpu } if vcpu.position() == me => {
-                    held.host.sibling_registers(vcpu, &backend.registers());
+                    let World { system, host, .. } = &mut *held;
+                    let now = host.clock.now();
+                    let dump = system.sibling_dump(vcpu, backend.registers(), now);
+                    host.sibling_ended(vcpu, &dump);
                 }
                 task @ (Task::Run { vcpu, .. }
                 | Task::Stop { vcpu, .. }
@@ -221,10 +226,10 @@ impl<'a> World<'a> {
             return Task::Show { vcpu };
         }
         if let Some(request) = self.host.stop_request {
-            if request.wants_registers()
+            if request.detail() != Detail::Nothing
                 && let Some(vcpu) = self.running()
             {
-                return Task::Stop { vcpu, why: request.why() };
+                return Task::Stop { vcpu, request };
             }
             self.system.stop(request.why(), &mut self.host);
         }
@@ -250,17 +255,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The first vCPU that neither halts nor waits for a start-up IPI, of a VM that still runs: its
-    /// registers may show why it has not ended.
+    /// A vCPU of the first VM that still runs: its registers may show why it has not ended.
     fn running(&self) -> Option<VcpuIndex> {
-        let is_running = |vcpu: &VcpuIndex| {
-            let vm = &self.system.vms[vcpu.vm()];
-            vm.ending.is_none()
-                && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
-                && !vm.machine.is_waiting_for_startup(vcpu.id())
-        };
-        let vms = VmIndex::first(self.system.vms.len());
-        vms.flat_map(|vm| self.system.vcpus_of(vm)).find(is_running)
+        let mut vms = VmIndex::first(self.system.vms.len());
+        let vm = vms.find(|vm| self.system.vms[*vm].ending.is_none())?;
+        Some(self.system.vcpu_to_show(vm))
     }
 
     /// Puts this thread, or all of them, back on the run's core.

@@ -20,7 +20,6 @@ use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
@@ -228,8 +227,12 @@ impl Host<GuestRam> for BareHost<'_> {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &format!("{registers}"));
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &format!("{dump}"));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
     }
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
@@ -241,7 +244,7 @@ impl Host<GuestRam> for BareHost<'_> {
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        self.console.vm_ended(vcpu, ending, dump.map(|dump| format!("{dump}")).as_deref());
         self.send();
     }
 }

@@ -6,6 +6,7 @@ use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Activity;
 use crate::memory::GuestMemory;
 use crate::seam::{Host, VcpuBackend};
+use crate::stop::Detail;
 use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
@@ -65,10 +66,14 @@ impl<M: GuestMemory> System<M> {
                 self.scheduler.yielded(vcpu);
                 self.ledger.waits(vcpu, now);
             }
-            Step::Halt(until) => self.sleeps(vcpu, until, now),
+            Step::Halt(until) => {
+                self.sleeps(vcpu, until, now);
+                self.tell_sleep(vcpu, host);
+            }
             Step::End(ending) => {
-                let dump = ending.deserves_dump().then(|| backend.registers());
-                self.end_vm(vcpu, ending, dump, now, host);
+                let deserves = ending.deserves_dump(self.vms[vm].outcomes);
+                let shown = deserves.then(|| (backend.registers(), Detail::All));
+                self.end_vm(vcpu, ending, shown, now, host);
             }
         }
     }

@@ -57,6 +57,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
                 kernel: ImageSource::Builtin(String::from("os")),
                 kind: BootKind::Auto,
                 bios: None,
+                symbols: None,
                 modules: Vec::new(),
             },
             cmdline,

@@ -11,7 +11,6 @@ use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::memory::NoMemory;
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
 use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
@@ -203,7 +202,9 @@ impl Host<NoMemory> for SimulatedHost {
         Some(byte)
     }
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
         self.beginnings.get(vm)
@@ -219,7 +220,11 @@ impl Host<NoMemory> for SimulatedHost {
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();
         assert_eq!(self.endings[vm], None, "VM {vm} ends twice");
-        assert_eq!(dump.is_some(), ending.deserves_dump(), "{ending:?}");
+        assert_eq!(
+            dump.is_some(),
+            ending.deserves_dump(vmm_common::plan::Outcomes::default()),
+            "{ending:?}"
+        );
         self.endings[vm] = Some(ending.clone());
         self.clock.vms.borrow_mut()[vm].has_ended = true;
     }

@@ -22,6 +22,7 @@ mod output_files;
 mod output_troubles;
 mod posture;
 mod several_processors;
+mod symbols;
 mod terminal;
 mod timeline;
 mod uplinks;
