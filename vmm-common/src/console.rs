@@ -20,6 +20,7 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
+mod screens;
 mod sequences;
 mod vm_lines;
 
@@ -27,6 +28,7 @@ pub use display::{Ability, Display};
 use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
 use printable::Printable;
+use screens::Screens;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Console {
     has_terminal: bool,
     display: Display,
     has_said_lost_keys: bool,
+    screens: Screens,
 }
 
 impl Console {
@@ -79,11 +82,15 @@ impl Console {
             has_siblings: plan.vms.iter().map(|vm| vm.processors() > 1).collect(),
             display,
             has_said_lost_keys: false,
+            screens: Screens::default(),
         }
     }
 
     /// Takes what VM `vm` printed.
     pub fn print(&mut self, vm: usize, bytes: &[u8]) {
+        if self.screens.has_line_of(vm) {
+            self.end_screen_line(vm);
+        }
         let lines = &mut self.lines;
         if lines.raw() == Some(vm) {
             return lines.take_raw(vm, bytes);
@@ -101,6 +108,7 @@ impl Console {
             match command {
                 Command::Focus(vm) => self.focus_moved(vm),
                 Command::Raw(vm) => self.turn_raw(vm),
+                Command::Screen(vm) => self.screens.want(vm),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),

@@ -22,7 +22,7 @@ mod tests;
 /// What every packed plan begins with.
 pub const MAGIC: [u8; 8] = *b"TANDEMPK";
 /// The layout's version. A plan is packed and unpacked by builds of the same source.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Where the header's fields begin, and its length.
 const AT_VERSION: usize = 8;

@@ -105,6 +105,8 @@ pub struct VmPlan {
     pub virtio: VirtioPlan,
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
+    /// Its text screen and keyboard.
+    pub screen: ScreenPlan,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
 }
@@ -133,9 +135,19 @@ impl VmPlan {
             serial: [Console, Absent, Absent, Absent],
             virtio: VirtioPlan::default(),
             has_keyboard: false,
+            screen: ScreenPlan::default(),
             outcomes: Outcomes::default(),
         }
     }
+}
+
+/// A VM's text screen and keyboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenPlan {
+    /// The console shows what the guest writes at 0xb8000.
+    pub is_shown: bool,
+    /// What is typed goes to a keyboard at the 8042, and not to the serial console.
+    pub has_keyboard: bool,
 }
 
 /// What it counts as when a VM ends without a status.

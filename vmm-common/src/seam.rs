@@ -18,6 +18,7 @@ use crate::backing::Backing;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
+use crate::screen::Viewer;
 use devices::lapic::TscClock;
 use devices::time::MachineTime;
 
@@ -197,7 +198,7 @@ pub trait VcpuBackend {
 }
 
 /// What the loop needs of its host, whose VMs' RAM is an `M`.
-pub trait Host<M>: Backing<M> {
+pub trait Host<M>: Backing<M> + Viewer {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 

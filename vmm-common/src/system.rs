@@ -30,6 +30,7 @@ mod halt;
 mod networks;
 mod publish;
 mod rouse;
+mod screens;
 mod serial;
 
 pub use networks::{Network, NetworkPort, Networks, Uplink};
@@ -44,6 +45,7 @@ pub struct System<M> {
     pub wires: Vec<Wire>,
     /// The networks, in the plan's order.
     pub networks: Networks,
+    screens: screens::Screens,
     /// Each VM's first vCPU.
     firsts: Vec<VcpuIndex>,
     /// Where the time went.
@@ -116,6 +118,7 @@ impl<M: GuestMemory> System<M> {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
             networks: Networks::new(plan),
+            screens: screens::Screens::new(plan),
             firsts: VcpuIndex::firsts(counts).collect(),
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
@@ -150,6 +153,7 @@ impl<M: GuestMemory> System<M> {
         }
         self.feed_consoles(now, host);
         self.finish_requests(now, host);
+        self.follow_screens(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
             for vcpu in self.vcpus_of(vm) {
@@ -166,7 +170,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let mut next = self.scheduler.next(now);
         if let Next::Idle { until } = &mut next {
-            *until = self.networks.bound_idle(*until);
+            *until = self.screens.bound_idle(self.networks.bound_idle(*until));
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
@@ -320,6 +324,10 @@ impl<M: GuestMemory> System<M> {
             ExitReason::PortOut { port, size, value } => {
                 match machine.port_write(port, size, value, now) {
                     PortWrite::Done => return Step::Continue,
+                    PortWrite::Prints(byte) => {
+                        host.console_output(index.vm(), &[byte]);
+                        return Step::Continue;
+                    }
                     PortWrite::Serial(access) if access.can_move() => {
                         return self.after_serial_access(index, access, None, now, host);
                     }

@@ -157,6 +157,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Its network interfaces (virtio), at most one at each network; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("screen", Kind::Choice(&["none", "console"]),
+        "console, the console shows lines that the guest writes to the text screen at 0xb8000, and \
+        what is typed goes to a keyboard (devices: ps2_keyboard). Default: none"),
     optional("on_halt", OUTCOME,
         "What it counts as when the guest halts for good, with interrupts off, which has no \
         status. Default: failure, as kernels halt after a panic, too"),
@@ -228,6 +231,9 @@ static DEVICES: Keys = Keys { of: "devices", keys: &[
     optional("io_apic", Kind::Boolean, "I/O APIC at 0xfec00000. Default: true"),
     optional("hpet", Kind::Boolean, "HPET at 0xfed00000. Default: true"),
     optional("local_apic", Kind::Boolean, "Local APIC at 0xfee00000 and its MSRs. Default: true"),
+    optional("ps2_keyboard", Kind::Boolean,
+        "A keyboard at the i8042, which what is typed goes to, and not to the serial console. \
+        Default: true with screen: console, else false"),
     optional("rng", Kind::Boolean,
         "A source of random bytes (virtio); it needs the io_apic. Default: false"),
 ] };

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
     DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
-    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
+    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, ScreenPlan, SerialPlan, Share, VirtioPlan,
+    VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -99,8 +100,15 @@ fn vm(
         serial,
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
+        screen: screen(record),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
     }
+}
+
+fn screen(record: &Record) -> ScreenPlan {
+    let is_shown = record.text("screen") == Some("console");
+    let keyboard = record.record("devices").and_then(|devices| devices.boolean("ps2_keyboard"));
+    ScreenPlan { is_shown, has_keyboard: keyboard.unwrap_or(is_shown) }
 }
 
 fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {

@@ -36,9 +36,7 @@ impl Typist {
                 (Self::Sequence { number: 0, has_more: false }, [None, None])
             }
             // Alt and a key are sent so: Escape and the key are near enough.
-            (Self::Escape, byte) => {
-                (Self::Between, [Some(Key::ESCAPE), Key::of_character(byte)])
-            }
+            (Self::Escape, byte) => (Self::Between, [Some(Key::ESCAPE), Key::of_character(byte)]),
             (Self::Sequence { number, has_more: false }, b'0'..=b'9') => {
                 let number = number.saturating_mul(10).saturating_add(byte - b'0');
                 (Self::Sequence { number, has_more: false }, [None, None])

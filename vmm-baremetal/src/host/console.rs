@@ -20,6 +20,7 @@ use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
 use vmm_common::registers::CpuState;
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::vm::Ending;
@@ -199,6 +200,24 @@ impl Backing<GuestRam> for BareHost {
 
     fn random(&mut self, to: &mut [u8]) {
         self.random.fill(to);
+    }
+}
+
+impl Viewer for BareHost {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
     }
 }
 

@@ -12,6 +12,7 @@ pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
       Ctrl-A r       raw terminal for the VM with the keyboard, on or off
+      Ctrl-A s       show the text screen of the VM with the keyboard
       Ctrl-A x       end the run
       Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
@@ -43,6 +44,8 @@ pub enum Command {
     Focus(usize),
     /// Give the terminal raw to this VM, which has the keyboard, or take it back.
     Raw(usize),
+    /// Show this VM's text screen.
+    Screen(usize),
     /// End the run.
     End,
     /// End the run as its time limit does.
@@ -177,6 +180,7 @@ impl Keyboard {
                 self.focus_on(next.unwrap_or(self.focus))
             }
             b'r' => Some(Command::Raw(self.focus)),
+            b's' => Some(Command::Screen(self.focus)),
             b'x' => Some(Command::End),
             b't' => Some(Command::EndWithRegisters),
             _ => Some(Command::Help),

@@ -77,6 +77,7 @@ impl<M: GuestMemory> System<M> {
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
+        self.finish_screen(vm, host);
         self.leave_networks(vm, now, host);
         let dump = dump.map(|registers| Dump::new(&ending, registers, &self.vms[vm].memory));
         host.vm_ended(vcpu, &ending, dump.as_ref());

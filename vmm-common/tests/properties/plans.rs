@@ -65,6 +65,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             serial,
             has_keyboard,
             virtio: VirtioPlan::default(),
+            screen: ScreenPlan { is_shown: has_keyboard, has_keyboard },
             outcomes: Outcomes::default(),
         },
     )
