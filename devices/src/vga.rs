@@ -32,6 +32,8 @@ const RETRACE_END: usize = 0x11;
 const PROTECT: u8 = 1 << 7;
 const LINE_COMPARE: u8 = 1 << 4;
 const COLOURS: usize = 256;
+/// Characters of a row.
+const COLUMNS: u16 = 80;
 
 /// An index register and those that it selects.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,8 @@ pub struct Vga {
     palette: Palette,
     /// What input status 1 shows next.
     retrace: u8,
+    /// The cursor has left a line.
+    has_left_line: bool,
 }
 
 impl Default for Vga {
@@ -111,6 +115,7 @@ impl Vga {
             ]),
             palette: Palette { mask: 0xFF, colours: [[0; 3]; COLOURS], next: (0, 0), state: 0 },
             retrace: 0,
+            has_left_line: false,
         }
     }
 
@@ -183,6 +188,12 @@ impl Vga {
         is_on.then(|| self.crtc_word(CURSOR_HIGH))
     }
 
+    /// Whether the cursor has gone to another row, or back in its own one, since the last call: the
+    /// guest has ended a line, or scrolls.
+    pub const fn take_left_line(&mut self) -> bool {
+        core::mem::replace(&mut self.has_left_line, false)
+    }
+
     fn crtc_word(&self, high: usize) -> u16 {
         u16::from_be_bytes([self.crtc.registers[high], self.crtc.registers[high + 1]])
     }
@@ -190,6 +201,7 @@ impl Vga {
     fn set_crtc(&mut self, value: u8) {
         let is_protected = self.crtc.registers[RETRACE_END] & PROTECT != 0;
         let before = self.crtc.read();
+        let place = self.crtc_word(CURSOR_HIGH);
         match self.crtc.index {
             7 if is_protected => {
                 self.crtc.write(before & !LINE_COMPARE | value & LINE_COMPARE);
@@ -197,6 +209,8 @@ impl Vga {
             0..7 if is_protected => {}
             _ => self.crtc.write(value),
         }
+        let moved_to = self.crtc_word(CURSOR_HIGH);
+        self.has_left_line |= moved_to / COLUMNS != place / COLUMNS || moved_to < place;
     }
 
     /// The index without the bit that says whose the palette is.
@@ -258,6 +272,22 @@ mod tests {
         vga.write(0x3D4, 0x0A);
         vga.write(0x3D5, 0x20);
         assert_eq!(vga.cursor(), None);
+    }
+
+    #[test]
+    fn the_cursor_leaves_a_line_for_another_or_for_its_begin() {
+        let mut vga = Vga::new();
+        let mut moves = |place: u16| {
+            let [high, low] = place.to_be_bytes();
+            for (index, value) in [(0x0E, high), (0x0F, low)] {
+                vga.write(0x3D4, index);
+                vga.write(0x3D5, value);
+            }
+            vga.take_left_line()
+        };
+        let places = [0, 1, 79, 80, 81, 80, 24 * 80 + 5, 24 * 80 + 6, 24 * 80];
+        let left = [false, false, false, true, false, true, true, false, true];
+        assert_eq!(places.map(&mut moves), left);
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Keys {
     /// The character of a key that is pressed, and a line feed where Enter is released.
     fn take(&mut self, code: u8, set: Set) -> Option<u8> {
         /// Codes of Shift, Enter, A, B and 1 in each set.
-        const CODES: [[u8; 5]; 2] = [[0x2A, 0x1C, 0x1E, 0x30, 0x02], [0x12, 0x5A, 0x1C, 0x32, 0x16]];
+        const CODES: [[u8; 5]; 2] =
+            [[0x2A, 0x1C, 0x1E, 0x30, 0x02], [0x12, 0x5A, 0x1C, 0x32, 0x16]];
         let codes = CODES[set as usize];
         match (set, code) {
             (_, EXTENDED) => {

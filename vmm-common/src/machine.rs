@@ -66,6 +66,8 @@ pub struct Machine {
     virtio: Virtio,
     keyboard: I8042,
     vga: Vga,
+    /// The console shows the text screen.
+    has_screen: bool,
     power: Power,
     clock: Clock,
     /// Of each processor.
@@ -93,6 +95,7 @@ impl Machine {
             virtio: Virtio::new(&plan.virtio),
             keyboard: I8042::new(plan.screen.has_keyboard),
             vga: Vga::new(),
+            has_screen: plan.screen.is_shown,
             power: Power::new(),
             clock: Clock::new(plan.clock, processors, (epoch_seconds, tsc), on),
             fixed_msrs: vec![FixedMsrs::new(); processors.into()],

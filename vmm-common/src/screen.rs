@@ -31,6 +31,9 @@ const CELL_BYTES: usize = 2;
 type Row = [u8; COLUMNS];
 type Rows = [Row; ROWS];
 
+/// The most that a look prints, bytes: each row, gone or there, of characters of three bytes at most.
+pub const MAX_TEXT_BYTES: usize = 2 * ROWS * (3 * COLUMNS + 2);
+
 const BLANK: Row = [b' '; COLUMNS];
 
 /// Who shows the screens.
@@ -65,11 +68,16 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The screen in `memory` that begins with character `start`, with the cursor at `cursor`, both
-    /// counted from [`ADDRESS`]. None if there is no RAM.
-    pub fn take(memory: &impl GuestMemory, start: u16, cursor: Option<u16>) -> Option<Self> {
-        let mut rows = Box::new([BLANK; ROWS]);
-        for (number, row) in rows.iter_mut().enumerate() {
+    /// A blank screen.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { rows: Box::new([BLANK; ROWS]), cursor: None }
+    }
+
+    /// Takes the screen in `memory` that begins with character `start`, with the cursor at
+    /// `cursor`, both counted from [`ADDRESS`]. False if there is no RAM.
+    pub fn take(&mut self, memory: &impl GuestMemory, start: u16, cursor: Option<u16>) -> bool {
+        for (number, row) in self.rows.iter_mut().enumerate() {
             let mut cells = [0; COLUMNS * CELL_BYTES];
             let at = u64::from(start) * CELL_BYTES as u64 + (number * cells.len()) as u64;
             let at = at % WINDOW_BYTES;
@@ -77,7 +85,7 @@ impl Picture {
             let first = cells.len().min((WINDOW_BYTES - at) as usize);
             let (head, tail) = cells.split_at_mut(first);
             if !memory.read(ADDRESS + at, head) || !memory.read(ADDRESS, tail) {
-                return None;
+                return false;
             }
             for (character, cell) in row.iter_mut().zip(cells.chunks(CELL_BYTES)) {
                 *character = if matches!(cell[0], 0 | 0xff) { b' ' } else { cell[0] };
@@ -85,7 +93,8 @@ impl Picture {
         }
         let place = cursor.map(|cursor| usize::from(cursor.wrapping_sub(start)));
         let place = place.filter(|place| *place < ROWS * COLUMNS);
-        Some(Self { rows, cursor: place.map(|place| (place / COLUMNS, place % COLUMNS)) })
+        self.cursor = place.map(|place| (place / COLUMNS, place % COLUMNS));
+        true
     }
 
     /// Whether nothing is on it.
@@ -116,6 +125,12 @@ impl Picture {
     fn open_length(&self, row: usize) -> Option<usize> {
         let (cursor_row, column) = self.cursor?;
         (cursor_row == row && column >= length(&self.rows[row])).then_some(column)
+    }
+}
+
+impl Default for Picture {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

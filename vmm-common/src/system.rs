@@ -328,6 +328,10 @@ impl<M: GuestMemory> System<M> {
                         host.console_output(index.vm(), &[byte]);
                         return Step::Continue;
                     }
+                    PortWrite::LeavesLine => {
+                        self.look_at_screen(index.vm(), host);
+                        return Step::Continue;
+                    }
                     PortWrite::Serial(access) if access.can_move() => {
                         return self.after_serial_access(index, access, None, now, host);
                     }

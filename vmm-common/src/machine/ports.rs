@@ -109,6 +109,8 @@ pub enum PortWrite {
     Serial(SerialAccess),
     /// A byte for the console.
     Prints(u8),
+    /// The text screen's cursor has left a line, and the console shows the screen.
+    LeavesLine,
     /// The VM's end.
     Ends(Ending),
 }
@@ -216,6 +218,7 @@ impl Machine {
         match serial {
             _ if self.keyboard.is_reset_requested() => PortWrite::Ends(Ending::Reset),
             Some(access) => PortWrite::Serial(access),
+            None if self.has_screen && self.vga.take_left_line() => PortWrite::LeavesLine,
             None => PortWrite::Done,
         }
     }

@@ -63,7 +63,7 @@ impl Guest {
 
     fn picture(&self) -> Picture {
         let cursor = self.has_cursor.then_some(self.place as u16);
-        Picture::take(&self.memory, 0, cursor).expect("it is RAM")
+        picture_of(&self.memory, 0, cursor)
     }
 
     fn look(&mut self) -> String {
@@ -79,6 +79,12 @@ impl Guest {
         self.screen.finish(&picture, &mut text);
         text
     }
+}
+
+fn picture_of(memory: &Memory, start: u16, cursor: Option<u16>) -> Picture {
+    let mut picture = Picture::new();
+    assert!(picture.take(memory, start, cursor), "it is RAM");
+    picture
 }
 
 #[test]
@@ -187,7 +193,7 @@ fn a_screen_that_begins_elsewhere_goes_round_its_window() {
         guest.memory.0.borrow_mut()[cell * 2] = byte;
     }
     let cursor = Some(start as u16 + 81);
-    let picture = Picture::take(&guest.memory, start as u16, cursor).expect("it is RAM");
+    let picture = picture_of(&guest.memory, start as u16, cursor);
     assert_eq!(picture.text(), "a\nb   c\nd\n");
     assert_eq!(picture.cursor(), Some((1, 1)));
 }

@@ -1,20 +1,21 @@
 //! When the VMs' text screens are looked at, and what is typed to their keyboards.
 //!
-//! Screens are looked at between turns, seldom, and on no exit: a look reads 4000 bytes of RAM. A
-//! screen that is not shown is looked at until something is on it, which the console then says.
+//! A look reads 4000 bytes of RAM. Screens are looked at between turns, seldom, and when the guest
+//! moves the cursor out of its line: before the next line scrolls this one away. A screen that is
+//! not shown is looked at, more seldom, until something is on it, which the console then says.
 
 use super::System;
 use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::plan::Plan;
-use crate::screen::{Picture, Screen};
+use crate::screen::{MAX_TEXT_BYTES, Picture, Screen};
 use crate::seam::Host;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How often screens are looked at.
-const LOOK_NS: u64 = 50_000_000;
+const LOOK_NS: u64 = 10_000_000;
 /// The same where a screen is not shown.
 const WATCH_NS: u64 = 500_000_000;
 /// A guest that ran for so long without changing a row has left it alone.
@@ -26,6 +27,10 @@ pub(super) struct Screens {
     vms: Vec<VmScreen>,
     /// When to look next.
     due: Instant,
+    /// The screen that is looked at.
+    picture: Picture,
+    /// What is new on it. It never grows: it has room for all that a look prints.
+    text: String,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,12 @@ impl Screens {
             has_run: false,
             ran_ns: 0,
         };
-        Self { vms: plan.vms.iter().map(screen).collect(), due: Instant::ZERO }
+        Self {
+            vms: plan.vms.iter().map(screen).collect(),
+            due: Instant::ZERO,
+            picture: Picture::new(),
+            text: String::with_capacity(MAX_TEXT_BYTES),
+        }
     }
 
     /// `vm` has a turn.
@@ -59,10 +69,14 @@ impl Screens {
 
     /// An idle core waits no longer than until what has been written is to be looked at.
     pub(super) fn bound_idle(&self, until: Instant) -> Instant {
-        let waits = |vm: &VmScreen| {
-            vm.shown.as_ref().is_some_and(|screen| vm.has_run || screen.is_pending())
-        };
-        if self.vms.iter().any(waits) { until.min(self.due) } else { until }
+        if self.vms.iter().any(VmScreen::may_have_news) { until.min(self.due) } else { until }
+    }
+}
+
+impl VmScreen {
+    /// It is shown, and the guest has run since the last look, or left something to be printed.
+    fn may_have_news(&self) -> bool {
+        self.shown.as_ref().is_some_and(|screen| self.has_run || screen.is_pending())
     }
 }
 
@@ -74,9 +88,9 @@ impl<M: GuestMemory> System<M> {
             self.look_at_screens(now, host);
         }
         if let Some(vm) = host.screen_wanted()
-            && let Some(picture) = self.picture(vm)
+            && self.take_picture(vm)
         {
-            host.whole_screen(vm, &picture);
+            host.whole_screen(vm, &self.screens.picture);
         }
     }
 
@@ -89,7 +103,9 @@ impl<M: GuestMemory> System<M> {
             }
             match self.screens.vms[vm.0] {
                 VmScreen { shown: Some(_), .. } => {
-                    self.look_at_screen(vm, host);
+                    if self.screens.vms[vm.0].may_have_news() {
+                        self.look_at_screen(vm, host);
+                    }
                     next_ns = Some(LOOK_NS);
                 }
                 VmScreen { has_said: false, .. } => {
@@ -102,25 +118,26 @@ impl<M: GuestMemory> System<M> {
         self.screens.due = next_ns.map_or(Instant::FAR_FUTURE, |ns| now.after_ns(ns));
     }
 
-    fn look_at_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
+    /// Prints what is new on the screen of a VM whose screen is shown.
+    pub(super) fn look_at_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
         let is_halted = self.vcpus_of(vm).all(|vcpu| !self.scheduler.is_runnable(vcpu));
         let ran_ns = self.ledger.vms[vm].guest_ns;
-        let Some(picture) = self.picture(vm) else { return };
-        let VmScreen { shown: Some(screen), has_run, ran_ns: before_ns, .. } =
-            &mut self.screens.vms[vm.0]
+        if !self.take_picture(vm) {
+            return;
+        }
+        let Screens { vms, picture, text, .. } = &mut self.screens;
+        let VmScreen { shown: Some(screen), has_run, ran_ns: before_ns, .. } = &mut vms[vm.0]
         else {
             return;
         };
-        if !core::mem::take(has_run) && !screen.is_pending() {
-            return;
-        }
+        *has_run = false;
         let is_settled = is_halted || ran_ns.saturating_sub(*before_ns) >= LEFT_ALONE_NS;
-        let mut text = String::new();
-        if screen.look(&picture, is_settled, &mut text) {
+        text.clear();
+        if screen.look(picture, is_settled, text) {
             *before_ns = ran_ns;
         }
         if !text.is_empty() {
-            host.screen_output(vm, &text);
+            host.screen_output(vm, text);
         }
     }
 
@@ -130,7 +147,7 @@ impl<M: GuestMemory> System<M> {
         if !core::mem::take(has_run) || *has_said {
             return;
         }
-        if self.picture(vm).is_some_and(|picture| !picture.is_blank()) {
+        if self.take_picture(vm) && !self.screens.picture.is_blank() {
             self.screens.vms[vm.0].has_said = true;
             host.screen_is_not_shown(vm);
         }
@@ -142,19 +159,24 @@ impl<M: GuestMemory> System<M> {
         if self.screens.vms[vm.0].shown.is_none() {
             return self.watch_screen(vm, host);
         }
-        let Some(picture) = self.picture(vm) else { return };
-        let mut text = String::new();
-        if let Some(screen) = &mut self.screens.vms[vm.0].shown {
-            screen.finish(&picture, &mut text);
+        if !self.take_picture(vm) {
+            return;
+        }
+        let Screens { vms, picture, text, .. } = &mut self.screens;
+        text.clear();
+        if let Some(screen) = &mut vms[vm.0].shown {
+            screen.finish(picture, text);
         }
         if !text.is_empty() {
-            host.screen_output(vm, &text);
+            host.screen_output(vm, text);
         }
     }
 
-    fn picture(&self, vm: VmIndex) -> Option<Picture> {
+    /// Takes the screen as it stands; false if there is none.
+    fn take_picture(&mut self, vm: VmIndex) -> bool {
         let vm = &self.vms[vm];
-        Picture::take(&vm.memory, vm.machine.screen_start(), vm.machine.cursor())
+        let (start, cursor) = (vm.machine.screen_start(), vm.machine.cursor());
+        self.screens.picture.take(&vm.memory, start, cursor)
     }
 
     /// Presses the keys that were typed to `vm`, if it has a keyboard.
