@@ -53,6 +53,8 @@ const TRANSLATE: u8 = 1 << 6;
 
 /// How long a keyboard takes for a byte: 11 bits at 10 to 16.7 kHz.
 const BYTE_NS: u64 = 1_000_000;
+/// Between the commands that set up a driver, which drop codes, less time passes.
+const SETUP_NS: u64 = 50_000_000;
 
 /// Output port: bit 0 is the reset line (low resets), bit 1 opens address line 20.
 const RESET_LINE: u8 = 1 << 0;
@@ -103,6 +105,10 @@ pub struct I8042 {
     arrives_at: Option<MachineTime>,
     /// The guest has read its status or a byte.
     has_been_read: bool,
+    /// The guest has written to it since [`I8042::advance`].
+    was_written: bool,
+    /// Until then no key is pressed: the guest may be setting up its driver.
+    quiet_until: Option<MachineTime>,
 }
 
 impl I8042 {
@@ -125,6 +131,8 @@ impl I8042 {
             has_break: false,
             arrives_at: None,
             has_been_read: false,
+            was_written: false,
+            quiet_until: None,
         }
     }
 
@@ -148,6 +156,7 @@ impl I8042 {
 
     /// Writes port 0x60, 0x64 or 0x92; a write to any other port is ignored.
     pub fn write(&mut self, port: u16, value: u8) {
+        self.was_written |= port != SYSTEM_CONTROL_A;
         match port {
             DATA => self.write_data(value),
             COMMAND => self.write_command(value),
@@ -181,6 +190,10 @@ impl I8042 {
     /// called after each access, too.
     pub fn advance(&mut self, now: MachineTime) {
         let Some(keyboard) = &mut self.keyboard else { return };
+        self.quiet_until = match core::mem::take(&mut self.was_written) {
+            true => Some(now.after_ns(SETUP_NS)),
+            false => self.quiet_until.filter(|until| now < *until),
+        };
         let is_stopped = self.command_byte & KEYBOARD_DISABLED != 0;
         // A byte that waits here stops the keyboard's clock.
         if is_stopped || self.status & STATUS_OUTPUT_FULL != 0 || !keyboard.has_bytes() {
@@ -202,8 +215,8 @@ impl I8042 {
 
     /// When [`I8042::advance`] has something to do.
     #[must_use]
-    pub const fn deadline(&self) -> Option<MachineTime> {
-        self.arrives_at
+    pub fn deadline(&self) -> Option<MachineTime> {
+        self.arrives_at.into_iter().chain(self.quiet_until).min()
     }
 
     /// There is a keyboard, and typed bytes go to it.
@@ -218,11 +231,13 @@ impl I8042 {
         self.has_been_read
     }
 
-    /// Whether the keyboard has room for a key: the one before has been read.
+    /// Whether the keyboard has room for a key: the one before has been read, and the guest has sent
+    /// no command for a while.
     #[must_use]
     pub fn is_ready_for_key(&self) -> bool {
         self.keyboard.as_ref().is_some_and(Keyboard::is_ready)
             && self.status & STATUS_OUTPUT_FULL == 0
+            && self.quiet_until.is_none()
     }
 
     /// A byte that a terminal sends for a key: presses it, and releases it. None: nothing follows

@@ -1,7 +1,7 @@
 //! A 32-bit kernel that writes the text screen at 0xB8000 and asks its loader for text mode:
 //! `hello on 0xb8000`, 40 lines, by which it scrolls as kernels do, and what it finds of the cursor
-//! and of the loader's information. `[stay]` halts at the end, for a look at its screen; else it
-//! powers off.
+//! and of the loader's information. `[stay]` says so on COM1 and halts at the end, for a look at its
+//! screen; else it powers off.
 #![no_std]
 #![no_main]
 
@@ -80,8 +80,13 @@ entry32:
     test al, al
     jnz 5b
     cmp dword ptr [esi - 5], 0x79617473     // stay
-    je 6f
-    mov dx, 0x604                   // power off
+    jne 11f
+    mov esi, offset stays           // on COM1, for who watches it
+    mov dx, 0x3F8
+    mov ecx, 6
+    rep outsb
+    jmp 6f
+11: mov dx, 0x604                   // power off
     mov ax, 0x2000
     out dx, ax
 6:  cli
@@ -170,6 +175,7 @@ line: .asciz \"line \"
 cursor_text: .asciz \"cursor \"
 text_mode: .asciz \"the loader says: text\\n\"
 no_text_mode: .asciz \"the loader says nothing of text\\n\"
+stays: .ascii \"stays\n\"
 glyphs: .byte 0x01, 0xC9, 0xCD, 0xBB, 0xE1, 0
     .balign 4
 columns: .long 80

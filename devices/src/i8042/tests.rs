@@ -154,7 +154,7 @@ impl Typed {
     }
 
     fn text(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut codes = Vec::new();
+        let mut codes = self.read_all();
         for byte in text {
             assert!(self.controller.is_ready_for_key());
             self.controller.type_byte(Some(*byte));
@@ -289,4 +289,24 @@ fn every_byte_at_every_port_is_harmless_to_a_keyboard() {
             typed.read_all();
         }
     }
+}
+
+#[test]
+fn keys_wait_until_the_guest_has_set_up_its_driver() {
+    let mut controller = I8042::new(true);
+    let at = |ms: u64| MachineTime::from_ns(ms * 1_000_000);
+    controller.advance(at(0));
+    assert!(controller.is_ready_for_key());
+    for (ms, byte) in [(10, 0xF6), (40, 0xF4)] {
+        controller.write(0x60, byte);
+        controller.advance(at(ms));
+        controller.advance(at(ms + 1));
+        assert_eq!(controller.read(0x60), 0xFA);
+        controller.advance(at(ms + 2));
+        assert!(!controller.is_ready_for_key());
+    }
+    assert_eq!(controller.deadline(), Some(at(90)));
+    controller.advance(at(90));
+    assert!(controller.is_ready_for_key());
+    assert_eq!(controller.deadline(), None);
 }

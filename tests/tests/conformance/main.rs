@@ -21,6 +21,7 @@ mod nimble;
 mod page_faults;
 mod processor;
 mod promises;
+mod screen;
 mod several_processors;
 mod start;
 mod streams;
@@ -36,7 +37,7 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 20] = [
+const CONFIGS: [(&str, Check); 21] = [
     ("budget", everywhere),
     ("disk", everywhere),
     ("escapes", everywhere),
@@ -49,6 +50,7 @@ const CONFIGS: [(&str, Check); 20] = [
     ("multiboot", everywhere),
     ("net", everywhere),
     ("nimble", nimble::check),
+    ("screen", screen::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
     ("smp", linux_processors::check_in_qemu),
