@@ -34,6 +34,9 @@ type Rows = [Row; ROWS];
 /// The most that a look prints, bytes: each row, gone or there, of characters of three bytes at most.
 pub const MAX_TEXT_BYTES: usize = 2 * ROWS * (3 * COLUMNS + 2);
 
+/// So many looks wait for the end of a scroll, which may be none: a status line stays, too.
+const MAX_MID_SCROLLS: u8 = 2;
+
 const BLANK: Row = [b' '; COLUMNS];
 
 /// Who shows the screens.
@@ -134,6 +137,19 @@ impl Default for Picture {
     }
 }
 
+/// When a screen is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The guest may be about to change what it has just changed, or in the middle of scrolling.
+    Any,
+    /// The guest halts, or has run for a while without a change: rows are as they are to be.
+    Settled,
+    /// The guest has moved the cursor to another line, and scrolled before if it had to.
+    LineLeft,
+    /// The guest has ended.
+    End,
+}
+
 /// What has been seen of a screen, and what has been printed of it.
 #[derive(Debug)]
 pub struct Screen {
@@ -143,6 +159,8 @@ pub struct Screen {
     open: Option<(usize, usize)>,
     /// Some row is yet to be printed.
     is_pending: bool,
+    /// How many looks in succession found it in the middle of scrolling.
+    mid_scrolls: u8,
 }
 
 impl Screen {
@@ -150,7 +168,7 @@ impl Screen {
     #[must_use]
     pub fn new() -> Self {
         let blank = || Box::new([BLANK; ROWS]);
-        Self { seen: blank(), printed: blank(), open: None, is_pending: false }
+        Self { seen: blank(), printed: blank(), open: None, is_pending: false, mid_scrolls: 0 }
     }
 
     /// Whether some row is yet to be printed, as the guest may be about to change it.
@@ -159,13 +177,22 @@ impl Screen {
         self.is_pending
     }
 
-    /// Looks at it: adds what is to be printed to `text`. `is_settled`: what has not changed since
-    /// the last look is not about to. Whether something has changed.
-    pub fn look(&mut self, now: &Picture, is_settled: bool, text: &mut String) -> bool {
+    /// Looks at it: adds what is to be printed to `text`. Whether something has changed.
+    pub fn look(&mut self, now: &Picture, moment: Moment, text: &mut String) -> bool {
         let has_changed = *now.rows != *self.seen;
         if !has_changed && !self.is_pending {
             return false;
         }
+        if matches!(moment, Moment::Any | Moment::Settled)
+            && self.mid_scrolls < MAX_MID_SCROLLS
+            && is_mid_scroll(&self.seen, &now.rows)
+        {
+            self.mid_scrolls += 1;
+            self.is_pending = true;
+            return true;
+        }
+        self.mid_scrolls = 0;
+        let is_settled = matches!(moment, Moment::Settled | Moment::End);
         let by = scrolled(&self.seen, &now.rows);
         self.scroll(by, text);
         let is_new = |row: usize, than: &Rows| now.rows[row] != than[row];
@@ -189,8 +216,8 @@ impl Screen {
 
     /// Prints what is yet to be printed, as the VM has ended.
     pub fn finish(&mut self, last: &Picture, text: &mut String) {
-        self.look(last, true, text);
-        self.look(last, true, text);
+        self.look(last, Moment::End, text);
+        self.look(last, Moment::End, text);
         if self.open.take().is_some() {
             text.push('\n');
         }
@@ -251,21 +278,39 @@ impl Default for Screen {
     }
 }
 
+/// Whether the guest may be in the middle of moving rows up: those above some row have moved, those
+/// below have not.
+fn is_mid_scroll(before: &Rows, now: &Rows) -> bool {
+    (1..ROWS).any(|by| {
+        let moved = now.iter().zip(&before[by..]).take_while(|(new, old)| new == old).count();
+        let has_moved = (0..moved).any(|row| now[row] != before[row]);
+        has_moved
+            && (moved..=moved + 1).any(|from| {
+                from < ROWS && now[from..] == before[from..] && now[from..].iter().any(is_used)
+            })
+    })
+}
+
+fn is_used(row: &Row) -> bool {
+    *row != BLANK
+}
+
 /// By how many rows the screen has most likely moved up: such that most rows are where they were
-/// before, and of those that were not blank at least half. At the same number, by the fewest.
+/// before, and of those that were not blank at least half. At the same number, by the fewest. Where
+/// none of several is left, all have moved away.
 fn scrolled(before: &Rows, now: &Rows) -> usize {
-    let used = |row: &&Row| **row != BLANK;
     let kept = |by: usize| {
-        before[by..].iter().zip(now).filter(|(old, new)| old == new && used(old)).count()
+        before[by..].iter().zip(now).filter(|(old, new)| old == new && is_used(old)).count()
     };
     let mut best = (kept(0), 0);
+    let are_several = before.iter().filter(|row| is_used(row)).count() > 1;
     for by in 1..ROWS {
         let count = kept(by);
-        if count > best.0 && 2 * count >= before[by..].iter().filter(used).count() {
+        if count > best.0 && 2 * count >= before[by..].iter().filter(|row| is_used(row)).count() {
             best = (count, by);
         }
     }
-    best.1
+    if best.0 == 0 && are_several { ROWS } else { best.1 }
 }
 
 /// The row without blanks at its end.

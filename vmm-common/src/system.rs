@@ -329,7 +329,7 @@ impl<M: GuestMemory> System<M> {
                         return Step::Continue;
                     }
                     PortWrite::LeavesLine => {
-                        self.look_at_screen(index.vm(), host);
+                        self.look_at_screen(index.vm(), true, host);
                         return Step::Continue;
                     }
                     PortWrite::Serial(access) if access.can_move() => {

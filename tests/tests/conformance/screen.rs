@@ -14,9 +14,9 @@ const TARGETS: [Target; 4] = [Target::Kvm, Target::VmxBochs, Target::SvmQemu, Ta
 /// The keyboard guest asks for keys so.
 const PROMPT: &str = "keyboard: type a line";
 /// The same keys, as a terminal sends them and as QEMU's monitor names them.
-const TYPED: &[u8] = b"aB1!\x1b[A~\x01/b\n";
+const TYPED: &[u8] = b"aB1!\x1b[A~\x02/b\n";
 const KEYS: &[&str] =
-    &["a", "shift-b", "1", "shift-1", "up", "shift-grave_accent", "ctrl-a", "slash", "b", "ret"];
+    &["a", "shift-b", "1", "shift-1", "up", "shift-grave_accent", "ctrl-b", "slash", "b", "ret"];
 const ROWS: usize = 25;
 
 /// `configs/screen.yml`: typed to the VM with the keyboard, which is the second.

@@ -9,7 +9,7 @@ use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::plan::Plan;
-use crate::screen::{MAX_TEXT_BYTES, Picture, Screen};
+use crate::screen::{MAX_TEXT_BYTES, Moment, Picture, Screen};
 use crate::seam::Host;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -104,7 +104,7 @@ impl<M: GuestMemory> System<M> {
             match self.screens.vms[vm.0] {
                 VmScreen { shown: Some(_), .. } => {
                     if self.screens.vms[vm.0].may_have_news() {
-                        self.look_at_screen(vm, host);
+                        self.look_at_screen(vm, false, host);
                     }
                     next_ns = Some(LOOK_NS);
                 }
@@ -119,7 +119,12 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// Prints what is new on the screen of a VM whose screen is shown.
-    pub(super) fn look_at_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
+    pub(super) fn look_at_screen<H: Host<M>>(
+        &mut self,
+        vm: VmIndex,
+        has_left_line: bool,
+        host: &mut H,
+    ) {
         let is_halted = self.vcpus_of(vm).all(|vcpu| !self.scheduler.is_runnable(vcpu));
         let ran_ns = self.ledger.vms[vm].guest_ns;
         if !self.take_picture(vm) {
@@ -132,8 +137,13 @@ impl<M: GuestMemory> System<M> {
         };
         *has_run = false;
         let is_settled = is_halted || ran_ns.saturating_sub(*before_ns) >= LEFT_ALONE_NS;
+        let moment = match (has_left_line, is_settled) {
+            (true, _) => Moment::LineLeft,
+            (false, true) => Moment::Settled,
+            (false, false) => Moment::Any,
+        };
         text.clear();
-        if screen.look(picture, is_settled, text) {
+        if screen.look(picture, moment, text) {
             *before_ns = ran_ns;
         }
         if !text.is_empty() {
