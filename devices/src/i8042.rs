@@ -3,7 +3,7 @@
 //! quickly.
 //!
 //! ```text
-//! what a terminal sends --> typist --keys--> keyboard --scan codes--> controller --> port 60h, IRQ1
+//! a terminal's bytes --> typist --keys--> keyboard --scan codes--> controller --> port 60h, IRQ1
 //! ```
 //!
 //! A keyboard's byte takes a millisecond on its way, as on a PC: a driver that reads port 60h again
@@ -231,8 +231,8 @@ impl I8042 {
         self.has_been_read
     }
 
-    /// Whether the keyboard has room for a key: the one before has been read, and the guest has sent
-    /// no command for a while.
+    /// Whether the keyboard has room for a key: the one before has been read, and the guest has not
+    /// sent a command for a while.
     #[must_use]
     pub fn is_ready_for_key(&self) -> bool {
         self.keyboard.as_ref().is_some_and(Keyboard::is_ready)

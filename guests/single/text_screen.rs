@@ -1,7 +1,7 @@
 //! A 32-bit kernel that writes the text screen at 0xB8000 and asks its loader for text mode:
 //! `hello on 0xb8000`, 40 lines, by which it scrolls as kernels do, and what it finds of the cursor
-//! and of the loader's information. `[stay]` says so on COM1 and halts at the end, for a look at its
-//! screen; else it powers off.
+//! and of the loader's information. At the end it powers off; with `[stay]` it says so on COM1 and
+//! halts, for a look at its screen.
 #![no_std]
 #![no_main]
 

@@ -20,7 +20,7 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
-mod screens;
+mod screen_lines;
 mod sequences;
 mod vm_lines;
 
@@ -28,7 +28,7 @@ pub use display::{Ability, Display};
 use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
 use printable::Printable;
-use screens::Screens;
+use screen_lines::Screens;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,7 @@ impl Dump {
             Ending::TripleFault => of_triple_fault(&registers, memory),
             Ending::PowerOff { .. }
             | Ending::Reset
+            | Ending::Panicked
             | Ending::HaltedForGood
             | Ending::Fault(_)
             | Ending::Stopped { .. } => String::new(),

@@ -31,7 +31,7 @@ const CELL_BYTES: usize = 2;
 type Row = [u8; COLUMNS];
 type Rows = [Row; ROWS];
 
-/// The most that a look prints, bytes: each row, gone or there, of characters of three bytes at most.
+/// The most that a look prints, bytes: each row, gone or there, of characters of three bytes.
 pub const MAX_TEXT_BYTES: usize = 2 * ROWS * (3 * COLUMNS + 2);
 
 /// So many looks wait for the end of a scroll, which may be none: a status line stays, too.

@@ -13,7 +13,7 @@
 use crate::Instant;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
-use crate::machine::{Machine, PortWrite, StartEvent};
+use crate::machine::{Machine, StartEvent};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
 use crate::polling::ExitCost;
@@ -28,6 +28,7 @@ mod accounts;
 mod device_requests;
 mod halt;
 mod networks;
+mod port_writes;
 mod publish;
 mod rouse;
 mod screens;
@@ -322,28 +323,8 @@ impl<M: GuestMemory> System<M> {
                 };
             }
             ExitReason::PortOut { port, size, value } => {
-                match machine.port_write(port, size, value, now) {
-                    PortWrite::Done => return Step::Continue,
-                    PortWrite::Prints(byte) => {
-                        host.console_output(index.vm(), &[byte]);
-                        return Step::Continue;
-                    }
-                    PortWrite::LeavesLine => {
-                        self.look_at_screen(index.vm(), true, host);
-                        return Step::Continue;
-                    }
-                    PortWrite::Serial(access) if access.can_move() => {
-                        return self.after_serial_access(index, access, None, now, host);
-                    }
-                    PortWrite::Serial(access) => {
-                        vcpu.polling.goes_on(access.com);
-                        return Step::Continue;
-                    }
-                    PortWrite::Ends(devices::power::Ending::PowerOff { status }) => {
-                        Ending::PowerOff { status }
-                    }
-                    PortWrite::Ends(devices::power::Ending::Reset) => Ending::Reset,
-                }
+                let write = machine.port_write(port, size, value, now);
+                return self.after_port_write(index, write, now, host);
             }
             ExitReason::MmioRead { address, size } => {
                 vcpu.reply = Reply::Value(machine.mmio_read(address, size, now));

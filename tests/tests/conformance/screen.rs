@@ -1,5 +1,5 @@
-//! The text screen and the keyboard: the same on every target, and what a guest finds in plain QEMU,
-//! whose monitor saves the screen and types the keys.
+//! The text screen and the keyboard: the same on every target, and what a guest finds in plain
+//! QEMU, whose monitor saves the screen and types the keys.
 
 use crate::targets::Target;
 use crate::transcript;

@@ -142,10 +142,10 @@ mod tests {
         let ports = [0x400, 0x402, 0x404, 0x406];
         let boot = with_ports([Console, Absent, Unconnected, Link(0)]);
         assert_eq!(words(&boot, ports), [0x3f8, 0x3e8, 0x2e8, 0]);
-        assert_eq!(words(&boot, [0x410; 4])[0], 3 << 9 | 2);
+        assert_eq!(words(&boot, [0x410; 4])[0], 3 << 9 | 0x20 | 2);
         let boot = with_ports([Absent; 4]);
         assert_eq!(words(&boot, ports), [0; 4]);
-        assert_eq!(words(&boot, [0x410; 4])[0], 2);
+        assert_eq!(words(&boot, [0x410; 4])[0], 0x20 | 2);
     }
 
     #[test]
@@ -158,6 +158,15 @@ mod tests {
         let boot = place_with(&mut raw, &[0xf4], &[]).expect("it fits");
         assert_eq!(words(&boot, [0x40e, 0x413, 0x400, 0x402]), [0x9fc0, 639, 0x3f8, 0]);
         assert_eq!((Ram(&boot).at(0x9_fc00)[0], boot.base_memory_kib), (1, 639));
+    }
+
+    #[test]
+    fn the_text_mode_is_described_and_its_screen_is_blank() {
+        let boot = with_ports([SerialPlan::Console; 4]);
+        assert_eq!(words(&boot, [0x449, 0x44a, 0x44c, 0x450]), [0x5003, 80, 0x1000, 0]);
+        assert_eq!(words(&boot, [0x460, 0x463, 0x484, 0x485]), [0x0d0e, 0x3d4, 0x1018, 16]);
+        let screen = Ram(&boot).at(0xb_8000).to_vec();
+        assert_eq!(screen, [0x20, 0x07].repeat(2000));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Owner {
             0x70 | 0x71 => Self::Rtc,
             0x3c0..=0x3cf | 0x3d4 | 0x3d5 | 0x3da => Self::Vga,
             DEBUG_CONSOLE => Self::DebugConsole,
-            0xf4 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
+            0xf4 | 0x505 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
             0x2e8..=0x2ef => Self::Serial(Com::Com4, (port - 0x2e8) as u8),
             0x2f8..=0x2ff => Self::Serial(Com::Com2, (port - 0x2f8) as u8),
             0x3e8..=0x3ef => Self::Serial(Com::Com3, (port - 0x3e8) as u8),
@@ -63,7 +63,7 @@ impl Owner {
     }
 }
 
-/// Bochs's debug console (Bochs's iodev/unmapped.cc): a byte written there is printed, and reads give
+/// Bochs's debug console (its iodev/unmapped.cc): a byte written there is printed, and reads give
 /// the port's own number, by which guests find it.
 const DEBUG_CONSOLE: u16 = 0xe9;
 

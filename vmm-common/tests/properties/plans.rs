@@ -65,7 +65,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             serial,
             has_keyboard,
             virtio: VirtioPlan::default(),
-            screen: ScreenPlan { is_shown: has_keyboard, has_keyboard },
+            screen: vmm_common::plan::ScreenPlan { is_shown: has_keyboard, has_keyboard },
             outcomes: Outcomes::default(),
         },
     )

@@ -13,7 +13,7 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 20] = [
+const CONFIGS: [Entry; 21] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
@@ -26,6 +26,7 @@ const CONFIGS: [Entry; 20] = [
     Entry { file: "multiboot.yml", check: multiboot },
     Entry { file: "net.yml", check: network },
     Entry { file: "nimble.yml", check: nimble },
+    Entry { file: "screen.yml", check: screen },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
     Entry { file: "smp.yml", check: smp },
@@ -100,6 +101,11 @@ fn processors_are_started_and_checked() {
 #[test]
 fn a_virtio_console_carries_what_a_serial_port_does() {
     run("hvc.yml");
+}
+
+#[test]
+fn a_text_screen_is_shown_and_a_keyboard_typed_on() {
+    run("screen.yml");
 }
 
 #[test]
@@ -191,6 +197,14 @@ fn shell(run: Tandem) {
     let run = running.finish().ended_with(143).adds_up();
     assert!(run.lines_of("left").iter().any(|line| line == "one"), "{}", run.shown());
     assert_eq!(run.vm("right")["ending"], "stopped: the run was ended by a signal");
+}
+
+fn screen(run: Tandem) {
+    // Typed before the guest is there to read it: it waits.
+    let run = run.typing("aB1\n").finish().ended_with(0).complains_of_nothing().adds_up();
+    assert_eq!(run.lines_of("screen")[0], "hello on 0xb8000");
+    assert_eq!(run.lines_of("screen").len(), 44, "{}", run.shown());
+    assert_eq!(run.lines_of("keys").last().expect("lines"), "text aB1", "{}", run.shown());
 }
 
 /// Deficit round robin is exact but for the cycle that the end cuts, 15 ms of core time. What the

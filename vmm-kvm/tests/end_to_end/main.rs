@@ -21,6 +21,7 @@ mod one_core;
 mod output_files;
 mod output_troubles;
 mod posture;
+mod screen;
 mod several_processors;
 mod terminal;
 mod timeline;
