@@ -21,6 +21,7 @@ mod lines;
 mod printable;
 mod queue;
 mod screen_lines;
+mod script;
 mod sequences;
 mod vm_lines;
 
@@ -29,6 +30,7 @@ use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
 use printable::Printable;
 use screen_lines::Screens;
+use script::Script;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Console {
     display: Display,
     has_said_lost_keys: bool,
     screens: Screens,
+    /// What the config types to each VM.
+    scripts: Vec<Script>,
 }
 
 impl Console {
@@ -72,7 +76,7 @@ impl Console {
         // A terminal whose keys come one by one does not add a CR to each LF, either: a guest that
         // has it raw may mean just the LF.
         let newline = if display.is_terminal() && has_command_keys { "\r\n" } else { "\n" };
-        Self {
+        let mut console = Self {
             lines: Lines::new(&names, display, newline, output_bytes),
             printables: names.iter().map(|_| Printable::new()).collect(),
             keyboard: Keyboard::new(names.len(), focus, has_command_keys, typed_ahead_bytes),
@@ -83,11 +87,24 @@ impl Console {
             display,
             has_said_lost_keys: false,
             screens: Screens::default(),
+            scripts: plan.vms.iter().map(|vm| Script::new(&vm.input)).collect(),
+        };
+        if has_command_keys && display.is_terminal() && plan.vms.len() > 1 {
+            console.say_focus();
         }
+        for vm in 0..plan.vms.len() {
+            let keys = console.scripts[vm].begin();
+            console.keyboard.type_to(vm, &keys);
+        }
+        console
     }
 
     /// Takes what VM `vm` printed.
     pub fn print(&mut self, vm: usize, bytes: &[u8]) {
+        if self.scripts[vm].is_waiting() {
+            let keys = self.scripts[vm].printed(bytes);
+            self.keyboard.type_to(vm, &keys);
+        }
         if self.screens.has_line_of(vm) {
             self.end_screen_line(vm);
         }
@@ -143,8 +160,8 @@ impl Console {
         self.keyboard.take(vm)
     }
 
-    /// VM `vm` has ended, with these registers if a fault stopped it. On a
-    /// terminal the next VM that still runs gets the keyboard.
+    /// VM `vm` has ended, with these registers if a fault stopped it. The next VM that still runs
+    /// gets the keyboard, and of a pipe what has not been read.
     pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
@@ -238,24 +255,29 @@ impl Console {
         })
     }
 
-    /// A sentence for each VM that had ended before it read all that was typed to it. On a terminal
-    /// the keyboard moves on and says so.
+    /// A sentence for each VM that had ended before it read all that was typed to it, which on a
+    /// terminal is its user's, and for each that did not print what its inputs waited for.
     pub fn unread_keys(&self) -> impl Iterator<Item = String> + use<'_> {
         let unread = self.names.iter().zip(self.keyboard.unread()).filter(|(_, keys)| **keys > 0);
-        unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
-            format!(
-                "{keys} bytes typed to {name} were not read: it had ended; --type NAME=FILE types \
-                to any VM"
-            )
-        })
+        let unread = unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
+            format!("{keys} bytes typed to {name} were not read: it had ended")
+        });
+        let scripts = self.names.iter().zip(&self.scripts);
+        let left =
+            scripts.filter_map(|(name, script)| Some(script::sentence(name, script.unfinished()?)));
+        unread.chain(left)
     }
 
     fn focus_moved(&mut self, vm: usize) {
         // In this order: a terminal that was raw shows lines again before the next one has it.
         self.lines.set_raw(None);
-        self.lines.say(&format!("[the keyboard is {}'s]", self.names[vm]));
+        self.say_focus();
         self.lines.show_prompt_again(vm);
         self.follow_raw();
+    }
+
+    fn say_focus(&mut self) {
+        self.lines.say(&format!("[the keyboard is {}'s]", self.names[self.keyboard.focus()]));
     }
 
     fn turn_raw(&mut self, vm: usize) {

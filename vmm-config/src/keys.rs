@@ -2,8 +2,9 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS,
-    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_AFTER_BYTES, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_INPUT_BYTES,
+    MAX_INPUTS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS, MAX_SLICE_NS, MAX_VCPUS, MAX_VMS,
+    MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -157,6 +158,8 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Its network interfaces (virtio), at most one at each network; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("input", Kind::List { of: &INPUT, min: 1, max: MAX_INPUTS },
+        "What is typed to it, in this order; the keyboard, and a pipe, come behind"),
     optional("screen", Kind::Choice(&["none", "console"]),
         "console, the console shows lines that the guest writes to the text screen at 0xb8000, and \
         what is typed goes to a keyboard (devices: ps2_keyboard). Default: none"),
@@ -178,6 +181,16 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("hvc2", HVC, "Port 2 of the virtio console: an end of a link. Default: absent"),
     optional("hvc3", HVC, "Port 3 of the virtio console: an end of a link. Default: absent"),
     optional("hvc4", HVC, "Port 4 of the virtio console: an end of a link. Default: absent"),
+] };
+
+#[rustfmt::skip]
+pub(crate) static INPUT: Keys = Keys { of: "an input", keys: &[
+    optional("text", Kind::Text { max_bytes: MAX_INPUT_BYTES },
+        "What is typed, as \"hello\\n\""),
+    optional("file", PATH, "In place of text: a file that is typed, a path relative to this file"),
+    optional("after", Kind::Text { max_bytes: MAX_AFTER_BYTES },
+        "Waits until the VM has printed this text, behind what the input before it waited for. \
+        Default: no wait"),
 ] };
 
 #[rustfmt::skip]

@@ -21,8 +21,11 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
 /// The keyboard, shared by all VMs.
 #[derive(Debug)]
 pub struct Keyboard {
+    /// What is typed at the keyboard.
     typed: Vec<VecDeque<u8>>,
-    /// Bytes in all of them.
+    /// What files and the config type, which goes before that.
+    scripted: Vec<VecDeque<u8>>,
+    /// Bytes in all of both.
     waiting: usize,
     /// The most bytes that may wait.
     most: usize,
@@ -59,9 +62,10 @@ impl Keyboard {
     /// do not read yet. A host that can leave keys where they are does so beyond
     /// [`Keyboard::space`].
     pub fn new(vms: usize, focus: usize, has_escape: bool, most: usize) -> Self {
-        let typed = (0..vms).map(|_| VecDeque::new()).collect();
+        let queues = || (0..vms).map(|_| VecDeque::new()).collect();
         Self {
-            typed,
+            typed: queues(),
+            scripted: queues(),
             waiting: 0,
             most,
             dropped: 0,
@@ -76,7 +80,11 @@ impl Keyboard {
     /// Types keys to VM `vm`, which need not have the keyboard. They do not count against the room
     /// for typed keys.
     pub fn type_to(&mut self, vm: usize, bytes: &[u8]) {
-        self.typed[vm].extend(bytes);
+        if self.has_ended[vm] {
+            self.unread[vm] += bytes.len() as u64;
+            return;
+        }
+        self.scripted[vm].extend(bytes);
         self.waiting += bytes.len();
         self.most += bytes.len();
     }
@@ -112,25 +120,32 @@ impl Keyboard {
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
 
-    /// VM `vm` has ended: on a terminal the keyboard goes to the next one that still runs. Returns
-    /// that, if it moved.
+    /// VM `vm` has ended: the keyboard goes to the next one that still runs, and of a pipe what has
+    /// not been read. On a terminal that is dropped: it was meant for this VM. Returns the next one,
+    /// if the keyboard moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
-        self.waiting -= self.typed[vm].len();
-        self.unread[vm] += self.typed[vm].len() as u64;
-        self.typed[vm].clear();
+        let scripted = core::mem::take(&mut self.scripted[vm]).len();
+        let typed = core::mem::take(&mut self.typed[vm]);
+        self.waiting -= scripted;
+        self.unread[vm] += scripted as u64;
         let vms = self.has_ended.len();
-        let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next])?;
-        if vm != self.focus || !self.has_escape {
-            return None;
+        let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next]);
+        let next = next.filter(|_| vm == self.focus);
+        match next {
+            Some(next) if !self.has_escape => self.typed[next].extend(typed),
+            Some(_) | None => {
+                self.waiting -= typed.len();
+                self.unread[vm] += typed.len() as u64;
+            }
         }
-        self.focus = next;
-        Some(next)
+        self.focus = next.unwrap_or(self.focus);
+        next
     }
 
     /// The next key for VM `vm`.
     pub fn take(&mut self, vm: usize) -> Option<u8> {
-        let key = self.typed[vm].pop_front();
+        let key = self.scripted[vm].pop_front().or_else(|| self.typed[vm].pop_front());
         self.waiting -= usize::from(key.is_some());
         key
     }
@@ -267,9 +282,25 @@ mod tests {
         let mut keyboard = Keyboard::new(2, 0, false, ROOM);
         keyboard.typed(b"abc");
         keyboard.take(0);
-        assert_eq!(keyboard.ended(0), None, "in a pipe it stays where it is");
+        assert_eq!(keyboard.ended(1), None);
+        assert_eq!(keyboard.ended(0), None, "none is left");
         keyboard.typed(b"defg");
         assert_eq!(keyboard.unread(), [6, 0]);
+    }
+
+    #[test]
+    fn the_rest_of_a_pipe_goes_to_the_next_vm_and_what_a_file_typed_does_not() {
+        let mut keyboard = Keyboard::new(3, 1, false, ROOM);
+        keyboard.type_to(1, b"file");
+        keyboard.type_to(2, b"own ");
+        keyboard.typed(b"abc");
+        keyboard.take(1);
+        assert_eq!(keyboard.ended(1), Some(2));
+        keyboard.typed(b"de");
+        assert_eq!(taken(&mut keyboard, 2), b"own abcde");
+        assert_eq!(keyboard.unread(), [0, 3, 0]);
+        keyboard.type_to(1, b"late");
+        assert_eq!((keyboard.has_keys(), keyboard.unread()), (false, &[0, 7, 0][..]));
     }
 
     #[test]

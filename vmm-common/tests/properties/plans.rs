@@ -66,6 +66,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             has_keyboard,
             virtio: VirtioPlan::default(),
             screen: vmm_common::plan::ScreenPlan { is_shown: has_keyboard, has_keyboard },
+            input: Vec::new(),
             outcomes: Outcomes::default(),
         },
     )
