@@ -89,14 +89,18 @@ impl Console {
             screens: Screens::default(),
             scripts: plan.vms.iter().map(|vm| Script::new(&vm.input)).collect(),
         };
-        if has_command_keys && display.is_terminal() && plan.vms.len() > 1 {
-            console.say_focus();
-        }
         for vm in 0..plan.vms.len() {
             let keys = console.scripts[vm].begin();
             console.keyboard.type_to(vm, &keys);
         }
         console
+    }
+
+    /// The run begins: says on a terminal which of several VMs has the keyboard.
+    pub fn begin(&mut self) {
+        if self.display.is_terminal() && self.keyboard.has_escape() && self.names.len() > 1 {
+            self.say_focus();
+        }
     }
 
     /// Takes what VM `vm` printed.
@@ -171,7 +175,9 @@ impl Console {
         if let Some(dump) = dump {
             self.say_dump(vcpu, &dump.to_string());
         }
-        if let Some(next) = self.keyboard.ended(vm) {
+        if let Some(next) = self.keyboard.ended(vm)
+            && self.keyboard.is_used()
+        {
             self.focus_moved(next);
         }
     }

@@ -115,6 +115,7 @@ impl LinuxHost {
     pub fn take_terminal(&mut self) -> Result<()> {
         let raw = RawTerminal::new().context("the terminal's settings")?;
         self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.console.begin();
         self.follow_terminal(Instant::ZERO)
     }
 

@@ -37,7 +37,7 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 21] = [
+const CONFIGS: [(&str, Check); 22] = [
     ("budget", everywhere),
     ("disk", everywhere),
     ("escapes", everywhere),
@@ -57,6 +57,7 @@ const CONFIGS: [(&str, Check); 21] = [
     ("smp_guest", everywhere),
     ("ticks", where_time_is_counted),
     ("two", everywhere_and_on_debian),
+    ("typed", everywhere),
     ("weighted", everywhere),
     ("world", world::check),
 ];

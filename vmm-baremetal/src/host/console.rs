@@ -69,9 +69,11 @@ impl BareHost {
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
         };
+        let mut console = Console::new(plan, settings);
+        console.begin();
         Self {
             clock,
-            console: Console::new(plan, settings),
+            console,
             stop_request: None,
             serial: Serial::again(),
             disks,

@@ -29,6 +29,8 @@ pub struct Keyboard {
     waiting: usize,
     /// The most bytes that may wait.
     most: usize,
+    /// Something has been typed at it.
+    is_used: bool,
     /// Keys lost because there was no room.
     dropped: u64,
     /// Keys of each VM that it did not read, as it had ended.
@@ -68,6 +70,7 @@ impl Keyboard {
             scripted: queues(),
             waiting: 0,
             most,
+            is_used: false,
             dropped: 0,
             unread: vec![0; vms],
             has_ended: vec![false; vms],
@@ -100,6 +103,11 @@ impl Keyboard {
         self.dropped
     }
 
+    /// Whether anybody types at it: there is a terminal, or something has come by a pipe.
+    pub const fn is_used(&self) -> bool {
+        self.is_used || self.has_escape
+    }
+
     /// Ctrl-A begins a command.
     pub const fn has_escape(&self) -> bool {
         self.has_escape
@@ -117,6 +125,7 @@ impl Keyboard {
 
     /// Takes what was typed; returns the commands in it.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Command> {
+        self.is_used |= !bytes.is_empty();
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
 

@@ -25,12 +25,15 @@ impl Screens {
 impl Console {
     /// Takes new text of a VM's screen. It shares no line with what the VM prints elsewhere.
     pub fn print_screen(&mut self, vm: usize, text: &str) {
+        let mut text = text;
         if !self.screens.has_line_of(vm) {
             self.finish_line(vm);
+            // That ended the screen's line, too.
+            text = text.strip_prefix('\n').unwrap_or(text);
         }
         self.screens.lines &= !(1 << vm);
         self.print(vm, text.as_bytes());
-        if !text.ends_with('\n') {
+        if !text.is_empty() && !text.ends_with('\n') {
             self.screens.lines |= 1 << vm;
         }
     }

@@ -13,7 +13,7 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 21] = [
+const CONFIGS: [Entry; 22] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
@@ -33,6 +33,7 @@ const CONFIGS: [Entry; 21] = [
     Entry { file: "smp_guest.yml", check: smp_guest },
     Entry { file: "ticks.yml", check: ticks },
     Entry { file: "two.yml", check: main_job },
+    Entry { file: "typed.yml", check: typed },
     Entry { file: "weighted.yml", check: weighted },
     Entry { file: "world.yml", check: world },
 ];
@@ -68,6 +69,11 @@ fn a_guest_forges_no_line_of_its_neighbours() {
 #[test]
 fn shells_do_what_is_typed() {
     run("shell.yml");
+}
+
+#[test]
+fn a_config_types_to_its_vms() {
+    run("typed.yml");
 }
 
 #[test]
@@ -205,6 +211,13 @@ fn screen(run: Tandem) {
     assert_eq!(run.lines_of("screen")[0], "hello on 0xb8000");
     assert_eq!(run.lines_of("screen").len(), 44, "{}", run.shown());
     assert_eq!(run.lines_of("keys").last().expect("lines"), "text aB1", "{}", run.shown());
+}
+
+fn typed(run: Tandem) {
+    let run = run.finish().ended_with(0).complains_of_nothing().adds_up();
+    assert!(run.lines_of("left").iter().any(|line| line == "hello from left"), "{}", run.shown());
+    let right = run.lines_of("right");
+    assert!(right.iter().any(|line| line == "the result: COM1 writes OK!!!!"), "{}", run.shown());
 }
 
 /// Deficit round robin is exact but for the cycle that the end cuts, 15 ms of core time. What the

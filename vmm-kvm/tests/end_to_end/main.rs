@@ -14,6 +14,7 @@ mod endings;
 mod escapes;
 mod harness;
 mod host_refuses;
+mod inputs;
 mod job_control;
 mod killed;
 mod main_job;
