@@ -17,6 +17,7 @@ use vmm_common::console::Console;
 use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
@@ -127,6 +128,7 @@ impl<'a> LinuxHost<'a> {
     pub fn take_terminal(&mut self) -> Result<()> {
         let raw = RawTerminal::new().context("the terminal's settings")?;
         self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.console.begin();
         self.follow_terminal(Instant::ZERO)
     }
 
@@ -294,6 +296,27 @@ impl<'a> LinuxHost<'a> {
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(request).or(timed_out);
         Ok(())
+    }
+}
+
+impl Viewer for LinuxHost<'_> {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, text.as_bytes());
+        }
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
     }
 }
 

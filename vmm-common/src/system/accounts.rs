@@ -49,6 +49,7 @@ impl<M: GuestMemory> System<M> {
         let over = if end == (Step::SliceOver { in_guest: true }) { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
         self.scheduler.ran(vcpu, ran_ns);
+        self.screens.has_run(vm);
         match end {
             Step::Continue | Step::SliceOver { .. } if is_contended => {
                 self.ledger.contended(vm, ran_ns);

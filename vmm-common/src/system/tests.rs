@@ -100,6 +100,8 @@ struct Place {
 
 impl Backing<Ram> for Place {}
 
+impl crate::screen::Viewer for Place {}
+
 impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {
         Instant::from_ns(*self.now_ns.borrow())

@@ -178,6 +178,8 @@ impl SimulatedHost {
 
 impl Backing<NoMemory> for SimulatedHost {}
 
+impl vmm_common::screen::Viewer for SimulatedHost {}
+
 impl Host<NoMemory> for SimulatedHost {
     fn now(&mut self) -> Instant {
         self.clock.read()
