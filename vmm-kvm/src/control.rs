@@ -19,9 +19,9 @@ use vmm_common::plan::DebuggerAddress;
 use vmm_common::stop::StopRequest;
 use vmm_common::system::System;
 
+mod accounts;
 pub mod client;
 pub mod protocol;
-mod reports;
 
 use protocol::{Command, Reply, Request};
 
@@ -161,8 +161,8 @@ impl Client {
 fn answer(request: &Request, system: &mut System<GuestRam>, host: &mut LinuxHost<'_>) -> Reply {
     let id = &request.id;
     let wanted = match request.command {
-        Command::List => return Reply::result(id, reports::list(system)),
-        Command::Stats => return Reply::result(id, reports::stats(system, host.clock.now())),
+        Command::List => return Reply::result(id, accounts::list(system)),
+        Command::Stats => return Reply::result(id, accounts::stats(system, host.clock.now())),
         Command::End => {
             host.stop_request.get_or_insert(StopRequest::Interrupted);
             return Reply::done(id);

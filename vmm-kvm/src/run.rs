@@ -122,17 +122,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let (beginnings, rams): (Vec<_>, Vec<_>) = vms.into_iter().unzip();
     let machines = beginnings.iter().map(Beginning::switch_on).zip(rams).collect();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
-    let output = open_output(options.console)?;
-    let settings = ConsoleSettings {
-        display: output.display(),
-        has_command_keys: is_terminal,
-        output_bytes: OUTPUT_BYTES,
-        typed_ahead_bytes: TYPED_AHEAD_BYTES,
-    };
-    let mut console = Console::new(plan, settings);
-    for (vm, keys) in options.typed.iter().enumerate() {
-        console.type_to(vm, keys);
-    }
+    let console = open_console(loaded, options.console, is_terminal, &options.typed)?;
     let time_limit = options.timeout_ns.map_or(Instant::FAR_FUTURE, Instant::from_ns);
     let system = System::new(plan, machines, options.trace_events, clock.now());
     // Only now, so that a run that is refused creates and truncates nothing.
@@ -155,8 +145,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let prepare = move || confine(of_recorder.as_ref(), Role::Files);
     let mut recorder = Recorder::start(opened, prepare)?;
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
-    let (console, recorder) = ((console, output), (recorder, files.logs));
-    let behind = (disks, uplinks, captures);
+    let (recorder, behind) = ((recorder, files.logs), (disks, uplinks, captures));
     let mut host = LinuxHost::new(
         (clock, beginnings),
         console,
@@ -249,12 +238,28 @@ fn make_vm<'a>(
     Ok((vcpus, (Beginning::new(machine, image.files(), tsc, clock.now()), ram)))
 }
 
-fn open_output(place: ConsolePlace) -> Result<Output> {
-    let to = match place {
+/// The console, with what is typed to each VM from the start.
+fn open_console(
+    loaded: &Loaded,
+    place: ConsolePlace,
+    is_terminal: bool,
+    typed: &[Vec<u8>],
+) -> Result<(Console, Output)> {
+    let output = Output::new(match place {
         ConsolePlace::Standard => sys::stdout().context("standard output")?,
         ConsolePlace::File(file) => file,
+    });
+    let settings = ConsoleSettings {
+        display: output.display(),
+        has_command_keys: is_terminal,
+        output_bytes: OUTPUT_BYTES,
+        typed_ahead_bytes: TYPED_AHEAD_BYTES,
     };
-    Ok(Output::new(to))
+    let mut console = Console::new(&loaded.plan, settings);
+    for (vm, keys) in typed.iter().enumerate() {
+        console.type_to(vm, keys);
+    }
+    Ok((console, output))
 }
 
 /// Why the host refused to run a VM any further, and what to do; None if it did not refuse.

@@ -14,6 +14,7 @@ mod crashes;
 mod gdb;
 mod hvc;
 mod instructions;
+mod lifecycle;
 mod linux;
 mod linux_disks;
 mod linux_network;

@@ -18,7 +18,7 @@
 //! | `vcpus.rs` | scheduler and ledger alone: VMs of several vCPUs, waits and accounts |
 //! | `interprocessor.rs` | processors of a VM start, interrupt and restart each other |
 //! | `last_runner.rs` | what the last processor to run leaves to those that have halted |
-//! | `lifecycle.rs` | a VM that is paused, restarted and stopped, and neighbours that do not notice |
+//! | `lifecycle.rs` | a VM is paused, restarted and stopped: its neighbours do not notice |
 //! | `chaos.rs` | guests that do anything at all, and neighbours that do not notice; determinism |
 
 mod chaos;

@@ -47,10 +47,10 @@ impl Connection {
         let line = format!("{request}\n");
         self.socket.get_mut().write_all(line.as_bytes()).context("sending the request")?;
         let mut reply = self.line()?;
-        match reply["ok"] {
-            Value::Bool(true) => Ok(reply["result"].take()),
-            _ => bail!("{}", reply["error"].as_str().unwrap_or("refused")),
+        if reply["ok"] != json!(true) {
+            bail!("{}", reply["error"].as_str().unwrap_or("refused"));
         }
+        Ok(reply["result"].take())
     }
 
     fn line(&mut self) -> Result<Value> {
