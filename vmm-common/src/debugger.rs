@@ -33,8 +33,6 @@ mod places;
 mod register_file;
 mod stub;
 mod subject;
-#[cfg(test)]
-mod tests;
 mod visits;
 
 pub use breakpoints::MAX_SOFTWARE;
