@@ -102,8 +102,16 @@ fn from_serial(serial: TcpStream, ends: &Mutex<Ends>) {
 fn take(mut gdb: TcpStream, ends: &Arc<Mutex<Ends>>) {
     let is_free = with(ends, |ends| ends.gdb.is_none());
     if !is_free {
-        let _ = gdb.write_all(IN_USE);
         eprintln!("xtask: a second gdb was refused");
+        // Its questions get this answer until it goes.
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = gdb.read(&mut chunk) {
+                if chunk[..len].contains(&b'$') && gdb.write_all(IN_USE).is_err() {
+                    break;
+                }
+            }
+        });
         return;
     }
     let _ = gdb.set_nodelay(true);
