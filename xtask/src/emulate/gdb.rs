@@ -16,12 +16,21 @@ const DETACHES: &[u8] = b"\x03$D#44";
 const IN_USE: &[u8] = b"+$E.another debugger has this VM#d1";
 
 /// The ports of a bridge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bridge {
     /// Where the emulator connects to.
     pub emulator: u16,
     /// Where gdb does.
     pub gdb: u16,
+    ends: Arc<Mutex<Ends>>,
+}
+
+impl Bridge {
+    /// Whether the hypervisor takes what gdb sends: before, it waits.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        with(&self.ends, |ends| ends.serial.is_some())
+    }
 }
 
 /// Who is at the ends.
@@ -51,7 +60,7 @@ pub fn open(gdb: u16) -> Result<Bridge> {
     let (emulators, emulator) = listen(0)?;
     let (gdbs, gdb) = listen(gdb)?;
     let ends = Arc::new(Mutex::new(Ends::default()));
-    let of_serial = Arc::clone(&ends);
+    let (of_serial, of_gdb) = (Arc::clone(&ends), Arc::clone(&ends));
     thread::spawn(move || {
         if let Ok((serial, _)) = emulators.accept() {
             from_serial(serial, &of_serial);
@@ -59,10 +68,10 @@ pub fn open(gdb: u16) -> Result<Bridge> {
     });
     thread::spawn(move || {
         for gdb in gdbs.incoming().flatten() {
-            take(gdb, &ends);
+            take(gdb, &of_gdb);
         }
     });
-    Ok(Bridge { emulator, gdb })
+    Ok(Bridge { emulator, gdb, ends })
 }
 
 fn with<T>(ends: &Mutex<Ends>, act: impl FnOnce(&mut Ends) -> T) -> T {
