@@ -287,9 +287,10 @@ fn gdb_may_kill_its_vm_and_hears_of_its_end() {
     let mut session = Session::new(vec![], true);
     session.asks("?");
     session.sends(&packet("k"));
-    assert_eq!(session.world.system.vms[LEFT].ending, Some(Ending::Stopped {
-        why: "killed by its debugger"
-    }));
+    assert_eq!(
+        session.world.system.vms[LEFT].ending,
+        Some(Ending::Stopped { why: "killed by its debugger" })
+    );
     let mut session = Session::new(vec![ExitReason::Preempted, ExitReason::Shutdown], true);
     session.asks("?");
     assert!(session.sends(&packet("c")).contains("X0b"), "SIGSEGV for a triple fault");
@@ -311,9 +312,28 @@ fn a_monitor_command_answers_for_the_vm() {
 #[test]
 fn garbage_ends_at_most_the_connection() {
     const PACKETS: [&str; 22] = [
-        "?", "g", "m1000,40", "M1000,2:abcd", "Z0,1000,1", "z0,1000,1", "Z2,1000,8", "c", "s",
-        "vCont;s:1;c", "vCont;c:p1.-1", "Hg0", "Hc-1", "p10", "P10=0011", "qSupported:swbreak+",
-        "qXfer:features:read:target.xml:0,ffb", "qRcmd,766d73", "T1", "qfThreadInfo", "k", "D",
+        "?",
+        "g",
+        "m1000,40",
+        "M1000,2:abcd",
+        "Z0,1000,1",
+        "z0,1000,1",
+        "Z2,1000,8",
+        "c",
+        "s",
+        "vCont;s:1;c",
+        "vCont;c:p1.-1",
+        "Hg0",
+        "Hc-1",
+        "p10",
+        "P10=0011",
+        "qSupported:swbreak+",
+        "qXfer:features:read:target.xml:0,ffb",
+        "qRcmd,766d73",
+        "T1",
+        "qfThreadInfo",
+        "k",
+        "D",
     ];
     for seed in 0..300_u64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
