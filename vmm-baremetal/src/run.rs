@@ -26,7 +26,7 @@ use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
-use vmm_common::stop::{StopRequest, exit_code};
+use vmm_common::stop::{Detail, StopRequest, exit_code};
 use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
@@ -163,14 +163,9 @@ fn share_core<P: Processor>(
 ) {
     loop {
         if let Some(begin) = host.between_turns() {
-            debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
-            while let Some((vm, request)) = host.console.take_request() {
-                if let Err(why) = system.carry_out(vm, request, host) {
-                    host.console.refused(vm, why);
-                }
-            }
-            show(system, core, host);
+            debugger.serve(system, host);
+            carry_out_requests(system, core, host);
         }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
@@ -184,23 +179,43 @@ fn share_core<P: Processor>(
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
                 debugger.after_turn(system, vcpu);
-                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
+                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::is_fault) {
                     host.console.say_dump(vcpu, &loaded.dump());
                     drop(loaded);
                     show(system, core, host);
                 }
             }
-            Next::Idle { until } => host.idle(until),
+            Next::Idle { until } => {
+                host.idle(until);
+                carry_out_requests(system, core, host);
+            }
             Next::Done => return,
         }
     }
 }
 
-/// The registers of the other vCPUs of a VM that has ended with a dump of one.
+/// What the operator asks of VMs.
+fn carry_out_requests<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost<'_>,
+) {
+    while let Some((vm, request)) = host.console.take_request() {
+        if let Err(why) = system.carry_out(vm, request, host) {
+            host.console.refused(vm, why);
+        }
+    }
+    show(system, core, host);
+}
+
+/// The registers of the other vCPUs of a VM that has ended with a dump of one, or of those that are
+/// to be shown.
 fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost<'_>) {
     while let Some(vcpu) = system.next_to_show() {
         let mut loaded = core.load(vcpu);
-        host.sibling_registers(vcpu, &loaded.registers());
+        let registers = loaded.registers();
+        let dump = system.sibling_dump(vcpu, registers, host.clock.now());
+        host.sibling_ended(vcpu, &dump);
         host.console.say_dump(vcpu, &loaded.dump());
     }
 }
@@ -213,13 +228,19 @@ fn stop<P: Processor>(
     request: StopRequest,
 ) {
     for vm in VmIndex::first(system.vms.len()) {
-        if system.vms[vm].ending.is_some() || !request.wants_registers() {
-            system.stop_vm(system.vcpu(vm, 0), request.why(), None, host);
+        let (vcpu, detail) = (system.vcpu_to_show(vm), request.detail());
+        if system.vms[vm].ending.is_some() || detail == Detail::Nothing {
+            system.stop_vm(vcpu, request.why(), None, host);
             continue;
         }
-        let vcpu = system.vcpu(vm, 0);
         let mut loaded = core.load(vcpu);
-        system.stop_vm(vcpu, request.why(), Some(loaded.registers()), host);
+        system.stop_vm(vcpu, request.why(), Some((loaded.registers(), detail)), host);
+        let is_halted = system.vms[vm].vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
+        if detail == Detail::Line || is_halted {
+            drop(loaded);
+            show(system, core, host);
+            continue;
+        }
         host.console.say_dump(vcpu, &loaded.dump());
         drop(loaded);
         show(system, core, host);

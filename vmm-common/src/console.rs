@@ -7,14 +7,14 @@
 
 use crate::Instant;
 use crate::control::{Change, Refusal, VmRequest};
-use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::stop::StopRequest;
+use crate::units::RoundedTime;
 use crate::vm::Ending;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 mod display;
@@ -22,6 +22,8 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
+mod screen_lines;
+mod script;
 mod sequences;
 mod vm_lines;
 
@@ -29,6 +31,8 @@ pub use display::{Ability, Display};
 use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
 use printable::Printable;
+use screen_lines::Screens;
+use script::Script;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,9 @@ pub struct Console {
     has_said_lost_keys: bool,
     /// What has been asked of VMs by keys.
     requests: VecDeque<(VmIndex, VmRequest)>,
+    screens: Screens,
+    /// What the config types to each VM.
+    scripts: Vec<Script>,
 }
 
 impl Console {
@@ -73,7 +80,7 @@ impl Console {
         // A terminal whose keys come one by one does not add a CR to each LF, either: a guest that
         // has it raw may mean just the LF.
         let newline = if display.is_terminal() && has_command_keys { "\r\n" } else { "\n" };
-        Self {
+        let mut console = Self {
             lines: Lines::new(&names, display, newline, output_bytes),
             printables: names.iter().map(|_| Printable::new()).collect(),
             keyboard: Keyboard::new(names.len(), focus, has_command_keys, typed_ahead_bytes),
@@ -84,11 +91,32 @@ impl Console {
             display,
             has_said_lost_keys: false,
             requests: VecDeque::new(),
+            screens: Screens::default(),
+            scripts: plan.vms.iter().map(|vm| Script::new(&vm.input)).collect(),
+        };
+        for vm in 0..plan.vms.len() {
+            let keys = console.scripts[vm].begin();
+            console.keyboard.type_to(vm, &keys);
+        }
+        console
+    }
+
+    /// The run begins: says on a terminal which of several VMs has the keyboard.
+    pub fn begin(&mut self) {
+        if self.display.is_terminal() && self.keyboard.has_escape() && self.names.len() > 1 {
+            self.say_focus();
         }
     }
 
     /// Takes what VM `vm` printed.
     pub fn print(&mut self, vm: usize, bytes: &[u8]) {
+        if self.scripts[vm].is_waiting() {
+            let keys = self.scripts[vm].printed(bytes);
+            self.keyboard.type_to(vm, &keys);
+        }
+        if self.screens.has_line_of(vm) {
+            self.end_screen_line(vm);
+        }
         let lines = &mut self.lines;
         if lines.raw() == Some(vm) {
             return lines.take_raw(vm, bytes);
@@ -107,6 +135,7 @@ impl Console {
                 Command::Focus(vm) => self.focus_moved(vm),
                 Command::Raw(vm) => self.turn_raw(vm),
                 Command::Vm(vm, request) => self.requests.push_back((VmIndex(vm), request)),
+                Command::Screen(vm) => self.screens.want(vm),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),
@@ -132,15 +161,18 @@ impl Console {
     /// What has become of VM `vm` at the operator's request.
     pub fn vm_changed(&mut self, VmIndex(vm): VmIndex, change: Change) {
         self.finish_line(vm);
-        let what = match change {
-            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on",
-            Change::Paused => "paused",
-            Change::Resumed => "goes on",
+        let what: String = match change {
+            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on".into(),
+            Change::Paused => "paused".into(),
+            Change::Resumed => "goes on".into(),
             Change::Restarted => {
                 self.wants_raw[vm] = false;
                 self.follow_raw();
                 self.keyboard.restarted(vm);
-                "restarted"
+                "restarted".into()
+            }
+            Change::GivenUp { times, within_ns } => {
+                format!("ends: restarted {times} times in {}", RoundedTime(within_ns))
             }
         };
         self.lines.say(&format!("[{} {what}]", self.names[vm]));
@@ -168,20 +200,28 @@ impl Console {
         self.keyboard.take(vm)
     }
 
-    /// VM `vm` has ended, with these registers if a fault stopped it. On a
-    /// terminal the next VM that still runs gets the keyboard.
-    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
+    /// A VM has ended; with the lines of a dump, if there is one. The next VM that still runs gets
+    /// the keyboard, and of a pipe what has not been read.
+    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&str>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
         self.follow_raw();
         self.finish_line(vm);
         self.lines.say(&format!("[{} {ending}]", self.names[vm]));
         if let Some(dump) = dump {
-            self.say_dump(vcpu, &dump.to_string());
+            self.say_dump(vcpu, dump);
         }
-        if let Some(next) = self.keyboard.ended(vm) {
+        if let Some(next) = self.keyboard.ended(vm)
+            && self.keyboard.is_used()
+        {
             self.focus_moved(next);
         }
+    }
+
+    /// All vCPUs of a VM halt, and nothing can wake them.
+    pub fn vm_sleeps(&mut self, VmIndex(vm): VmIndex, why: &str) {
+        self.finish_line(vm);
+        self.lines.say(&format!("[{} sleeps: nothing can wake it: {why}]", self.names[vm]));
     }
 
     /// Prints the lines of a dump of a vCPU, with its number where its VM has several.
@@ -263,24 +303,29 @@ impl Console {
         })
     }
 
-    /// A sentence for each VM that had ended before it read all that was typed to it. On a terminal
-    /// the keyboard moves on and says so.
+    /// A sentence for each VM that had ended before it read all that was typed to it, which on a
+    /// terminal is its user's, and for each that did not print what its inputs waited for.
     pub fn unread_keys(&self) -> impl Iterator<Item = String> + use<'_> {
         let unread = self.names.iter().zip(self.keyboard.unread()).filter(|(_, keys)| **keys > 0);
-        unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
-            format!(
-                "{keys} bytes typed to {name} were not read: it had ended; --type NAME=FILE types \
-                to any VM"
-            )
-        })
+        let unread = unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
+            format!("{keys} bytes typed to {name} were not read: it had ended")
+        });
+        let scripts = self.names.iter().zip(&self.scripts);
+        let left =
+            scripts.filter_map(|(name, script)| Some(script::sentence(name, script.unfinished()?)));
+        unread.chain(left)
     }
 
     fn focus_moved(&mut self, vm: usize) {
         // In this order: a terminal that was raw shows lines again before the next one has it.
         self.lines.set_raw(None);
-        self.lines.say(&format!("[the keyboard is {}'s]", self.names[vm]));
+        self.say_focus();
         self.lines.show_prompt_again(vm);
         self.follow_raw();
+    }
+
+    fn say_focus(&mut self) {
+        self.lines.say(&format!("[the keyboard is {}'s]", self.names[self.keyboard.focus()]));
     }
 
     fn turn_raw(&mut self, vm: usize) {

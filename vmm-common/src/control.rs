@@ -35,6 +35,13 @@ pub enum Change {
     Resumed,
     /// It begins anew.
     Restarted,
+    /// It would begin anew, but has done so as often as it may, `times` within `within_ns`.
+    GivenUp {
+        /// How often.
+        times: u32,
+        /// Within how long, ns.
+        within_ns: u64,
+    },
 }
 
 /// Why a request was not carried out.
@@ -44,6 +51,8 @@ pub enum Refusal {
     HasEnded,
     /// This target cannot begin a VM anew.
     CannotRestart,
+    /// A debugger has stopped the VM.
+    InDebugger,
 }
 
 impl core::fmt::Display for Refusal {
@@ -51,6 +60,7 @@ impl core::fmt::Display for Refusal {
         f.write_str(match self {
             Self::HasEnded => "it has ended; only restart is possible",
             Self::CannotRestart => "it cannot be restarted on this target",
+            Self::InDebugger => "it stands in its debugger: continue or detach there first",
         })
     }
 }
@@ -70,7 +80,11 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) -> Result<(), Refusal> {
         let now = host.now();
+        self.begin(now);
         if request == VmRequest::Restart {
+            if self.holders(vm).contains(Holder::Debugger) {
+                return Err(Refusal::InDebugger);
+            }
             let is_begun = self.restart(vm, host);
             return if is_begun { Ok(()) } else { Err(Refusal::CannotRestart) };
         }

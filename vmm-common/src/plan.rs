@@ -10,12 +10,14 @@ mod check;
 mod debuggers;
 mod hvc;
 mod promise;
+mod restarts;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
 pub use debuggers::{DEBUGGER_FORM, DebuggerAddress, DebuggerPlan, MAX_SOCKET_PATH_BYTES};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
+pub use restarts::{MAX_RESTART_SPAN_NS, MAX_RESTARTS, MIN_RESTART_SPAN_NS, Restarts};
 pub use virtio_devices::{
     DiskPlan, MAX_DISKS, MAX_INTERFACE_BYTES, MAX_NICS, NetworkPlan, NicPlan,
 };
@@ -107,8 +109,14 @@ pub struct VmPlan {
     pub virtio: VirtioPlan,
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
+    /// Its text screen and keyboard.
+    pub screen: ScreenPlan,
+    /// What is typed to it, in this order.
+    pub input: Vec<InputPlan>,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
+    /// When it begins anew by itself.
+    pub restarts: Restarts,
     /// Its debugger, if it may have one.
     pub debugger: Option<DebuggerPlan>,
 }
@@ -130,17 +138,52 @@ impl VmPlan {
             memory_bytes: DEFAULT_MEMORY_BYTES,
             vcpu_count: 1,
             devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
-            boot: BootPlan { kernel, kind: BootKind::Auto, bios: None, modules: Vec::new() },
+            boot: BootPlan {
+                kernel,
+                kind: BootKind::Auto,
+                bios: None,
+                symbols: None,
+                modules: Vec::new(),
+            },
             cmdline: String::new(),
             clock: ClockPolicy::default(),
             share: Share::Weight(1),
             serial: [Console, Absent, Absent, Absent],
             virtio: VirtioPlan::default(),
             has_keyboard: false,
+            screen: ScreenPlan::default(),
+            input: Vec::new(),
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
             debugger: None,
         }
     }
+}
+
+/// The most entries of a VM's input.
+pub const MAX_INPUTS: usize = 256;
+/// The longest text that an input waits for, bytes.
+pub const MAX_AFTER_BYTES: usize = 256;
+/// The most bytes of one input.
+pub const MAX_INPUT_BYTES: usize = 1 << 20;
+
+/// Something typed to a VM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPlan {
+    /// It is typed once the VM has printed this, behind what the input before it waited for. Empty:
+    /// at once.
+    pub after: String,
+    /// What is typed.
+    pub keys: Vec<u8>,
+}
+
+/// A VM's text screen and keyboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenPlan {
+    /// The console shows what the guest writes at 0xb8000.
+    pub is_shown: bool,
+    /// What is typed goes to a keyboard at the 8042, and not to the serial console.
+    pub has_keyboard: bool,
 }
 
 /// What it counts as when a VM ends without a status.
@@ -183,6 +226,8 @@ pub struct BootPlan {
     pub kind: BootKind,
     /// A user's own BIOS stub for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
+    /// The file that names the kernel's addresses, for those who read a dump; None: the kernel.
+    pub symbols: Option<String>,
     /// Further files for the kernel, in order: multiboot's modules, or Linux's one initrd.
     pub modules: Vec<ModulePlan>,
 }

@@ -264,6 +264,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether any VM has finished.
+    #[must_use]
+    pub const fn has_finished(&self) -> bool {
+        self.vms.has_finished()
+    }
+
     /// Whether any vCPU has halted.
     #[must_use]
     pub fn has_halted(&self) -> bool {

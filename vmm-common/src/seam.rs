@@ -20,6 +20,7 @@ use crate::debugger::DebugEvent;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
+use crate::screen::Viewer;
 use crate::switch_on::Beginning;
 
 mod batchable_ports;
@@ -166,7 +167,7 @@ pub trait VcpuBackend {
 }
 
 /// What the loop needs of its host, whose VMs' RAM is an `M`.
-pub trait Host<M>: Backing<M> {
+pub trait Host<M>: Backing<M> + Viewer {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 
@@ -200,7 +201,9 @@ pub trait Host<M>: Backing<M> {
     /// What has become of a VM at the operator's request.
     fn vm_changed(&mut self, _vm: VmIndex, _change: Change) {}
 
-    /// The registers of another vCPU of a VM that has ended with a dump, or of one whose VM is to
-    /// show them.
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState);
+    /// Another vCPU of a VM that has ended with a dump, or one whose VM is to show it.
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump);
+
+    /// All vCPUs of `vm` halt, and nothing can wake them.
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str);
 }

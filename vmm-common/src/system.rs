@@ -14,7 +14,7 @@ use crate::Instant;
 use crate::debugger::DebugEvent;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
-use crate::machine::{Machine, PortWrite, StartEvent};
+use crate::machine::{Machine, StartEvent};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
 use crate::polling::ExitCost;
@@ -28,18 +28,23 @@ use alloc::vec::Vec;
 mod accounts;
 mod debugged;
 mod device_requests;
+mod explain;
 mod halt;
 mod lifecycle;
 mod networks;
+mod port_writes;
 mod publish;
 mod restart;
+mod restarter;
 mod rouse;
+mod screens;
 mod serial;
 
 pub(crate) use lifecycle::Life;
 pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
 use restart::Restart;
+use restarter::Restarter;
 pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
@@ -51,6 +56,7 @@ pub struct System<M> {
     pub wires: Vec<Wire>,
     /// The networks, in the plan's order.
     pub networks: Networks,
+    screens: screens::Screens,
     /// Each VM's first vCPU.
     firsts: Vec<VcpuIndex>,
     /// Where the time went.
@@ -58,6 +64,7 @@ pub struct System<M> {
     /// What happened last.
     pub trace: Trace,
     pub(crate) scheduler: Scheduler,
+    restarters: Vec<Restarter>,
     last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
@@ -114,6 +121,7 @@ impl<M: GuestMemory> System<M> {
     ) -> Self {
         let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
             let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
+            vm.outcomes = plan.outcomes;
             for _ in 0..plan.processors() {
                 vm.add_vcpu();
             }
@@ -125,10 +133,12 @@ impl<M: GuestMemory> System<M> {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
             networks: Networks::new(plan),
+            screens: screens::Screens::new(plan),
             firsts: VcpuIndex::firsts(counts).collect(),
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
+            restarters: plan.vms.iter().map(Restarter::new).collect(),
             last_vm: None,
             has_begun: false,
             chosen_at: now,
@@ -150,16 +160,17 @@ impl<M: GuestMemory> System<M> {
     #[inline(always)]
     pub fn next<H: Host<M>>(&mut self, host: &mut H) -> Next {
         let now = host.now();
-        if !self.has_begun {
-            self.has_begun = true;
-            self.ledger.restart(now);
-        }
+        self.begin(now);
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);
         }
+        if self.has_restarts_due() {
+            self.restart_due(host);
+        }
         self.feed_consoles(now, host);
         self.finish_requests(now, host);
+        self.follow_screens(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
             for vcpu in self.vcpus_of(vm) {
@@ -176,7 +187,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let mut next = self.scheduler.next(now);
         if let Next::Idle { until } = &mut next {
-            *until = self.networks.bound_idle(*until);
+            *until = self.screens.bound_idle(self.networks.bound_idle(*until));
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
@@ -332,20 +343,8 @@ impl<M: GuestMemory> System<M> {
                 };
             }
             ExitReason::PortOut { port, size, value } => {
-                match machine.port_write(port, size, value, now) {
-                    PortWrite::Done => return Step::Continue,
-                    PortWrite::Serial(access) if access.can_move() => {
-                        return self.after_serial_access(index, access, None, now, host);
-                    }
-                    PortWrite::Serial(access) => {
-                        vcpu.polling.goes_on(access.com);
-                        return Step::Continue;
-                    }
-                    PortWrite::Ends(devices::power::Ending::PowerOff { status }) => {
-                        Ending::PowerOff { status }
-                    }
-                    PortWrite::Ends(devices::power::Ending::Reset) => Ending::Reset,
-                }
+                let write = machine.port_write(port, size, value, now);
+                return self.after_port_write(index, write, now, host);
             }
             ExitReason::MmioRead { address, size } => {
                 vcpu.reply = Reply::Value(machine.mmio_read(address, size, now));

@@ -106,6 +106,8 @@ struct Place {
 
 impl Backing<NoMemory> for Place {}
 
+impl vmm_common::screen::Viewer for Place {}
+
 impl Host<NoMemory> for Place {
     fn now(&mut self) -> Instant {
         self.now_ns += 100;
@@ -122,7 +124,9 @@ impl Host<NoMemory> for Place {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 fn two_machines() -> (Plan, Vec<(Machine, NoMemory)>) {

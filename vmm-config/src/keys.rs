@@ -2,8 +2,9 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS,
-    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_AFTER_BYTES, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_INPUT_BYTES,
+    MAX_INPUTS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS, MAX_RESTART_SPAN_NS, MAX_RESTARTS,
+    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_RESTART_SPAN_NS, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -133,6 +134,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         by the image's signature, and raw if it has none that is known"),
     optional("bios", PATH,
         "Your own BIOS stub for boot: raw, a path relative to this file"),
+    optional("symbols", PATH,
+        "What names the kernel's functions and lines in dumps: its ELF file, or a System.map; a \
+        path relative to this file. Default: the kernel itself"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },
@@ -159,12 +163,23 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Its network interfaces (virtio), at most one at each network; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("input", Kind::List { of: &INPUT, min: 1, max: MAX_INPUTS },
+        "What is typed to it, in this order; the keyboard, and a pipe, come behind"),
+    optional("screen", Kind::Choice(&["none", "console"]),
+        "console, the console shows lines that the guest writes to the text screen at 0xb8000, and \
+        what is typed goes to a keyboard (devices: ps2_keyboard). Default: none"),
     optional("on_halt", OUTCOME,
         "What it counts as when the guest halts for good, with interrupts off, which has no \
         status. Default: failure, as kernels halt after a panic, too"),
-    optional("on_reset", OUTCOME,
-        "What it counts as when the guest asks for a reset, which has no status. Default: failure, \
-        as kernels reset after a panic, too"),
+    optional("on_reset", Kind::Choice(&["success", "failure", "restart"]),
+        "What it counts as when the guest asks for a reset, which has no status; or restart, it \
+        begins anew. Default: failure, as kernels reset after a panic, too"),
+    optional("on_failure", Kind::Choice(&["end", "restart"]),
+        "What happens when it ends without success, but by a reset: end, or restart, it begins \
+        anew. Default: end"),
+    optional("restart_limit", Kind::Mapping(&RESTART_LIMIT),
+        "It restarts by itself at most so often within so long, and then ends. Default: 3 times \
+        within 10s"),
     optional("gdb", Kind::Debugger,
         "Where gdb reaches it: a TCP port of 127.0.0.1, or unix:PATH; with wait: before that, it \
         executes nothing before gdb lets it. Default: no debugger"),
@@ -183,9 +198,26 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
 ] };
 
 #[rustfmt::skip]
+pub(crate) static INPUT: Keys = Keys { of: "an input", keys: &[
+    optional("text", Kind::Text { max_bytes: MAX_INPUT_BYTES },
+        "What is typed, as \"hello\\n\""),
+    optional("file", PATH, "In place of text: a file that is typed, a path relative to this file"),
+    optional("after", Kind::Text { max_bytes: MAX_AFTER_BYTES },
+        "Waits until the VM has printed this text, behind what the input before it waited for. \
+        Default: no wait"),
+] };
+
+#[rustfmt::skip]
 static BUDGET: Keys = Keys { of: "a budget", keys: &[
     required("run", BUDGET_TIME, "Core time in each period"),
     required("every", BUDGET_TIME, "The period"),
+] };
+
+#[rustfmt::skip]
+static RESTART_LIMIT: Keys = Keys { of: "a restart_limit", keys: &[
+    required("times", Kind::Integer { min: 1, max: MAX_RESTARTS as u64 }, "How often"),
+    required("within", Kind::Duration { min_ns: MIN_RESTART_SPAN_NS, max_ns: MAX_RESTART_SPAN_NS },
+        "Within how long"),
 ] };
 
 #[rustfmt::skip]
@@ -233,6 +265,9 @@ static DEVICES: Keys = Keys { of: "devices", keys: &[
     optional("io_apic", Kind::Boolean, "I/O APIC at 0xfec00000. Default: true"),
     optional("hpet", Kind::Boolean, "HPET at 0xfed00000. Default: true"),
     optional("local_apic", Kind::Boolean, "Local APIC at 0xfee00000 and its MSRs. Default: true"),
+    optional("ps2_keyboard", Kind::Boolean,
+        "A keyboard at the i8042, which what is typed goes to, and not to the serial console. \
+        Default: true with screen: console, else false"),
     optional("rng", Kind::Boolean,
         "A source of random bytes (virtio); it needs the io_apic. Default: false"),
 ] };

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
     BootKind, ClockPolicy, DebuggerPlan, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan,
-    NicPlan, OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
+    NicPlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SerialPlan, Share, VmPlan, Writes,
 };
 use vmm_common::units::{Bytes, Escaped, Mac, Percent, RoundedTime};
 
@@ -87,6 +87,11 @@ fn write_vm(
             writeln!(out, "  ending   {ending} counts as success")?;
         }
     }
+    let Restarts { on_reset, on_failure, times, within_ns } = vm.restarts;
+    let limit = format!("at most {times} times in {}", RoundedTime(within_ns));
+    for (ending, _) in [("a reset", on_reset), ("a failure", on_failure)].iter().filter(|it| it.1) {
+        writeln!(out, "  ending   {ending} restarts it, {limit}")?;
+    }
     let absent: Vec<&str> = [
         ("I/O APIC", vm.devices.has_io_apic),
         ("HPET", vm.devices.has_hpet),
@@ -98,8 +103,19 @@ fn write_vm(
     if !absent.is_empty() {
         writeln!(out, "  without  {}", absent.join(", "))?;
     }
+    write_screen(vm, out)?;
     write_virtio(plan, vm, out)?;
     write_ports(plan, vm, out)
+}
+
+fn write_screen(vm: &VmPlan, out: &mut String) -> fmt::Result {
+    if vm.screen.is_shown {
+        writeln!(out, "  screen   console")?;
+    }
+    if vm.screen.has_keyboard {
+        writeln!(out, "  keys     PS/2 keyboard: what is typed goes there")?;
+    }
+    Ok(())
 }
 
 fn write_ports(plan: &Plan, vm: &VmPlan, out: &mut String) -> fmt::Result {
@@ -196,7 +212,8 @@ fn kernel(vm: &VmPlan, kind: BootKind) -> String {
         BootKind::Flat if is_named => "raw",
         BootKind::Flat | BootKind::Auto => "raw, as it has no signature that is known",
     };
-    format!("{kernel}, {protocol}{}", bios.unwrap_or_default())
+    let symbols = vm.boot.symbols.as_ref().map(|path| format!(", symbols {}", Escaped(path)));
+    format!("{kernel}, {protocol}{}{}", bios.unwrap_or_default(), symbols.unwrap_or_default())
 }
 
 /// Notes at the start of a run: files that run as raw code although the config does not ask for it.

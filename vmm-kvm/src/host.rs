@@ -10,17 +10,19 @@ use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use crate::uplinks::Uplinks;
 use anyhow::{Context, Result};
+use std::os::fd::RawFd;
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
 use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
-use vmm_common::registers::CpuState;
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
+use vmm_symbols::Names;
 
 mod behind;
 mod drain;
@@ -54,8 +56,12 @@ pub struct LinuxHost<'a> {
     pub uplinks: Uplinks,
     /// Networks' captures.
     pub captures: Captures,
+    /// What names the kernels' addresses.
+    names: Names,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    /// Descriptors that ended the last wait, or had something at the last look.
+    ready: Vec<RawFd>,
     beginnings: Vec<Beginning<'a>>,
     logs: Vec<Option<Slot>>,
     terminal: Option<Terminal>,
@@ -93,7 +99,7 @@ impl<'a> LinuxHost<'a> {
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
         (disks, uplinks, captures): (Disks, Uplinks, Captures),
         events: HostEvents,
-        time_limit: Instant,
+        (time_limit, names): (Instant, Names),
     ) -> Self {
         Self {
             clock,
@@ -103,6 +109,8 @@ impl<'a> LinuxHost<'a> {
             disks,
             uplinks,
             captures,
+            ready: Vec::new(),
+            names,
             beginnings,
             logs,
             stop_request: None,
@@ -120,6 +128,7 @@ impl<'a> LinuxHost<'a> {
     pub fn take_terminal(&mut self) -> Result<()> {
         let raw = RawTerminal::new().context("the terminal's settings")?;
         self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.console.begin();
         self.follow_terminal(Instant::ZERO)
     }
 
@@ -191,6 +200,23 @@ impl<'a> LinuxHost<'a> {
         }
     }
 
+    /// Whether this descriptor, one that ends waits, had something at the last look.
+    #[must_use]
+    pub fn is_ready(&self, fd: RawFd) -> bool {
+        self.ready.contains(&fd)
+    }
+
+    /// A wait also ends by this descriptor from now on.
+    pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
+        self.events.end_waits_by(fd)
+    }
+
+    /// It does not any more, as it is about to be closed.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        self.ready.retain(|ready| *ready != fd);
+        self.events.forget(fd)
+    }
+
     /// How many keys may come now: none while they are the shell's.
     fn typing_room(&self) -> usize {
         match &self.terminal {
@@ -253,6 +279,7 @@ impl<'a> LinuxHost<'a> {
         let key = self.console.typed(&arrived.typed);
         self.stop_request = self.stop_request.or(key);
         self.answer(&arrived.signals, now)?;
+        self.ready = arrived.ready;
         self.flush();
         Ok(())
     }
@@ -269,6 +296,27 @@ impl<'a> LinuxHost<'a> {
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(request).or(timed_out);
         Ok(())
+    }
+}
+
+impl Viewer for LinuxHost<'_> {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, text.as_bytes());
+        }
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
     }
 }
 
@@ -305,8 +353,13 @@ impl Host<GuestRam> for LinuxHost<'_> {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &registers.to_string());
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &self.names.annotate(vcpu.vm(), &dump.to_string()));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
+        self.flush();
     }
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
@@ -318,7 +371,8 @@ impl Host<GuestRam> for LinuxHost<'_> {
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        let dump = dump.map(|dump| self.names.annotate(vcpu.vm(), &dump.to_string()));
+        self.console.vm_ended(vcpu, ending, dump.as_deref());
         self.flush();
     }
 }

@@ -4,6 +4,7 @@
 use crate::capture::Captures;
 use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
+use crate::control::Control;
 use crate::disks::Disks;
 use crate::events::HostEvents;
 use crate::gdb::Debuggers;
@@ -36,6 +37,7 @@ use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
+use vmm_symbols::Names;
 
 /// What the command line adds to a config.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Options {
     pub console: ConsolePlace,
     /// What the process gives up before the first guest runs; None if it does more than one run.
     pub confinement: Option<confinement::Request>,
+    /// Where the control socket is.
+    pub control: Option<PathBuf>,
     /// What is typed to each VM, if anything, from the start.
     pub typed: Vec<Vec<u8>>,
 }
@@ -137,7 +141,12 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
+    let symbols = Names::open(plan);
     let debuggers = Debuggers::open(plan, &system)?;
+    let control = options.control.as_deref().map(Control::open).transpose()?;
+    if let Some(control) = &control {
+        events.end_waits_by(control.descriptor())?;
+    }
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -148,8 +157,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host =
-        LinuxHost::new((clock, beginnings), console, recorder, behind, events, time_limit);
+    let mut host = LinuxHost::new(
+        (clock, beginnings),
+        console,
+        recorder,
+        behind,
+        events,
+        (time_limit, symbols),
+    );
     if is_terminal {
         host.take_terminal()?;
     }
@@ -159,7 +174,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World::new(system, host, taps, placement, debuggers);
+    let world = World::new(system, host, taps, placement, (debuggers, control));
     let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
     let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
     finish(world, loaded, shortfalls)

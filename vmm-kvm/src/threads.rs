@@ -2,6 +2,7 @@
 //! the loop what comes next, and does it or names the thread that can.
 
 use crate::confinement::{Confinement, Role, confine};
+use crate::control::Control;
 use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
@@ -15,6 +16,7 @@ use vmm_common::Instant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
+use vmm_common::stop::{Detail, StopRequest};
 use vmm_common::system::System;
 
 /// The state that the turn guards.
@@ -30,6 +32,8 @@ pub struct World<'a> {
     pub placement: Placement,
     /// VMs' debuggers.
     pub debuggers: Debuggers,
+    /// The control socket, if there is one.
+    pub control: Option<Control>,
     /// The choice of the thread that handed the turn over.
     decided: Option<Task>,
     trouble: Option<anyhow::Error>,
@@ -45,7 +49,7 @@ enum Task {
     /// End its VM, and show its registers: only its own thread can read them.
     Stop {
         vcpu: VcpuIndex,
-        why: &'static str,
+        request: StopRequest,
     },
     /// Show its registers, as its VM has ended.
     Show {
@@ -154,12 +158,16 @@ fn run_vcpu(
                     let World { system, host, debuggers, .. } = &mut *held;
                     debuggers.visit(vcpu, system, &mut backend, host);
                 }
-                Task::Stop { vcpu, why } if vcpu.position() == me => {
+                Task::Stop { vcpu, request } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    system.stop_vm(vcpu, why, Some(backend.registers()), host);
+                    let shown = Some((backend.registers(), request.detail()));
+                    system.stop_vm(vcpu, request.why(), shown, host);
                 }
                 Task::Show { vcpu } if vcpu.position() == me => {
-                    held.host.sibling_registers(vcpu, &backend.registers());
+                    let World { system, host, .. } = &mut *held;
+                    let now = host.clock.now();
+                    let dump = system.sibling_dump(vcpu, backend.registers(), now);
+                    host.sibling_ended(vcpu, &dump);
                 }
                 task @ (Task::Run { vcpu, .. }
                 | Task::Stop { vcpu, .. }
@@ -192,9 +200,10 @@ impl<'a> World<'a> {
         host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
-        debuggers: Debuggers,
+        (debuggers, control): (Debuggers, Option<Control>),
     ) -> Self {
-        Self { system, host, taps, placement, debuggers, decided: None, trouble: None }
+        let (decided, trouble) = (None, None);
+        Self { system, host, taps, placement, debuggers, control, decided, trouble }
     }
 
     fn next(&mut self) -> Task {
@@ -204,10 +213,11 @@ impl<'a> World<'a> {
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
-                self.serve_debuggers();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                // Behind that: they may end or hold VMs, which is booked at its moment.
+                self.serve_sockets();
                 self.carry_out_requests();
             }
             Ok(None) => {}
@@ -217,10 +227,10 @@ impl<'a> World<'a> {
             return Task::Show { vcpu };
         }
         if let Some(request) = self.host.stop_request {
-            if request.wants_registers()
+            if request.detail() != Detail::Nothing
                 && let Some(vcpu) = self.running()
             {
-                return Task::Stop { vcpu, why: request.why() };
+                return Task::Stop { vcpu, request };
             }
             self.system.stop(request.why(), &mut self.host);
         }
@@ -231,7 +241,7 @@ impl<'a> World<'a> {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
             Next::Done => {
-                self.serve_debuggers();
+                self.serve_sockets();
                 Task::Done
             }
         }
@@ -246,17 +256,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The first vCPU that neither halts nor waits for a start-up IPI, of a VM that still runs: its
-    /// registers may show why it has not ended.
+    /// A vCPU of the first VM that still runs: its registers may show why it has not ended.
     fn running(&self) -> Option<VcpuIndex> {
-        let is_running = |vcpu: &VcpuIndex| {
-            let vm = &self.system.vms[vcpu.vm()];
-            vm.ending.is_none()
-                && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
-                && !vm.machine.is_waiting_for_startup(vcpu.id())
-        };
-        let vms = VmIndex::first(self.system.vms.len());
-        vms.flat_map(|vm| self.system.vcpus_of(vm)).find(is_running)
+        let mut vms = VmIndex::first(self.system.vms.len());
+        let vm = vms.find(|vm| self.system.vms[*vm].ending.is_none())?;
+        Some(self.system.vcpu_to_show(vm))
     }
 
     /// Puts this thread, or all of them, back on the run's core.
@@ -284,14 +288,22 @@ impl<'a> World<'a> {
 
     fn idle(&mut self, until: Instant) {
         self.record();
+        // Requests that are left would otherwise wait for an event.
+        let is_behind = self.control.as_ref().is_some_and(Control::is_behind);
+        let until = if is_behind { self.host.clock.now() } else { until };
         if let Err(error) = self.host.idle(until) {
             self.give_up(error);
         }
-        self.serve_debuggers();
+        self.serve_sockets();
+        self.carry_out_requests();
     }
 
-    fn serve_debuggers(&mut self) {
-        let served = self.debuggers.serve(&mut self.system, &mut self.host);
+    /// Debuggers, and the operator's programs.
+    fn serve_sockets(&mut self) {
+        let mut served = self.debuggers.serve(&mut self.system, &mut self.host);
+        if let Some(control) = &mut self.control {
+            served = served.and(control.serve(&mut self.system, &mut self.host));
+        }
         if let Err(error) = served {
             self.give_up(error);
         }

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmm_common::console::Ability;
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
@@ -162,6 +163,7 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         is_untagged: arguments.untagged,
         debugger,
         words: arguments.word.clone(),
+        names: Names::open(&load.plan),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {

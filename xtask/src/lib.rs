@@ -17,6 +17,7 @@ pub mod gdb_session;
 pub mod guest_files;
 pub mod hypervisor;
 pub mod image;
+pub mod kernels;
 pub mod linux;
 pub mod load;
 pub mod packages;

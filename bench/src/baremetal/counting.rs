@@ -113,6 +113,7 @@ impl Counting {
             is_untagged: false,
             debugger: None,
             words: Vec::new(),
+            names: vmm_symbols::Names::default(),
         };
         let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;
         if report.exit != Some(0) {

@@ -27,6 +27,7 @@ fn machine(cpu: &str) -> Machine {
         is_untagged: false,
         debugger: None,
         words: Vec::new(),
+        names: vmm_symbols::Names::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use vmm_common::plan::{DebuggerAddress, DebuggerPlan, Plan};
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
 use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
@@ -307,6 +308,7 @@ fn emulated_with(
         is_untagged: false,
         debugger,
         words,
+        names: Names::open(&load.plan),
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,

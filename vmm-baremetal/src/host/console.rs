@@ -20,7 +20,7 @@ use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
-use vmm_common::registers::CpuState;
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
@@ -76,9 +76,11 @@ impl<'a> BareHost<'a> {
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
         };
+        let mut console = Console::new(plan, settings);
+        console.begin();
         Self {
             clock,
-            console: Console::new(plan, settings),
+            console,
             stop_request: None,
             beginnings,
             serial: Serial::again(),
@@ -211,6 +213,24 @@ impl Backing<GuestRam> for BareHost<'_> {
     }
 }
 
+impl Viewer for BareHost<'_> {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
+    }
+}
+
 impl Host<GuestRam> for BareHost<'_> {
     fn now(&mut self) -> Instant {
         self.clock.now()
@@ -228,8 +248,12 @@ impl Host<GuestRam> for BareHost<'_> {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &format!("{registers}"));
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &format!("{dump}"));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
     }
 
     fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
@@ -241,7 +265,7 @@ impl Host<GuestRam> for BareHost<'_> {
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        self.console.vm_ended(vcpu, ending, dump.map(|dump| format!("{dump}")).as_deref());
         self.send();
     }
 }

@@ -146,6 +146,12 @@ impl Interrupts {
         }
     }
 
+    /// Whether a controller lets this line through.
+    pub fn is_unmasked(&self, line: Line) -> bool {
+        line.irq.is_some_and(|irq| self.pic.is_unmasked(irq))
+            || self.io_apic.as_ref().is_some_and(|apic| apic.unmasked_vector(line.pin).is_some())
+    }
+
     /// Whether a pulse on this line would be a separate interrupt. Of the two controllers, the
     /// one that the guest left masked does not count: its request may stay pending for ever. Where
     /// both are masked the 8259 latches one edge (IRR; 8259A datasheet, "Interrupt Request
@@ -222,7 +228,7 @@ impl Interrupts {
     }
 
     /// Whether `processor` gets the 8259 pair's interrupts.
-    fn hears_pic(&self, processor: usize) -> bool {
+    pub fn hears_pic(&self, processor: usize) -> bool {
         self.local_apics.get(processor).is_none_or(LocalApic::accepts_external)
     }
 }
@@ -237,6 +243,15 @@ impl Interrupts {
     pub fn io_apic(&mut self) -> Option<&mut IoApic> {
         self.has_attention = true;
         self.io_apic.as_mut()
+    }
+
+    /// The same two, read-only.
+    pub const fn pic_state(&self) -> &PicPair {
+        &self.pic
+    }
+
+    pub const fn io_apic_state(&self) -> Option<&IoApic> {
+        self.io_apic.as_ref()
     }
 
     /// The current processor's.

@@ -80,6 +80,13 @@ impl Virtio {
         self.devices.get_mut(number).map(|(_, device)| (number, device))
     }
 
+    /// The lines of the devices whose driver is there.
+    pub fn running_lines(&self) -> impl Iterator<Item = Line> {
+        let numbered = self.devices.iter().enumerate();
+        let running = numbered.filter(|(_, (_, device))| device.transport().is_running());
+        running.map(|(number, _)| Line { pin: place(number).1, irq: None })
+    }
+
     /// Carries the levels of the devices' pins to the interrupt controllers.
     fn sample(&mut self, interrupts: &mut Interrupts) {
         let mut levels = 0;

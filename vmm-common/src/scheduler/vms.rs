@@ -27,6 +27,8 @@ pub(super) struct Vms {
     /// How many have halted, and how many have a budget.
     halted: usize,
     budgeted: usize,
+    /// How many have finished.
+    finished: usize,
     /// How many have halted, have woken and not run since, or have a budget: a switch skips the
     /// search at 0.
     irregular: usize,
@@ -55,6 +57,7 @@ impl Vms {
             entities,
             is_turn_open: false,
             halted: 0,
+            finished: 0,
             irregular: budgeted,
             has_yields: false,
             jumps: Jumps::new(),
@@ -180,6 +183,11 @@ impl Vms {
         self.jumps.count()
     }
 
+    /// Whether any VM has finished.
+    pub const fn has_finished(&self) -> bool {
+        self.finished > 0
+    }
+
     /// Whether any VM has halted.
     pub const fn has_halted(&self) -> bool {
         self.halted > 0
@@ -188,7 +196,10 @@ impl Vms {
     fn enter(&mut self, vm: VmIndex, state: State) {
         let is_halted = |state| matches!(state, State::Halted(_));
         let entity = &mut self.entities[vm];
-        let was_halted = is_halted(core::mem::replace(&mut entity.state, state));
+        let before = core::mem::replace(&mut entity.state, state);
+        let was_halted = is_halted(before);
+        self.finished += usize::from(state == State::Finished);
+        self.finished -= usize::from(before == State::Finished);
         let wakes = was_halted && state == State::Runnable;
         let may_jump = wakes && matches!(entity.account, Account::Weight { .. });
         self.halted += usize::from(is_halted(state));

@@ -28,7 +28,7 @@ impl<M: GuestMemory> System<M> {
         (self.shown, self.to_show) = (None, Some(self.vcpu(vm, 0)));
     }
 
-    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_registers`]) before
+    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_ended`]) before
     /// it asks for the next turn: a dump is of all vCPUs of its VM that have begun, and each one's
     /// backend alone can read its registers.
     pub fn next_to_show(&mut self) -> Option<VcpuIndex> {

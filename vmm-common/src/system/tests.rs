@@ -9,7 +9,7 @@ mod held_vms;
 mod hvc_lines;
 mod link_changes;
 mod random_bytes;
-mod restarts;
+mod restarted_vms;
 mod scripted;
 mod slow_disk;
 mod uplinks;
@@ -101,6 +101,8 @@ struct Place {
 
 impl Backing<Ram> for Place {}
 
+impl crate::screen::Viewer for Place {}
+
 impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {
         Instant::from_ns(*self.now_ns.borrow())
@@ -114,7 +116,9 @@ impl Host<Ram> for Place {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// Asks for a clock at 0x1000, then runs to each deadline.

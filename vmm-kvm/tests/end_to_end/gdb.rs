@@ -125,7 +125,7 @@ fn an_address_that_cannot_be_had_refuses_the_run_with_a_message() {
     let file = scratch.file("taken", "");
     let text = format!("vms: [{{name: left, kernel: spin, gdb: 'unix:{}'}}]\n", file.display());
     let run = Tandem::run_text(&text).finish();
-    run.ended_with(3).complains("VM left: gdb at ").complains("Address already in use");
+    run.ended_with(3).complains("VM left: gdb at ").complains("address in use");
     let run = Tandem::run_text("vms: [{name: left, kernel: spin}]\n");
     run.arg("--gdb=middle=1234")
         .finish()

@@ -65,7 +65,8 @@ pub(super) fn run(
     };
     let to_com1 = com1.try_clone().context("cannot copy a socket")?;
     let keyboard = Keyboard::of(machine, &bochs, typed, to_com1);
-    let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
+    let (output, is_timed_out) =
+        copy(&chunks(com1), console, keyboard, Some(&machine.names), deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
     Ok(Report::new(output, &debug, is_timed_out))

@@ -42,7 +42,8 @@ pub(super) fn run(
     let stdout = qemu.0.stdout.take().expect("it was asked for");
     let stdin = qemu.0.stdin.take().expect("it was asked for");
     let keyboard = Keyboard::of(machine, &qemu, typed, stdin);
-    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, deadline)?;
+    let (output, is_timed_out) =
+        copy(&chunks(stdout), console, keyboard, Some(&machine.names), deadline)?;
     if !is_timed_out {
         let status = qemu.0.wait().context("cannot wait for QEMU")?;
         let is_started = fs::metadata(&debug).is_ok_and(|debug| debug.len() > 0);

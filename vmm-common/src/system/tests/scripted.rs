@@ -3,6 +3,7 @@
 use super::Ram;
 use crate::Instant;
 use crate::backing::{Backing, DiskIndex, Finished, Progress, Request, Status};
+use crate::control::Change;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::machine::Machine;
@@ -29,6 +30,8 @@ pub struct Place {
     pub work_ns: u64,
     /// What VMs begin with, if they can be restarted.
     pub beginnings: Vec<Beginning<'static>>,
+    /// What has become of VMs.
+    pub changes: RefCell<Vec<(VmIndex, Change)>>,
     under_way: Vec<(u64, Finished)>,
 }
 
@@ -57,6 +60,8 @@ impl Backing<Ram> for Place {
     }
 }
 
+impl crate::screen::Viewer for Place {}
+
 impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {
         Instant::from_ns(self.now_ns.get())
@@ -72,9 +77,15 @@ impl Host<Ram> for Place {
         self.beginnings.get(vm)
     }
 
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.changes.get_mut().push((vm, change));
+    }
+
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// Makes these exits, each at once, and then runs to each deadline.
@@ -169,8 +180,14 @@ impl World {
             powered_on: Vec::new(),
         };
         let guests = scripts.into_iter().map(guest).collect();
-        let place =
-            Place { now_ns, disk_ns, work_ns, beginnings: Vec::new(), under_way: Vec::new() };
+        let place = Place {
+            now_ns,
+            disk_ns,
+            work_ns,
+            beginnings: Vec::new(),
+            changes: RefCell::default(),
+            under_way: Vec::new(),
+        };
         Self { system, place, guests, rams }
     }
 

@@ -77,6 +77,8 @@ impl Backing<Ram> for Outside {
     }
 }
 
+impl crate::screen::Viewer for Outside {}
+
 impl Host<Ram> for Outside {
     fn now(&mut self) -> Instant {
         Instant::from_ns(self.now_ns)
@@ -90,7 +92,9 @@ impl Host<Ram> for Outside {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// A frame as it comes: 60 bytes behind a header.

@@ -4,14 +4,15 @@ use super::held_vms::vms;
 use super::scripted::{MS, SLICE_NS, World, store};
 use super::slow_disk::{AVAILABLE, DATA, USED, driver, offer};
 use crate::boot::{Boot, Content, Images, Piece};
-use crate::control::{Refusal, VmRequest};
+use crate::control::{Change, Refusal, VmRequest};
 use crate::cpuid::CpuidResult;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
-use crate::plan::{BootKind, DiskPlan, VmPlan, Writes};
+use crate::plan::{BootKind, DiskPlan, Restarts, VmPlan, Writes};
 use crate::registers::CpuState;
 use crate::seam::ExitReason;
 use crate::switch_on::{self, Beginning, HostFacts};
+use crate::vm::Ending;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -159,4 +160,21 @@ fn what_a_vm_that_has_ended_is_asked_for_is_refused() {
     }
     let result = world.system.carry_out(FIRST, VmRequest::Restart, &mut world.place);
     assert_eq!(result, Err(Refusal::CannotRestart), "this host has no beginnings");
+}
+
+#[test]
+fn a_vm_that_fails_begins_anew_by_itself_as_often_as_it_may() {
+    let reset = ExitReason::PortOut { port: 0xcf9, size: 1, value: 6 };
+    let mut vms = vms();
+    vms[0].restarts = Restarts { on_reset: true, times: 3, ..Restarts::default() };
+    let mut world = world(vms, vec![vec![reset; 10], Vec::new()], 0);
+    run_to(&mut world, 200 * MS);
+    assert_eq!(world.system.vms[FIRST].ending, Some(Ending::Reset));
+    assert_eq!(world.system.ledger.vms[FIRST].restarts, 3);
+    assert_eq!(world.guests[0].script.len(), 10 - 4, "a life each");
+    assert_eq!(*world.place.changes.borrow(), {
+        let restarted = (FIRST, Change::Restarted);
+        let given_up = Change::GivenUp { times: 3, within_ns: 10_000_000_000 };
+        vec![restarted, restarted, restarted, (FIRST, given_up)]
+    });
 }
