@@ -1,4 +1,5 @@
-//! A real gdb on one of two VMs, from its first instruction to its end, over KVM, on VMX and on SVM.
+//! A real gdb on one of two VMs, from its first instruction to its end, over KVM, on VMX and on
+//! SVM.
 
 use crate::targets::{Target, configs};
 use crate::transcript;
