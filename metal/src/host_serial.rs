@@ -65,26 +65,29 @@ pub struct HostSerial {
     interrupt_enable: Port,
     interrupt_identification: Port,
     line_status: Port,
-    input: Ring,
-    output: Ring,
+    input: &'static Ring,
+    output: &'static Ring,
     /// Times at which input was lost: to a full FIFO, or a full ring.
     overruns: AtomicU64,
 }
 
+/// Input and output of each. All zero, the program's file does not hold them.
+static RINGS: [[Ring; 2]; 2] = [const { [const { Ring::new() }; 2] }; 2];
+
 /// The console's.
-pub static COM1: HostSerial = HostSerial::at(0x3f8);
+pub static COM1: HostSerial = HostSerial::at(0x3f8, &RINGS[0]);
 /// A debugger's.
-pub static COM2: HostSerial = HostSerial::at(0x2f8);
+pub static COM2: HostSerial = HostSerial::at(0x2f8, &RINGS[1]);
 
 impl HostSerial {
-    const fn at(base: u16) -> Self {
+    const fn at(base: u16, [input, output]: &'static [Ring; 2]) -> Self {
         Self {
             data: Port::new(base),
             interrupt_enable: Port::new(base + 1),
             interrupt_identification: Port::new(base + 2),
             line_status: Port::new(base + 5),
-            input: Ring::new(),
-            output: Ring::new(),
+            input,
+            output,
             overruns: AtomicU64::new(0),
         }
     }

@@ -163,8 +163,8 @@ fn share_core<P: Processor>(
 ) {
     loop {
         if let Some(begin) = host.between_turns() {
-            debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
+            debugger.serve(system, host);
             carry_out_requests(system, core, host);
         }
         if let Some(request) = host.stop_request {

@@ -33,8 +33,6 @@ mod places;
 mod register_file;
 mod stub;
 mod subject;
-#[cfg(test)]
-mod tests;
 mod visits;
 
 pub use breakpoints::MAX_SOFTWARE;
@@ -189,6 +187,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
     }
 
     /// Between turns: answers what gdb has sent, and notices that the VM has ended.
+    #[inline(never)]
     pub fn serve<H: Host<M>>(&mut self, system: &mut System<M>, host: &mut H) {
         if let Some(ending) = &system.vms[self.vm].ending {
             let ending = ending.clone();

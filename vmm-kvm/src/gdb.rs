@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 4096;
 /// Replies for a gdb that does not read them; more is not made.
 const MAX_UNSENT_BYTES: usize = 256 << 10;
 /// What a second gdb is told: an error as its remote protocol has it, with its checksum.
-const IN_USE: &[u8] = b"+$E.another debugger has this VM#d1";
+const IN_USE: &[u8] = b"+$E.another debugger has this VM#c0";
 
 /// A VM's debugger and its sockets.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ struct Session {
     debugger: Debugger<GuestRam>,
     listener: Listener,
     gdb: Option<File>,
+    /// One that has come while there was another.
+    refused: Option<File>,
     name: String,
 }
 
@@ -100,7 +102,7 @@ impl Debuggers {
             let debugger = Debugger::new(system, VmIndex(vm), Width::Bits64, *waits);
             let until = if *waits { ", for which it waits" } else { "" };
             all.troubles.push_back(format!("{name}: gdb at {address}{until}"));
-            all.sessions.push(Session { debugger, listener, gdb: None, name });
+            all.sessions.push(Session { debugger, listener, gdb: None, refused: None, name });
         }
         Ok(all)
     }
@@ -143,6 +145,10 @@ impl Debuggers {
             if let Some(gdb) = session.accept(&mut self.troubles) {
                 self.changes.push(SocketChange::Begins(gdb));
             }
+            if let Some(refused) = session.refuse() {
+                self.changes.push(SocketChange::Ends(refused.as_raw_fd()));
+                self.closing.push(refused);
+            }
             session.exchange(system, host);
             if let Some(why) = session.is_over() {
                 self.troubles.push_back(format!("{}: {why}", session.name));
@@ -163,17 +169,33 @@ impl Debuggers {
 }
 
 impl Session {
-    /// A gdb that has come; a second one is sent away.
+    /// A gdb that has come; a second one is sent away, once it has asked for something.
     fn accept(&mut self, troubles: &mut VecDeque<String>) -> Option<RawFd> {
-        let mut gdb = self.listener.accept()?;
-        if self.gdb.is_some() {
-            // It may not read this.
-            let _ = gdb.write(IN_USE);
-            troubles.push_back(format!("{}: a second gdb was refused", self.name));
+        let gdb = self.listener.accept()?;
+        if self.gdb.is_none() {
+            troubles.push_back(format!("{}: gdb has come", self.name));
+            return Some(self.gdb.insert(gdb).as_raw_fd());
+        }
+        troubles.push_back(format!("{}: a second gdb was refused", self.name));
+        let is_free = self.refused.is_none();
+        is_free.then(|| self.refused.insert(gdb).as_raw_fd())
+    }
+
+    /// Answers the gdb that is sent away; the descriptor of one that can be closed.
+    fn refuse(&mut self) -> Option<File> {
+        let mut gdb = self.refused.take()?;
+        let mut chunk = [0; CHUNK_BYTES];
+        // Closed before it has read the answer, it would show another error.
+        let is_over = match gdb.read(&mut chunk) {
+            Ok(0) => true,
+            Ok(len) => chunk[..len].contains(&b'$') && gdb.write(IN_USE).is_err(),
+            Err(error) => !is_passing(&error),
+        };
+        if !is_over {
+            self.refused = Some(gdb);
             return None;
         }
-        troubles.push_back(format!("{}: gdb has come", self.name));
-        Some(self.gdb.insert(gdb).as_raw_fd())
+        Some(gdb)
     }
 
     fn exchange(&mut self, system: &mut System<GuestRam>, host: &mut LinuxHost<'_>) {

@@ -213,10 +213,11 @@ impl<'a> World<'a> {
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
-                self.serve_sockets();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                // Behind that: they may end or hold VMs, which is booked at its moment.
+                self.serve_sockets();
                 self.carry_out_requests();
             }
             Ok(None) => {}

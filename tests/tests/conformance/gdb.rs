@@ -1,4 +1,5 @@
-//! A real gdb on one of two VMs, from its first instruction to its end, on every target.
+//! A real gdb on one of two VMs, from its first instruction to its end, over KVM, on VMX and on
+//! SVM.
 
 use crate::targets::{Target, configs};
 use crate::transcript;
@@ -119,9 +120,4 @@ fn gdb_debugs_one_of_two_vms_on_vmx() {
 #[test]
 fn gdb_debugs_one_of_two_vms_on_svm_in_qemu() {
     check(Target::SvmQemu, &[]);
-}
-
-#[test]
-fn gdb_debugs_one_of_two_vms_on_svm_in_bochs() {
-    check(Target::SvmBochs, &[]);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmm_common::plan::{DebuggerAddress, DebuggerPlan, Plan};
 use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
@@ -149,7 +149,14 @@ impl Target {
             Some(bridge.emulator)
         };
         thread::scope(|scope| {
-            let gdb = scope.spawn(|| session(&format!(":{}", bridge.gdb)));
+            let gdb = scope.spawn(|| {
+                let begin = Instant::now();
+                // Else it would ask again, and get two answers.
+                while !bridge.is_ready() && begin.elapsed() < TIMEOUT {
+                    thread::sleep(POLL);
+                }
+                session(&format!(":{}", bridge.gdb))
+            });
             let how = (Clock::Usual, Vec::new());
             let outcome = emulated_with(&config, machine, how, &[], waiting);
             (outcome, gdb.join().expect("gdb runs"))

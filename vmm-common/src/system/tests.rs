@@ -1,6 +1,7 @@
 //! The loop with two scripted vCPUs, and RAM that the tests look into.
 
 mod called_sibling;
+mod debugged_vms;
 mod frame_paths;
 mod frames_in_segments;
 mod held_frames;

@@ -12,6 +12,7 @@ mod console;
 mod disks;
 mod endings;
 mod escapes;
+mod gdb;
 mod harness;
 mod host_refuses;
 mod inputs;

@@ -13,15 +13,24 @@ use std::thread;
 /// Ctrl-C, and the packet by which gdb detaches.
 const DETACHES: &[u8] = b"\x03$D#44";
 /// What a second gdb is told: an error of the remote protocol.
-const IN_USE: &[u8] = b"+$E.another debugger has this VM#d1";
+const IN_USE: &[u8] = b"+$E.another debugger has this VM#c0";
 
 /// The ports of a bridge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bridge {
     /// Where the emulator connects to.
     pub emulator: u16,
     /// Where gdb does.
     pub gdb: u16,
+    ends: Arc<Mutex<Ends>>,
+}
+
+impl Bridge {
+    /// Whether the hypervisor takes what gdb sends: before, it waits.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        with(&self.ends, |ends| ends.serial.is_some())
+    }
 }
 
 /// Who is at the ends.
@@ -51,7 +60,7 @@ pub fn open(gdb: u16) -> Result<Bridge> {
     let (emulators, emulator) = listen(0)?;
     let (gdbs, gdb) = listen(gdb)?;
     let ends = Arc::new(Mutex::new(Ends::default()));
-    let of_serial = Arc::clone(&ends);
+    let (of_serial, of_gdb) = (Arc::clone(&ends), Arc::clone(&ends));
     thread::spawn(move || {
         if let Ok((serial, _)) = emulators.accept() {
             from_serial(serial, &of_serial);
@@ -59,10 +68,10 @@ pub fn open(gdb: u16) -> Result<Bridge> {
     });
     thread::spawn(move || {
         for gdb in gdbs.incoming().flatten() {
-            take(gdb, &ends);
+            take(gdb, &of_gdb);
         }
     });
-    Ok(Bridge { emulator, gdb })
+    Ok(Bridge { emulator, gdb, ends })
 }
 
 fn with<T>(ends: &Mutex<Ends>, act: impl FnOnce(&mut Ends) -> T) -> T {
@@ -102,8 +111,16 @@ fn from_serial(serial: TcpStream, ends: &Mutex<Ends>) {
 fn take(mut gdb: TcpStream, ends: &Arc<Mutex<Ends>>) {
     let is_free = with(ends, |ends| ends.gdb.is_none());
     if !is_free {
-        let _ = gdb.write_all(IN_USE);
         eprintln!("xtask: a second gdb was refused");
+        // Its questions get this answer until it goes.
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = gdb.read(&mut chunk) {
+                if chunk[..len].contains(&b'$') && gdb.write_all(IN_USE).is_err() {
+                    break;
+                }
+            }
+        });
         return;
     }
     let _ = gdb.set_nodelay(true);
