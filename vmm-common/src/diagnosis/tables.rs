@@ -68,8 +68,8 @@ impl<M: GuestMemory> Scene<'_, M> {
             .map_err(|fault| Failure::new(Exception::page_fault(fault.error, linear), what.into()))
     }
 
-    /// What MOV to a segment register raises for a selector (SDM vol. 2, "MOV"), as far as the table
-    /// and its descriptor show it.
+    /// What MOV to a segment register raises for a selector (SDM vol. 2, "MOV"), as far as the
+    /// table and its descriptor show it.
     pub fn loads_segment(&self, register: u8, selector: u16) -> Replayed {
         const OF_LDT: u16 = 4;
         const PRESENT: u64 = 1 << 47;

@@ -19,8 +19,8 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// Ends the VM of `vcpu`, if it still runs; what is shown of it comes from the registers of this
-    /// vCPU, if there are any.
+    /// Ends the VM of `vcpu`, if it still runs; what is shown of it comes from the registers of
+    /// this vCPU, if there are any.
     pub fn stop_vm<H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
