@@ -122,3 +122,91 @@ fn add(mapped: &mut Vec<Mapping>, next: Mapping) {
         _ => mapped.push(next),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const RAM_BYTES: u64 = 4 << 20;
+
+    struct Ram(RefCell<Vec<u8>>);
+
+    impl Ram {
+        fn new(entries: &[(u64, u64)]) -> Self {
+            let ram = Self(RefCell::new(vec![0; RAM_BYTES as usize]));
+            for (at, entry) in entries {
+                assert!(ram.write(*at, &entry.to_le_bytes()));
+            }
+            ram
+        }
+    }
+
+    impl GuestMemory for Ram {
+        fn read(&self, address: u64, to: &mut [u8]) -> bool {
+            let is_there = self.has(address, to.len() as u64);
+            if is_there {
+                to.copy_from_slice(&self.0.borrow()[address as usize..][..to.len()]);
+            }
+            is_there
+        }
+
+        fn write(&self, address: u64, from: &[u8]) -> bool {
+            let is_there = self.has(address, from.len() as u64);
+            if is_there {
+                self.0.borrow_mut()[address as usize..][..from.len()].copy_from_slice(from);
+            }
+            is_there
+        }
+
+        fn has(&self, address: u64, bytes: u64) -> bool {
+            address.checked_add(bytes).is_some_and(|end| end <= RAM_BYTES)
+        }
+    }
+
+    fn long_mode() -> CpuState {
+        CpuState { cr0: 0x8000_0011, cr3: 0x1000, cr4: 0x20, efer: 0x500, ..CpuState::default() }
+    }
+
+    #[test]
+    fn pieces_are_joined_and_upper_addresses_are_canonical() {
+        let ram = Ram::new(&[
+            (0x1000, 0x2003),
+            (0x1ff8, 0x2003),
+            (0x2000, 0x3003),
+            // 2 MiB twice, and one beyond the RAM.
+            (0x3000, 0x83),
+            (0x3008, 0x20_0083),
+            (0x3010, 0x8000_0083),
+        ]);
+        let piece = |linear| Mapping { linear, physical: 0, bytes: 4 << 20 };
+        assert_eq!(of(&long_mode(), &ram), [piece(0), piece(0xffff_ff80_0000_0000)]);
+        let state = CpuState { cr0: 0x11, ..long_mode() };
+        assert_eq!(of(&state, &ram), [piece(0)], "without paging");
+    }
+
+    #[test]
+    fn tables_that_lead_to_themselves_end_and_hide_no_other_part() {
+        let ram = Ram::new(&[(0x1000, 0x1003), (0x1ff8, 0x2003), (0x2000, 0x3003), (0x3000, 0x83)]);
+        let mapped = of(&long_mode(), &ram);
+        assert!(mapped.len() <= MOST);
+        let last = mapped.last().expect("some are mapped");
+        assert_eq!((last.linear, last.bytes), (0xffff_ff80_0000_0000, 2 << 20));
+        // Every entry of the highest level leads to itself.
+        let all: Vec<(u64, u64)> = (0..512).map(|entry| (0x1000 + 8 * entry, 0x1003)).collect();
+        assert!(of(&long_mode(), &Ram::new(&all)).len() <= MOST);
+    }
+
+    #[test]
+    fn paging_of_32_bits_has_pages_of_4_mib() {
+        let ram = Ram::new(&[(0x1000, 0x83), (0x1c00, 0x2003), (0x2004, 0x5003)]);
+        let state = CpuState { cr4: 0x10, efer: 0, ..long_mode() };
+        assert_eq!(
+            of(&state, &ram),
+            [
+                Mapping { linear: 0, physical: 0, bytes: 4 << 20 },
+                Mapping { linear: 0xc000_1000, physical: 0x5000, bytes: 0x1000 },
+            ]
+        );
+    }
+}
