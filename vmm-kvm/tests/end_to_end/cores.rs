@@ -71,7 +71,7 @@ fn a_vm_that_ends_well_leaves_no_core_and_a_core_is_sparse() {
     let folder = run.scratch().path("");
     let run = run.arg("--core-dir").arg(folder.to_str().expect("text")).finish().ended_with(0);
     assert!(!folder.join("left.core").exists(), "{}", run.shown());
-    let (_, core) = self::run("write64", 1);
+    let (_run, core) = self::run("write64", 1);
     let data = std::fs::metadata(core).expect("it was written");
     // The RAM behind a page of headers; of it the kernel has touched little.
     assert_eq!(data.len(), (4 << 20) + 4096);
