@@ -1,5 +1,13 @@
-//! The keyboard controller, with no keyboard and no auxiliary (mouse) port: what
-//! is left is the reset line, A20 and answers that let a guest's probe end quickly.
+//! The keyboard controller, with a keyboard or without one, and with no auxiliary (mouse) port.
+//! Without a keyboard there are the reset line, A20 and answers that let a guest's probe end
+//! quickly.
+//!
+//! ```text
+//! a terminal's bytes --> typist --keys--> keyboard --scan codes--> controller --> port 60h, IRQ1
+//! ```
+//!
+//! A keyboard's byte takes a millisecond on its way, as on a PC: a driver that reads port 60h again
+//! for the same byte gets that one.
 //!
 //! Every probe that guests use finds the auxiliary port absent: its interface test fails; a
 //! byte that the loop-back command returns is not marked as the port's; the command byte's bit that
@@ -9,6 +17,15 @@
 //! Sources: Intel UPI-41/42 (8042) and IBM PC/AT Technical Reference, "Keyboard controller"; for
 //! the auxiliary port's commands the IBM PS/2 Hardware Interface Technical Reference, "Keyboard and
 //! Auxiliary Device Controller"; Intel ICH9 datasheet 13.7.3 for port 0x92.
+
+use crate::time::MachineTime;
+use keyboard::Keyboard;
+use scan_codes::{BREAK, Key, RELEASED};
+use typist::Typist;
+
+mod keyboard;
+mod scan_codes;
+mod typist;
 
 /// Data port.
 pub const DATA: u16 = 0x60;
@@ -31,6 +48,13 @@ const STATUS_TIMEOUT: u8 = 1 << 6;
 const INTERRUPT_ENABLE: u8 = 1 << 0;
 const SYSTEM_FLAG: u8 = 1 << 2;
 const KEYBOARD_DISABLED: u8 = 1 << 4;
+/// Command byte: the keyboard's codes become those of set 1.
+const TRANSLATE: u8 = 1 << 6;
+
+/// How long a keyboard takes for a byte: 11 bits at 10 to 16.7 kHz.
+const BYTE_NS: u64 = 1_000_000;
+/// Between the commands that set up a driver, which drop codes, less time passes.
+const SETUP_NS: u64 = 50_000_000;
 
 /// Output port: bit 0 is the reset line (low resets), bit 1 opens address line 20.
 const RESET_LINE: u8 = 1 << 0;
@@ -63,9 +87,9 @@ enum Awaits {
     Discard,
 }
 
-/// The 8042 keyboard controller of a PC without a keyboard.
+/// The 8042 keyboard controller of a PC.
 #[derive(Clone, Debug)]
-pub struct Keyboard {
+pub struct I8042 {
     command_byte: u8,
     output_port: u8,
     output: u8,
@@ -73,25 +97,42 @@ pub struct Keyboard {
     status: u8,
     awaits: Awaits,
     is_reset_requested: bool,
+    keyboard: Option<Keyboard>,
+    typist: Typist,
+    /// The byte before began the code of a key that is released.
+    has_break: bool,
+    /// When the keyboard's next byte arrives, if one is on its way.
+    arrives_at: Option<MachineTime>,
+    /// The guest has read its status or a byte.
+    has_been_read: bool,
+    /// The guest has written to it since [`I8042::advance`].
+    was_written: bool,
+    /// Until then no key is pressed: the guest may be setting up its driver.
+    quiet_until: Option<MachineTime>,
 }
 
-impl Default for Keyboard {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Keyboard {
-    /// The controller as firmware leaves it: self test passed, A20 open, nothing to read.
+impl I8042 {
+    /// The controller as firmware leaves it: self test passed, A20 open, nothing to read. Of a
+    /// keyboard it has enabled the interrupt, and translates the codes.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn new(has_keyboard: bool) -> Self {
         Self {
-            command_byte: SYSTEM_FLAG,
+            command_byte: match has_keyboard {
+                true => SYSTEM_FLAG | INTERRUPT_ENABLE | TRANSLATE,
+                false => SYSTEM_FLAG,
+            },
             output_port: RESET_LINE | A20,
             output: 0,
             status: STATUS_SELF_TEST_PASSED,
             awaits: Awaits::Nothing,
             is_reset_requested: false,
+            keyboard: if has_keyboard { Some(Keyboard::new()) } else { None },
+            typist: Typist::Between,
+            has_break: false,
+            arrives_at: None,
+            has_been_read: false,
+            was_written: false,
+            quiet_until: None,
         }
     }
 
@@ -100,10 +141,14 @@ impl Keyboard {
     pub fn read(&mut self, port: u16) -> u8 {
         match port {
             DATA => {
+                self.has_been_read = true;
                 self.status &= !(STATUS_OUTPUT_FULL | STATUS_AUXILIARY | STATUS_TIMEOUT);
                 self.output
             }
-            COMMAND => self.status | STATUS_UNLOCKED,
+            COMMAND => {
+                self.has_been_read = true;
+                self.status | STATUS_UNLOCKED
+            }
             SYSTEM_CONTROL_A => self.output_port & A20,
             _ => 0xFF,
         }
@@ -111,6 +156,7 @@ impl Keyboard {
 
     /// Writes port 0x60, 0x64 or 0x92; a write to any other port is ignored.
     pub fn write(&mut self, port: u16, value: u8) {
+        self.was_written |= port != SYSTEM_CONTROL_A;
         match port {
             DATA => self.write_data(value),
             COMMAND => self.write_command(value),
@@ -138,6 +184,104 @@ impl Keyboard {
     #[must_use]
     pub const fn pin(&self) -> bool {
         self.status & STATUS_OUTPUT_FULL != 0 && self.command_byte & INTERRUPT_ENABLE != 0
+    }
+
+    /// Brings the keyboard's byte that is on its way, and sends the next one on its way. To be
+    /// called after each access, too.
+    pub fn advance(&mut self, now: MachineTime) {
+        let Some(keyboard) = &mut self.keyboard else { return };
+        self.quiet_until = match core::mem::take(&mut self.was_written) {
+            true => Some(now.after_ns(SETUP_NS)),
+            false => self.quiet_until.filter(|until| now < *until),
+        };
+        let is_stopped = self.command_byte & KEYBOARD_DISABLED != 0;
+        // A byte that waits here stops the keyboard's clock.
+        if is_stopped || self.status & STATUS_OUTPUT_FULL != 0 || !keyboard.has_bytes() {
+            self.arrives_at = None;
+            return;
+        }
+        let arrives_at = *self.arrives_at.get_or_insert(now.after_ns(BYTE_NS));
+        if now < arrives_at {
+            return;
+        }
+        let byte = keyboard.send();
+        let has_more = keyboard.has_bytes();
+        if let Some(byte) = byte {
+            self.take_from_keyboard(byte);
+        }
+        let is_free = self.status & STATUS_OUTPUT_FULL == 0;
+        self.arrives_at = (has_more && is_free).then(|| now.after_ns(BYTE_NS));
+    }
+
+    /// When [`I8042::advance`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<MachineTime> {
+        self.arrives_at.into_iter().chain(self.quiet_until).min()
+    }
+
+    /// There is a keyboard, and typed bytes go to it.
+    #[must_use]
+    pub const fn has_keyboard(&self) -> bool {
+        self.keyboard.is_some()
+    }
+
+    /// There is a keyboard, and a byte of its would interrupt.
+    #[must_use]
+    pub const fn can_interrupt(&self) -> bool {
+        self.has_keyboard() && self.command_byte & INTERRUPT_ENABLE != 0
+    }
+
+    /// Whether the guest has read the controller's status or data.
+    #[must_use]
+    pub const fn has_been_read(&self) -> bool {
+        self.has_been_read
+    }
+
+    /// Whether the keyboard has room for a key: the one before has been read, and the guest has not
+    /// sent a command for a while.
+    #[must_use]
+    pub fn is_ready_for_key(&self) -> bool {
+        self.keyboard.as_ref().is_some_and(Keyboard::is_ready)
+            && self.status & STATUS_OUTPUT_FULL == 0
+            && self.quiet_until.is_none()
+    }
+
+    /// A byte that a terminal sends for a key: presses it, and releases it. None: nothing follows
+    /// for now. A byte that no key has is dropped. [`I8042::advance`] is to follow.
+    pub fn type_byte(&mut self, byte: Option<u8>) {
+        let keys = match byte {
+            Some(byte) => self.typist.take(byte),
+            None => [self.typist.pause(), None],
+        };
+        for key in keys.into_iter().flatten() {
+            self.press(key);
+        }
+    }
+
+    /// Whether a typed ESC waits for what it begins.
+    #[must_use]
+    pub fn has_typed_escape(&self) -> bool {
+        self.typist.has_escape()
+    }
+
+    fn press(&mut self, key: Key) {
+        if let Some(keyboard) = &mut self.keyboard {
+            keyboard.press(key);
+        }
+    }
+
+    /// In set 1 a key that is released has one byte, its code with a bit set.
+    fn take_from_keyboard(&mut self, byte: u8) {
+        if self.command_byte & TRANSLATE == 0 {
+            self.has_break = false;
+            return self.reply(byte);
+        }
+        if byte == BREAK {
+            self.has_break = true;
+            return;
+        }
+        let released = if core::mem::take(&mut self.has_break) { RELEASED } else { 0 };
+        self.reply(scan_codes::translated(byte) | released);
     }
 
     fn write_command(&mut self, command: u8) {
@@ -180,15 +324,22 @@ impl Keyboard {
             }
             Awaits::Echo => self.reply(value),
             Awaits::Discard => {}
-            Awaits::Nothing => {
-                self.reply(RESEND);
-                self.status |= STATUS_TIMEOUT;
-            }
+            Awaits::Nothing => self.write_to_keyboard(value),
             Awaits::Auxiliary => {
                 self.reply(RESEND);
                 self.status |= STATUS_TIMEOUT | STATUS_AUXILIARY;
             }
         }
+    }
+
+    /// Its clock runs from then on.
+    fn write_to_keyboard(&mut self, value: u8) {
+        self.command_byte &= !KEYBOARD_DISABLED;
+        if let Some(keyboard) = &mut self.keyboard {
+            return keyboard.receive(value);
+        }
+        self.reply(RESEND);
+        self.status |= STATUS_TIMEOUT;
     }
 
     fn reply(&mut self, value: u8) {
@@ -203,133 +354,4 @@ impl Keyboard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer_to(command: u8) -> u8 {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, command);
-        assert_eq!(keyboard.read(0x64) & 1, 1, "command {command:#x} gave no answer");
-        keyboard.read(0x60)
-    }
-
-    #[test]
-    fn self_test_passes_and_the_answer_is_read_once() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, 0xAA);
-        assert_eq!(keyboard.read(0x64) & 0x01, 0x01);
-        assert_eq!(keyboard.read(0x60), 0x55);
-        assert_eq!(keyboard.read(0x64) & 0x01, 0x00);
-        assert_eq!(answer_to(0xAB), 0x00);
-    }
-
-    #[test]
-    fn command_byte_is_read_back_as_written() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, 0x60);
-        keyboard.write(0x60, 0x47);
-        keyboard.write(0x64, 0x20);
-        assert_eq!(keyboard.read(0x60), 0x47);
-    }
-
-    #[test]
-    fn pulsing_line_0_resets_and_the_other_lines_do_not() {
-        for command in 0xF0..=0xFFu8 {
-            let mut keyboard = Keyboard::new();
-            keyboard.write(0x64, command);
-            assert_eq!(keyboard.is_reset_requested(), command % 2 == 0, "{command:#x}");
-        }
-    }
-
-    #[test]
-    fn output_port_drives_a20_and_reset() {
-        let mut keyboard = Keyboard::new();
-        assert!(keyboard.is_a20_enabled());
-        keyboard.write(0x64, 0xD1);
-        keyboard.write(0x60, 0xDD);
-        assert!(!keyboard.is_a20_enabled());
-        assert!(!keyboard.is_reset_requested());
-        keyboard.write(0x64, 0xD1);
-        keyboard.write(0x60, 0xDF);
-        assert!(keyboard.is_a20_enabled());
-        keyboard.write(0x64, 0xD1);
-        keyboard.write(0x60, 0xDE);
-        assert!(keyboard.is_reset_requested());
-    }
-
-    #[test]
-    fn port_92_has_fast_a20_and_fast_reset() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x92, 0x00);
-        assert!(!keyboard.is_a20_enabled());
-        assert_eq!(keyboard.read(0x92), 0x00);
-        keyboard.write(0x92, 0x02);
-        assert_eq!(keyboard.read(0x92), 0x02);
-        assert!(!keyboard.is_reset_requested());
-        keyboard.write(0x92, 0x03);
-        assert!(keyboard.is_reset_requested());
-    }
-
-    #[test]
-    fn a_byte_for_the_absent_keyboard_times_out_at_once() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x60, 0xFF);
-        assert_eq!(keyboard.read(0x64) & 0x41, 0x41);
-        assert_eq!(keyboard.read(0x60), 0xFE);
-        assert_eq!(keyboard.read(0x64) & 0x41, 0x00);
-    }
-
-    #[test]
-    fn there_is_no_auxiliary_port_by_any_way_to_look_for_it() {
-        assert_eq!(answer_to(0xA9), 0x01, "its clock line is stuck");
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, 0xD3);
-        keyboard.write(0x60, 0x5A);
-        assert_eq!(keyboard.read(0x64) & 0x21, 0x01, "a byte, and not the port's");
-        assert_eq!(keyboard.read(0x60), 0x5A);
-        for (written, command) in [(0x45, 0xA7), (0x65, 0xA8)] {
-            keyboard.write(0x64, 0x60);
-            keyboard.write(0x60, written);
-            keyboard.write(0x64, command);
-            keyboard.write(0x64, 0x20);
-            assert_eq!(keyboard.read(0x60), written, "{command:#x} stops and starts no clock");
-        }
-    }
-
-    #[test]
-    fn a_byte_for_the_absent_auxiliary_device_times_out_at_once() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, 0xD4);
-        keyboard.write(0x60, 0xF2);
-        assert_eq!(keyboard.read(0x64) & 0x61, 0x61);
-        assert_eq!(keyboard.read(0x60), 0xFE);
-        assert_eq!(keyboard.read(0x64) & 0x61, 0x00);
-    }
-
-    #[test]
-    fn irq1_follows_the_output_buffer_when_enabled() {
-        let mut keyboard = Keyboard::new();
-        keyboard.write(0x64, 0xAA);
-        assert!(!keyboard.pin());
-        keyboard.write(0x64, 0x60);
-        keyboard.write(0x60, 0x01);
-        assert!(keyboard.pin());
-        keyboard.read(0x60);
-        assert!(!keyboard.pin());
-    }
-
-    #[test]
-    fn every_byte_at_every_port_is_harmless() {
-        let mut keyboard = Keyboard::new();
-        for first in 0..=u8::MAX {
-            for second in 0..=u8::MAX {
-                keyboard.write(0x64, first);
-                keyboard.write(0x60, second);
-                keyboard.read(0x60);
-                keyboard.read(0x64);
-            }
-            keyboard.write(0x92, first);
-            keyboard.read(0x92);
-        }
-    }
-}
+mod tests;

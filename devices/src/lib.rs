@@ -45,4 +45,5 @@ pub mod rtc;
 pub mod switch;
 pub mod time;
 pub mod uart;
+pub mod vga;
 pub mod virtio;

@@ -1,9 +1,9 @@
 //! ACPI's fixed hardware, and the other ports by which a guest ends its VM: the test exit port, the
-//! reset register.
+//! reset register, the panic port.
 //!
 //! Sources: ACPI 6.5, 4.8.3 (PM1 event and control registers, PM timer); Intel ICH9 datasheet
 //! 13.7.5 (reset control register), as the PIIX3 has it, too; the exit port is the `isa-debug-exit`
-//! convention of kernel test suites.
+//! convention of kernel test suites; the panic port is QEMU's (its docs/specs/pvpanic).
 
 use crate::time::MachineTime;
 
@@ -22,6 +22,11 @@ pub const PM1A_CONTROL_I440FX: u16 = 0xB004;
 const PM1A_CONTROL_I440FX_END: u16 = PM1A_CONTROL_I440FX + 2;
 /// The exit port: the value written is the VM's status.
 pub const EXIT_PORT: u16 = 0xF4;
+/// The panic port: bit 0, the kernel has panicked; bit 1, it has, and runs a kernel that it keeps
+/// for that. Reads say which bits there are.
+pub const PANIC_PORT: u16 = 0x505;
+const PANICKED: u32 = 1 << 0;
+const CRASH_LOADED: u32 = 1 << 1;
 /// The chipset's reset control register.
 pub const RESET_CONTROL: u16 = 0xCF9;
 
@@ -48,6 +53,8 @@ pub enum Ending {
     },
     /// The guest asked for a reset.
     Reset,
+    /// The guest said that it has panicked.
+    Panicked,
 }
 
 /// The power ports.
@@ -75,6 +82,7 @@ impl Power {
             PM1A_CONTROL_Q35..PM_TIMER => (SCI_ENABLE, PM1A_CONTROL_Q35),
             PM_TIMER..PM_TIMER_END => (timer(now), PM_TIMER),
             PM1A_CONTROL_I440FX..PM1A_CONTROL_I440FX_END => (SCI_ENABLE, PM1A_CONTROL_I440FX),
+            PANIC_PORT => (!0xFF | PANICKED | CRASH_LOADED, PANIC_PORT),
             RESET_CONTROL => (!0xFF | u32::from(self.reset_control), RESET_CONTROL),
             _ => (u32::MAX, port),
         };
@@ -91,6 +99,8 @@ impl Power {
             _ if sets_sleep_enable(port, size, value) => Some(Ending::PowerOff { status: 0 }),
             PM1A_EVENT if size == 4 => self.enable_events((value >> 16) as u16),
             PM1A_ENABLE if size >= 2 => self.enable_events(value as u16),
+            // With a crash kernel it goes on, and ends as that one does.
+            PANIC_PORT => (value & PANICKED != 0).then_some(Ending::Panicked),
             EXIT_PORT => Some(Ending::PowerOff { status: value }),
             RESET_CONTROL if size == 1 => {
                 self.reset_control = (value & RESET_KINDS) as u8;
@@ -141,6 +151,17 @@ mod tests {
         assert_eq!(Power::new().write(0x604, 2, 0x2000), OFF);
         assert_eq!(Power::new().write(0xB004, 2, 0x3C00), OFF);
         assert_eq!(Power::new().write(0x604, 4, 0x2000), OFF);
+    }
+
+    #[test]
+    fn a_panic_ends_it_and_a_crash_kernel_goes_on() {
+        let mut power = Power::new();
+        assert_eq!(power.read(0x505, 1, MachineTime::ZERO), 0x03);
+        assert_eq!(power.write(0x505, 1, 0x02), None);
+        assert_eq!(power.write(0x505, 1, 0x04), None, "a shutdown is told, and comes by itself");
+        for value in [0x01, 0x03] {
+            assert_eq!(power.write(0x505, 1, value), Some(Ending::Panicked));
+        }
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub const IMAGES: &[Source] = &[
         "[lenient] [durable [N]] drives its disks, well and badly, and checks what they do"),
     single("net", "single/net.rs",
         "role=client|server ip=IP [peer=IP] [WORD...] drives its network beside another of itself"),
+    single("text_screen", "single/text_screen.rs",
+        "[stay] a 32-bit kernel that writes the text screen at 0xb8000"),
+    single("keyboard", "single/keyboard.rs",
+        "[irq] [set1|set2] drives the i8042's keyboard and prints what is typed"),
     single("world", "single/world.rs", "[SEED=1] [ROUNDS=200] keeps and checks every register"),
     Source {
         name: "nimble",

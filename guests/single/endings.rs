@@ -1,5 +1,5 @@
-//! Ends its machine by the way that its command line names: those without a status, and a power-off
-//! of which one byte is written.
+//! Ends its machine by the way that its command line names: those without a status, a panic, and a
+//! power-off of which one byte is written.
 #![no_std]
 #![no_main]
 
@@ -9,7 +9,7 @@ mod common;
 use common::{boot, console, cpu, power};
 
 /// A port, and the byte written to it.
-const WAYS: [(&str, u16, u8); 5] = [
+const WAYS: [(&str, u16, u8); 7] = [
     // The keyboard controller pulses its output line 0.
     ("keyboard", 0x64, 0xFE),
     // System control port A: fast reset.
@@ -19,6 +19,9 @@ const WAYS: [(&str, u16, u8); 5] = [
     ("cf9_processor", 0xCF9, 0x04),
     // SLP_EN, in the second byte of PM1a control.
     ("sleep_byte", 0x605, 0x20),
+    // The panic port: with a crash kernel, which is to go on; without one.
+    ("crash_loaded", 0x505, 0x02),
+    ("panicked", 0x505, 0x01),
 ];
 
 #[unsafe(no_mangle)]

@@ -165,12 +165,7 @@ fn share_core<P: Processor>(
         if let Some(begin) = host.between_turns() {
             debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
-            while let Some((vm, request)) = host.console.take_request() {
-                if let Err(why) = system.carry_out(vm, request, host) {
-                    host.console.refused(vm, why);
-                }
-            }
-            show(system, core, host);
+            carry_out_requests(system, core, host);
         }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
@@ -190,13 +185,31 @@ fn share_core<P: Processor>(
                     show(system, core, host);
                 }
             }
-            Next::Idle { until } => host.idle(until),
+            Next::Idle { until } => {
+                host.idle(until);
+                carry_out_requests(system, core, host);
+            }
             Next::Done => return,
         }
     }
 }
 
-/// The registers of the other vCPUs of a VM that has ended with a dump of one.
+/// What the operator asks of VMs.
+fn carry_out_requests<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost<'_>,
+) {
+    while let Some((vm, request)) = host.console.take_request() {
+        if let Err(why) = system.carry_out(vm, request, host) {
+            host.console.refused(vm, why);
+        }
+    }
+    show(system, core, host);
+}
+
+/// The registers of the other vCPUs of a VM that has ended with a dump of one, or of those that are
+/// to be shown.
 fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost<'_>) {
     while let Some(vcpu) = system.next_to_show() {
         let mut loaded = core.load(vcpu);

@@ -22,6 +22,8 @@ mod keyboard;
 mod lines;
 mod printable;
 mod queue;
+mod screen_lines;
+mod script;
 mod sequences;
 mod vm_lines;
 
@@ -29,6 +31,8 @@ pub use display::{Ability, Display};
 use keyboard::{Command, HELP, Keyboard};
 use lines::Lines;
 use printable::Printable;
+use screen_lines::Screens;
+use script::Script;
 
 /// What a target's console can do, and how much of what passes through it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,9 @@ pub struct Console {
     has_said_lost_keys: bool,
     /// What has been asked of VMs by keys.
     requests: VecDeque<(VmIndex, VmRequest)>,
+    screens: Screens,
+    /// What the config types to each VM.
+    scripts: Vec<Script>,
 }
 
 impl Console {
@@ -73,7 +80,7 @@ impl Console {
         // A terminal whose keys come one by one does not add a CR to each LF, either: a guest that
         // has it raw may mean just the LF.
         let newline = if display.is_terminal() && has_command_keys { "\r\n" } else { "\n" };
-        Self {
+        let mut console = Self {
             lines: Lines::new(&names, display, newline, output_bytes),
             printables: names.iter().map(|_| Printable::new()).collect(),
             keyboard: Keyboard::new(names.len(), focus, has_command_keys, typed_ahead_bytes),
@@ -84,11 +91,32 @@ impl Console {
             display,
             has_said_lost_keys: false,
             requests: VecDeque::new(),
+            screens: Screens::default(),
+            scripts: plan.vms.iter().map(|vm| Script::new(&vm.input)).collect(),
+        };
+        for vm in 0..plan.vms.len() {
+            let keys = console.scripts[vm].begin();
+            console.keyboard.type_to(vm, &keys);
+        }
+        console
+    }
+
+    /// The run begins: says on a terminal which of several VMs has the keyboard.
+    pub fn begin(&mut self) {
+        if self.display.is_terminal() && self.keyboard.has_escape() && self.names.len() > 1 {
+            self.say_focus();
         }
     }
 
     /// Takes what VM `vm` printed.
     pub fn print(&mut self, vm: usize, bytes: &[u8]) {
+        if self.scripts[vm].is_waiting() {
+            let keys = self.scripts[vm].printed(bytes);
+            self.keyboard.type_to(vm, &keys);
+        }
+        if self.screens.has_line_of(vm) {
+            self.end_screen_line(vm);
+        }
         let lines = &mut self.lines;
         if lines.raw() == Some(vm) {
             return lines.take_raw(vm, bytes);
@@ -107,6 +135,7 @@ impl Console {
                 Command::Focus(vm) => self.focus_moved(vm),
                 Command::Raw(vm) => self.turn_raw(vm),
                 Command::Vm(vm, request) => self.requests.push_back((VmIndex(vm), request)),
+                Command::Screen(vm) => self.screens.want(vm),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
                 Command::Help => self.lines.say(HELP),
@@ -171,8 +200,8 @@ impl Console {
         self.keyboard.take(vm)
     }
 
-    /// A VM has ended; with the lines of a dump, if there is one. On a
-    /// terminal the next VM that still runs gets the keyboard.
+    /// A VM has ended; with the lines of a dump, if there is one. The next VM that still runs gets
+    /// the keyboard, and of a pipe what has not been read.
     pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&str>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
@@ -182,7 +211,9 @@ impl Console {
         if let Some(dump) = dump {
             self.say_dump(vcpu, dump);
         }
-        if let Some(next) = self.keyboard.ended(vm) {
+        if let Some(next) = self.keyboard.ended(vm)
+            && self.keyboard.is_used()
+        {
             self.focus_moved(next);
         }
     }
@@ -272,24 +303,29 @@ impl Console {
         })
     }
 
-    /// A sentence for each VM that had ended before it read all that was typed to it. On a terminal
-    /// the keyboard moves on and says so.
+    /// A sentence for each VM that had ended before it read all that was typed to it, which on a
+    /// terminal is its user's, and for each that did not print what its inputs waited for.
     pub fn unread_keys(&self) -> impl Iterator<Item = String> + use<'_> {
         let unread = self.names.iter().zip(self.keyboard.unread()).filter(|(_, keys)| **keys > 0);
-        unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
-            format!(
-                "{keys} bytes typed to {name} were not read: it had ended; --type NAME=FILE types \
-                to any VM"
-            )
-        })
+        let unread = unread.filter(|_| !self.keyboard.has_escape()).map(|(name, keys)| {
+            format!("{keys} bytes typed to {name} were not read: it had ended")
+        });
+        let scripts = self.names.iter().zip(&self.scripts);
+        let left =
+            scripts.filter_map(|(name, script)| Some(script::sentence(name, script.unfinished()?)));
+        unread.chain(left)
     }
 
     fn focus_moved(&mut self, vm: usize) {
         // In this order: a terminal that was raw shows lines again before the next one has it.
         self.lines.set_raw(None);
-        self.lines.say(&format!("[the keyboard is {}'s]", self.names[vm]));
+        self.say_focus();
         self.lines.show_prompt_again(vm);
         self.follow_raw();
+    }
+
+    fn say_focus(&mut self) {
+        self.lines.say(&format!("[the keyboard is {}'s]", self.names[self.keyboard.focus()]));
     }
 
     fn turn_raw(&mut self, vm: usize) {

@@ -80,6 +80,7 @@ impl<M: GuestMemory> System<M> {
         host: &mut H,
     ) -> Result<(), Refusal> {
         let now = host.now();
+        self.begin(now);
         if request == VmRequest::Restart {
             if self.holders(vm).contains(Holder::Debugger) {
                 return Err(Refusal::InDebugger);

@@ -278,7 +278,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         }
         let (stop, why) = match ending {
             Ending::PowerOff { status } => (Stop::Exited(*status as u8), "its VM has ended"),
-            Ending::TripleFault | Ending::Fault(_) => {
+            Ending::Panicked | Ending::TripleFault | Ending::Fault(_) => {
                 (Stop::Terminated(Signal::SIGSEGV), "its VM has stopped")
             }
             Ending::Reset | Ending::HaltedForGood | Ending::Stopped { .. } => {

@@ -73,7 +73,7 @@ impl Dump {
         let mut explanation = String::new();
         match (ending, found) {
             (Ending::TripleFault, _) => {
-                explanation += &of_triple_fault(&registers, injected, memory)
+                explanation += &of_triple_fault(&registers, injected, memory);
             }
             (Ending::Fault(_), _) if frames::code(&scene).is_empty() => {
                 say(&mut explanation, &format!("no RAM, and no instruction {}", place(&scene)));

@@ -14,6 +14,8 @@ pub enum Ending {
     },
     /// The guest asked for a reset.
     Reset,
+    /// The guest said that it has panicked.
+    Panicked,
     /// Triple fault.
     TripleFault,
     /// HLT with interrupts disabled and no non-maskable one possible: how systems stop that cannot
@@ -36,15 +38,15 @@ impl Ending {
             Self::PowerOff { status } => *status == 0,
             Self::Reset => outcomes.on_reset == Outcome::Success,
             Self::HaltedForGood => outcomes.on_halt == Outcome::Success,
-            Self::TripleFault | Self::Fault(_) | Self::Stopped { .. } => false,
+            Self::Panicked | Self::TripleFault | Self::Fault(_) | Self::Stopped { .. } => false,
         }
     }
 
-    /// A fault stopped the guest.
+    /// A fault or a panic stopped the guest.
     #[must_use]
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::TripleFault | Self::Fault(_) => true,
+            Self::Panicked | Self::TripleFault | Self::Fault(_) => true,
             Self::PowerOff { .. } | Self::Reset | Self::HaltedForGood | Self::Stopped { .. } => {
                 false
             }
@@ -64,6 +66,7 @@ impl fmt::Display for Ending {
         match self {
             Self::PowerOff { status } => write!(f, "powered off, status {status}"),
             Self::Reset => write!(f, "asked for a reset"),
+            Self::Panicked => write!(f, "panicked"),
             Self::TripleFault => write!(f, "stopped: triple fault"),
             Self::HaltedForGood => write!(f, "halted for good"),
             Self::Fault(fault) => write!(f, "stopped: {fault}"),

@@ -36,6 +36,7 @@ pub mod polling;
 pub mod receipt;
 pub mod registers;
 pub mod scheduler;
+pub mod screen;
 pub mod seam;
 pub mod seed;
 pub mod stop;

@@ -13,11 +13,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 use clock::Clock;
 use com_ports::Serial;
-use devices::i8042::Keyboard;
+use devices::i8042::I8042;
 use devices::lapic::TscClock;
 use devices::power::Power;
 use devices::rtc::MemorySizes;
 use devices::time::MachineTime;
+use devices::vga::Vga;
 use interrupts::{Interrupts, Line};
 use msrs::FixedMsrs;
 use timers::Timers;
@@ -32,6 +33,7 @@ mod msrs;
 mod paravirtual;
 mod ports;
 mod processors;
+mod text_console;
 mod timers;
 mod virtio_windows;
 mod wake;
@@ -64,7 +66,10 @@ pub struct Machine {
     timers: Timers,
     serial: Serial,
     virtio: Virtio,
-    keyboard: Keyboard,
+    keyboard: I8042,
+    vga: Vga,
+    /// The console shows the text screen.
+    has_screen: bool,
     power: Power,
     clock: Clock,
     /// Of each processor.
@@ -90,7 +95,9 @@ impl Machine {
             timers: Timers::new((epoch_seconds, memory), plan.devices.has_hpet, processors, on),
             serial: Serial::new(plan.serial),
             virtio: Virtio::new(&plan.virtio),
-            keyboard: Keyboard::new(),
+            keyboard: I8042::new(plan.screen.has_keyboard),
+            vga: Vga::new(),
+            has_screen: plan.screen.is_shown,
             power: Power::new(),
             clock: Clock::new(plan.clock, processors, (epoch_seconds, tsc), on),
             fixed_msrs: vec![FixedMsrs::new(); processors.into()],
@@ -199,6 +206,7 @@ impl Machine {
     /// Follows up an access to any device but a serial port.
     fn after_access(&mut self, now: MachineTime) {
         let Self { interrupts, timers, serial, .. } = self;
+        self.keyboard.advance(now);
         interrupts.set_line(Line::KEYBOARD, self.keyboard.pin());
         serial.sample_moved(interrupts);
         timers.sample(now, self.clock.run_time(now), interrupts);
@@ -207,7 +215,8 @@ impl Machine {
     }
 
     fn find_deadline(&mut self) {
-        self.deadline = self.clock.host_time(self.timers.deadline(&self.interrupts));
+        let timers = self.timers.deadline(&self.interrupts);
+        self.deadline = self.clock.host_time(timers.min(self.keyboard_deadline()));
     }
 }
 

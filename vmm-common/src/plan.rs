@@ -109,6 +109,10 @@ pub struct VmPlan {
     pub virtio: VirtioPlan,
     /// The keyboard may be given to this VM.
     pub has_keyboard: bool,
+    /// Its text screen and keyboard.
+    pub screen: ScreenPlan,
+    /// What is typed to it, in this order.
+    pub input: Vec<InputPlan>,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
     /// When it begins anew by itself.
@@ -147,11 +151,39 @@ impl VmPlan {
             serial: [Console, Absent, Absent, Absent],
             virtio: VirtioPlan::default(),
             has_keyboard: false,
+            screen: ScreenPlan::default(),
+            input: Vec::new(),
             outcomes: Outcomes::default(),
             restarts: Restarts::default(),
             debugger: None,
         }
     }
+}
+
+/// The most entries of a VM's input.
+pub const MAX_INPUTS: usize = 256;
+/// The longest text that an input waits for, bytes.
+pub const MAX_AFTER_BYTES: usize = 256;
+/// The most bytes of one input.
+pub const MAX_INPUT_BYTES: usize = 1 << 20;
+
+/// Something typed to a VM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPlan {
+    /// It is typed once the VM has printed this, behind what the input before it waited for. Empty:
+    /// at once.
+    pub after: String,
+    /// What is typed.
+    pub keys: Vec<u8>,
+}
+
+/// A VM's text screen and keyboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenPlan {
+    /// The console shows what the guest writes at 0xb8000.
+    pub is_shown: bool,
+    /// What is typed goes to a keyboard at the 8042, and not to the serial console.
+    pub has_keyboard: bool,
 }
 
 /// What it counts as when a VM ends without a status.

@@ -20,6 +20,7 @@ use crate::debugger::DebugEvent;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
+use crate::screen::Viewer;
 use crate::switch_on::Beginning;
 
 mod batchable_ports;
@@ -166,7 +167,7 @@ pub trait VcpuBackend {
 }
 
 /// What the loop needs of its host, whose VMs' RAM is an `M`.
-pub trait Host<M>: Backing<M> {
+pub trait Host<M>: Backing<M> + Viewer {
     /// The time now. Never earlier than the time before.
     fn now(&mut self) -> Instant;
 

@@ -14,7 +14,7 @@ use crate::Instant;
 use crate::debugger::DebugEvent;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
-use crate::machine::{Machine, PortWrite, StartEvent};
+use crate::machine::{Machine, StartEvent};
 use crate::memory::GuestMemory;
 use crate::plan::{Plan, Share};
 use crate::polling::ExitCost;
@@ -32,10 +32,12 @@ mod explain;
 mod halt;
 mod lifecycle;
 mod networks;
+mod port_writes;
 mod publish;
 mod restart;
 mod restarter;
 mod rouse;
+mod screens;
 mod serial;
 
 pub(crate) use lifecycle::Life;
@@ -54,6 +56,7 @@ pub struct System<M> {
     pub wires: Vec<Wire>,
     /// The networks, in the plan's order.
     pub networks: Networks,
+    screens: screens::Screens,
     /// Each VM's first vCPU.
     firsts: Vec<VcpuIndex>,
     /// Where the time went.
@@ -130,6 +133,7 @@ impl<M: GuestMemory> System<M> {
             vms: plan.vms.iter().zip(machines).map(vm).collect(),
             wires: Wire::all(plan),
             networks: Networks::new(plan),
+            screens: screens::Screens::new(plan),
             firsts: VcpuIndex::firsts(counts).collect(),
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
@@ -156,10 +160,7 @@ impl<M: GuestMemory> System<M> {
     #[inline(always)]
     pub fn next<H: Host<M>>(&mut self, host: &mut H) -> Next {
         let now = host.now();
-        if !self.has_begun {
-            self.has_begun = true;
-            self.ledger.restart(now);
-        }
+        self.begin(now);
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);
@@ -169,6 +170,7 @@ impl<M: GuestMemory> System<M> {
         }
         self.feed_consoles(now, host);
         self.finish_requests(now, host);
+        self.follow_screens(now, host);
         let halted = if self.scheduler.has_halted() { self.vms.len() } else { 0 };
         for vm in VmIndex::first(halted) {
             for vcpu in self.vcpus_of(vm) {
@@ -185,7 +187,7 @@ impl<M: GuestMemory> System<M> {
         self.chosen_at = now;
         let mut next = self.scheduler.next(now);
         if let Next::Idle { until } = &mut next {
-            *until = self.networks.bound_idle(*until);
+            *until = self.screens.bound_idle(self.networks.bound_idle(*until));
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleBegins);
             self.ledger.core_turns_to(Activity::Idle, now);
         }
@@ -341,20 +343,8 @@ impl<M: GuestMemory> System<M> {
                 };
             }
             ExitReason::PortOut { port, size, value } => {
-                match machine.port_write(port, size, value, now) {
-                    PortWrite::Done => return Step::Continue,
-                    PortWrite::Serial(access) if access.can_move() => {
-                        return self.after_serial_access(index, access, None, now, host);
-                    }
-                    PortWrite::Serial(access) => {
-                        vcpu.polling.goes_on(access.com);
-                        return Step::Continue;
-                    }
-                    PortWrite::Ends(devices::power::Ending::PowerOff { status }) => {
-                        Ending::PowerOff { status }
-                    }
-                    PortWrite::Ends(devices::power::Ending::Reset) => Ending::Reset,
-                }
+                let write = machine.port_write(port, size, value, now);
+                return self.after_port_write(index, write, now, host);
             }
             ExitReason::MmioRead { address, size } => {
                 vcpu.reply = Reply::Value(machine.mmio_read(address, size, now));

@@ -106,6 +106,8 @@ struct Place {
 
 impl Backing<NoMemory> for Place {}
 
+impl vmm_common::screen::Viewer for Place {}
+
 impl Host<NoMemory> for Place {
     fn now(&mut self) -> Instant {
         self.now_ns += 100;

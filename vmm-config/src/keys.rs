@@ -2,9 +2,9 @@
 //! key; [`mod@crate::schema`] is made of it, so that both have the same keys.
 
 use vmm_common::plan::{
-    MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS,
-    MAX_RESTART_SPAN_NS, MAX_RESTARTS, MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT,
-    MIN_RESTART_SPAN_NS, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_AFTER_BYTES, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_INPUT_BYTES,
+    MAX_INPUTS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS, MAX_RESTART_SPAN_NS, MAX_RESTARTS,
+    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_RESTART_SPAN_NS, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -163,6 +163,11 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         "Its network interfaces (virtio), at most one at each network; they need the io_apic"),
     optional("keyboard", Kind::Boolean,
         "Starts with the keyboard; one VM may. Default: the first VM that does not decline"),
+    optional("input", Kind::List { of: &INPUT, min: 1, max: MAX_INPUTS },
+        "What is typed to it, in this order; the keyboard, and a pipe, come behind"),
+    optional("screen", Kind::Choice(&["none", "console"]),
+        "console, the console shows lines that the guest writes to the text screen at 0xb8000, and \
+        what is typed goes to a keyboard (devices: ps2_keyboard). Default: none"),
     optional("on_halt", OUTCOME,
         "What it counts as when the guest halts for good, with interrupts off, which has no \
         status. Default: failure, as kernels halt after a panic, too"),
@@ -190,6 +195,16 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("hvc2", HVC, "Port 2 of the virtio console: an end of a link. Default: absent"),
     optional("hvc3", HVC, "Port 3 of the virtio console: an end of a link. Default: absent"),
     optional("hvc4", HVC, "Port 4 of the virtio console: an end of a link. Default: absent"),
+] };
+
+#[rustfmt::skip]
+pub(crate) static INPUT: Keys = Keys { of: "an input", keys: &[
+    optional("text", Kind::Text { max_bytes: MAX_INPUT_BYTES },
+        "What is typed, as \"hello\\n\""),
+    optional("file", PATH, "In place of text: a file that is typed, a path relative to this file"),
+    optional("after", Kind::Text { max_bytes: MAX_AFTER_BYTES },
+        "Waits until the VM has printed this text, behind what the input before it waited for. \
+        Default: no wait"),
 ] };
 
 #[rustfmt::skip]
@@ -250,6 +265,9 @@ static DEVICES: Keys = Keys { of: "devices", keys: &[
     optional("io_apic", Kind::Boolean, "I/O APIC at 0xfec00000. Default: true"),
     optional("hpet", Kind::Boolean, "HPET at 0xfed00000. Default: true"),
     optional("local_apic", Kind::Boolean, "Local APIC at 0xfee00000 and its MSRs. Default: true"),
+    optional("ps2_keyboard", Kind::Boolean,
+        "A keyboard at the i8042, which what is typed goes to, and not to the serial console. \
+        Default: true with screen: console, else false"),
     optional("rng", Kind::Boolean,
         "A source of random bytes (virtio); it needs the io_apic. Default: false"),
 ] };

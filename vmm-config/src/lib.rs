@@ -13,6 +13,7 @@ mod disks;
 mod draft;
 mod fault;
 mod images;
+mod inputs;
 mod keys;
 mod native;
 mod networks;

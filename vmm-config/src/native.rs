@@ -2,6 +2,7 @@
 
 use crate::draft::{Draft, HVC_KEYS, PORT_KEYS};
 use crate::fault::{Collector, shown};
+use crate::inputs;
 use crate::keys;
 use crate::networks;
 use crate::node::{Node, Position};
@@ -13,7 +14,7 @@ use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
     DEFAULT_SLICE_NS, DebuggerAddress, DebuggerPlan, DeviceSet, DiskPlan, ImageSource, LinkPlan,
     MAX_HVC_LINKS, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SERIAL_PORTS,
-    SerialPlan, Share, VirtioPlan, VmPlan, Writes,
+    ScreenPlan, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -38,12 +39,14 @@ pub(crate) fn read(node: &Node, directory: &Path, faults: &mut Collector) -> Dra
         let console = wiring.console(record, faults);
         modules.push(record.take_list("modules"));
         disks.push(record.take_list("disks"));
+        let inputs = record.take_list("input");
         nics.push(record.take_list("networks"));
         plans.push(vm(index, record, serial, directory, faults));
         plans[index].boot.modules = modules_of(record, &modules[index], directory, faults);
         plans[index].virtio.disks = disks_of(&disks[index], directory);
         plans[index].virtio.nics = names.nics(plans[index].id, &nics[index], faults);
         plans[index].virtio.console = console;
+        plans[index].input = inputs::plans(&inputs, &plans[index], directory, faults);
     }
     for index in 0..plans.len() {
         if !vms[index].has("cmdline") {
@@ -101,6 +104,8 @@ fn vm(
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
         debugger: debugger(record, directory),
+        screen: screen(record),
+        input: Vec::new(),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
         restarts: restarts(record),
     }
@@ -127,6 +132,12 @@ fn debugger(record: &Record, directory: &Path) -> Option<DebuggerPlan> {
         *path = resolved(directory, path);
     }
     Some(plan)
+}
+
+fn screen(record: &Record) -> ScreenPlan {
+    let is_shown = record.text("screen") == Some("console");
+    let keyboard = record.record("devices").and_then(|devices| devices.boolean("ps2_keyboard"));
+    ScreenPlan { is_shown, has_keyboard: keyboard.unwrap_or(is_shown) }
 }
 
 fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {

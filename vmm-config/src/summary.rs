@@ -103,8 +103,19 @@ fn write_vm(
     if !absent.is_empty() {
         writeln!(out, "  without  {}", absent.join(", "))?;
     }
+    write_screen(vm, out)?;
     write_virtio(plan, vm, out)?;
     write_ports(plan, vm, out)
+}
+
+fn write_screen(vm: &VmPlan, out: &mut String) -> fmt::Result {
+    if vm.screen.is_shown {
+        writeln!(out, "  screen   console")?;
+    }
+    if vm.screen.has_keyboard {
+        writeln!(out, "  keys     PS/2 keyboard: what is typed goes there")?;
+    }
+    Ok(())
 }
 
 fn write_ports(plan: &Plan, vm: &VmPlan, out: &mut String) -> fmt::Result {

@@ -10,6 +10,7 @@ use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use crate::uplinks::Uplinks;
 use anyhow::{Context, Result};
+use std::os::fd::RawFd;
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
@@ -17,6 +18,7 @@ use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::registers::CpuState;
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
@@ -61,6 +63,8 @@ pub struct LinuxHost<'a> {
     pub left: Vec<Vec<CpuState>>,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    /// Descriptors that ended the last wait, or had something at the last look.
+    ready: Vec<RawFd>,
     beginnings: Vec<Beginning<'a>>,
     logs: Vec<Option<Slot>>,
     terminal: Option<Terminal>,
@@ -108,6 +112,7 @@ impl<'a> LinuxHost<'a> {
             disks,
             uplinks,
             captures,
+            ready: Vec::new(),
             names,
             left: vec![Vec::new(); logs.len()],
             beginnings,
@@ -127,6 +132,7 @@ impl<'a> LinuxHost<'a> {
     pub fn take_terminal(&mut self) -> Result<()> {
         let raw = RawTerminal::new().context("the terminal's settings")?;
         self.terminal = Some(Terminal { raw, is_foreground: true, next_look: Instant::ZERO });
+        self.console.begin();
         self.follow_terminal(Instant::ZERO)
     }
 
@@ -198,6 +204,23 @@ impl<'a> LinuxHost<'a> {
         }
     }
 
+    /// Whether this descriptor, one that ends waits, had something at the last look.
+    #[must_use]
+    pub fn is_ready(&self, fd: RawFd) -> bool {
+        self.ready.contains(&fd)
+    }
+
+    /// A wait also ends by this descriptor from now on.
+    pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
+        self.events.end_waits_by(fd)
+    }
+
+    /// It does not any more, as it is about to be closed.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        self.ready.retain(|ready| *ready != fd);
+        self.events.forget(fd)
+    }
+
     /// How many keys may come now: none while they are the shell's.
     fn typing_room(&self) -> usize {
         match &self.terminal {
@@ -260,6 +283,7 @@ impl<'a> LinuxHost<'a> {
         let key = self.console.typed(&arrived.typed);
         self.stop_request = self.stop_request.or(key);
         self.answer(&arrived.signals, now)?;
+        self.ready = arrived.ready;
         self.flush();
         Ok(())
     }
@@ -276,6 +300,27 @@ impl<'a> LinuxHost<'a> {
         let timed_out = (now >= self.time_limit).then_some(StopRequest::TimedOut);
         self.stop_request = self.stop_request.or(request).or(timed_out);
         Ok(())
+    }
+}
+
+impl Viewer for LinuxHost<'_> {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        if let Some(log) = self.logs[vm] {
+            self.recorder.push(log, text.as_bytes());
+        }
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod capture;
 pub mod cli;
 pub mod confinement;
 pub mod console;
+pub mod control;
 pub mod core_file;
 pub mod disks;
 pub mod events;

@@ -4,6 +4,7 @@
 use crate::capture::Captures;
 use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
+use crate::control::Control;
 use crate::disks::Disks;
 use crate::events::HostEvents;
 use crate::gdb::Debuggers;
@@ -55,6 +56,8 @@ pub struct Options {
     pub console: ConsolePlace,
     /// What the process gives up before the first guest runs; None if it does more than one run.
     pub confinement: Option<confinement::Request>,
+    /// Where the control socket is.
+    pub control: Option<PathBuf>,
     /// What is typed to each VM, if anything, from the start.
     pub typed: Vec<Vec<u8>>,
 }
@@ -142,6 +145,10 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     }
     let symbols = Names::open(plan);
     let debuggers = Debuggers::open(plan, &system)?;
+    let control = options.control.as_deref().map(Control::open).transpose()?;
+    if let Some(control) = &control {
+        events.end_waits_by(control.descriptor())?;
+    }
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -169,7 +176,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World::new(system, host, taps, placement, debuggers);
+    let world = World::new(system, host, taps, placement, (debuggers, control));
     let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
     let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
     finish(world, loaded, shortfalls)

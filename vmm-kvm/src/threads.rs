@@ -2,6 +2,7 @@
 //! the loop what comes next, and does it or names the thread that can.
 
 use crate::confinement::{Confinement, Role, confine};
+use crate::control::Control;
 use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
@@ -31,6 +32,8 @@ pub struct World<'a> {
     pub placement: Placement,
     /// VMs' debuggers.
     pub debuggers: Debuggers,
+    /// The control socket, if there is one.
+    pub control: Option<Control>,
     /// The choice of the thread that handed the turn over.
     decided: Option<Task>,
     trouble: Option<anyhow::Error>,
@@ -197,9 +200,10 @@ impl<'a> World<'a> {
         host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
-        debuggers: Debuggers,
+        (debuggers, control): (Debuggers, Option<Control>),
     ) -> Self {
-        Self { system, host, taps, placement, debuggers, decided: None, trouble: None }
+        let (decided, trouble) = (None, None);
+        Self { system, host, taps, placement, debuggers, control, decided, trouble }
     }
 
     fn next(&mut self) -> Task {
@@ -209,7 +213,7 @@ impl<'a> World<'a> {
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
-                self.serve_debuggers();
+                self.serve_sockets();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
@@ -236,7 +240,7 @@ impl<'a> World<'a> {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
             Next::Done => {
-                self.serve_debuggers();
+                self.serve_sockets();
                 Task::Done
             }
         }
@@ -283,14 +287,22 @@ impl<'a> World<'a> {
 
     fn idle(&mut self, until: Instant) {
         self.record();
+        // Requests that are left would otherwise wait for an event.
+        let is_behind = self.control.as_ref().is_some_and(Control::is_behind);
+        let until = if is_behind { self.host.clock.now() } else { until };
         if let Err(error) = self.host.idle(until) {
             self.give_up(error);
         }
-        self.serve_debuggers();
+        self.serve_sockets();
+        self.carry_out_requests();
     }
 
-    fn serve_debuggers(&mut self) {
-        let served = self.debuggers.serve(&mut self.system, &mut self.host);
+    /// Debuggers, and the operator's programs.
+    fn serve_sockets(&mut self) {
+        let mut served = self.debuggers.serve(&mut self.system, &mut self.host);
+        if let Some(control) = &mut self.control {
+            served = served.and(control.serve(&mut self.system, &mut self.host));
+        }
         if let Err(error) = served {
             self.give_up(error);
         }

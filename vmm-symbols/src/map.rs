@@ -21,7 +21,7 @@ const FARTHEST: u64 = 1 << 20;
 impl SymbolMap {
     pub fn new(mut symbols: Vec<Symbol>) -> Self {
         // Of those at one address the one with a size comes last, and is found.
-        symbols.sort_by(|one, other| (one.address, one.size).cmp(&(other.address, other.size)));
+        symbols.sort_by_key(|one| (one.address, one.size));
         Self(symbols)
     }
 

@@ -123,6 +123,14 @@ fn a_reset_has_no_status_and_ends_only_its_own_vm() {
     check(&guest("sleep_byte"), "endings: going", OFF, EXIT_ALL_WELL);
 }
 
+/// A kernel whose panic loads another one goes on, and this one ends with status 1.
+#[test]
+fn a_panic_ends_only_its_own_vm() {
+    check("endings, cmdline: panicked", "[bad]   rip ", "panicked", EXIT_STOPPED);
+    let crash_loaded = "endings, cmdline: crash_loaded";
+    check(crash_loaded, "endings: went on", "powered off, status 1", EXIT_STOPPED);
+}
+
 /// Bochs's VMRUN masks the host's interrupts by the guest's IF, against the APM (vol. 2, 15.21.1):
 /// there a non-maskable one preempts it.
 #[test]

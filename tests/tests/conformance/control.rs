@@ -86,6 +86,8 @@ const GUESTS: &[(&str, Control)] = &[
         "role=server ip=10.0.0.1 lenient reset",
         "role=client ip=10.0.0.2 peer=10.0.0.1 lenient reset",
     )),
+    ("text_screen", Differs("its screen is held against QEMU's by `screen`")),
+    ("keyboard", Differs("QEMU's monitor types its keys in `screen`")),
     ("world", Same("")),
     ("nimble", Same("")),
     ("flat_hello", Differs("QEMU's loader has no raw images")),

@@ -23,6 +23,7 @@ mod nimble;
 mod page_faults;
 mod processor;
 mod promises;
+mod screen;
 mod several_processors;
 mod start;
 mod streams;
@@ -38,7 +39,7 @@ use xtask::emulate::Typed;
 type Check = fn(&str);
 
 /// A line for each file in `configs/`.
-const CONFIGS: [(&str, Check); 20] = [
+const CONFIGS: [(&str, Check); 22] = [
     ("budget", everywhere),
     ("disk", everywhere),
     ("escapes", everywhere),
@@ -51,12 +52,14 @@ const CONFIGS: [(&str, Check); 20] = [
     ("multiboot", everywhere),
     ("net", everywhere),
     ("nimble", nimble::check),
+    ("screen", screen::check),
     ("seed", everywhere_and_on_debian),
     ("shell", everywhere_typing),
     ("smp", linux_processors::check_in_qemu),
     ("smp_guest", everywhere),
     ("ticks", where_time_is_counted),
     ("two", everywhere_and_on_debian),
+    ("typed", everywhere),
     ("weighted", everywhere),
     ("world", world::check),
 ];

@@ -20,6 +20,7 @@ use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
+use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
 use vmm_common::switch_on::Beginning;
@@ -75,9 +76,11 @@ impl<'a> BareHost<'a> {
             output_bytes: OUTPUT_BYTES,
             typed_ahead_bytes: TYPED_AHEAD_BYTES,
         };
+        let mut console = Console::new(plan, settings);
+        console.begin();
         Self {
             clock,
-            console: Console::new(plan, settings),
+            console,
             stop_request: None,
             beginnings,
             serial: Serial::again(),
@@ -207,6 +210,24 @@ impl Backing<GuestRam> for BareHost<'_> {
 
     fn random(&mut self, to: &mut [u8]) {
         self.random.fill(to);
+    }
+}
+
+impl Viewer for BareHost<'_> {
+    fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
+        self.console.print_screen(vm, text);
+    }
+
+    fn screen_is_not_shown(&mut self, VmIndex(vm): VmIndex) {
+        self.console.say_screen_is_not_shown(vm);
+    }
+
+    fn screen_wanted(&mut self) -> Option<VmIndex> {
+        self.console.take_wanted_screen().map(VmIndex)
+    }
+
+    fn whole_screen(&mut self, VmIndex(vm): VmIndex, picture: &Picture) {
+        self.console.print_whole_screen(vm, picture);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn put(vm: &VmPlan, layout: &mut Layout) -> Result<u64, BootError> {
     let mut bytes = alloc::vec![0; Rsdp::len()];
     let dsdt = append(&mut bytes, &dsdt(vm));
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, 1);
-    xsdt.add_entry(append(&mut bytes, &fadt(dsdt)));
+    xsdt.add_entry(append(&mut bytes, &fadt(vm, dsdt)));
     xsdt.add_entry(append(&mut bytes, &madt(vm)));
     if vm.devices.has_hpet {
         xsdt.add_entry(append(&mut bytes, &hpet()));
@@ -47,9 +47,13 @@ fn append(bytes: &mut Vec<u8>, table: &dyn Aml) -> u64 {
 }
 
 /// Fixed hardware (5.2.9): always in ACPI mode, as there is no SMM to switch it.
-fn fadt(dsdt: u64) -> impl Aml {
-    /// 5.2.9.3: legacy devices, no VGA, no MSI, no 8042.
-    const BOOT_ARCH: u16 = 1 | 1 << 2 | 1 << 3;
+fn fadt(vm: &VmPlan, dsdt: u64) -> impl Aml {
+    /// 5.2.9.3: legacy devices, no MSI; an 8042, which has a keyboard; no VGA.
+    const BOOT_ARCH: u16 = 1 | 1 << 3;
+    const HAS_8042: u16 = 1 << 1;
+    const NO_VGA: u16 = 1 << 2;
+    let keyboard = if vm.screen.has_keyboard { HAS_8042 } else { 0 };
+    let screen = if vm.screen.is_shown { 0 } else { NO_VGA };
     /// Table 5.10: WBINVD works, no sleep button, no power button, PM timer of 32 bits, reset
     /// register.
     const FLAGS: u32 = 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 10;
@@ -67,7 +71,7 @@ fn fadt(dsdt: u64) -> impl Aml {
     fadt.p_lvl2_lat = 0xffff.into();
     fadt.p_lvl3_lat = 0xffff.into();
     fadt.century = devices::rtc::CENTURY;
-    fadt.iapc_boot_arch = BOOT_ARCH.into();
+    fadt.iapc_boot_arch = (BOOT_ARCH | keyboard | screen).into();
     fadt.flags = FLAGS.into();
     fadt.reset_reg = io(power::RESET_CONTROL, 8, AccessSize::ByteAccess);
     fadt.reset_value = power::RESET_NOW;
@@ -121,17 +125,34 @@ fn hpet() -> Sdt {
     hpet
 }
 
-/// S5, which SLP_EN enters, and the virtio devices; guests find the serial ports by probing.
+/// S5, which SLP_EN enters, the panic port, and the virtio devices; guests find the serial ports by probing.
 fn dsdt(vm: &VmPlan) -> Sdt {
     let mut definitions = Vec::new();
     let off = aml::Package::new(alloc::vec![&aml::ZERO, &aml::ZERO, &aml::ZERO, &aml::ZERO]);
     aml::Name::new("_S5_".into(), &off).to_aml_bytes(&mut definitions);
+    panic_device(&mut definitions);
     for device in 0..vm.virtio.devices().count() {
         virtio_device(device, &mut definitions);
     }
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, 1);
     dsdt.append_slice(&definitions);
     dsdt
+}
+
+/// The panic port: by this `_HID` Linux finds it (drivers/misc/pvpanic/pvpanic-mmio.c).
+fn panic_device(definitions: &mut Vec<u8>) {
+    /// Present, enabled, shown, working (6.3.7).
+    const STATUS: u8 = 0b1111;
+    let port = aml::IO::new(power::PANIC_PORT, power::PANIC_PORT, 1, 1);
+    aml::Device::new(
+        "_SB_.PEVT".into(),
+        alloc::vec![
+            &aml::Name::new("_HID".into(), &"QEMU0001"),
+            &aml::Name::new("_STA".into(), &STATUS),
+            &aml::Name::new("_CRS".into(), &aml::ResourceTemplate::new(alloc::vec![&port])),
+        ],
+    )
+    .to_aml_bytes(definitions);
 }
 
 /// A virtio device behind the memory-mapped transport: by this `_HID` Linux finds them

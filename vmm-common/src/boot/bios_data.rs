@@ -9,6 +9,7 @@ use super::BootError;
 use super::layout::Layout;
 use super::memory_map::{LOW_MEMORY_END, Range};
 use crate::plan::{SERIAL_PORTS, SerialPlan};
+use crate::screen;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -21,6 +22,8 @@ const VECTORS: usize = 256;
 /// Where the data area lies, and its length.
 const DATA_AREA: u64 = 0x400;
 const DATA_AREA_BYTES: usize = 0x100;
+/// The text screen: blanks, light grey on black.
+const SCREEN_CELL: [u8; 2] = [b' ', 0x07];
 /// The ports of COM1 to COM4.
 const COM_PORTS: [u16; SERIAL_PORTS] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
 
@@ -69,6 +72,8 @@ impl Ebda {
         layout.put_firmware("the interrupt vectors", 0, vectors.collect())?;
         let data = self.data_area(serial);
         layout.put_firmware("the BIOS data area", DATA_AREA, data)?;
+        let cells = SCREEN_CELL.repeat(screen::ROWS * screen::COLUMNS);
+        layout.put_firmware("the text screen", screen::ADDRESS, cells)?;
         layout.put_firmware("the BIOS's IRET", IRET_ADDRESS, vec![IRET])?;
         // Its first byte is its length in KiB; the rest is for drivers that a BIOS has.
         layout.fill(self.address, vec![(self.len / KIB) as u8]);
@@ -79,6 +84,12 @@ impl Ebda {
         /// Equipment word: a coprocessor; the number of serial ports from bit 9 on.
         const FPU: u16 = 1 << 1;
         const SERIAL_SHIFT: u32 = 9;
+        /// Equipment word: the first display has 80 columns, in colour.
+        const COLOURS_80: u16 = 0b10 << 4;
+        /// Mode 3: text, 80 columns, 4000 bytes a page, the CRT controller at 3D4h, 25 rows (less
+        /// one), characters of 16 lines.
+        const MODE: [(usize, u16); 6] =
+            [(0x4a, 80), (0x4c, 0x1000), (0x60, 0x0d0e), (0x63, 0x3d4), (0x65, 0x29), (0x85, 16)];
         /// The keyboard's ring lies behind its pointers, and is empty.
         const RING: (u16, u16) = (0x1e, 0x3e);
         let ports = serial.iter().zip(COM_PORTS);
@@ -91,12 +102,17 @@ impl Ebda {
             set(index * 2, *port);
         }
         set(0x0e, (self.address >> 4) as u16);
-        set(0x10, FPU | (ports.len() as u16) << SERIAL_SHIFT);
+        set(0x10, FPU | COLOURS_80 | (ports.len() as u16) << SERIAL_SHIFT);
         set(0x13, self.base_memory_kib());
         set(0x1a, RING.0);
         set(0x1c, RING.0);
         set(0x80, RING.0);
         set(0x82, RING.1);
+        for (at, word) in MODE {
+            set(at, word);
+        }
+        data[0x49] = 3;
+        data[0x84] = screen::ROWS as u8 - 1;
         data
     }
 }
@@ -126,10 +142,10 @@ mod tests {
         let ports = [0x400, 0x402, 0x404, 0x406];
         let boot = with_ports([Console, Absent, Unconnected, Link(0)]);
         assert_eq!(words(&boot, ports), [0x3f8, 0x3e8, 0x2e8, 0]);
-        assert_eq!(words(&boot, [0x410; 4])[0], 3 << 9 | 2);
+        assert_eq!(words(&boot, [0x410; 4])[0], 3 << 9 | 0x20 | 2);
         let boot = with_ports([Absent; 4]);
         assert_eq!(words(&boot, ports), [0; 4]);
-        assert_eq!(words(&boot, [0x410; 4])[0], 2);
+        assert_eq!(words(&boot, [0x410; 4])[0], 0x20 | 2);
     }
 
     #[test]
@@ -142,6 +158,15 @@ mod tests {
         let boot = place_with(&mut raw, &[0xf4], &[]).expect("it fits");
         assert_eq!(words(&boot, [0x40e, 0x413, 0x400, 0x402]), [0x9fc0, 639, 0x3f8, 0]);
         assert_eq!((Ram(&boot).at(0x9_fc00)[0], boot.base_memory_kib), (1, 639));
+    }
+
+    #[test]
+    fn the_text_mode_is_described_and_its_screen_is_blank() {
+        let boot = with_ports([SerialPlan::Console; 4]);
+        assert_eq!(words(&boot, [0x449, 0x44a, 0x44c, 0x450]), [0x5003, 80, 0x1000, 0]);
+        assert_eq!(words(&boot, [0x460, 0x463, 0x484, 0x485]), [0x0d0e, 0x3d4, 0x1018, 16]);
+        let screen = Ram(&boot).at(0xb_8000).to_vec();
+        assert_eq!(screen, [0x20, 0x07].repeat(2000));
     }
 
     #[test]

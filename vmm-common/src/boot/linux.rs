@@ -81,7 +81,9 @@ pub(super) fn place(vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError>
     ebda.put(&vm.serial, &mut layout)?;
     let map = ebda.memory_map(&layout);
     let initrd = put_initrd(images, kernel.initrd_max, &mut layout)?;
-    layout.fill(params, kernel.params.complete(&Loaded { cmdline, initrd, rsdp, map }));
+    let has_screen = vm.screen.is_shown;
+    let loaded = Loaded { cmdline, initrd, rsdp, map, has_screen };
+    layout.fill(params, kernel.params.complete(&loaded));
     let base_memory_kib = ebda.base_memory_kib();
     let pieces = layout.into_pieces();
     Ok(Boot { kind: BootKind::Linux, pieces, registers, base_memory_kib })

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::plan::{BootKind, VmPlan};
 use crate::registers::general;
+use crate::screen;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -23,15 +24,15 @@ const SEARCH_BYTES: usize = 8192;
 const LOADED_MAGIC: u64 = 0x2bad_b002;
 /// Flags 0 to 15 are demands: a loader that does not know one must not load the image.
 const DEMANDS: u32 = 0xffff;
-/// Modules at whole pages, and the memory's size and map: every image gets them.
-const DEMANDS_MET: u32 = 0b11;
-/// Flag 2: a video mode. No machine has a display, so there are no modes to report.
+/// Modules at whole pages, the memory's size and map, and a text mode: every image gets them.
+const DEMANDS_MET: u32 = 0b111;
+/// Flag 2: a video mode. There is the text mode of 80 columns and 25 rows.
 const FLAG_VIDEO: u32 = 1 << 2;
 /// Flag 16: the address fields are valid.
 const FLAG_ADDRESSES: u32 = 1 << 16;
 
-/// Bytes of the information structure up to and with the boot loader's name.
-const INFO_BYTES: usize = 72;
+/// Bytes of the information structure.
+const INFO_BYTES: usize = 116;
 /// Memory map entries: size, base, length, type.
 const MAP_ENTRY_BYTES: u32 = 24;
 /// Bytes of a module's entry: start, end, its command line, 0.
@@ -52,6 +53,8 @@ pub struct Header {
     load_end: u32,
     bss_end: u32,
     entry: u32,
+    /// With flag 2: a graphics mode (0) or text (1) is wanted.
+    mode_type: u32,
 }
 
 impl Header {
@@ -79,6 +82,7 @@ impl Header {
             load_end: field(5),
             bss_end: field(6),
             entry: field(7),
+            mode_type: field(8),
         })
     }
 }
@@ -123,7 +127,7 @@ pub(super) fn near_miss(image: &[u8]) -> Option<String> {
 /// # Errors
 /// As [`super::place`].
 pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, BootError> {
-    check_flags(header.flags)?;
+    check_flags(header)?;
     let mut layout = Layout::new(vm.memory_bytes);
     let entry = if header.flags & FLAG_ADDRESSES != 0 {
         put_by_addresses(header, images.kernel, &mut layout)?
@@ -159,19 +163,24 @@ pub fn place(header: &Header, vm: &VmPlan, images: &Images<'_>) -> Result<Boot, 
     Ok(Boot { kind: BootKind::Multiboot, pieces, registers, base_memory_kib })
 }
 
-fn check_flags(flags: u32) -> Result<(), BootError> {
-    let unmet = flags & DEMANDS & !DEMANDS_MET;
-    if unmet == 0 {
-        return Ok(());
+fn check_flags(header: &Header) -> Result<(), BootError> {
+    const TEXT: u32 = 1;
+    let (flags, mode_type) = (header.flags, header.mode_type);
+    if flags & DEMANDS & !DEMANDS_MET != 0 {
+        return Err(BootError::kernel(format!(
+            "flags is {flags:#x}, which demands something unknown (bits 3 to 15); allowed: bits 0 \
+            to 2 and 16 to 31"
+        )));
     }
-    let what = if unmet & FLAG_VIDEO != 0 {
-        "a video mode (bit 2), and there is no display"
-    } else {
-        "something unknown (bits 3 to 15)"
-    };
-    Err(BootError::kernel(format!(
-        "flags is {flags:#x}, which demands {what}; allowed: bits 0, 1 and 16 to 31"
-    )))
+    // A loader may set another mode than the one wanted (3.1.4). But a kernel that takes what it
+    // gets for pixels would write beyond the text screen.
+    if flags & FLAG_VIDEO != 0 && mode_type != TEXT {
+        return Err(BootError::kernel(format!(
+            "flags is {flags:#x} and mode_type is {mode_type}, which asks for graphics, and there \
+            is a text screen; allowed: mode_type 1"
+        )));
+    }
+    Ok(())
 }
 
 /// Section 3.1.3: the address fields. The entry.
@@ -254,8 +263,11 @@ struct Facts<'a> {
 impl Facts<'_> {
     /// Section 3.3; behind it the memory map, the modules, the loader's name and the command lines.
     fn information(&self) -> Vec<u8> {
-        /// Memory sizes, command line, modules, memory map, loader's name.
-        const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9;
+        /// Memory sizes, command line, modules, memory map, loader's name, framebuffer.
+        const FLAGS: u32 = 1 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 12;
+        /// framebuffer_bpp and framebuffer_type: 16 bits a character, EGA text.
+        const TEXT: u32 = 16 | 2 << 8;
+        const PITCH: usize = 2 * screen::COLUMNS;
         let map = map_entries(&self.map);
         let map_at = self.address as u32 + INFO_BYTES as u32;
         let modules_at = map_at + map.len() as u32;
@@ -276,6 +288,11 @@ impl Facts<'_> {
         set(44, map.len() as u32);
         set(48, map_at);
         set(64, loader);
+        set(88, screen::ADDRESS as u32);
+        set(96, PITCH as u32);
+        set(100, screen::COLUMNS as u32);
+        set(104, screen::ROWS as u32);
+        set(108, TEXT);
         info.extend_from_slice(&map);
         for (span, plan) in self.modules.iter().zip(&self.vm.boot.modules) {
             let cmdline = texts.put(&plan.cmdline);

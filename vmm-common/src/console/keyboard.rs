@@ -17,6 +17,7 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A k       stop it
       Ctrl-A d       show its registers
       Ctrl-A f       give it the terminal raw, for full-screen programs, or take it back
+      Ctrl-A s       show its text screen
       Ctrl-A x       end the run
       Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
@@ -25,11 +26,16 @@ keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
 /// The keyboard, shared by all VMs.
 #[derive(Debug)]
 pub struct Keyboard {
+    /// What is typed at the keyboard.
     typed: Vec<VecDeque<u8>>,
-    /// Bytes in all of them.
+    /// What files and the config type, which goes before that.
+    scripted: Vec<VecDeque<u8>>,
+    /// Bytes in all of both.
     waiting: usize,
     /// The most bytes that may wait.
     most: usize,
+    /// Something has been typed at it.
+    is_used: bool,
     /// Keys lost because there was no room.
     dropped: u64,
     /// Keys of each VM that it did not read, as it had ended.
@@ -50,6 +56,8 @@ pub enum Command {
     Raw(usize),
     /// Ask this of the VM that has the keyboard.
     Vm(usize, VmRequest),
+    /// Show this VM's text screen.
+    Screen(usize),
     /// End the run.
     End,
     /// End the run as its time limit does.
@@ -63,11 +71,13 @@ impl Keyboard {
     /// do not read yet. A host that can leave keys where they are does so beyond
     /// [`Keyboard::space`].
     pub fn new(vms: usize, focus: usize, has_escape: bool, most: usize) -> Self {
-        let typed = (0..vms).map(|_| VecDeque::new()).collect();
+        let queues = || (0..vms).map(|_| VecDeque::new()).collect();
         Self {
-            typed,
+            typed: queues(),
+            scripted: queues(),
             waiting: 0,
             most,
+            is_used: false,
             dropped: 0,
             unread: vec![0; vms],
             has_ended: vec![false; vms],
@@ -80,7 +90,11 @@ impl Keyboard {
     /// Types keys to VM `vm`, which need not have the keyboard. They do not count against the room
     /// for typed keys.
     pub fn type_to(&mut self, vm: usize, bytes: &[u8]) {
-        self.typed[vm].extend(bytes);
+        if self.has_ended[vm] {
+            self.unread[vm] += bytes.len() as u64;
+            return;
+        }
+        self.scripted[vm].extend(bytes);
         self.waiting += bytes.len();
         self.most += bytes.len();
     }
@@ -94,6 +108,11 @@ impl Keyboard {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Whether anybody types at it: there is a terminal, or something has come by a pipe.
+    pub const fn is_used(&self) -> bool {
+        self.is_used || self.has_escape
     }
 
     /// Ctrl-A begins a command.
@@ -113,23 +132,31 @@ impl Keyboard {
 
     /// Takes what was typed; returns the commands in it.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Command> {
+        self.is_used |= !bytes.is_empty();
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
 
-    /// VM `vm` has ended: on a terminal the keyboard goes to the next one that still runs. Returns
-    /// that, if it moved.
+    /// VM `vm` has ended: the keyboard goes to the next one that still runs, and of a pipe what has
+    /// not been read. On a terminal that is dropped: it was meant for this VM. Returns the next one,
+    /// if the keyboard moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
-        self.waiting -= self.typed[vm].len();
-        self.unread[vm] += self.typed[vm].len() as u64;
-        self.typed[vm].clear();
+        let scripted = core::mem::take(&mut self.scripted[vm]).len();
+        let typed = core::mem::take(&mut self.typed[vm]);
+        self.waiting -= scripted;
+        self.unread[vm] += scripted as u64;
         let vms = self.has_ended.len();
-        let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next])?;
-        if vm != self.focus || !self.has_escape {
-            return None;
+        let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next]);
+        let next = next.filter(|_| vm == self.focus);
+        match next {
+            Some(next) if !self.has_escape => self.typed[next].extend(typed),
+            Some(_) | None => {
+                self.waiting -= typed.len();
+                self.unread[vm] += typed.len() as u64;
+            }
         }
-        self.focus = next;
-        Some(next)
+        self.focus = next.unwrap_or(self.focus);
+        next
     }
 
     /// VM `vm` begins anew. Keys that the guest before had not read are the new one's.
@@ -139,7 +166,7 @@ impl Keyboard {
 
     /// The next key for VM `vm`.
     pub fn take(&mut self, vm: usize) -> Option<u8> {
-        let key = self.typed[vm].pop_front();
+        let key = self.scripted[vm].pop_front().or_else(|| self.typed[vm].pop_front());
         self.waiting -= usize::from(key.is_some());
         key
     }
@@ -193,6 +220,7 @@ impl Keyboard {
             b'k' => Some(Command::Vm(self.focus, VmRequest::Stop)),
             b'd' => Some(Command::Vm(self.focus, VmRequest::Dump)),
             b'f' => Some(Command::Raw(self.focus)),
+            b's' => Some(Command::Screen(self.focus)),
             b'x' => Some(Command::End),
             b't' => Some(Command::EndWithRegisters),
             _ => Some(Command::Help),
@@ -279,9 +307,25 @@ mod tests {
         let mut keyboard = Keyboard::new(2, 0, false, ROOM);
         keyboard.typed(b"abc");
         keyboard.take(0);
-        assert_eq!(keyboard.ended(0), None, "in a pipe it stays where it is");
+        assert_eq!(keyboard.ended(1), None);
+        assert_eq!(keyboard.ended(0), None, "none is left");
         keyboard.typed(b"defg");
         assert_eq!(keyboard.unread(), [6, 0]);
+    }
+
+    #[test]
+    fn the_rest_of_a_pipe_goes_to_the_next_vm_and_what_a_file_typed_does_not() {
+        let mut keyboard = Keyboard::new(3, 1, false, ROOM);
+        keyboard.type_to(1, b"file");
+        keyboard.type_to(2, b"own ");
+        keyboard.typed(b"abc");
+        keyboard.take(1);
+        assert_eq!(keyboard.ended(1), Some(2));
+        keyboard.typed(b"de");
+        assert_eq!(taken(&mut keyboard, 2), b"own abcde");
+        assert_eq!(keyboard.unread(), [0, 3, 0]);
+        keyboard.type_to(1, b"late");
+        assert_eq!((keyboard.has_keys(), keyboard.unread()), (false, &[0, 7, 0][..]));
     }
 
     #[test]

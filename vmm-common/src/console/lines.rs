@@ -21,6 +21,8 @@ use alloc::vec::Vec;
 const OWN_PART: usize = 4;
 /// While a VM has the terminal raw, lines are kept up to this part of the limit.
 const HELD_PART: usize = 4;
+/// The longest line that says what was left out.
+const NOTE_BYTES: usize = 64;
 /// Beyond these limits: the rest of a line that is shown as it grows, the terminal's reset.
 const SLACK_BYTES: usize = 8192;
 /// The lines of all VMs.
@@ -121,7 +123,8 @@ impl Lines {
         for line in text.lines() {
             let bytes = line.len() + self.newline.len();
             let limit = self.lines_limit();
-            if self.lines_to().len() + bytes > limit + limit / OWN_PART {
+            let note = if self.own_omitted > 0 { NOTE_BYTES } else { 0 };
+            if self.lines_to().len() + note + bytes > limit + limit / OWN_PART {
                 self.own_omitted += bytes as u64;
                 continue;
             }

@@ -293,3 +293,28 @@ fn tandems_own_lines_have_a_limit_and_room_beyond_the_guests() {
     let text = printed(&mut console);
     assert!(text.ends_with(" bytes of Tandem's lines left out]\n[back]\n"), "{text}");
 }
+
+#[test]
+fn on_a_terminal_the_run_begins_with_who_has_the_keyboard() {
+    let ability = Ability::Monochrome;
+    let display = Display::Terminal { columns: 80, ability };
+    let mut terminal = console(ConsoleSettings { display, ..SETTINGS });
+    terminal.begin();
+    assert_eq!(printed(&mut terminal), "[the keyboard is left's]\r\n");
+    let mut pipe = console(ConsoleSettings { display, has_command_keys: false, ..SETTINGS });
+    pipe.begin();
+    assert_eq!(printed(&mut pipe), "");
+}
+
+#[test]
+fn a_screens_text_shares_no_line_with_what_is_printed() {
+    let mut console = console(ConsoleSettings { display: Display::Stream, ..SETTINGS });
+    console.print(0, b"serial");
+    console.print_screen(0, "screen\n$ ");
+    console.print_screen(0, "ls");
+    console.print(0, b" more\n");
+    console.print_screen(0, "\nlast \x1b[31m\n");
+    let lines = ["serial", "screen", "$ ls", " more", "last "];
+    let expected: String = lines.iter().map(|line| format!("left  | {line}\n")).collect();
+    assert_eq!(printed(&mut console), expected);
+}

@@ -146,6 +146,12 @@ impl Interrupts {
         }
     }
 
+    /// Whether a controller lets this line through.
+    pub fn is_unmasked(&self, line: Line) -> bool {
+        line.irq.is_some_and(|irq| self.pic.is_unmasked(irq))
+            || self.io_apic.as_ref().is_some_and(|apic| apic.unmasked_vector(line.pin).is_some())
+    }
+
     /// Whether a pulse on this line would be a separate interrupt. Of the two controllers, the
     /// one that the guest left masked does not count: its request may stay pending for ever. Where
     /// both are masked the 8259 latches one edge (IRR; 8259A datasheet, "Interrupt Request

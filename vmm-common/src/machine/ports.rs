@@ -15,6 +15,8 @@ enum Owner {
     Pit,
     Keyboard,
     Rtc,
+    Vga,
+    DebugConsole,
     Serial(Com, u8),
     Power,
     Absent,
@@ -28,7 +30,9 @@ impl Owner {
             0x40..=0x43 | 0x61 => Self::Pit,
             0x60 | 0x64 | 0x92 => Self::Keyboard,
             0x70 | 0x71 => Self::Rtc,
-            0xf4 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
+            0x3c0..=0x3cf | 0x3d4 | 0x3d5 | 0x3da => Self::Vga,
+            DEBUG_CONSOLE => Self::DebugConsole,
+            0xf4 | 0x505 | 0x600..=0x60b | 0xb004 | 0xb005 | 0xcf9 => Self::Power,
             0x2e8..=0x2ef => Self::Serial(Com::Com4, (port - 0x2e8) as u8),
             0x2f8..=0x2ff => Self::Serial(Com::Com2, (port - 0x2f8) as u8),
             0x3e8..=0x3ef => Self::Serial(Com::Com3, (port - 0x3e8) as u8),
@@ -59,6 +63,10 @@ impl Owner {
     }
 }
 
+/// Bochs's debug console (its iodev/unmapped.cc): a byte written there is printed, and reads give
+/// the port's own number, by which guests find it.
+const DEBUG_CONSOLE: u16 = 0xe9;
+
 /// Where the transmitter of each COM port is written, COM1 first.
 pub const TRANSMITTERS: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
 
@@ -76,6 +84,7 @@ impl Owner {
     const fn follow_up(self) -> FollowUp {
         match self {
             Self::Absent | Self::Power | Self::Serial(..) => FollowUp::Nothing,
+            Self::Vga | Self::DebugConsole => FollowUp::Nothing,
             Self::Pic => FollowUp::LateTicks,
             Self::Pit | Self::Keyboard | Self::Rtc => FollowUp::Everything,
         }
@@ -98,6 +107,10 @@ pub enum PortWrite {
     Done,
     /// A serial port was written.
     Serial(SerialAccess),
+    /// A byte for the console.
+    Prints(u8),
+    /// The text screen's cursor has left a line, and the console shows the screen.
+    LeavesLine,
     /// The VM's end.
     Ends(Ending),
 }
@@ -189,6 +202,9 @@ impl Machine {
         if Owner::of(port) == Owner::Power {
             return self.power.write(port, size, value).map_or(PortWrite::Done, PortWrite::Ends);
         }
+        if port == DEBUG_CONSOLE {
+            return PortWrite::Prints(value as u8);
+        }
         let now = self.catch_up(now);
         let (mut follow_up, mut serial) = (FollowUp::Nothing, None);
         for n in 0..size.min(4) {
@@ -202,6 +218,7 @@ impl Machine {
         match serial {
             _ if self.keyboard.is_reset_requested() => PortWrite::Ends(Ending::Reset),
             Some(access) => PortWrite::Serial(access),
+            None if self.has_screen && self.vga.take_left_line() => PortWrite::LeavesLine,
             None => PortWrite::Done,
         }
     }
@@ -221,6 +238,8 @@ impl Machine {
             Owner::Keyboard => self.keyboard.read(port),
             Owner::Rtc => self.timers.rtc().read(port, now),
             Owner::Serial(com, register) => self.serial.read(com, register, &mut self.interrupts),
+            Owner::Vga => self.vga.read(port),
+            Owner::DebugConsole => DEBUG_CONSOLE as u8,
             // A wide access that reaches it is one to PCI's configuration address, which is absent.
             Owner::Power if port == RESET_CONTROL => 0xff,
             Owner::Power => self.power.read(port, 1, now) as u8,
@@ -237,8 +256,9 @@ impl Machine {
             Owner::Serial(com, register) => {
                 self.serial.write(com, register, value, &mut self.interrupts);
             }
+            Owner::Vga => self.vga.write(port, value),
             // Reached by the upper bytes of a wide access only: no power register begins there.
-            Owner::Power | Owner::Absent => {}
+            Owner::DebugConsole | Owner::Power | Owner::Absent => {}
         }
     }
 }
@@ -247,7 +267,7 @@ fn wide_access(owner: Owner) -> Option<SerialAccess> {
     match owner {
         Owner::Serial(com, _) => Some(SerialAccess { com, register: None }),
         Owner::Pic | Owner::Pit | Owner::Keyboard | Owner::Rtc | Owner::Power => None,
-        Owner::Absent => None,
+        Owner::Vga | Owner::DebugConsole | Owner::Absent => None,
     }
 }
 

@@ -109,6 +109,7 @@ impl Machine {
     /// When a device other than another processor's timer next does something.
     #[must_use]
     pub fn own_deadline(&self) -> Instant {
-        self.clock.host_time(self.timers.own_deadline(&self.interrupts))
+        let timers = self.timers.own_deadline(&self.interrupts);
+        self.clock.host_time(timers.min(self.keyboard_deadline()))
     }
 }

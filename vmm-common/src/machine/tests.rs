@@ -23,7 +23,10 @@ impl Machine {
     pub(super) fn out(&mut self, port: u16, size: u8, value: u32, now: Instant) -> Option<Ending> {
         match self.port_write(port, size, value, now) {
             PortWrite::Ends(ending) => Some(ending),
-            PortWrite::Done | PortWrite::Serial(_) => None,
+            PortWrite::Done
+            | PortWrite::Prints(_)
+            | PortWrite::LeavesLine
+            | PortWrite::Serial(_) => None,
         }
     }
 

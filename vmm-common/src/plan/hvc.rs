@@ -50,9 +50,11 @@ impl VmPlan {
         serial.chain(hvc).filter_map(|(port, link)| Some((port, link?)))
     }
 
-    /// Whether some port is the VM's console.
+    /// Whether the VM reads what is typed: some port is its console, or it has a keyboard.
     #[must_use]
     pub fn has_console(&self) -> bool {
-        self.virtio.console.is_console || self.serial.iter().any(|port| port.is_console())
+        self.screen.has_keyboard
+            || self.virtio.console.is_console
+            || self.serial.iter().any(|port| port.is_console())
     }
 }

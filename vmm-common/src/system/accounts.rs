@@ -10,6 +10,15 @@ use crate::stop::Detail;
 use crate::trace::What;
 
 impl<M: GuestMemory> System<M> {
+    /// The run begins at the first call.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.ledger.restart(now);
+        }
+    }
+
     /// The end of a turn whose time is used up. None if parts of the last exit remain: they come
     /// first, or a stop could lose them.
     #[inline]
@@ -40,6 +49,7 @@ impl<M: GuestMemory> System<M> {
         let over = if end == (Step::SliceOver { in_guest: true }) { stopped } else { now };
         let ran_ns = self.close_turn(vm, begin, over, now, host);
         self.scheduler.ran(vcpu, ran_ns);
+        self.screens.has_run(vm);
         match end {
             Step::Continue | Step::SliceOver { .. } if is_contended => {
                 self.ledger.contended(vm, ran_ns);

@@ -78,6 +78,7 @@ impl<M: GuestMemory> System<M> {
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
+        self.finish_screen(vm, host);
         self.leave_networks(vm, now, host);
         host.vm_ended(vcpu, &ending, dump.as_ref());
         let shows_all = shown.is_some_and(|(_, detail)| detail == Detail::All);

@@ -42,6 +42,7 @@ impl Restarter {
             // The host would refuse it again.
             Ending::Stopped { .. } | Ending::Fault(Fault::Host { .. }) => false,
             Ending::PowerOff { .. }
+            | Ending::Panicked
             | Ending::TripleFault
             | Ending::HaltedForGood
             | Ending::Fault(_) => self.policy.on_failure && !ending.is_success(self.outcomes),

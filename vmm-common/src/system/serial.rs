@@ -224,6 +224,10 @@ impl<M: GuestMemory> System<M> {
             return;
         }
         for vm in VmIndex::first(self.vms.len()) {
+            if self.vms[vm].machine.has_keyboard() && self.vms[vm].ending.is_none() {
+                self.feed_keyboard(vm, now, host);
+                continue;
+            }
             for com in Com::ALL {
                 if self.vms[vm].has_guest() {
                     self.feed_console(vm, com, now, host);
@@ -243,6 +247,9 @@ impl<M: GuestMemory> System<M> {
         now: Instant,
         host: &mut H,
     ) -> bool {
+        if self.vms[vm].machine.has_keyboard() {
+            return false;
+        }
         let Some(port) = self.vms[vm].machine.serial_mut(com) else { return false };
         let mut has_fed = false;
         // What is typed while a guest still boots waits, or its driver's first reset would drop it.

@@ -8,7 +8,7 @@ mod held_vms;
 mod hvc_lines;
 mod link_changes;
 mod random_bytes;
-mod restarts;
+mod restarted_vms;
 mod scripted;
 mod slow_disk;
 mod uplinks;
@@ -99,6 +99,8 @@ struct Place {
 }
 
 impl Backing<Ram> for Place {}
+
+impl crate::screen::Viewer for Place {}
 
 impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {

@@ -66,6 +66,8 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             serial,
             has_keyboard,
             virtio: VirtioPlan::default(),
+            screen: vmm_common::plan::ScreenPlan { is_shown: has_keyboard, has_keyboard },
+            input: Vec::new(),
             outcomes: Outcomes::default(),
             restarts: Restarts::default(),
             debugger: None,

@@ -29,7 +29,7 @@ impl Listener {
             }
             DebuggerAddress::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let listener = bind_for_this_user(path)?;
                 listener.set_nonblocking(true)?;
                 listener.into()
             }
@@ -56,6 +56,17 @@ impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Makes the socket with mode 0600: who may connect to it may do with the VMs what this user may.
+fn bind_for_this_user(path: &str) -> io::Result<UnixListener> {
+    // SAFETY: the call changes a number of this process, which no other thread uses meanwhile:
+    // sockets are opened before threads are.
+    let before = unsafe { libc::umask(0o177) };
+    let listener = UnixListener::bind(path);
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    listener
 }
 
 /// TCP sends each reply when it is written; connections have this from the socket that listens.

@@ -13,7 +13,7 @@ struct Entry {
 const BACKLOG: u64 = 1000;
 
 /// One line for each file in `configs/`.
-const CONFIGS: [Entry; 20] = [
+const CONFIGS: [Entry; 22] = [
     Entry { file: "budget.yml", check: budget },
     Entry { file: "disk.yml", check: disk },
     Entry { file: "escapes.yml", check: escapes },
@@ -26,12 +26,14 @@ const CONFIGS: [Entry; 20] = [
     Entry { file: "multiboot.yml", check: multiboot },
     Entry { file: "net.yml", check: network },
     Entry { file: "nimble.yml", check: nimble },
+    Entry { file: "screen.yml", check: screen },
     Entry { file: "seed.yml", check: main_job },
     Entry { file: "shell.yml", check: shell },
     Entry { file: "smp.yml", check: smp },
     Entry { file: "smp_guest.yml", check: smp_guest },
     Entry { file: "ticks.yml", check: ticks },
     Entry { file: "two.yml", check: main_job },
+    Entry { file: "typed.yml", check: typed },
     Entry { file: "weighted.yml", check: weighted },
     Entry { file: "world.yml", check: world },
 ];
@@ -70,6 +72,11 @@ fn shells_do_what_is_typed() {
 }
 
 #[test]
+fn a_config_types_to_its_vms() {
+    run("typed.yml");
+}
+
+#[test]
 fn weights_decide_about_the_shares() {
     run("weighted.yml");
 }
@@ -100,6 +107,11 @@ fn processors_are_started_and_checked() {
 #[test]
 fn a_virtio_console_carries_what_a_serial_port_does() {
     run("hvc.yml");
+}
+
+#[test]
+fn a_text_screen_is_shown_and_a_keyboard_typed_on() {
+    run("screen.yml");
 }
 
 #[test]
@@ -191,6 +203,21 @@ fn shell(run: Tandem) {
     let run = running.finish().ended_with(143).adds_up();
     assert!(run.lines_of("left").iter().any(|line| line == "one"), "{}", run.shown());
     assert_eq!(run.vm("right")["ending"], "stopped: the run was ended by a signal");
+}
+
+fn screen(run: Tandem) {
+    // Typed before the guest is there to read it: it waits.
+    let run = run.typing("aB1\n").finish().ended_with(0).complains_of_nothing().adds_up();
+    assert_eq!(run.lines_of("screen")[0], "hello on 0xb8000");
+    assert_eq!(run.lines_of("screen").len(), 44, "{}", run.shown());
+    assert_eq!(run.lines_of("keys").last().expect("lines"), "text aB1", "{}", run.shown());
+}
+
+fn typed(run: Tandem) {
+    let run = run.finish().ended_with(0).complains_of_nothing().adds_up();
+    assert!(run.lines_of("left").iter().any(|line| line == "hello from left"), "{}", run.shown());
+    let right = run.lines_of("right");
+    assert!(right.iter().any(|line| line == "the result: COM1 writes OK!!!!"), "{}", run.shown());
 }
 
 /// Deficit round robin is exact but for the cycle that the end cuts, 15 ms of core time. What the

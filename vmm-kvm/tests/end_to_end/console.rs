@@ -127,7 +127,7 @@ fn input_that_no_vm_reads_is_reported() {
     let run = run.arg("--type").arg(format!("second={}", keys.display()));
     let run = run.typing(format!("poweroff\n{:1000}", "lost")).finish().ended_with(0).adds_up();
     let run = run.complains(" bytes typed to first were not read: it had ended; ");
-    run.complains("; --type NAME=FILE types to any VM\n");
+    run.complains(" were not read: it had ended\n");
 }
 
 #[test]

@@ -123,6 +123,17 @@ fn a_reset_and_a_halt_have_no_status_and_count_as_the_config_says() {
     check_ending("sleep_byte", "", "powered off, status 0", 0);
 }
 
+#[test]
+fn a_panic_that_the_guest_tells_of_ends_it_with_its_registers() {
+    let text =
+        "vms: [{name: vm, kernel: endings, cmdline: panicked, memory: 8MiB, on_reset: success}]";
+    let run = Tandem::run_text(text).finish().ended_with(1).complains_of_nothing().adds_up();
+    assert_eq!(run.vm("vm")["ending"], "panicked", "{}", run.shown());
+    let dump = run.lines_of_dump("vm").join("\n");
+    assert!(dump.contains("rip "), "{}", run.shown());
+    assert!(!run.output.contains("went on"), "{}", run.shown());
+}
+
 /// A flat image that sends 2000 bytes on COM2, each once there is room, and powers off.
 const SENDS: [u8; 34] = [
     0xb9, 0xd0, 0x07, 0x00, 0x00, //       mov ecx, 2000

@@ -12,6 +12,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod monitor;
+
 /// The memory that a VM has if its config does not say.
 const MEMORY: &str = "16M";
 /// The machine that most guests run on, and its processor.
@@ -192,9 +194,20 @@ fn boot(
     options: &[&str],
     deadline: Instant,
 ) -> Result<Alone> {
+    boot_watched((machine, cpu), kernel, options, deadline, &mut io::sink())
+}
+
+/// The same, and `watcher` gets what it prints as it comes.
+fn boot_watched(
+    (machine, cpu): (&str, &str),
+    kernel: Kernel<'_>,
+    options: &[&str],
+    deadline: Instant,
+    watcher: &mut impl io::Write,
+) -> Result<Alone> {
     let mut qemu = child::command("qemu-system-x86_64");
     qemu.args(["-machine", machine, "-cpu", cpu, "-m", MEMORY]);
-    qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
+    qemu.args(["-display", "none", "-nic", "none"]);
     qemu.args(["-no-reboot", "-nodefaults", "-serial", "stdio"]).args(options);
     qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     qemu.arg("-kernel").arg(kernel.file).args(["-append", kernel.cmdline]);
@@ -202,8 +215,8 @@ fn boot(
     let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = running.0.stdout.take().expect("it was asked for");
     let keyboard = Keyboard::new(&[], io::sink());
-    let (chunks, sink) = (chunks(stdout), &mut io::sink());
-    let (output, is_timed_out) = copy(&chunks, sink, keyboard, None, Some(deadline))?;
+    let chunks = chunks(stdout);
+    let (output, is_timed_out) = copy(&chunks, watcher, keyboard, None, Some(deadline))?;
     let console = String::from_utf8_lossy(&output).into_owned();
     if is_timed_out {
         bail!("it did not end in time; the console:\n{console}");

@@ -29,6 +29,8 @@ pub(super) struct Loaded {
     /// ACPI's root pointer.
     pub(super) rsdp: u64,
     pub(super) map: Vec<Range>,
+    /// There is a text screen to be seen.
+    pub(super) has_screen: bool,
 }
 
 /// The page as it fills up.
@@ -67,7 +69,13 @@ impl Params {
         /// type_of_loader: one without an assigned number. With 0 there is no initrd.
         const UNDEFINED_LOADER: u8 = 0xff;
         const MAP_ENTRY_BYTES: usize = 20;
-        let Loaded { cmdline, initrd, rsdp, map } = loaded;
+        /// screen_info from orig_video_mode on: mode 3, 80 columns; 25 rows, a VGA, characters of 16
+        /// lines (include/uapi/linux/screen_info.h).
+        const SCREEN: [(usize, &[u8]); 2] = [(0x06, &[3, 80]), (0x0e, &[25, 1, 16, 0])];
+        let Loaded { cmdline, initrd, rsdp, map, has_screen } = loaded;
+        for (at, bytes) in SCREEN.into_iter().filter(|_| *has_screen) {
+            self.set(at, bytes);
+        }
         self.set(0x70, &rsdp.to_le_bytes());
         self.set(0x210, &[UNDEFINED_LOADER]);
         self.set(0x218, &initrd.address.to_le_bytes());

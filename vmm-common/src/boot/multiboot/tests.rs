@@ -150,8 +150,25 @@ fn demands_that_are_not_met_are_refused_and_wishes_are_not() {
         let result = with(1 << bit);
         assert_eq!(result.is_ok(), !(2..16).contains(&bit), "bit {bit}");
     }
-    assert!(with(4).unwrap_err().why.contains("0x10004, which demands a video mode (bit 2)"));
+    // Behind the address fields is mode_type: 0 is a graphics mode, 1 text.
+    assert!(with(4).unwrap_err().why.contains("which asks for graphics"));
+    for (mode_type, is_granted) in [(0_u32, false), (1, true), (2, false)] {
+        let mut image = image_with(0, 0);
+        let more = [LOAD + 16, LOAD, 0, 0, LOAD + 64, mode_type, 80, 25, 0];
+        samples::put(&mut image, 16, &samples::multiboot_header(4 | 1 << 16, &more));
+        assert_eq!(place_image(&image).is_ok(), is_granted, "{mode_type}");
+    }
     assert!(with(0x8000).unwrap_err().why.contains("something unknown (bits 3 to 15)"));
+}
+
+#[test]
+fn the_information_describes_the_text_screen() {
+    let boot = place_image(&image_with(0, 0)).expect("it is well-formed");
+    let (ram, info) = (Ram(&boot), boot.registers.general[general::RBX]);
+    assert_eq!(ram.u32(info) >> 12 & 1, 1, "flag 12: the framebuffer");
+    assert_eq!(ram.u64(info + 88), 0xb_8000);
+    assert_eq!([96, 100, 104].map(|at| ram.u32(info + at)), [160, 80, 25]);
+    assert_eq!(ram.at(info + 108)[..2], [16, 2], "bits of a character, EGA text");
 }
 
 #[test]

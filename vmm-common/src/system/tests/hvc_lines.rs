@@ -48,6 +48,8 @@ struct Terminals {
 
 impl Backing<Ram> for Terminals {}
 
+impl crate::screen::Viewer for Terminals {}
+
 impl Host<Ram> for Terminals {
     fn now(&mut self) -> Instant {
         Instant::from_ns(1)

@@ -60,6 +60,8 @@ impl Backing<Ram> for Place {
     }
 }
 
+impl crate::screen::Viewer for Place {}
+
 impl Host<Ram> for Place {
     fn now(&mut self) -> Instant {
         Instant::from_ns(self.now_ns.get())

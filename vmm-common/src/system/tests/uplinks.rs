@@ -77,6 +77,8 @@ impl Backing<Ram> for Outside {
     }
 }
 
+impl crate::screen::Viewer for Outside {}
+
 impl Host<Ram> for Outside {
     fn now(&mut self) -> Instant {
         Instant::from_ns(self.now_ns)

@@ -34,7 +34,7 @@ impl Finished {
         let receipt = receipt.and_then(|json| serde_json::from_slice(&json).ok());
         let receipt = receipt.unwrap_or(Value::Null);
         let this = Self { output, errors, receipt, scratch, status };
-        for text in ["panicked", "please report", "RUST_BACKTRACE"] {
+        for text in ["panicked at ", "please report", "RUST_BACKTRACE"] {
             assert!(!this.output.contains(text) && !this.errors.contains(text), "{}", this.shown());
         }
         for directory in EMPTY {
