@@ -169,3 +169,6 @@ const fn line_of(com: Com) -> Line {
         _ => Line::COM2_AND_4,
     }
 }
+
+#[cfg(test)]
+mod while_halted;
