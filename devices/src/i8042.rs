@@ -225,6 +225,12 @@ impl I8042 {
         self.keyboard.is_some()
     }
 
+    /// There is a keyboard, and a byte of its would interrupt.
+    #[must_use]
+    pub const fn can_interrupt(&self) -> bool {
+        self.has_keyboard() && self.command_byte & INTERRUPT_ENABLE != 0
+    }
+
     /// Whether the guest has read the controller's status or data.
     #[must_use]
     pub const fn has_been_read(&self) -> bool {

@@ -47,8 +47,8 @@ const NAMES: [&str; 20] = [
 pub struct Dump {
     /// Lines that say why, and how it came there, each ended by a newline.
     explanation: String,
-    /// What it has left; None: that shows nothing.
-    registers: Option<CpuState>,
+    registers: CpuState,
+    shows_registers: bool,
 }
 
 /// How a processor that had not failed was found.
@@ -90,16 +90,20 @@ impl Dump {
                 say(&mut explanation, &format!("halted at {at:#x}; {why}"));
             }
         }
-        Self { explanation, registers: Some(registers) }
+        Self { explanation, registers, shows_registers: true }
+    }
+
+    /// What the processor has left, shown or not.
+    #[must_use]
+    pub const fn registers(&self) -> &CpuState {
+        &self.registers
     }
 
     /// The same, with how it came there.
     #[must_use]
     pub fn with_stack(mut self, found: &Found, memory: &impl GuestMemory) -> Self {
-        if let Some(registers) = &self.registers
-            && !is_as_after_reset(registers)
-        {
-            let scene = Scene::new(registers, memory);
+        if !is_as_after_reset(&self.registers) {
+            let scene = Scene::new(&self.registers, memory);
             let scene = if *found == Found::Running { scene } else { halted_at(&scene) };
             if let Some(how) = frames::bad_return(&scene) {
                 say(&mut self.explanation, &how);
@@ -122,7 +126,7 @@ impl Dump {
     /// The same, but the registers.
     #[must_use]
     pub fn without_registers(mut self) -> Self {
-        self.registers = None;
+        self.shows_registers = false;
         self
     }
 }
@@ -130,7 +134,7 @@ impl Dump {
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.explanation)?;
-        self.registers.iter().try_for_each(|registers| write!(f, "{registers}"))
+        if self.shows_registers { write!(f, "{}", self.registers) } else { Ok(()) }
     }
 }
 

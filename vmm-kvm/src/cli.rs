@@ -90,6 +90,9 @@ pub struct Run {
     /// Write each VM's raw output to its log, DIR/NAME.log
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
+    /// Write a core of each VM that failed, DIR/NAME.core, for gdb with its kernel
+    #[arg(long, value_name = "DIR")]
+    pub core_dir: Option<PathBuf>,
     /// Type a file to a VM, which need not have the keyboard; may be repeated
     #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
     pub typed: Vec<TypedFile>,

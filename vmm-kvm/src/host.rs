@@ -17,6 +17,7 @@ use vmm_common::console::Console;
 use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
+use vmm_common::registers::CpuState;
 use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
@@ -58,6 +59,8 @@ pub struct LinuxHost<'a> {
     pub captures: Captures,
     /// What names the kernels' addresses.
     names: Names,
+    /// The registers that each VM's vCPUs have left, as far as they were read at its end.
+    pub left: Vec<Vec<CpuState>>,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
     /// Descriptors that ended the last wait, or had something at the last look.
@@ -111,6 +114,7 @@ impl<'a> LinuxHost<'a> {
             captures,
             ready: Vec::new(),
             names,
+            left: vec![Vec::new(); logs.len()],
             beginnings,
             logs,
             stop_request: None,
@@ -354,6 +358,8 @@ impl Host<GuestRam> for LinuxHost<'_> {
     }
 
     fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        let VmIndex(vm) = vcpu.vm();
+        self.left[vm].push(*dump.registers());
         self.console.say_dump(vcpu, &self.names.annotate(vcpu.vm(), &dump.to_string()));
     }
 
@@ -371,6 +377,8 @@ impl Host<GuestRam> for LinuxHost<'_> {
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
+        let VmIndex(vm) = vcpu.vm();
+        self.left[vm] = dump.map(|dump| *dump.registers()).into_iter().collect();
         let dump = dump.map(|dump| self.names.annotate(vcpu.vm(), &dump.to_string()));
         self.console.vm_ended(vcpu, ending, dump.as_deref());
         self.flush();

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod confinement;
 pub mod console;
 pub mod control;
+pub mod core_file;
 pub mod disks;
 pub mod events;
 pub mod gdb;

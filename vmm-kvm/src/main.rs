@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vmm_common::plan::{Limits, MIN_SLICE_NS};
+use vmm_common::plan::{Limits, MIN_SLICE_NS, Plan};
 use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, VM_FAILED, exit_code};
 use vmm_config::{Environment, Loaded};
 use vmm_kvm::cli::{Arguments, Command, Run, SchemaOf};
@@ -14,7 +14,7 @@ use vmm_kvm::control::client::{self, Connection};
 use vmm_kvm::control::protocol;
 use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
-use vmm_kvm::{sys, timeline, typed};
+use vmm_kvm::{core_file, sys, timeline, typed};
 
 /// Events that `--trace` keeps, the last ones: some 50 MB.
 const TRACE_EVENTS: usize = 1 << 20;
@@ -67,6 +67,7 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         receipt: arguments.receipt.clone(),
         trace: arguments.trace.clone(),
         log_dir: arguments.log_dir.clone(),
+        core_dir: arguments.core_dir.clone(),
         typed: arguments.typed.clone(),
     };
     let Some(mut loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
@@ -86,7 +87,7 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
             return BAD_PLAN;
         }
     };
-    let reports = match Reports::prepare(&wanted) {
+    let reports = match Reports::prepare(&wanted, &loaded.plan) {
         Ok(reports) => reports,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -113,11 +114,11 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
             return HOST_REFUSED;
         }
     };
-    report(&outcome, reports)
+    report(&outcome, reports, &loaded.plan)
 }
 
 /// Prints the receipt, writes the files asked for; the exit code.
-fn report(outcome: &Outcome, reports: Reports) -> u8 {
+fn report(outcome: &Outcome, mut reports: Reports, plan: &Plan) -> u8 {
     let text = outcome.receipt.closing_lines(outcome.core);
     if outcome.is_output_read {
         print(&text);
@@ -134,6 +135,10 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         serde_json::to_writer_pretty(&mut *to, &outcome.receipt)?;
         writeln!(to)
     };
+    for error in write_cores(outcome, &mut reports, plan) {
+        complain(&format!("{error:#}"));
+        has_failed = true;
+    }
     let errors = reports.write(receipt, |to| timeline::write(&outcome.system, to));
     for error in errors {
         complain(&format!("{error:#}"));
@@ -144,6 +149,26 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
         request => exit_code(request, is_success),
     }
+}
+
+/// Writes the cores of VMs that failed; the errors.
+fn write_cores(outcome: &Outcome, reports: &mut Reports, plan: &Plan) -> Vec<anyhow::Error> {
+    let mut errors = Vec::new();
+    for (vm, core) in reports.take_cores() {
+        let (it, registers) = (&outcome.system.vms[vm], &outcome.left[vm]);
+        let has_failed =
+            it.ending.as_ref().is_some_and(|end| !end.is_success(plan.vms[vm].outcomes));
+        if !has_failed || registers.is_empty() {
+            continue;
+        }
+        let bytes = plan.vms[vm].memory_bytes;
+        let written = core.write_file(|to| core_file::write(to, &it.memory, bytes, registers));
+        match written {
+            Ok(path) => print(&format!("core of {}: {}\n", it.name(), path.display())),
+            Err(error) => errors.push(error),
+        }
+    }
+    errors
 }
 
 /// Asks a run for something, of each VM named.

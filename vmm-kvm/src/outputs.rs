@@ -25,6 +25,8 @@ pub struct Wanted {
     pub trace: Option<PathBuf>,
     /// The directory for logs of each VM's raw output.
     pub log_dir: Option<PathBuf>,
+    /// The directory for cores of VMs that failed.
+    pub core_dir: Option<PathBuf>,
     /// What is typed to VMs: read, and not written.
     pub typed: Vec<TypedFile>,
 }

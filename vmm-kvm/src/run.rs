@@ -91,6 +91,8 @@ pub struct Outcome {
     pub console_troubles: Vec<String>,
     /// VMs that the host refused to run any further, as messages.
     pub host_refusals: Vec<String>,
+    /// The registers that each VM's vCPUs have left, as far as they were read at its end.
+    pub left: Vec<Vec<CpuState>>,
     /// Logs and taps that lack something, as messages.
     pub incomplete_files: Vec<String>,
 }
@@ -311,6 +313,7 @@ fn finish(world: World<'_>, loaded: &Loaded, shortfalls: Vec<String>) -> Result<
         is_output_whole,
         console_troubles: troubles,
         host_refusals,
+        left: host.left,
         incomplete_files,
     })
 }

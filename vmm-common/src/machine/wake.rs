@@ -17,6 +17,7 @@ use devices::uart::{Port, PortMode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Timer(&'static str),
+    Keyboard,
     Serial(Com),
     Virtio,
 }
@@ -46,7 +47,7 @@ impl Machine {
         }
         let of_timer = |(source, line)| match source {
             Source::Timer(name) => Some(format!("{name} runs, but {}", self.interrupts.why(line))),
-            Source::Serial(_) | Source::Virtio => None,
+            Source::Keyboard | Source::Serial(_) | Source::Virtio => None,
         };
         reasons.extend(self.armed().filter_map(of_timer));
         if reasons.is_empty() {
@@ -59,9 +60,11 @@ impl Machine {
                 _ => self.interrupts.why(line_of(com)),
             });
         }
-        let is_virtio =
-            |(source, line)| (source == Source::Virtio).then(|| self.interrupts.why(line));
-        reasons.extend(self.armed().filter_map(is_virtio));
+        let of_others = |(source, line)| match source {
+            Source::Keyboard | Source::Virtio => Some(self.interrupts.why(line)),
+            Source::Timer(_) | Source::Serial(_) => None,
+        };
+        reasons.extend(self.armed().filter_map(of_others));
         reasons.dedup();
         reasons.join(", ")
     }
@@ -76,6 +79,7 @@ impl Machine {
         let open = self.armed().filter(|(_, line)| self.interrupts.is_open(*line));
         names.extend(open.map(|(source, _)| match source {
             Source::Timer(name) => name.into(),
+            Source::Keyboard => "the keyboard".into(),
             Source::Serial(com) => format!("COM{}", com as usize + 1),
             Source::Virtio => "a virtio device".into(),
         }));
@@ -92,7 +96,9 @@ impl Machine {
         let serial = serial.map(|com| (Source::Serial(com), line_of(com)));
         let virtio = self.virtio.running_lines().map(|line| (Source::Virtio, line));
         let timers = self.timers.armed().map(|(name, line)| (Source::Timer(name), line));
-        timers.chain(serial).chain(virtio)
+        let keyboard = (Source::Keyboard, Line::KEYBOARD);
+        let keyboard = self.keyboard.can_interrupt().then_some(keyboard);
+        timers.chain(keyboard).chain(serial).chain(virtio)
     }
 }
 
@@ -163,3 +169,6 @@ const fn line_of(com: Com) -> Line {
         _ => Line::COM2_AND_4,
     }
 }
+
+#[cfg(test)]
+mod while_halted;

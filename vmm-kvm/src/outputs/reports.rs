@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use vmm_common::plan::{Plan, VmPlan};
 
 /// Names tried for a file that is to replace another.
 const TEMPORARY_NAMES: u32 = 100;
@@ -17,10 +18,13 @@ const TEMPORARY_NAMES: u32 = 100;
 pub struct Reports {
     receipt: Option<Report>,
     timeline: Option<Report>,
+    /// Of each VM, if any.
+    cores: Vec<Report>,
 }
 
+/// A file that is to be written.
 #[derive(Debug)]
-struct Report {
+pub struct Report {
     what: &'static str,
     /// The path that was asked for.
     path: PathBuf,
@@ -40,11 +44,19 @@ impl Reports {
     ///
     /// # Errors
     /// The first that cannot.
-    pub fn prepare(wanted: &Wanted) -> Result<Self> {
+    pub fn prepare(wanted: &Wanted, plan: &Plan) -> Result<Self> {
         let prepare = |path: &Option<PathBuf>, what: &'static str| {
             path.as_deref().map(|path| Report::prepare(path, what)).transpose()
         };
+        let core = |directory: &PathBuf, vm: &VmPlan| {
+            Report::prepare(&directory.join(format!("{}.core", vm.name)), "the core")
+        };
+        let cores = wanted
+            .core_dir
+            .iter()
+            .flat_map(|directory| plan.vms.iter().map(move |vm| core(directory, vm)));
         Ok(Self {
+            cores: cores.collect::<Result<_>>()?,
             receipt: prepare(&wanted.receipt, "the receipt")?,
             timeline: prepare(&wanted.trace, "the timeline")?,
         })
@@ -52,11 +64,16 @@ impl Reports {
 
     /// The directories in which files will be made and renamed.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        let reports = [&self.receipt, &self.timeline].into_iter().flatten();
+        let reports = [&self.receipt, &self.timeline].into_iter().flatten().chain(&self.cores);
         reports.filter_map(|report| match &report.place {
             Place::File(path) => path.parent(),
             Place::Open(_) => None,
         })
+    }
+
+    /// The cores that were asked for, each with the number of its VM.
+    pub fn take_cores(&mut self) -> impl Iterator<Item = (usize, Report)> + use<> {
+        std::mem::take(&mut self.cores).into_iter().enumerate()
     }
 
     /// Writes what was asked for; the errors.
@@ -76,6 +93,20 @@ impl Report {
         let place = Place::find(path);
         let place = place.with_context(|| format!("cannot write {what} to {}", path.display()))?;
         Ok(Self { what, path: path.to_path_buf(), place })
+    }
+
+    /// Writes it by offsets; where it is.
+    ///
+    /// # Errors
+    /// The file system refuses: what was there before is there still.
+    pub fn write_file(self, content: impl FnOnce(&File) -> io::Result<()>) -> Result<PathBuf> {
+        let Self { what, path, place } = self;
+        let written = match place {
+            Place::File(path) => replace_by(&path, |file| content(&file)),
+            Place::Open(_) => Err(io::Error::other("it is no regular file")),
+        };
+        written.with_context(|| format!("cannot write {what} to {}", path.display()))?;
+        Ok(path)
     }
 
     fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
@@ -122,8 +153,12 @@ impl Place {
 
 /// Writes a new file and gives it the name of the old one.
 fn replace(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    replace_by(path, |file| fill(file, content))
+}
+
+fn replace_by(path: &Path, content: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
     let (file, temporary) = temporary_beside(path)?;
-    let replaced = fill(file, content).and_then(|()| fs::rename(&temporary, path));
+    let replaced = content(file).and_then(|()| fs::rename(&temporary, path));
     if replaced.is_err() {
         // The error that is reported is the first.
         let _ = fs::remove_file(&temporary);

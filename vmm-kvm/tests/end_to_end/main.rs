@@ -9,6 +9,7 @@ mod captures;
 mod command_line;
 mod configs;
 mod console;
+mod cores;
 mod disks;
 mod endings;
 mod escapes;
