@@ -164,6 +164,11 @@ impl Console {
         self.keyboard.take(vm)
     }
 
+    /// VM `vm`, which ends, has not read this byte that it took.
+    pub fn give_back(&mut self, vm: usize, byte: u8) {
+        self.keyboard.give_back(vm, byte);
+    }
+
     /// VM `vm` has ended, with these registers if a fault stopped it. The next VM that still runs
     /// gets the keyboard, and of a pipe what has not been read.
     pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
