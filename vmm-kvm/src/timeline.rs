@@ -1,7 +1,7 @@
 //! The trace as a timeline in the Chrome trace event format, which Perfetto opens: a track for each
 //! VM, one for the core, and counters. Times begin with the first event that is left.
 
-use output::Output;
+use sent::Output;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use vmm_common::Instant;
@@ -10,7 +10,7 @@ use vmm_common::system::System;
 use vmm_common::trace::{Event, What};
 
 mod access;
-mod output;
+mod sent;
 
 /// Track of what belongs to no VM.
 const CORE_TRACK: usize = 1000;
@@ -53,25 +53,22 @@ fn values(event: &Event, at: Instant, output: &mut Output) -> Vec<Value> {
             }
         }
     }
-    let texts = match event.what {
-        What::TurnBegins => {
-            output.turn_begins(vm, at);
-            Vec::new()
+    let mut texts = Vec::new();
+    let mut own = None;
+    match event.what {
+        What::TurnBegins => output.turn_begins(vm, at),
+        What::TurnEnds => texts = output.turn_ends(vm, at),
+        What::IdleEnds => output.idle_ends(at),
+        What::HostTook { ns } => own = Some(host_had_it(output.host_took(ns, at), at)),
+        What::Exit(reason) => {
+            if let ExitReason::PortOut { port, size: 1, value } = reason {
+                texts.extend(output.wrote(vm, port, value as u8));
+            }
         }
-        What::TurnEnds => output.turn_ends(vm, at),
-        What::Exit(ExitReason::PortOut { port, size: 1, value }) => {
-            output.wrote(vm, port, value as u8).into_iter().collect()
-        }
-        _ => Vec::new(),
-    };
-    let is_end = event.what == What::TurnEnds;
-    if event.what == What::IdleEnds {
-        output.idle_ends(at);
+        What::IdleBegins | What::Interrupt(_) | What::Ended => {}
     }
-    let own = match event.what {
-        What::HostTook { ns } => host_had_it(output.host_took(ns, at), at),
-        _ => value(event, at),
-    };
+    let is_end = event.what == What::TurnEnds;
+    let own = own.unwrap_or_else(|| value(event, at));
     let texts = texts.into_iter().map(|mut text| {
         for (key, value) in [("ph", json!("i")), ("s", json!("t")), ("pid", json!(1))] {
             text[key] = value;
@@ -92,8 +89,8 @@ fn values(event: &Event, at: Instant, output: &mut Output) -> Vec<Value> {
 }
 
 fn host_had_it(begin: Instant, end: Instant) -> Value {
-    json!({"ph": "X", "pid": 1, "tid": CORE_TRACK, "name": "the host had it", "ts": us(begin),
-           "dur": us(end) - us(begin)})
+    json!({"ph": "X", "pid": 1, "tid": CORE_TRACK, "name": "the host had it",
+           "ts": us(begin), "dur": us(end) - us(begin)})
 }
 
 fn us(at: Instant) -> f64 {

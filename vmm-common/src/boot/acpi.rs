@@ -125,7 +125,8 @@ fn hpet() -> Sdt {
     hpet
 }
 
-/// S5, which SLP_EN enters, the panic port, and the virtio devices; guests find the serial ports by probing.
+/// S5, which SLP_EN enters, the panic port, and the virtio devices; guests find the serial ports by
+/// probing.
 fn dsdt(vm: &VmPlan) -> Sdt {
     let mut definitions = Vec::new();
     let off = aml::Package::new(alloc::vec![&aml::ZERO, &aml::ZERO, &aml::ZERO, &aml::ZERO]);

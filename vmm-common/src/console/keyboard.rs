@@ -141,8 +141,8 @@ impl Keyboard {
     }
 
     /// VM `vm` has ended: the keyboard goes to the next one that still runs, and of a pipe what has
-    /// not been read. On a terminal that is dropped: it was meant for this VM. Returns the next one,
-    /// if the keyboard moved.
+    /// not been read. On a terminal that is dropped: it was meant for this VM. Returns the next
+    /// one, if the keyboard moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
         let scripted = core::mem::take(&mut self.scripted[vm]).len();

@@ -118,8 +118,8 @@ fn files_are_typed_to_the_vms_that_are_named() {
     }
 }
 
-/// The file is typed to a VM that ends before it has read all; the pipe goes on to the next one, and
-/// of what that does not read none is left to go to.
+/// A file is typed to a VM that ends before it has read all. The pipe goes on to the next one, and
+/// behind that there is none.
 #[test]
 fn input_that_no_vm_reads_is_reported() {
     let text = "vms: [{name: first, cmdline: ''}, {name: second, cmdline: ''}]";

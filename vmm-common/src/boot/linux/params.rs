@@ -69,8 +69,8 @@ impl Params {
         /// type_of_loader: one without an assigned number. With 0 there is no initrd.
         const UNDEFINED_LOADER: u8 = 0xff;
         const MAP_ENTRY_BYTES: usize = 20;
-        /// screen_info from orig_video_mode on: mode 3, 80 columns; 25 rows, a VGA, characters of 16
-        /// lines (include/uapi/linux/screen_info.h).
+        /// screen_info from orig_video_mode on: mode 3, 80 columns; 25 rows, a VGA, characters of
+        /// 16 lines (include/uapi/linux/screen_info.h).
         const SCREEN: [(usize, &[u8]); 2] = [(0x06, &[3, 80]), (0x0e, &[25, 1, 16, 0])];
         let Loaded { cmdline, initrd, rsdp, map, has_screen } = loaded;
         for (at, bytes) in SCREEN.into_iter().filter(|_| *has_screen) {
