@@ -145,7 +145,9 @@ fn on_svm(kernel: &Path, linux: &Linux, bytes: u64) -> Result<String> {
         terminal: None,
         has_counted_clock: false,
         is_untagged: false,
+        debugger: None,
         words: Vec::new(),
+        names: vmm_symbols::Names::default(),
     };
     let report = emulate::run(&machine, kernel, &load.pack, &mut io::sink())?;
     let console = String::from_utf8_lossy(&report.console).into_owned();

@@ -108,6 +108,29 @@ impl IoApic {
         (entry & ENTRY_MASKED == 0).then_some(entry as u8)
     }
 
+    /// The pins that are asserted, a bit for each.
+    #[must_use]
+    pub const fn asserted(&self) -> u32 {
+        self.lines
+    }
+
+    /// The pins that the guest has unmasked, a bit for each.
+    #[must_use]
+    pub fn unmasked(&self) -> u32 {
+        let bit = |(pin, entry): (usize, &u64)| u32::from(entry & ENTRY_MASKED == 0) << pin;
+        self.entries.iter().enumerate().map(bit).sum()
+    }
+
+    /// The message of a pulse on pin `pin` if it were to come now; None: the pin is masked, or
+    /// waits for the end of the interrupt before.
+    #[must_use]
+    pub fn would_send(&self, pin: u8) -> Option<Message> {
+        let mut then = self.clone();
+        then.set_line(pin, false);
+        then.set_line(pin, true);
+        then.next_message(pin).filter(|(at, _)| *at == pin).map(|(_, message)| message)
+    }
+
     /// The lowest pin from `first` on at which a message is due, and that message. The owner asks
     /// again from the next pin until `None`, after every access and every line change.
     ///

@@ -33,6 +33,7 @@ pub use timer::{TIMER_HZ, TscClock};
 pub use x2apic::GeneralProtection;
 
 use crate::backlog::Ticks;
+use crate::message::Message;
 use crate::time::MachineTime;
 use register::{Lvt, LvtTable};
 use timer::Timer;
@@ -206,6 +207,38 @@ impl LocalApic {
             None => self.has_ended_level = false,
         }
         highest
+    }
+
+    /// The vectors that are requested (IRR).
+    pub fn requested(&self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(|vector| self.requested.contains(*vector))
+    }
+
+    /// The vectors in service (ISR).
+    pub fn in_service(&self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(|vector| self.in_service.contains(*vector))
+    }
+
+    /// Whether the processor would be interrupted after an expiry of the timer now.
+    #[must_use]
+    pub fn would_tick(&self) -> bool {
+        let mut then = self.clone();
+        then.request_timer_tick();
+        then.has_interrupt()
+    }
+
+    /// Whether the processor would be interrupted by this message, or is interrupted already.
+    #[must_use]
+    pub fn would_take(&self, message: &Message) -> bool {
+        let mut then = [self.clone()];
+        bus::deliver(&mut then, message);
+        then[0].has_interrupt() || then[0].has_nmi()
+    }
+
+    /// Enabled in hardware and by the guest (SVR).
+    #[must_use]
+    pub fn is_switched_on(&self) -> bool {
+        self.is_enabled()
     }
 
     /// A non-maskable interrupt is pending.

@@ -135,6 +135,13 @@ impl Link {
         self.live = self.live.without(end);
     }
 
+    /// The machine at `end`, which was stopped, begins anew, with a new port: what the one before
+    /// had not handed over is flushed. Pump afterwards.
+    pub fn start_again(&mut self, end: LinkEnd) {
+        self.live.insert(end);
+        self.statistics[end.0].begin_life();
+    }
+
     /// Whether the machine at `end` has not ended.
     #[must_use]
     pub const fn is_live(&self, end: LinkEnd) -> bool {
@@ -319,9 +326,6 @@ impl Link {
     /// Brings the sender's account up to what its port has counted.
     fn copy_counts(&mut self, sender: LinkEnd, port: &impl LinkPort) {
         let Some(counts) = port.counts() else { return };
-        let statistics = &mut self.statistics[sender.0];
-        statistics.sent = counts.written;
-        *statistics.lost_mut(LossReason::TransmitOverrun) = counts.transmit_overruns;
-        *statistics.lost_mut(LossReason::Flushed) = counts.flushed;
+        self.statistics[sender.0].copy(counts);
     }
 }

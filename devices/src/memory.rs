@@ -37,6 +37,17 @@ pub trait GuestMemory {
         true
     }
 
+    /// Makes the `bytes` bytes from `address` on zero, if they are RAM in one piece.
+    fn clear(&self, address: u64, bytes: u64) {
+        let zeros = [0; 4096];
+        let mut done = 0;
+        while done < bytes && self.has(address, bytes) {
+            let len = (bytes - done).min(zeros.len() as u64);
+            self.write(address + done, &zeros[..len as usize]);
+            done += len;
+        }
+    }
+
     /// The 8 bytes at `address`, little-endian; None if that is not all RAM.
     #[must_use]
     #[inline]

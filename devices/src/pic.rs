@@ -32,6 +32,17 @@ const SECONDARY_TRIGGER_MASK: u8 = 0xDE;
 const FIRMWARE_PRIMARY_BASE: u8 = 0x08;
 const FIRMWARE_SECONDARY_BASE: u8 = 0x70;
 
+/// What one 8259A has, a bit for each input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChipRegisters {
+    /// IRR: requested.
+    pub requested: u8,
+    /// ISR: in service, until the guest's EOI.
+    pub in_service: u8,
+    /// IMR: masked.
+    pub masked: u8,
+}
+
 /// Two cascaded 8259As: 15 interrupt lines in, one INTR out.
 #[derive(Clone, Debug)]
 pub struct PicPair {
@@ -124,6 +135,22 @@ impl PicPair {
             8..=15 => self.secondary.is_unmasked(irq - 8),
             _ => false,
         }
+    }
+
+    /// What each chip has, the primary first.
+    #[must_use]
+    pub fn registers(&self) -> [ChipRegisters; 2] {
+        [self.primary.registers(), self.secondary.registers()]
+    }
+
+    /// Whether a pulse on this line would raise INTR now, or INTR is raised already: the line is
+    /// unmasked, and nothing in service holds it back.
+    #[must_use]
+    pub fn would_interrupt(&self, irq: u8) -> bool {
+        let mut then = self.clone();
+        then.set_line(irq, false);
+        then.set_line(irq, true);
+        then.has_interrupt()
     }
 
     /// The INTR output of the primary: an unmasked request outranks everything in service.

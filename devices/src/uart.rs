@@ -43,6 +43,19 @@ const RESET_DIVISOR: u16 = 1;
 /// Bytes that raise the received data interrupt, by FCR bits 7:6 (section 8.5).
 const TRIGGER_LEVELS: [usize; 4] = [1, 4, 8, 14];
 
+/// Registers of a UART, for those who look at it from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UartRegisters {
+    /// IER.
+    pub interrupt_enable: u8,
+    /// LCR.
+    pub line_control: u8,
+    /// MCR.
+    pub modem_control: u8,
+    /// LSR.
+    pub line_status: u8,
+}
+
 /// A 16550A. All of its state is here: a clone is a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uart {
@@ -103,6 +116,18 @@ impl Uart {
         self
     }
 
+    /// IER, LCR and MCR as the guest has written them, and LSR, whose errors a look leaves.
+    #[must_use]
+    pub fn registers(&self) -> UartRegisters {
+        let mut copy = self.clone();
+        UartRegisters {
+            interrupt_enable: self.interrupt_enable,
+            line_control: self.line_control,
+            modem_control: self.modem_control,
+            line_status: copy.read_line_status(),
+        }
+    }
+
     /// The guest reads the register at `offset` (only the low three bits count).
     pub fn read(&mut self, offset: u8) -> u8 {
         match offset & 7 {
@@ -143,6 +168,12 @@ impl Uart {
             LINE_STATUS | MODEM_STATUS => {}
             SCRATCH.. => self.scratch = value,
         }
+    }
+
+    /// IER, by which alone a port interrupts.
+    #[must_use]
+    pub const fn interrupt_enable(&self) -> u8 {
+        self.interrupt_enable
     }
 
     /// Whether a write to the transmitter holding register has an effect the guest can see before

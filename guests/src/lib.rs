@@ -29,6 +29,10 @@ pub struct Image {
 /// All images.
 pub static IMAGES: &[Image] = include!(concat!(env!("OUT_DIR"), "/images.rs"));
 
+/// Where the build has put the images with their symbols, `NAME.elf`; for debuggers, as long as
+/// nobody has cleaned up.
+pub const BUILT: &str = env!("OUT_DIR");
+
 /// The image with that name.
 pub fn find(name: &str) -> Option<&'static Image> {
     IMAGES.iter().find(|image| image.name == name)

@@ -38,6 +38,7 @@ pub mod msr {
 #[allow(missing_docs)]
 pub mod vector {
     pub const DB: u8 = 1;
+    pub const BP: u8 = 3;
     pub const NMI: u8 = 2;
     pub const UD: u8 = 6;
     pub const GP: u8 = 13;
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(vmm_common::cpuid::XSAVE_COMPONENTS & 0x1f, components.bits());
         let vectors = [
             (vector::DB, x86::irq::DEBUG_VECTOR),
+            (vector::BP, x86::irq::BREAKPOINT_VECTOR),
             (vector::NMI, x86::irq::NONMASKABLE_INTERRUPT_VECTOR),
             (vector::UD, x86::irq::INVALID_OPCODE_VECTOR),
             (vector::GP, x86::irq::GENERAL_PROTECTION_FAULT_VECTOR),

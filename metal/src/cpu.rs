@@ -108,6 +108,7 @@ control_registers! {
     dr2 set_dr2 "dr2";
     dr3 set_dr3 "dr3";
     dr6 set_dr6 "dr6";
+    dr7 set_dr7 "dr7";
 }
 
 /// STI and HLT, then CLI: sleeps until an interrupt.

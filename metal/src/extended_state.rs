@@ -14,6 +14,8 @@ use core::arch::x86_64::{_fxrstor64, _fxsave64};
 use vmm_common::cpuid;
 use vmm_common::grant::Grant;
 
+mod image;
+
 const X87: u64 = 1;
 const SSE: u64 = 2;
 const AVX: u64 = 4;
@@ -27,7 +29,7 @@ pub const MXCSR: u32 = 0x1f80;
 /// What FXSAVE saves: x87, XMM0 to XMM15, MXCSR. Each exit saves it and each entry loads it.
 #[repr(C, align(16))]
 #[derive(Debug)]
-pub struct FxArea([u64; 64]);
+pub struct FxArea(pub(crate) [u64; 64]);
 
 impl FxArea {
     /// As after FNINIT, with all exceptions masked.
@@ -38,22 +40,6 @@ impl FxArea {
         words[3] = MXCSR as u64;
         Self(words)
     };
-
-    /// The first word of XMM0; each register has two (SDM vol. 1, table 10-2).
-    const XMM0: usize = 20;
-
-    /// XMM0 to XMM15.
-    #[must_use]
-    pub fn vector(&self, index: usize) -> u128 {
-        let [low, high] = [0, 1].map(|half| self.0[Self::XMM0 + 2 * index + half]);
-        u128::from(high) << 64 | u128::from(low)
-    }
-
-    /// Sets one.
-    pub fn set_vector(&mut self, index: usize, value: u128) {
-        self.0[Self::XMM0 + 2 * index] = value as u64;
-        self.0[Self::XMM0 + 2 * index + 1] = (value >> 64) as u64;
-    }
 }
 
 /// This processor's components of the state switched here.
@@ -155,12 +141,20 @@ impl SwitchedState {
         frames: &mut Frames,
     ) -> Result<Self, OutOfFrames> {
         let permitted_xcr0 = grant.permitted().xcr0 & extensions.components;
-        let mut area = frames.take()?;
+        let (area, debug) = (frames.take()?, RESET_DEBUG);
+        let mut state = Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug };
+        state.initialize();
+        Ok(state)
+    }
+
+    /// As after reset, in memory (SDM vol. 3, table 10-1).
+    fn initialize(&mut self) {
         let legacy = FxArea::INITIAL.0;
-        // The XSAVE header after it is zero: all else is in its initial state.
-        area.words_mut()[..legacy.len()].copy_from_slice(&legacy);
-        let debug = RESET_DEBUG;
-        Ok(Self { extensions, permitted_xcr0, area, xcr0: X87, tsc_aux: 0, debug })
+        let words = self.area.words_mut();
+        // The XSAVE header behind it is zero: all else is in its initial state.
+        words.fill(0);
+        words[..legacy.len()].copy_from_slice(&legacy);
+        (self.xcr0, self.tsc_aux, self.debug) = (X87, 0, RESET_DEBUG);
     }
 
     /// XCR0 of the guest that has the processor. Read from it: QEMU's SVM does not intercept
@@ -183,6 +177,12 @@ impl SwitchedState {
             change_xcr0(self.xcr0(), value);
         }
         is_allowed
+    }
+
+    /// The guest that has the processor has all of it as after reset.
+    pub fn reset(&mut self) {
+        self.initialize();
+        self.load(None);
     }
 
     /// The debug registers of the guest that has the processor are as after INIT.

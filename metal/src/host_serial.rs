@@ -1,14 +1,10 @@
-//! COM1 by interrupts: at 115200 baud its FIFO of 16 bytes is full after 1.39 ms, while a guest may
-//! run for longer. The handler takes what was received, and refills an empty transmitter; the
-//! program works on rings.
+//! COM1, the console's, and COM2, a debugger's, by interrupts: at 115200 baud a FIFO of 16 bytes is
+//! full after 1.39 ms, while a guest may run for longer. The handler takes what was received, and
+//! refills an empty transmitter; the program works on rings.
 
 use crate::port::Port;
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-const DATA: Port = Port::new(0x3f8);
-const INTERRUPT_ENABLE: Port = Port::new(0x3f9);
-const INTERRUPT_IDENTIFICATION: Port = Port::new(0x3fa);
-const LINE_STATUS: Port = Port::new(0x3fd);
 const RECEIVED: u8 = 1 << 0;
 const OVERRUN: u8 = 1 << 1;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
@@ -63,79 +59,103 @@ impl Ring {
     }
 }
 
-static INPUT: Ring = Ring::new();
-static OUTPUT: Ring = Ring::new();
-/// Times at which input was lost: to a full FIFO, or a full ring.
-static OVERRUNS: AtomicU64 = AtomicU64::new(0);
-
-/// Empties the receiver and refills the transmitter, for an interrupt or a poll.
-pub fn serve() {
-    for _ in 0..MAX_CAUSES {
-        let status = LINE_STATUS.read();
-        if status == NOTHING {
-            return;
-        }
-        if status & OVERRUN != 0 {
-            OVERRUNS.store(overruns() + 1, Ordering::Relaxed);
-        }
-        if status & RECEIVED != 0 && !INPUT.put(DATA.read()) {
-            OVERRUNS.store(overruns() + 1, Ordering::Relaxed);
-        }
-        let is_fed = status & TRANSMITTER_EMPTY != 0 && feed();
-        if status & RECEIVED == 0 && !is_fed {
-            return;
-        }
-    }
+/// A port and its rings.
+pub struct HostSerial {
+    data: Port,
+    interrupt_enable: Port,
+    interrupt_identification: Port,
+    line_status: Port,
+    input: Ring,
+    output: Ring,
+    /// Times at which input was lost: to a full FIFO, or a full ring.
+    overruns: AtomicU64,
 }
 
-/// Refills the empty transmitter; false if no byte waits.
-fn feed() -> bool {
-    let bytes = OUTPUT.len().min(FIFO_BYTES);
-    (0..bytes).filter_map(|_| OUTPUT.take()).for_each(|byte| DATA.write(byte));
-    bytes > 0
-}
+/// The console's.
+pub static COM1: HostSerial = HostSerial::at(0x3f8);
+/// A debugger's.
+pub static COM2: HostSerial = HostSerial::at(0x2f8);
 
-/// Handles COM1's interrupt.
-pub(crate) fn interrupt() {
-    // The line must go low before it can raise the next edge: handle all causes.
-    const NONE: u8 = 1 << 0;
-    for _ in 0..MAX_CAUSES {
-        serve();
-        enable();
-        if INTERRUPT_IDENTIFICATION.read() & NONE != 0 {
-            return;
+impl HostSerial {
+    const fn at(base: u16) -> Self {
+        Self {
+            data: Port::new(base),
+            interrupt_enable: Port::new(base + 1),
+            interrupt_identification: Port::new(base + 2),
+            line_status: Port::new(base + 5),
+            input: Ring::new(),
+            output: Ring::new(),
+            overruns: AtomicU64::new(0),
         }
     }
-}
 
-/// Enables the receiver's interrupt and, while output waits, the transmitter's.
-pub fn enable() {
-    let on_empty = if OUTPUT.len() > 0 { ON_EMPTY } else { 0 };
-    INTERRUPT_ENABLE.write(ON_RECEIVED | on_empty);
-}
+    /// Empties the receiver and refills the transmitter, for an interrupt or a poll.
+    pub fn serve(&self) {
+        for _ in 0..MAX_CAUSES {
+            let status = self.line_status.read();
+            if status == NOTHING {
+                return;
+            }
+            let is_lost = status & RECEIVED != 0 && !self.input.put(self.data.read());
+            if status & OVERRUN != 0 || is_lost {
+                self.overruns.store(self.overruns() + 1, Ordering::Relaxed);
+            }
+            let is_fed = status & TRANSMITTER_EMPTY != 0 && self.feed();
+            if status & RECEIVED == 0 && !is_fed {
+                return;
+            }
+        }
+    }
 
-/// A received byte.
-#[must_use]
-pub fn take() -> Option<u8> {
-    INPUT.take()
-}
+    /// Refills the empty transmitter; false if no byte waits.
+    fn feed(&self) -> bool {
+        let bytes = self.output.len().min(FIFO_BYTES);
+        (0..bytes).filter_map(|_| self.output.take()).for_each(|byte| self.data.write(byte));
+        bytes > 0
+    }
 
-/// Queues bytes for the transmitter; returns how many fitted.
-#[must_use]
-pub fn put(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| OUTPUT.put(**byte)).count()
-}
+    /// Handles its interrupt.
+    pub(crate) fn interrupt(&self) {
+        // The line must go low before it can raise the next edge: handle all causes.
+        const NONE: u8 = 1 << 0;
+        for _ in 0..MAX_CAUSES {
+            self.serve();
+            self.enable();
+            if self.interrupt_identification.read() & NONE != 0 {
+                return;
+            }
+        }
+    }
 
-/// How many bytes wait for the transmitter.
-#[must_use]
-pub fn waiting() -> usize {
-    OUTPUT.len()
-}
+    /// Enables the receiver's interrupt and, while output waits, the transmitter's.
+    pub fn enable(&self) {
+        let on_empty = if self.output.len() > 0 { ON_EMPTY } else { 0 };
+        self.interrupt_enable.write(ON_RECEIVED | on_empty);
+    }
 
-/// How often input was lost so far.
-#[must_use]
-pub fn overruns() -> u64 {
-    OVERRUNS.load(Ordering::Relaxed)
+    /// A received byte.
+    #[must_use]
+    pub fn take(&self) -> Option<u8> {
+        self.input.take()
+    }
+
+    /// Queues bytes for the transmitter; returns how many fitted.
+    #[must_use]
+    pub fn put(&self, bytes: &[u8]) -> usize {
+        bytes.iter().take_while(|byte| self.output.put(**byte)).count()
+    }
+
+    /// How many bytes wait for the transmitter.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
+    /// How often input was lost so far.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.overruns.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 //! exceptions, which are bugs of the hypervisor and end it with the program's report.
 
 use crate::architecture::{reset, vector};
-use crate::local_apic::{COM1_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
-use crate::port::Port;
-use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, svm};
+use crate::local_apic::{COM1_VECTOR, COM2_VECTOR, HostApic, SPURIOUS_VECTOR, TIMER_VECTOR};
+use crate::{cpu, descriptors, host_serial, machine_check, nmi_timer, stale_interrupts, svm};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -116,20 +115,7 @@ pub fn load(report: Report) {
     // SAFETY: once, as just checked.
     unsafe { descriptors::load(&raw const interrupt_stubs as u64) };
     machine_check::enable();
-    for (port, value) in [
-        (0x20, 0x11),
-        (0xa0, 0x11),
-        (0x21, 0x20),
-        (0xa1, 0x28),
-        (0x21, 4),
-        (0xa1, 2),
-        (0x21, 1),
-        (0xa1, 1),
-        (0x21, 0xff),
-        (0xa1, 0xff),
-    ] {
-        Port::new(port).write(value);
-    }
+    stale_interrupts::mask_8259();
 }
 
 /// From now on interrupts of this APIC are ended, and its timer may be armed.
@@ -153,7 +139,8 @@ pub fn arm_timer(deadline: u64) {
 pub(crate) fn handle(vector: u8) {
     match vector {
         TIMER_VECTOR => ARMED.store(0, Ordering::Relaxed),
-        COM1_VECTOR => host_serial::interrupt(),
+        COM1_VECTOR => host_serial::COM1.interrupt(),
+        COM2_VECTOR => host_serial::COM2.interrupt(),
         _ => {}
     }
     // A spurious one is not in service (SDM vol. 3, 11.9).
@@ -172,13 +159,13 @@ fn apic() -> Option<HostApic> {
 }
 
 /// A non-maskable interrupt caused a VM exit: calls the host's handler.
-pub(crate) fn take_nmi() {
+pub fn take_nmi() {
     // SAFETY: the handler returns, and its IRET ends the blocking of further ones.
     unsafe { asm!("int 2") };
 }
 
 /// A machine check caused a VM exit: ends with the report.
-pub(crate) fn take_machine_check() -> ! {
+pub fn take_machine_check() -> ! {
     // SAFETY: the handler ends the hypervisor.
     unsafe { asm!("int 18", "ud2", options(noreturn)) };
 }

@@ -2,7 +2,7 @@
 //! hypervisor itself uses.
 
 use crate::cpu;
-use crate::local_apic::COM1_VECTOR;
+use crate::local_apic::{COM1_VECTOR, COM2_VECTOR};
 
 /// Where the first I/O APIC is, on every PC.
 pub const USUAL_ADDRESS: u64 = 0xfec0_0000;
@@ -47,11 +47,12 @@ impl IoApic {
         self.write(ENTRIES + 2 * input, DELIVER_NMI);
     }
 
-    /// Delivers rising edges of COM1's input to this processor as interrupts.
-    pub fn deliver_com1(self) {
-        const INPUT: u32 = 4;
-        self.write(ENTRIES + 2 * INPUT + 1, u32::from(apic_id()) << 24);
-        self.write(ENTRIES + 2 * INPUT, COM1_VECTOR.into());
+    /// Delivers rising edges of COM1's and COM2's inputs to this processor as interrupts.
+    pub fn deliver_serial(self) {
+        for (input, vector) in [(4, COM1_VECTOR), (3, COM2_VECTOR)] {
+            self.write(ENTRIES + 2 * input + 1, u32::from(apic_id()) << 24);
+            self.write(ENTRIES + 2 * input, vector.into());
+        }
     }
 
     fn write(self, index: u32, value: u32) {

@@ -50,6 +50,7 @@ pub mod second_level;
 pub mod siblings;
 mod stale_interrupts;
 pub mod svm;
+mod vector_registers;
 pub mod vmx;
 mod zero_bits;
 

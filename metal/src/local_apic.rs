@@ -10,6 +10,8 @@ const X2APIC: u64 = 1 << 10;
 pub const TIMER_VECTOR: u8 = 0xe0;
 /// The vector of COM1.
 pub const COM1_VECTOR: u8 = 0xd0;
+/// The vector of COM2.
+pub const COM2_VECTOR: u8 = 0xd1;
 /// The spurious-interrupt vector (SDM vol. 3, 11.9).
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
 

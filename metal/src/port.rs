@@ -7,7 +7,7 @@ use core::arch::asm;
 pub struct Port(u16);
 
 /// First and last port of each such device.
-const OWN: [(u16, u16); 12] = [
+const OWN: [(u16, u16); 13] = [
     (0x20, 0x21),     // 8259, first
     (0x40, 0x40),     // 8254, channel 0
     (0x42, 0x43),     // 8254, channel 2 and control
@@ -16,6 +16,7 @@ const OWN: [(u16, u16); 12] = [
     (0xa0, 0xa1),     // 8259, second
     (0xe9, 0xe9),     // debug console of Bochs and QEMU
     (0xf4, 0xf4),     // isa-debug-exit of QEMU
+    (0x2f8, 0x2ff),   // COM2
     (0x3f8, 0x3ff),   // COM1
     (0x604, 0x604),   // PM1a control of QEMU's q35
     (0x8900, 0x8900), // shutdown port of Bochs

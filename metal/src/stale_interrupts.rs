@@ -1,7 +1,8 @@
-//! What firmware or a loader may have left in the local APIC: sources that interrupt, interrupts in
-//! service that would hold back the timer's.
+//! What firmware or a loader may have left: sources of the local APIC that interrupt, interrupts in
+//! service that would hold back the timer's, and an 8259 pair.
 
 use crate::local_apic::HostApic;
+use crate::port::Port;
 
 mod register {
     pub const VERSION: u32 = 0x3;
@@ -28,6 +29,24 @@ fn sources(version: u32) -> impl Iterator<Item = u32> {
         (6, register::LVT_CMCI),
     ];
     all.into_iter().filter(move |(number, _)| *number <= last).map(|(_, source)| source)
+}
+
+/// Initializes the 8259 pair, whose vectors would otherwise be exceptions', and masks it.
+pub(crate) fn mask_8259() {
+    for (port, value) in [
+        (0x20, 0x11),
+        (0xa0, 0x11),
+        (0x21, 0x20),
+        (0xa1, 0x28),
+        (0x21, 4),
+        (0xa1, 2),
+        (0x21, 1),
+        (0xa1, 1),
+        (0x21, 0xff),
+        (0xa1, 0xff),
+    ] {
+        Port::new(port).write(value);
+    }
 }
 
 impl HostApic {

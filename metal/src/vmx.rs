@@ -21,6 +21,7 @@ pub mod ept;
 pub mod failure;
 pub mod feature_control;
 pub mod field;
+mod guest_msrs;
 mod host_state;
 pub(crate) mod initial;
 mod instructions;

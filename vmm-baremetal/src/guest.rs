@@ -2,6 +2,8 @@
 
 pub mod confinement;
 pub mod control_registers;
+mod debug;
+mod hypercall;
 mod instruction;
 mod registers;
 pub mod vcpu;

@@ -7,6 +7,7 @@ pub mod console;
 pub mod disks;
 pub mod emulator;
 pub mod exceptions;
+pub mod gdb;
 pub mod multihit;
 pub mod power;
 pub mod random;

@@ -150,7 +150,7 @@ fn start_clock(acpi: &Acpi) -> Result<Clock, String> {
     if let Some(io_apic) =
         acpi.io_apics.first().copied().or(Some(USUAL_ADDRESS)).and_then(IoApic::at)
     {
-        io_apic.deliver_com1();
+        io_apic.deliver_serial();
     }
     Ok(Clock::new(cpu::tsc(), tsc_hz))
 }

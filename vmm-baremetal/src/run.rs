@@ -6,6 +6,7 @@ use crate::guest::vendor::Processor;
 use crate::host::clock::Clock;
 use crate::host::console::BareHost;
 use crate::host::disks::Disks;
+use crate::host::gdb::HostDebugger;
 use crate::host::power;
 use crate::host::switch_barriers::SwitchBarriers;
 use crate::start::input::Input;
@@ -25,8 +26,8 @@ use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
-use vmm_common::stop::{StopRequest, exit_code};
-use vmm_common::switch_on::{self, HostFacts};
+use vmm_common::stop::{Detail, StopRequest, exit_code};
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
 
@@ -71,7 +72,7 @@ pub fn run<P: Processor>(
     }
     let plan = &input.plan;
     let mut vcpus = Vec::new();
-    let (mut machines, mut grants) = (Vec::new(), Vec::new());
+    let (mut beginnings, mut grants) = (Vec::new(), Vec::new());
     for (vm, vm_plan) in plan.vms.iter().enumerate() {
         let (images, boot) = &input.boots[vm];
         place(ram[vm], boot, images);
@@ -97,14 +98,17 @@ pub fn run<P: Processor>(
             vcpus.push(vcpu);
             grants.push(grant.clone());
         }
-        let machine = machine.switch_on(vcpus[first].guest_tsc(), clock.now());
-        machines.push((machine, ram[vm]));
+        let tsc = vcpus[first].guest_tsc();
+        beginnings.push(Beginning::new(machine, images.clone(), tsc, clock.now()));
     }
+    let machines = beginnings.iter().map(Beginning::switch_on).zip(ram).collect();
     let barriers = SwitchBarriers::of(plan, &clock);
     let mut core = Core { barriers, processor, vcpus, has_it: None };
-    let mut host = BareHost::new(clock, plan, display, disks);
+    let mut host = BareHost::new((clock, beginnings), plan, display, disks);
     let mut system = System::new(plan, machines, TRACE_EVENTS, clock.now());
-    share_core(&mut system, &mut core, &mut host);
+    let mut debugger = HostDebugger::new(plan, &system);
+    share_core(&mut system, &mut core, &mut host, &mut debugger);
+    debugger.finish(&mut system, &mut host);
     let end = host.clock.now();
     for (vcpu, grant) in core.vcpus.iter().zip(&grants) {
         let reach = confinement::check(vcpu.reach(&mut core.processor), grant.reach())?;
@@ -154,36 +158,64 @@ impl<P: Processor> Core<P> {
 fn share_core<P: Processor>(
     system: &mut System<GuestRam>,
     core: &mut Core<P>,
-    host: &mut BareHost,
+    host: &mut BareHost<'_>,
+    debugger: &mut HostDebugger,
 ) {
     loop {
         if let Some(begin) = host.between_turns() {
+            debugger.serve(system, host);
             system.console_had(begin, host.clock.now());
+            carry_out_requests(system, core, host);
         }
         if let Some(request) = host.stop_request {
             stop(system, core, host, request);
+        }
+        if let Some(vcpu) = debugger.next_visit() {
+            debugger.visit(vcpu, system, &mut core.load(vcpu), host);
+            continue;
         }
         match system.next(host) {
             Next::Run { vcpu, until } => {
                 let mut loaded = core.load(vcpu);
                 system.turn(vcpu, until, &mut loaded, host);
-                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::deserves_dump) {
+                debugger.after_turn(system, vcpu);
+                if system.vms[vcpu.vm()].ending.as_ref().is_some_and(Ending::is_fault) {
                     host.console.say_dump(vcpu, &loaded.dump());
                     drop(loaded);
                     show(system, core, host);
                 }
             }
-            Next::Idle { until } => host.idle(until),
+            Next::Idle { until } => {
+                host.idle(until);
+                carry_out_requests(system, core, host);
+            }
             Next::Done => return,
         }
     }
 }
 
-/// The registers of the other vCPUs of a VM that has ended with a dump of one.
-fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost) {
+/// What the operator asks of VMs.
+fn carry_out_requests<P: Processor>(
+    system: &mut System<GuestRam>,
+    core: &mut Core<P>,
+    host: &mut BareHost<'_>,
+) {
+    while let Some((vm, request)) = host.console.take_request() {
+        if let Err(why) = system.carry_out(vm, request, host) {
+            host.console.refused(vm, why);
+        }
+    }
+    show(system, core, host);
+}
+
+/// The registers of the other vCPUs of a VM that has ended with a dump of one, or of those that are
+/// to be shown.
+fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &mut BareHost<'_>) {
     while let Some(vcpu) = system.next_to_show() {
         let mut loaded = core.load(vcpu);
-        host.sibling_registers(vcpu, &loaded.registers());
+        let registers = loaded.registers();
+        let dump = system.sibling_dump(vcpu, registers, host.clock.now());
+        host.sibling_ended(vcpu, &dump);
         host.console.say_dump(vcpu, &loaded.dump());
     }
 }
@@ -192,17 +224,23 @@ fn show<P: Processor>(system: &mut System<GuestRam>, core: &mut Core<P>, host: &
 fn stop<P: Processor>(
     system: &mut System<GuestRam>,
     core: &mut Core<P>,
-    host: &mut BareHost,
+    host: &mut BareHost<'_>,
     request: StopRequest,
 ) {
     for vm in VmIndex::first(system.vms.len()) {
-        if system.vms[vm].ending.is_some() || !request.wants_registers() {
-            system.stop_vm(system.vcpu(vm, 0), request.why(), None, host);
+        let (vcpu, detail) = (system.vcpu_to_show(vm), request.detail());
+        if system.vms[vm].ending.is_some() || detail == Detail::Nothing {
+            system.stop_vm(vcpu, request.why(), None, host);
             continue;
         }
-        let vcpu = system.vcpu(vm, 0);
         let mut loaded = core.load(vcpu);
-        system.stop_vm(vcpu, request.why(), Some(loaded.registers()), host);
+        system.stop_vm(vcpu, request.why(), Some((loaded.registers(), detail)), host);
+        let is_halted = system.vms[vm].vcpu(vcpu.id()).is_some_and(|vcpu| vcpu.is_halted);
+        if detail == Detail::Line || is_halted {
+            drop(loaded);
+            show(system, core, host);
+            continue;
+        }
         host.console.say_dump(vcpu, &loaded.dump());
         drop(loaded);
         show(system, core, host);
@@ -213,7 +251,7 @@ fn finish<P: Processor>(
     core: Core<P>,
     input: &Input<'_>,
     mut system: System<GuestRam>,
-    mut host: BareHost,
+    mut host: BareHost<'_>,
     end: Instant,
 ) -> u8 {
     let receipt = Receipt::close(&input.plan, &mut system, end);

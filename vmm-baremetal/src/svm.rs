@@ -7,6 +7,7 @@ pub mod exits;
 mod handling;
 pub mod loaded;
 mod qemu;
+mod stepping;
 
 use crate::guest::vendor::Processor;
 use alloc::string::String;

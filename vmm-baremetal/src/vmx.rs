@@ -4,6 +4,7 @@
 pub mod exits;
 mod handling;
 pub mod loaded;
+mod stepping;
 mod task;
 
 use crate::guest::vendor::Processor;

@@ -3,16 +3,18 @@
 //! [`Console::waiting`].
 //!
 //! What a guest prints reaches the terminal as text only, unless the operator has given the
-//! terminal to its VM by Ctrl-A r ([`Command::Raw`]).
+//! terminal to its VM by Ctrl-A f ([`Command::Raw`]).
 
 use crate::Instant;
-use crate::diagnosis::Dump;
+use crate::control::{Change, Refusal, VmRequest};
 use crate::index::{VcpuIndex, VmIndex};
 use crate::plan::Plan;
 use crate::stop::StopRequest;
+use crate::units::RoundedTime;
 use crate::vm::Ending;
+use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 mod display;
@@ -60,6 +62,8 @@ pub struct Console {
     has_terminal: bool,
     display: Display,
     has_said_lost_keys: bool,
+    /// What has been asked of VMs by keys.
+    requests: VecDeque<(VmIndex, VmRequest)>,
     screens: Screens,
     /// What the config types to each VM.
     scripts: Vec<Script>,
@@ -86,6 +90,7 @@ impl Console {
             has_siblings: plan.vms.iter().map(|vm| vm.processors() > 1).collect(),
             display,
             has_said_lost_keys: false,
+            requests: VecDeque::new(),
             screens: Screens::default(),
             scripts: plan.vms.iter().map(|vm| Script::new(&vm.input)).collect(),
         };
@@ -129,6 +134,7 @@ impl Console {
             match command {
                 Command::Focus(vm) => self.focus_moved(vm),
                 Command::Raw(vm) => self.turn_raw(vm),
+                Command::Vm(vm, request) => self.requests.push_back((VmIndex(vm), request)),
                 Command::Screen(vm) => self.screens.want(vm),
                 Command::End => request = Some(StopRequest::Interrupted),
                 Command::EndWithRegisters => request = Some(StopRequest::TimedOut),
@@ -140,6 +146,36 @@ impl Console {
             self.lines.say("[keys are lost: more were typed ahead than there is room for]");
         }
         request
+    }
+
+    /// What has been asked of a VM by keys, in order.
+    pub fn take_request(&mut self) -> Option<(VmIndex, VmRequest)> {
+        self.requests.pop_front()
+    }
+
+    /// A request was not carried out.
+    pub fn refused(&mut self, VmIndex(vm): VmIndex, why: Refusal) {
+        self.lines.say(&format!("[{}: {why}]", self.names[vm]));
+    }
+
+    /// What has become of VM `vm` at the operator's request.
+    pub fn vm_changed(&mut self, VmIndex(vm): VmIndex, change: Change) {
+        self.finish_line(vm);
+        let what: String = match change {
+            Change::Paused if self.keyboard.has_escape() => "paused; Ctrl-A p lets it go on".into(),
+            Change::Paused => "paused".into(),
+            Change::Resumed => "goes on".into(),
+            Change::Restarted => {
+                self.wants_raw[vm] = false;
+                self.follow_raw();
+                self.keyboard.restarted(vm);
+                "restarted".into()
+            }
+            Change::GivenUp { times, within_ns } => {
+                format!("ends: restarted {times} times in {}", RoundedTime(within_ns))
+            }
+        };
+        self.lines.say(&format!("[{} {what}]", self.names[vm]));
     }
 
     /// How many bytes may be typed now without losing any.
@@ -169,22 +205,28 @@ impl Console {
         self.keyboard.give_back(vm, byte);
     }
 
-    /// VM `vm` has ended, with these registers if a fault stopped it. The next VM that still runs
-    /// gets the keyboard, and of a pipe what has not been read.
-    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
+    /// A VM has ended; with the lines of a dump, if there is one. The next VM that still runs gets
+    /// the keyboard, and of a pipe what has not been read.
+    pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&str>) {
         let VmIndex(vm) = vcpu.vm();
         self.wants_raw[vm] = false;
         self.follow_raw();
         self.finish_line(vm);
         self.lines.say(&format!("[{} {ending}]", self.names[vm]));
         if let Some(dump) = dump {
-            self.say_dump(vcpu, &dump.to_string());
+            self.say_dump(vcpu, dump);
         }
         if let Some(next) = self.keyboard.ended(vm)
             && self.keyboard.is_used()
         {
             self.focus_moved(next);
         }
+    }
+
+    /// All vCPUs of a VM halt, and nothing can wake them.
+    pub fn vm_sleeps(&mut self, VmIndex(vm): VmIndex, why: &str) {
+        self.finish_line(vm);
+        self.lines.say(&format!("[{} sleeps: nothing can wake it: {why}]", self.names[vm]));
     }
 
     /// Prints the lines of a dump of a vCPU, with its number where its VM has several.
@@ -309,7 +351,7 @@ impl Console {
         }
         if let Some(vm) = raw {
             self.finish_line(vm);
-            self.lines.say(&format!("[{} has the terminal raw until Ctrl-A r]", self.names[vm]));
+            self.lines.say(&format!("[{} has the terminal raw until Ctrl-A f]", self.names[vm]));
         }
         self.lines.set_raw(raw);
     }

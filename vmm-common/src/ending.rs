@@ -42,15 +42,22 @@ impl Ending {
         }
     }
 
-    /// A fault or a panic stopped the guest, so its registers are worth a look.
+    /// A fault or a panic stopped the guest.
     #[must_use]
-    pub fn deserves_dump(&self) -> bool {
+    pub fn is_fault(&self) -> bool {
         match self {
             Self::Panicked | Self::TripleFault | Self::Fault(_) => true,
             Self::PowerOff { .. } | Self::Reset | Self::HaltedForGood | Self::Stopped { .. } => {
                 false
             }
         }
+    }
+
+    /// The guest stopped by itself, did not say why, and was not expected to: its registers are
+    /// worth a look.
+    #[must_use]
+    pub fn deserves_dump(&self, outcomes: Outcomes) -> bool {
+        self.is_fault() || *self == Self::HaltedForGood && !self.is_success(outcomes)
     }
 }
 

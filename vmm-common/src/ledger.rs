@@ -50,7 +50,9 @@ pub enum Standing {
     Waiting,
     /// It has nothing to do.
     Halted,
-    /// It will not run again.
+    /// The operator or a debugger keeps it from running.
+    Held,
+    /// It does not run again, unless it is restarted.
     Ended,
 }
 
@@ -301,7 +303,7 @@ impl Ledger {
             }
         }
         match core::mem::replace(&mut account.standing, standing) {
-            Standing::Running | Standing::Ended => {}
+            Standing::Running => {}
             Standing::Waiting => {
                 account.waiting_ns += spent_ns;
                 if let Some(budget) = &mut account.budget {
@@ -311,6 +313,8 @@ impl Ledger {
                 account.waited(spent_ns, taken_ns);
             }
             Standing::Halted => account.halted_ns += spent_ns,
+            // Between its end and its restart.
+            Standing::Held | Standing::Ended => account.held_ns += spent_ns,
         }
         if standing == Standing::Waiting {
             account.taken_before_ns = taken_ns;
@@ -320,8 +324,20 @@ impl Ledger {
         }
         if standing == Standing::Ended {
             account.lifetime_ns = now.ns_since(self.started);
-            self.end_vcpus(vm, now);
+            self.vcpus_turn_to(vm, standing, now);
         }
+    }
+
+    /// `vm` does not run until it is released.
+    pub fn held(&mut self, vm: VmIndex, now: Instant) {
+        self.vcpus_turn_to(vm, Standing::Held, now);
+        self.vm_turns_to(vm, Standing::Held, now);
+    }
+
+    /// `vm`, which was held or had ended, goes on: with nothing to do, until its vCPUs are woken.
+    pub fn released(&mut self, vm: VmIndex, now: Instant) {
+        self.vcpus_turn_to(vm, Standing::Halted, now);
+        self.vm_turns_to(vm, Standing::Halted, now);
     }
 
     /// `vm` had the core for `ran_ns`: charges its budget, or divides the time among weighted VMs
@@ -403,7 +419,7 @@ impl Ledger {
         }
         // A VM's own accounts miss only the gaps between the others' decisions.
         for vm in &self.vms {
-            let sum_ns = vm.core_ns() + vm.taken_ns + vm.waiting_ns + vm.halted_ns;
+            let sum_ns = vm.core_ns() + vm.taken_ns + vm.waiting_ns + vm.halted_ns + vm.held_ns;
             if sum_ns > vm.lifetime_ns + allowed_ns {
                 return Err(sum_ns);
             }

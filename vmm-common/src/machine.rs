@@ -26,6 +26,7 @@ use virtio_windows::Virtio;
 
 mod clock;
 mod com_ports;
+mod facts;
 mod interrupts;
 mod mmio;
 mod msrs;
@@ -35,6 +36,7 @@ mod processors;
 mod text_console;
 mod timers;
 mod virtio_windows;
+mod wake;
 
 pub use devices::lapic::{Processors, StartEvent};
 pub use interrupts::Events;

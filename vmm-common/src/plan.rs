@@ -7,13 +7,17 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod debuggers;
 mod hvc;
 mod promise;
+mod restarts;
 mod virtio_devices;
 pub use check::{BASE_BAUD, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_NAME_CHARS};
 pub use check::{Field, Limits, MAX_SLICE_NS, MAX_WEIGHT, Problem, check};
+pub use debuggers::{DEBUGGER_FORM, DebuggerAddress, DebuggerPlan, MAX_SOCKET_PATH_BYTES};
 pub use hvc::{ConsolePlan, MAX_HVC_LINKS};
 pub use promise::TURN_OVERHEAD_NS;
+pub use restarts::{MAX_RESTART_SPAN_NS, MAX_RESTARTS, MIN_RESTART_SPAN_NS, Restarts};
 pub use virtio_devices::{
     DiskPlan, MAX_DISKS, MAX_INTERFACE_BYTES, MAX_NICS, NetworkPlan, NicPlan,
 };
@@ -111,6 +115,10 @@ pub struct VmPlan {
     pub input: Vec<InputPlan>,
     /// What its endings without a status count as.
     pub outcomes: Outcomes,
+    /// When it begins anew by itself.
+    pub restarts: Restarts,
+    /// Its debugger, if it may have one.
+    pub debugger: Option<DebuggerPlan>,
 }
 
 impl VmPlan {
@@ -130,7 +138,13 @@ impl VmPlan {
             memory_bytes: DEFAULT_MEMORY_BYTES,
             vcpu_count: 1,
             devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
-            boot: BootPlan { kernel, kind: BootKind::Auto, bios: None, modules: Vec::new() },
+            boot: BootPlan {
+                kernel,
+                kind: BootKind::Auto,
+                bios: None,
+                symbols: None,
+                modules: Vec::new(),
+            },
             cmdline: String::new(),
             clock: ClockPolicy::default(),
             share: Share::Weight(1),
@@ -140,6 +154,8 @@ impl VmPlan {
             screen: ScreenPlan::default(),
             input: Vec::new(),
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
+            debugger: None,
         }
     }
 }
@@ -210,6 +226,8 @@ pub struct BootPlan {
     pub kind: BootKind,
     /// A user's own BIOS stub for [`BootKind::Flat`], loaded at 0x8000.
     pub bios: Option<ImageSource>,
+    /// The file that names the kernel's addresses, for those who read a dump; None: the kernel.
+    pub symbols: Option<String>,
     /// Further files for the kernel, in order: multiboot's modules, or Linux's one initrd.
     pub modules: Vec<ModulePlan>,
 }

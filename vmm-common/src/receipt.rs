@@ -86,6 +86,10 @@ pub struct VmReceipt {
     pub waiting_ns: u64,
     /// It had nothing to do.
     pub halted_ns: u64,
+    /// The operator or a debugger kept it from running, or it had ended and was restarted later.
+    pub held_ns: u64,
+    /// How often it was restarted. Its devices are those of its last beginning.
+    pub restarts: u64,
     /// The host took the core while this VM had it.
     pub taken_ns: u64,
     /// The longest time it could have run but did not have the core.
@@ -274,6 +278,8 @@ impl VmReceipt {
             vmm_ns: account.vmm_ns,
             waiting_ns: account.waiting_ns,
             halted_ns: account.halted_ns,
+            held_ns: account.held_ns,
+            restarts: account.restarts,
             taken_ns: account.taken_ns,
             longest_blackout_ns: account.longest_blackout_ns,
             longest_blackout_taken_ns: account.longest_blackout_taken_ns,

@@ -223,7 +223,25 @@ impl Scheduler {
         self.woken(vcpu)
     }
 
-    /// No vCPU of `vm` will ever run again.
+    /// No vCPU of `vm` runs until it is released. What wakes them meanwhile is lost.
+    pub fn held(&mut self, vm: VmIndex) {
+        self.vms.held(vm);
+    }
+
+    /// The vCPUs of `vm`, which was held, may run once they are woken.
+    pub fn released(&mut self, vm: VmIndex) {
+        self.vms.released(vm);
+    }
+
+    /// `vm` is restarted, held or finished as it may be: its vCPUs may run once they are woken.
+    pub fn revived(&mut self, vm: VmIndex) {
+        self.vms.released(vm);
+        if let Some(siblings) = self.siblings_mut(vm) {
+            siblings.revived();
+        }
+    }
+
+    /// No vCPU of `vm` will run again, unless it is restarted.
     pub fn finished(&mut self, vm: VmIndex) {
         self.vms.finished(vm);
         if let Some(siblings) = self.siblings_mut(vm) {
@@ -242,8 +260,14 @@ impl Scheduler {
     pub fn halted_until(&self, vcpu: VcpuIndex) -> Option<Instant> {
         match self.state(vcpu) {
             State::Halted(until) => Some(until),
-            State::Runnable | State::Finished => None,
+            State::Runnable | State::Held | State::Finished => None,
         }
+    }
+
+    /// Whether any VM has finished.
+    #[must_use]
+    pub const fn has_finished(&self) -> bool {
+        self.vms.has_finished()
     }
 
     /// Whether any vCPU has halted.

@@ -15,16 +15,21 @@
 
 use crate::Instant;
 use crate::backing::Backing;
+use crate::control::Change;
+use crate::debugger::DebugEvent;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::registers::CpuState;
 use crate::screen::Viewer;
-use devices::lapic::TscClock;
-use devices::time::MachineTime;
+use crate::switch_on::Beginning;
 
+mod batchable_ports;
 mod kinds;
+mod tsc_reading;
 
 pub use crate::fault::{Fault, SHOWN_BYTES};
+pub use batchable_ports::BatchablePorts;
+pub use tsc_reading::TscReading;
 
 /// What goes into the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,28 +62,6 @@ pub struct Entry {
     pub wants_tsc: bool,
     /// `enter` returns by this moment, whatever the guest does.
     pub deadline: Instant,
-}
-
-/// Ports whose 1-byte writes may be gathered and handed out later, in order, as nothing the guest
-/// can see depends on the moment: a bit for each of [`BatchablePorts::ALL`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchablePorts(pub u8);
-
-impl BatchablePorts {
-    /// Those that ever are.
-    pub const ALL: [u16; 4] = crate::machine::TRANSMITTERS;
-
-    /// Whether the port at this position in [`BatchablePorts::ALL`] is one.
-    #[must_use]
-    pub const fn contains(self, position: usize) -> bool {
-        self.0 & 1 << position != 0
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// The answer to what a guest waits for.
@@ -156,28 +139,10 @@ pub enum ExitReason {
     InterruptWindow,
     /// The deadline passed, or the host wants the core.
     Preempted,
+    /// What a debugger waits for.
+    Debug(DebugEvent),
     /// The guest did something that stops its own VM.
     Fault(Fault),
-}
-
-/// A guest's time-stamp counter at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TscReading {
-    /// Ticks a second, nominally; 0 if the host does not know.
-    pub hz: u64,
-    /// The counter's value.
-    pub tsc: u64,
-    /// When it had that value, by the host's clock.
-    pub at: Instant,
-}
-
-impl TscReading {
-    /// How the counter follows a machine's time, which was `at` when it was read.
-    #[must_use]
-    pub const fn course(&self, at: MachineTime) -> TscClock {
-        let since_zero = TscClock { hz: self.hz, offset: 0 }.tsc_at(at);
-        TscClock { hz: self.hz, offset: self.tsc.wrapping_sub(since_zero) }
-    }
 }
 
 /// One virtual CPU as a target runs it.
@@ -192,6 +157,10 @@ pub trait VcpuBackend {
     /// 10-1) stays: the floating-point and vector registers, MSRs, CR0.CD and NW, the counter. What
     /// is not answered or handed out of the last exit is dropped.
     fn start_up(&mut self, registers: &CpuState);
+
+    /// The processor is switched on, with these registers; nothing of the guest before is left in
+    /// it. Its time-stamp counter goes on, as if none of it had been held back.
+    fn power_on(&mut self, registers: &CpuState);
 
     /// The registers for a dump; those that cannot be read are zero.
     fn registers(&mut self) -> CpuState;
@@ -224,6 +193,17 @@ pub trait Host<M>: Backing<M> + Viewer {
     /// The VM of `vcpu` has ended; `dump` holds this vCPU's registers if they may show why.
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &crate::vm::Ending, dump: Option<&Dump>);
 
-    /// The registers of another vCPU of a VM that has ended with a dump.
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState);
+    /// What a VM begins with; None: it cannot be restarted.
+    fn beginning(&self, _vm: VmIndex) -> Option<&Beginning<'_>> {
+        None
+    }
+
+    /// What has become of a VM at the operator's request.
+    fn vm_changed(&mut self, _vm: VmIndex, _change: Change) {}
+
+    /// Another vCPU of a VM that has ended with a dump, or one whose VM is to show it.
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump);
+
+    /// All vCPUs of `vm` halt, and nothing can wake them.
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str);
 }

@@ -141,6 +141,7 @@ pub fn to_plan(vms: &[SeedVm]) -> Plan {
         },
         cmdline: Plan::default_cmdline(index).to_string(),
         serial: [com1, SerialPlan::Absent, SerialPlan::Absent, SerialPlan::Absent],
+        debugger: None,
         has_keyboard: index == 0,
         ..VmPlan::plain(index, ImageSource::Builtin(DEFAULT_KERNEL.to_string()))
     };

@@ -26,6 +26,17 @@ pub enum StopRequest {
     OutputClosed,
 }
 
+/// What is shown of a VM that still runs when the run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Its ending.
+    Nothing,
+    /// A line for the vCPU that ran last: whether it ran or halted, and where.
+    Line,
+    /// Everything, of all vCPUs.
+    All,
+}
+
 impl StopRequest {
     /// The reason on the console and in the receipt, for each VM that was still running.
     #[must_use]
@@ -38,12 +49,14 @@ impl StopRequest {
         }
     }
 
-    /// Whether VMs that still ran show their registers: they may be stuck.
+    /// What VMs that still ran show: at a time limit they may be stuck, and after a Ctrl-C the
+    /// user may want no more than to be out.
     #[must_use]
-    pub const fn wants_registers(self) -> bool {
+    pub const fn detail(self) -> Detail {
         match self {
-            Self::TimedOut => true,
-            Self::Interrupted | Self::Signal(_) | Self::OutputClosed => false,
+            Self::TimedOut => Detail::All,
+            Self::Interrupted => Detail::Line,
+            Self::Signal(_) | Self::OutputClosed => Detail::Nothing,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Instant;
+use crate::debugger::DebugEvent;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::{Activity, Ledger};
 use crate::machine::{Machine, StartEvent};
@@ -25,16 +26,25 @@ use crate::vm::{Ending, Vm};
 use alloc::vec::Vec;
 
 mod accounts;
+mod debugged;
 mod device_requests;
+mod explain;
 mod halt;
+mod lifecycle;
 mod networks;
 mod port_writes;
 mod publish;
+mod restart;
+mod restarter;
 mod rouse;
 mod screens;
 mod serial;
 
+pub(crate) use lifecycle::Life;
+pub use lifecycle::{Holder, Holders};
 pub use networks::{Network, NetworkPort, Networks, Uplink};
+use restart::Restart;
+use restarter::Restarter;
 pub use serial::{Wire, WireEnds};
 
 /// Everything that runs on one core.
@@ -54,6 +64,7 @@ pub struct System<M> {
     /// What happened last.
     pub trace: Trace,
     pub(crate) scheduler: Scheduler,
+    restarters: Vec<Restarter>,
     last_vm: Option<VmIndex>,
     /// [`System::next`] has been asked.
     has_begun: bool,
@@ -72,6 +83,8 @@ pub struct System<M> {
     to_show: Option<VcpuIndex>,
     /// The vCPU of that VM whose registers were shown at its end.
     shown: Option<VcpuIndex>,
+    /// What ended the last turn, if a debugger waits for it.
+    debug_event: Option<DebugEvent>,
 }
 
 /// A guest that was just preempted runs at least this long before one of its timers ends the
@@ -108,6 +121,7 @@ impl<M: GuestMemory> System<M> {
     ) -> Self {
         let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
             let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
+            vm.outcomes = plan.outcomes;
             for _ in 0..plan.processors() {
                 vm.add_vcpu();
             }
@@ -124,6 +138,7 @@ impl<M: GuestMemory> System<M> {
             ledger: Ledger::new(&shares, Receipt::min_stretch_turns(plan), now),
             trace: Trace::new(trace_events),
             scheduler: Scheduler::new(&shares, plan.slice_ns),
+            restarters: plan.vms.iter().map(Restarter::new).collect(),
             last_vm: None,
             has_begun: false,
             chosen_at: now,
@@ -134,6 +149,7 @@ impl<M: GuestMemory> System<M> {
             has_budgets: shares.iter().any(|(share, _)| matches!(share, Share::Budget { .. })),
             to_show: None,
             shown: None,
+            debug_event: None,
         };
         system.siblings_sleep(now);
         system.check_links(now);
@@ -144,13 +160,13 @@ impl<M: GuestMemory> System<M> {
     #[inline(always)]
     pub fn next<H: Host<M>>(&mut self, host: &mut H) -> Next {
         let now = host.now();
-        if !self.has_begun {
-            self.has_begun = true;
-            self.ledger.restart(now);
-        }
+        self.begin(now);
         if matches!(self.ledger.activity(), Activity::Idle) {
             self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::IdleEnds);
             self.ledger.core_turns_to(Activity::Switching, now);
+        }
+        if self.has_restarts_due() {
+            self.restart_due(host);
         }
         self.feed_consoles(now, host);
         self.finish_requests(now, host);
@@ -206,7 +222,11 @@ impl<M: GuestMemory> System<M> {
         let mut now = begin;
         let mut stopped = begin;
         let has_siblings = self.vms[vm].has_siblings();
+        let mut begun = self.begin_anew(vcpu, &mut now, backend, host);
         let end = loop {
+            if let Some(end) = begun.take() {
+                break end;
+            }
             if has_siblings && let Some(end) = self.attend(vcpu, now, backend) {
                 break end;
             }
@@ -281,7 +301,7 @@ impl<M: GuestMemory> System<M> {
         self.trace.record(*now, index, What::Exit(exit.reason));
         vcpu.is_interruptible = exit.is_interruptible;
         vcpu.has_more = exit.has_more;
-        vcpu.was_preempted = exit.reason == ExitReason::Preempted;
+        vcpu.was_preempted = exit.reason.is_between_instructions();
         vcpu.polling.ran(guest_ns);
         if exit.cr8 != vcpu.entry.cr8 {
             machine.set_cr8(exit.cr8);
@@ -352,6 +372,7 @@ impl<M: GuestMemory> System<M> {
             ExitReason::InterruptWindow | ExitReason::Preempted => return Step::Continue,
             ExitReason::Pause if self.vms[index.vm()].has_siblings() => return Step::Spin,
             ExitReason::Pause => return Step::Continue,
+            ExitReason::Debug(event) => return self.debugged(event),
             ExitReason::Shutdown => Ending::TripleFault,
             ExitReason::Fault(fault) => Ending::Fault(fault),
         };

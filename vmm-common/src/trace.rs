@@ -28,6 +28,8 @@ pub enum What {
     },
     /// A VM ended.
     Ended,
+    /// A VM begins anew.
+    Restarted,
 }
 
 /// An event, with its time and vCPU.

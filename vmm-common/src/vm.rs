@@ -3,8 +3,10 @@
 use crate::Instant;
 use crate::index::VcpuIndex;
 use crate::machine::Machine;
+use crate::plan::Outcomes;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
+use crate::system::Life;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -20,6 +22,12 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
+    /// What it counts as when it ends without a status.
+    pub(crate) outcomes: Outcomes,
+    /// It was told that nothing can wake it.
+    pub(crate) has_told_sleep: bool,
+    /// Who holds it, and how far it has come on its way to a new beginning.
+    pub(crate) life: Life,
     /// How it ended; None while it runs.
     pub ending: Option<Ending>,
 }
@@ -41,6 +49,8 @@ pub struct Vcpu {
     pub is_halted: bool,
     /// Interrupts were disabled at that HLT: a non-maskable one alone ends it.
     pub is_deaf: bool,
+    /// It takes no interrupt: a debugger lets it execute one instruction.
+    pub is_stepped: bool,
     /// What it does with serial ports.
     pub polling: Polling,
     /// The last entry, from which the next one follows.
@@ -57,7 +67,9 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        Self { id, name, vcpus: Vec::new(), machine, memory, ending: None }
+        let (vcpus, life, outcomes) = (Vec::new(), Life::default(), Outcomes::default());
+        let has_told_sleep = false;
+        Self { id, name, vcpus, machine, memory, outcomes, has_told_sleep, life, ending: None }
     }
 
     /// The number the config gave it.
@@ -138,6 +150,7 @@ impl Vcpu {
             has_nmi: false,
             is_halted: false,
             is_deaf: false,
+            is_stepped: false,
             polling: Polling::default(),
             entry: Entry::default(),
             has_event: false,
@@ -205,8 +218,8 @@ impl Vcpu {
     fn gather(&mut self, machine: &mut Machine) {
         machine.take_attention();
         self.has_nmi |= machine.take_nmi();
-        let has_interrupt = machine.has_interrupt();
-        let inject = if self.has_nmi && !self.has_more {
+        let has_interrupt = machine.has_interrupt() && !self.is_stepped;
+        let inject = if self.has_nmi && !self.has_more && !self.is_stepped {
             self.has_nmi = false;
             Some(Injection::Nmi)
         } else if has_interrupt && self.is_interruptible {
@@ -219,7 +232,7 @@ impl Vcpu {
             None => has_interrupt,
             Some(_) => machine.has_interrupt(),
         };
-        self.has_event = inject.is_some() || wants_window || self.has_nmi;
+        self.has_event = inject.is_some() || wants_window || self.has_nmi || self.is_stepped;
         self.entry.inject = inject;
         self.entry.wants_window = wants_window;
         self.entry.cr8 = machine.cr8();

@@ -87,6 +87,8 @@ impl VcpuBackend for Guest {
         }
     }
 
+    fn power_on(&mut self, _registers: &CpuState) {}
+
     fn start_up(&mut self, _registers: &CpuState) {
         unreachable!("it has no siblings")
     }
@@ -122,7 +124,9 @@ impl Host<NoMemory> for Place {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 fn two_machines() -> (Plan, Vec<(Machine, NoMemory)>) {

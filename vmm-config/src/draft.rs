@@ -72,6 +72,7 @@ impl Draft {
             Field::VmMemory(index) => vm(index, &["memory"]),
             Field::VmVcpuCount(index) => vm(index, &["vcpus", "vcpu_count"]),
             Field::VmShare(index) => vm(index, &["budget", "weight"]),
+            Field::VmRestarts(index) => vm(index, &["restart_limit"]),
             Field::VmCmdline(index) => vm(index, &["cmdline"]),
             Field::VmModules(index) => vm(index, &["modules", "initrd"]),
             Field::VmModuleCmdline(index, module) => match self.modules[index].get(module) {

@@ -63,6 +63,12 @@ fn load_one(
     if !can_place {
         return None;
     }
+    if let Some(path) = &vm.boot.symbols
+        && let Err(why) = crate::open_regular(path.as_ref())
+    {
+        let site = record.site(&["symbols"]);
+        faults.add(site.at, format!("symbols is {}: {why}", Escaped(path)));
+    }
     let files = Images {
         kernel: &kernel,
         bios: bios.as_deref(),

@@ -3,8 +3,8 @@
 
 use vmm_common::plan::{
     MAX_AFTER_BYTES, MAX_BUDGET_PERIOD_NS, MAX_CMDLINE_BYTES, MAX_DISKS, MAX_INPUT_BYTES,
-    MAX_INPUTS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS, MAX_SLICE_NS, MAX_VCPUS, MAX_VMS,
-    MAX_WEIGHT, MIN_SLICE_NS, PAGE_BYTES,
+    MAX_INPUTS, MAX_MEMORY_BYTES, MAX_MODULES, MAX_NICS, MAX_RESTART_SPAN_NS, MAX_RESTARTS,
+    MAX_SLICE_NS, MAX_VCPUS, MAX_VMS, MAX_WEIGHT, MIN_RESTART_SPAN_NS, MIN_SLICE_NS, PAGE_BYTES,
 };
 
 /// A key of a mapping.
@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Interface,
     /// An Ethernet address.
     Mac,
+    /// Where a debugger is reached.
+    Debugger,
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// A mapping with these keys.
@@ -132,6 +134,9 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
         by the image's signature, and raw if it has none that is known"),
     optional("bios", PATH,
         "Your own BIOS stub for boot: raw, a path relative to this file"),
+    optional("symbols", PATH,
+        "What names the kernel's functions and lines in dumps: its ELF file, or a System.map; a \
+        path relative to this file. Default: the kernel itself"),
     optional("initrd", PATH,
         "Linux's initial RAM disk, a path relative to this file"),
     optional("modules", Kind::List { of: &MODULE, min: 1, max: MAX_MODULES },
@@ -166,9 +171,18 @@ pub(crate) static VM: Keys = Keys { of: "a VM", keys: &[
     optional("on_halt", OUTCOME,
         "What it counts as when the guest halts for good, with interrupts off, which has no \
         status. Default: failure, as kernels halt after a panic, too"),
-    optional("on_reset", OUTCOME,
-        "What it counts as when the guest asks for a reset, which has no status. Default: failure, \
-        as kernels reset after a panic, too"),
+    optional("on_reset", Kind::Choice(&["success", "failure", "restart"]),
+        "What it counts as when the guest asks for a reset, which has no status; or restart, it \
+        begins anew. Default: failure, as kernels reset after a panic, too"),
+    optional("on_failure", Kind::Choice(&["end", "restart"]),
+        "What happens when it ends without success, but by a reset: end, or restart, it begins \
+        anew. Default: end"),
+    optional("restart_limit", Kind::Mapping(&RESTART_LIMIT),
+        "It restarts by itself at most so often within so long, and then ends. Default: 3 times \
+        within 10s"),
+    optional("gdb", Kind::Debugger,
+        "Where gdb reaches it: a TCP port of 127.0.0.1, or unix:PATH; with wait: before that, it \
+        executes nothing before gdb lets it. Default: no debugger"),
     optional("com1", PORT,
         "Serial port at 0x3f8, IRQ 4. Default: console; absent with console: hvc0"),
     optional("com2", PORT, "Serial port at 0x2f8, IRQ 3. Default: absent"),
@@ -197,6 +211,13 @@ pub(crate) static INPUT: Keys = Keys { of: "an input", keys: &[
 static BUDGET: Keys = Keys { of: "a budget", keys: &[
     required("run", BUDGET_TIME, "Core time in each period"),
     required("every", BUDGET_TIME, "The period"),
+] };
+
+#[rustfmt::skip]
+static RESTART_LIMIT: Keys = Keys { of: "a restart_limit", keys: &[
+    required("times", Kind::Integer { min: 1, max: MAX_RESTARTS as u64 }, "How often"),
+    required("within", Kind::Duration { min_ns: MIN_RESTART_SPAN_NS, max_ns: MAX_RESTART_SPAN_NS },
+        "Within how long"),
 ] };
 
 #[rustfmt::skip]

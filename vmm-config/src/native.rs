@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, ConsolePlan, DEFAULT_KERNEL, DEFAULT_MEMORY_BYTES,
-    DEFAULT_SLICE_NS, DeviceSet, DiskPlan, ImageSource, LinkPlan, MAX_HVC_LINKS, ModulePlan,
-    OnSwitch, Outcome, Outcomes, Plan, SERIAL_PORTS, ScreenPlan, SerialPlan, Share, VirtioPlan,
-    VmPlan, Writes,
+    DEFAULT_SLICE_NS, DebuggerAddress, DebuggerPlan, DeviceSet, DiskPlan, ImageSource, LinkPlan,
+    MAX_HVC_LINKS, ModulePlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SERIAL_PORTS,
+    ScreenPlan, SerialPlan, Share, VirtioPlan, VmPlan, Writes,
 };
 
 /// Reads a file whose top level is `node`; paths in it are relative to `directory`.
@@ -103,10 +103,35 @@ fn vm(
         serial,
         virtio: VirtioPlan { has_entropy: has_rng, ..VirtioPlan::default() },
         has_keyboard: record.boolean("keyboard").unwrap_or(false),
+        debugger: debugger(record, directory),
         screen: screen(record),
         input: Vec::new(),
         outcomes: Outcomes { on_halt: outcome("on_halt"), on_reset: outcome("on_reset") },
+        restarts: restarts(record),
     }
+}
+
+fn restarts(record: &Record) -> Restarts {
+    let is_restart = |key| record.text(key) == Some("restart");
+    let limit = record.record("restart_limit");
+    let limit = limit.and_then(|limit| Some((limit.integer32("times")?, limit.integer("within")?)));
+    let Restarts { times, within_ns, .. } = Restarts::default();
+    let (times, within_ns) = limit.unwrap_or((times, within_ns));
+    Restarts {
+        on_reset: is_restart("on_reset"),
+        on_failure: is_restart("on_failure"),
+        times,
+        within_ns,
+    }
+}
+
+/// The `gdb`; a socket's path is relative to the file.
+fn debugger(record: &Record, directory: &Path) -> Option<DebuggerPlan> {
+    let mut plan: DebuggerPlan = record.text("gdb")?.parse().ok()?;
+    if let DebuggerAddress::Unix(path) = &mut plan.address {
+        *path = resolved(directory, path);
+    }
+    Some(plan)
 }
 
 fn screen(record: &Record) -> ScreenPlan {
@@ -138,7 +163,8 @@ fn boot(record: &Record, directory: &Path, faults: &mut Collector) -> BootPlan {
         faults.add(record.site(&["bios"]).at, message);
     }
     let bios = bios.map(|path| ImageSource::File(resolved(directory, path)));
-    BootPlan { kernel, kind, bios, modules: Vec::new() }
+    let symbols = record.text("symbols").map(|path| resolved(directory, path));
+    BootPlan { kernel, kind, bios, symbols, modules: Vec::new() }
 }
 
 /// The `modules`, or the `initrd` as the only one.

@@ -7,7 +7,7 @@ use crate::node::{Node, Position, Value};
 use crate::refusals::{list, repeated_key, unknown_key, wrong_value};
 use crate::value::{parse_duration_ns, parse_integer, parse_mac, parse_size};
 use std::collections::BTreeMap;
-use vmm_common::plan::BASE_BAUD;
+use vmm_common::plan::{BASE_BAUD, DebuggerPlan};
 
 /// A mapping that has been read.
 #[derive(Debug)]
@@ -172,6 +172,9 @@ fn read_value(key: &Key, node: &Node, at: Position, faults: &mut Collector) -> O
             .filter(|text| text.len() <= *max_bytes && !text.contains('\0'))
             .map(Typed::text),
         Kind::Name | Kind::Interface => scalar(&node.value).map(Typed::text),
+        Kind::Debugger => {
+            scalar(&node.value).filter(|text| text.parse::<DebuggerPlan>().is_ok()).map(Typed::text)
+        }
         Kind::Mac => scalar(&node.value).filter(|text| parse_mac(text).is_some()).map(Typed::text),
         Kind::Choice(words) => {
             scalar(&node.value).filter(|text| words.contains(text)).map(Typed::text)

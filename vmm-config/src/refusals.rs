@@ -4,7 +4,7 @@ use crate::keys::{Key, Keys, Kind};
 use crate::node::{Position, Value};
 use crate::record::scalar;
 use crate::value::{nearest, parse_integer};
-use vmm_common::plan::{BASE_BAUD, MAX_INTERFACE_BYTES, MAX_NAME_CHARS};
+use vmm_common::plan::{BASE_BAUD, DEBUGGER_FORM, MAX_INTERFACE_BYTES, MAX_NAME_CHARS};
 use vmm_common::units::Bytes;
 
 /// A value that the key does not allow.
@@ -32,7 +32,7 @@ fn is_needlessly_quoted(kind: &Kind, value: &Value) -> bool {
         Kind::Integer { .. } | Kind::Baud | Kind::Flag => parse_integer(text).is_some(),
         Kind::Boolean => matches!(text.as_str(), "true" | "false"),
         Kind::Size { .. } | Kind::Duration { .. } | Kind::Text { .. } | Kind::Name => false,
-        Kind::Interface | Kind::Mac => false,
+        Kind::Interface | Kind::Mac | Kind::Debugger => false,
         Kind::Choice(_) | Kind::Mapping(_) | Kind::Port { .. } | Kind::List { .. } => false,
     }
 }
@@ -87,6 +87,7 @@ impl Kind {
                 format!("1 to {MAX_INTERFACE_BYTES} letters, digits, -, _ and ., none in front")
             }
             Self::Mac => String::from("an Ethernet address, as 52:54:00:00:00:01"),
+            Self::Debugger => DEBUGGER_FORM.into(),
             Self::Choice(words) => words.join(", "),
             Self::Mapping(keys) => {
                 let keys: Vec<String> = keys.names().map(|key| format!("{key}: ...")).collect();

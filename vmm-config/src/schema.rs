@@ -2,7 +2,9 @@
 
 use crate::keys::{self, Key, Keys, Kind};
 use serde_json::{Map, Value, json};
-use vmm_common::plan::{BASE_BAUD, MAX_INTERFACE_BYTES, MAX_NAME_CHARS, MAX_VMS};
+use vmm_common::plan::{
+    BASE_BAUD, MAX_INTERFACE_BYTES, MAX_NAME_CHARS, MAX_SOCKET_PATH_BYTES, MAX_VMS,
+};
 
 mod ranges;
 
@@ -174,6 +176,14 @@ fn kind(kind: &Kind) -> Value {
         Kind::Mac => json!({
             "type": "string",
             "pattern": "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$",
+        }),
+        Kind::Debugger => json!({
+            "type": ["string", "integer"],
+            "pattern": format!(
+                "^(wait:)?([1-9][0-9]{{0,4}}|unix:.{{1,{MAX_SOCKET_PATH_BYTES}}})$"
+            ),
+            "minimum": 1,
+            "maximum": u16::MAX,
         }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Mapping(keys) => mapping(keys),

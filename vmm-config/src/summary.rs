@@ -4,8 +4,8 @@ use crate::{Loaded, LoadedImage};
 use std::fmt::{self, Write};
 use vmm_common::boot::flat::KERNEL_ADDRESS;
 use vmm_common::plan::{
-    BootKind, ClockPolicy, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan, NicPlan,
-    OnSwitch, Outcome, Outcomes, Plan, SerialPlan, Share, VmPlan, Writes,
+    BootKind, ClockPolicy, DebuggerPlan, DiskPlan, ImageSource, LinkPlan, ModulePlan, NetworkPlan,
+    NicPlan, OnSwitch, Outcome, Outcomes, Plan, Restarts, SerialPlan, Share, VmPlan, Writes,
 };
 use vmm_common::units::{Bytes, Escaped, Mac, Percent, RoundedTime};
 
@@ -67,6 +67,10 @@ fn write_vm(
     for ModulePlan { source, cmdline } in &vm.boot.modules {
         writeln!(out, "  module   {} {}", file(source), Escaped(cmdline))?;
     }
+    if let Some(DebuggerPlan { address, waits }) = &vm.debugger {
+        let waits = if *waits { ", for which it waits" } else { "" };
+        writeln!(out, "  gdb      {address}{waits}")?;
+    }
     if vm.clock == ClockPolicy::Own {
         writeln!(out, "  clock    stands while others have the core")?;
     }
@@ -82,6 +86,11 @@ fn write_vm(
         if outcome == Outcome::Success {
             writeln!(out, "  ending   {ending} counts as success")?;
         }
+    }
+    let Restarts { on_reset, on_failure, times, within_ns } = vm.restarts;
+    let limit = format!("at most {times} times in {}", RoundedTime(within_ns));
+    for (ending, _) in [("a reset", on_reset), ("a failure", on_failure)].iter().filter(|it| it.1) {
+        writeln!(out, "  ending   {ending} restarts it, {limit}")?;
     }
     let absent: Vec<&str> = [
         ("I/O APIC", vm.devices.has_io_apic),
@@ -203,7 +212,8 @@ fn kernel(vm: &VmPlan, kind: BootKind) -> String {
         BootKind::Flat if is_named => "raw",
         BootKind::Flat | BootKind::Auto => "raw, as it has no signature that is known",
     };
-    format!("{kernel}, {protocol}{}", bios.unwrap_or_default())
+    let symbols = vm.boot.symbols.as_ref().map(|path| format!(", symbols {}", Escaped(path)));
+    format!("{kernel}, {protocol}{}{}", bios.unwrap_or_default(), symbols.unwrap_or_default())
 }
 
 /// Notes at the start of a run: files that run as raw code although the config does not ask for it.

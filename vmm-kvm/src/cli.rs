@@ -1,7 +1,10 @@
 //! The command line.
 
+use crate::control::protocol;
+use crate::gdb::Debugged;
 use crate::typed::TypedFile;
-use clap::{Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Several virtual machines on one core, from one YAML file, over KVM.
@@ -41,10 +44,33 @@ pub enum Command {
         #[arg(short, long)]
         output: PathBuf,
     },
-    /// Print the JSON Schema of the YAML, for editors
-    Schema,
+    /// Print a JSON Schema: of the YAML, for editors, or of the control socket's protocol
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = SchemaOf::Config)]
+        of: SchemaOf,
+    },
+    /// Ask a run that has a control socket for something
+    Ctl {
+        /// The run's socket: what its --control says
+        socket: PathBuf,
+        /// list, stats or end; or pause, resume, restart, stop, nmi, dump or toggle, with VMs
+        #[arg(value_parser = PossibleValuesParser::new(protocol::command_names()))]
+        command: String,
+        /// The names of VMs
+        vms: Vec<String>,
+    },
     /// List the built-in guests, what each does and its parameters
     Guests,
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// The YAML.
+    Config,
+    /// The control socket's protocol.
+    Control,
 }
 
 /// A run.
@@ -67,6 +93,13 @@ pub struct Run {
     /// Type a file to a VM, which need not have the keyboard; may be repeated
     #[arg(long = "type", value_name = "NAME=FILE", value_parser = TypedFile::parse)]
     pub typed: Vec<TypedFile>,
+    /// Let gdb reach a VM at a TCP port of 127.0.0.1 or at unix:PATH; with wait: before that, it
+    /// executes nothing before gdb lets it; may be repeated
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = Debugged::parse)]
+    pub gdb: Vec<Debugged>,
+    /// Listen there for requests, a JSON object a line: see `vmm-kvm ctl`, `vmm-kvm schema control`
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// Keep all rights: for debuggers and profilers (see SECURITY.md)
     #[arg(long)]
     pub unconfined: bool,

@@ -33,6 +33,8 @@ pub struct Arrived {
     pub typed: Vec<u8>,
     /// Signals received, in order.
     pub signals: Vec<Signal>,
+    /// What else ends a wait, and has something.
+    pub ready: Vec<RawFd>,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,14 @@ impl HostEvents {
         Ok(())
     }
 
+    /// A wait does not end by this any more.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        let mut ops = self.manager.event_ops(self.id).context("epoll")?;
+        ops.remove(Events::new_raw(fd, EventSet::IN)).context("epoll")?;
+        self.sources()?.others.retain(|other| *other != fd);
+        Ok(())
+    }
+
     /// A wait also ends while this is readable; whoever made it reads it.
     pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
         let mut ops = self.manager.event_ops(self.id).context("epoll")?;
@@ -197,7 +207,8 @@ impl MutEventSubscriber for Sources {
             // Rearmed for each wait; reading it only clears its readiness.
             let _ = self.timer.wait();
         } else if self.others.contains(&fd) {
-            // The wait is over, and the loop looks for itself.
+            // The wait is over, and whoever made it looks.
+            self.arrived.ready.push(fd);
         } else if self.read_stdin() {
             // Before the file is closed: epoll would go on reporting its duplicate.
             let removed = ops.remove(Events::new_raw(fd, EventSet::IN));

@@ -4,21 +4,25 @@ use crate::capture::Captures;
 use crate::console::{Output, RawTerminal};
 use crate::disks::Disks;
 use crate::events::{Arrived, HostEvents};
+use crate::gdb::SocketChange;
 use crate::kvm::GuestRam;
 use crate::outputs::{Recorder, Slot};
 use crate::sys::{Clock, Signal, StopSignal, process_cpu_ns};
 use crate::uplinks::Uplinks;
 use anyhow::{Context, Result};
+use std::os::fd::RawFd;
 use std::time::Duration;
 use vmm_common::Instant;
 use vmm_common::console::Console;
+use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
-use vmm_common::registers::CpuState;
 use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
+use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
+use vmm_symbols::Names;
 
 mod behind;
 mod drain;
@@ -37,7 +41,7 @@ const GATHER_NS: u64 = 1_000_000;
 
 /// This process, as the loop sees it.
 #[derive(Debug)]
-pub struct LinuxHost {
+pub struct LinuxHost<'a> {
     /// The clock that all times are of.
     pub clock: Clock,
     /// Lines and keyboard.
@@ -52,8 +56,13 @@ pub struct LinuxHost {
     pub uplinks: Uplinks,
     /// Networks' captures.
     pub captures: Captures,
+    /// What names the kernels' addresses.
+    names: Names,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    /// Descriptors that ended the last wait, or had something at the last look.
+    ready: Vec<RawFd>,
+    beginnings: Vec<Beginning<'a>>,
     logs: Vec<Option<Slot>>,
     terminal: Option<Terminal>,
     events: HostEvents,
@@ -81,15 +90,16 @@ struct CpuAccount {
     idle_ns: u64,
 }
 
-impl LinuxHost {
-    /// A host that ends the run at `time_limit`, and records each VM's output in its log.
+impl<'a> LinuxHost<'a> {
+    /// A host of VMs with these beginnings, that ends the run at `time_limit`, and records each
+    /// VM's output in its log.
     pub fn new(
-        clock: Clock,
+        (clock, beginnings): (Clock, Vec<Beginning<'a>>),
         (console, output): (Console, Output),
         (recorder, logs): (Recorder, Vec<Option<Slot>>),
         (disks, uplinks, captures): (Disks, Uplinks, Captures),
         events: HostEvents,
-        time_limit: Instant,
+        (time_limit, names): (Instant, Names),
     ) -> Self {
         Self {
             clock,
@@ -99,6 +109,9 @@ impl LinuxHost {
             disks,
             uplinks,
             captures,
+            ready: Vec::new(),
+            names,
+            beginnings,
             logs,
             stop_request: None,
             terminal: None,
@@ -179,6 +192,31 @@ impl LinuxHost {
         self.follow_up(arrived, now)
     }
 
+    /// A wait also ends by a debugger's socket, or no longer.
+    pub fn await_debugger(&mut self, change: SocketChange) -> Result<()> {
+        match change {
+            SocketChange::Begins(fd) => self.events.end_waits_by(fd),
+            SocketChange::Ends(fd) => self.events.forget(fd),
+        }
+    }
+
+    /// Whether this descriptor, one that ends waits, had something at the last look.
+    #[must_use]
+    pub fn is_ready(&self, fd: RawFd) -> bool {
+        self.ready.contains(&fd)
+    }
+
+    /// A wait also ends by this descriptor from now on.
+    pub fn end_waits_by(&mut self, fd: RawFd) -> Result<()> {
+        self.events.end_waits_by(fd)
+    }
+
+    /// It does not any more, as it is about to be closed.
+    pub fn forget(&mut self, fd: RawFd) -> Result<()> {
+        self.ready.retain(|ready| *ready != fd);
+        self.events.forget(fd)
+    }
+
     /// How many keys may come now: none while they are the shell's.
     fn typing_room(&self) -> usize {
         match &self.terminal {
@@ -241,6 +279,7 @@ impl LinuxHost {
         let key = self.console.typed(&arrived.typed);
         self.stop_request = self.stop_request.or(key);
         self.answer(&arrived.signals, now)?;
+        self.ready = arrived.ready;
         self.flush();
         Ok(())
     }
@@ -260,7 +299,7 @@ impl LinuxHost {
     }
 }
 
-impl Viewer for LinuxHost {
+impl Viewer for LinuxHost<'_> {
     fn input_unread(&mut self, VmIndex(vm): VmIndex, byte: u8) {
         self.console.give_back(vm, byte);
     }
@@ -285,7 +324,7 @@ impl Viewer for LinuxHost {
     }
 }
 
-impl Host<GuestRam> for LinuxHost {
+impl Host<GuestRam> for LinuxHost<'_> {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }
@@ -318,12 +357,26 @@ impl Host<GuestRam> for LinuxHost {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &registers.to_string());
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &self.names.annotate(vcpu.vm(), &dump.to_string()));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
+        self.flush();
+    }
+
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.console.vm_changed(vm, change);
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        let dump = dump.map(|dump| self.names.annotate(vcpu.vm(), &dump.to_string()));
+        self.console.vm_ended(vcpu, ending, dump.as_deref());
         self.flush();
     }
 }

@@ -17,6 +17,7 @@ use vmm_common::machine::PASSED_MSRS;
 
 mod batch;
 mod emulated_svm;
+mod extended_state;
 mod failures;
 mod memory;
 mod offered_cpuid;

@@ -6,10 +6,12 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vmm_common::plan::{Limits, MIN_SLICE_NS};
-use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, exit_code};
+use vmm_common::stop::{BAD_PLAN, HOST_REFUSED, SUCCESS, VM_FAILED, exit_code};
 use vmm_config::{Environment, Loaded};
-use vmm_kvm::cli::{Arguments, Command, Run};
+use vmm_kvm::cli::{Arguments, Command, Run, SchemaOf};
 use vmm_kvm::confinement::Request;
+use vmm_kvm::control::client::{self, Connection};
+use vmm_kvm::control::protocol;
 use vmm_kvm::outputs::{self, Reports, Wanted};
 use vmm_kvm::run::{self, ConsolePlace, Options, Outcome};
 use vmm_kvm::{sys, timeline, typed};
@@ -34,10 +36,15 @@ fn main() -> ExitCode {
         (Some(Command::Run(run)), _) | (None, Some(run)) => run_config(&run, inherited),
         (Some(Command::Check { config }), _) => check(&config),
         (Some(Command::Compile { config, output }), _) => compile(&config, &output),
-        (Some(Command::Schema), _) => {
-            print(&format!("{:#}\n", vmm_config::schema()));
+        (Some(Command::Schema { of }), _) => {
+            let schema = match of {
+                SchemaOf::Config => vmm_config::schema(),
+                SchemaOf::Control => protocol::schema(),
+            };
+            print(&format!("{schema:#}\n"));
             SUCCESS
         }
+        (Some(Command::Ctl { socket, command, vms }), _) => ctl(&socket, &command, &vms),
         (Some(Command::Guests), _) => {
             print(&guest_list());
             SUCCESS
@@ -62,7 +69,13 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         log_dir: arguments.log_dir.clone(),
         typed: arguments.typed.clone(),
     };
-    let Some(loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
+    let Some(mut loaded) = load(&arguments.config, &wanted) else { return BAD_PLAN };
+    let refusals = arguments.gdb.iter().filter_map(|it| it.apply(&mut loaded.plan).err());
+    let refusals: Vec<String> = refusals.collect();
+    if !refusals.is_empty() {
+        refusals.iter().for_each(|refusal| complain(refusal));
+        return BAD_PLAN;
+    }
     for note in vmm_config::notes(&loaded) {
         complain(&note);
     }
@@ -91,6 +104,7 @@ fn run_config(arguments: &Run, inherited: Vec<RawFd>) -> u8 {
         console: ConsolePlace::Standard,
         confinement: (!arguments.unconfined).then_some(request),
         typed,
+        control: arguments.control.clone(),
     };
     let outcome = match run::run(&loaded, options) {
         Ok(outcome) => outcome,
@@ -130,6 +144,33 @@ fn report(outcome: &Outcome, reports: Reports) -> u8 {
         None if !outcome.host_refusals.is_empty() => HOST_REFUSED,
         request => exit_code(request, is_success),
     }
+}
+
+/// Asks a run for something, of each VM named.
+fn ctl(socket: &Path, command: &str, vms: &[String]) -> u8 {
+    let mut connection = match Connection::open(socket) {
+        Ok(connection) => connection,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return HOST_REFUSED;
+        }
+    };
+    let mut code = SUCCESS;
+    let none = [None];
+    let named: Vec<Option<&str>> = vms.iter().map(|vm| Some(vm.as_str())).collect();
+    for vm in if named.is_empty() { &none[..] } else { &named } {
+        match (connection.request(command, *vm), command) {
+            (Ok(result), "list") => print(&client::table(&result)),
+            (Ok(result), _) if !result.is_null() => print(&format!("{result:#}\n")),
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                let of = vm.map_or(String::new(), |vm| format!("{vm}: "));
+                complain(&format!("{of}{error:#}"));
+                code = VM_FAILED;
+            }
+        }
+    }
+    code
 }
 
 fn check(config: &Path) -> u8 {

@@ -4,8 +4,10 @@
 use crate::capture::Captures;
 use crate::confinement::{self, Confinement, Role, confine};
 use crate::console::Output;
+use crate::control::Control;
 use crate::disks::Disks;
 use crate::events::HostEvents;
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{self, GuestRam, PreparedVcpu, SetUp};
 use crate::outputs::{self, Incomplete, Recorder};
@@ -26,16 +28,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmm_common::Instant;
 use vmm_common::console::{Console, ConsoleSettings};
 use vmm_common::cpuid::CpuidResult;
-use vmm_common::machine::Machine;
 use vmm_common::plan::ClockPolicy;
 use vmm_common::receipt::Receipt;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Fault;
 use vmm_common::stop::StopRequest;
-use vmm_common::switch_on::{self, HostFacts};
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::{Ending, Vm};
 use vmm_config::Loaded;
+use vmm_symbols::Names;
 
 /// What the command line adds to a config.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Options {
     pub console: ConsolePlace,
     /// What the process gives up before the first guest runs; None if it does more than one run.
     pub confinement: Option<confinement::Request>,
+    /// Where the control socket is.
+    pub control: Option<PathBuf>,
     /// What is typed to each VM, if anything, from the start.
     pub typed: Vec<Vec<u8>>,
 }
@@ -92,7 +96,7 @@ pub struct Outcome {
 }
 
 /// A VM before its threads run.
-type MadeVm = (Vec<PreparedVcpu>, (Machine, GuestRam));
+type MadeVm<'a> = (Vec<PreparedVcpu>, (Beginning<'a>, GuestRam));
 
 /// Output kept for a slow reader.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -114,7 +118,9 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let mut events = HostEvents::new(stdin)?;
     let clock = Clock::start();
     let made = make_vms(&kvm, loaded, clock)?;
-    let (vcpus, machines): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (vcpus, vms): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let (beginnings, rams): (Vec<_>, Vec<_>) = vms.into_iter().unzip();
+    let machines = beginnings.iter().map(Beginning::switch_on).zip(rams).collect();
     let names: Vec<String> = plan.vms.iter().map(|vm| vm.name.clone()).collect();
     let output = open_output(options.console)?;
     let settings = ConsoleSettings {
@@ -135,6 +141,12 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(fd) = disks.completion_fd() {
         events.end_waits_by(fd)?;
     }
+    let symbols = Names::open(plan);
+    let debuggers = Debuggers::open(plan, &system)?;
+    let control = options.control.as_deref().map(Control::open).transpose()?;
+    if let Some(control) = &control {
+        events.end_waits_by(control.descriptor())?;
+    }
     let (opened, files) = Recorder::open(plan, options.log_dir.as_deref())?;
     let taps: Vec<RawFd> = uplinks.descriptors().collect();
     let confinement = options.confinement.as_ref();
@@ -145,7 +157,14 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     let captures = Captures::begin(plan, files.captures, clock.now(), &mut recorder);
     let (console, recorder) = ((console, output), (recorder, files.logs));
     let behind = (disks, uplinks, captures);
-    let mut host = LinuxHost::new(clock, console, recorder, behind, events, time_limit);
+    let mut host = LinuxHost::new(
+        (clock, beginnings),
+        console,
+        recorder,
+        behind,
+        events,
+        (time_limit, symbols),
+    );
     if is_terminal {
         host.take_terminal()?;
     }
@@ -155,7 +174,7 @@ pub fn run(loaded: &Loaded, options: Options) -> Result<Outcome> {
     if let Some(thread) = host.recorder.thread() {
         placement.add(thread, outputs::THREAD.into());
     }
-    let world = World::new(system, host, taps, placement);
+    let world = World::new(system, host, taps, placement, (debuggers, control));
     let world = run_threads(world, vcpus, &names, confinement.as_ref())?;
     let shortfalls = confinement.map(|it| it.shortfalls().to_vec()).unwrap_or_default();
     finish(world, loaded, shortfalls)
@@ -172,7 +191,7 @@ fn choose_core(wanted: Option<u64>) -> Result<u64> {
 }
 
 /// Creates the VMs in parallel, so that their waits ([`SetUp`]) overlap.
-fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
+fn make_vms<'a>(kvm: &Kvm, loaded: &'a Loaded, clock: Clock) -> Result<Vec<MadeVm<'a>>> {
     let processor = kvm::supported_cpuid(kvm)?;
     let make = &|vm: usize, set_up: SetUp| {
         let made = make_vm(kvm, &processor, loaded, vm, clock, set_up);
@@ -191,14 +210,14 @@ fn make_vms(kvm: &Kvm, loaded: &Loaded, clock: Clock) -> Result<Vec<MadeVm>> {
     })
 }
 
-fn make_vm(
+fn make_vm<'a>(
     kvm: &Kvm,
     processor: impl Fn(u32, u32) -> CpuidResult,
-    loaded: &Loaded,
+    loaded: &'a Loaded,
     vm: usize,
     clock: Clock,
     set_up: SetUp,
-) -> Result<MadeVm> {
+) -> Result<MadeVm<'a>> {
     let (plan, image) = (&loaded.plan.vms[vm], &loaded.images[vm]);
     let ram = GuestRam::new(plan.memory_bytes)?;
     ram.place(&image.boot, &image.files())?;
@@ -227,7 +246,7 @@ fn make_vm(
     for (vcpu, table) in vcpus.iter().zip(&tables) {
         vcpu.set_cpuid(table)?;
     }
-    Ok((vcpus, (machine.switch_on(tsc, clock.now()), ram)))
+    Ok((vcpus, (Beginning::new(machine, image.files(), tsc, clock.now()), ram)))
 }
 
 fn open_output(place: ConsolePlace) -> Result<Output> {
@@ -252,7 +271,7 @@ fn host_refusal(vm: &Vm<GuestRam>) -> Option<String> {
     Some(format!("VM {}: the host does not run its vCPU: {error}{advice}", vm.name()))
 }
 
-fn finish(world: World, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
+fn finish(world: World<'_>, loaded: &Loaded, shortfalls: Vec<String>) -> Result<Outcome> {
     let World { mut system, mut host, mut taps, placement, .. } = world;
     let end = host.clock.now();
     taps.drain(&mut system, &mut host.recorder);

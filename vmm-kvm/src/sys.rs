@@ -7,6 +7,7 @@ mod clock;
 mod cores;
 mod files;
 mod host_memory;
+mod listener;
 mod privileges;
 mod refused_call;
 mod signals;
@@ -24,6 +25,7 @@ pub use files::{
     terminal_columns, terminal_settings,
 };
 pub use host_memory::{available_memory, forget_start_up, share_one_heap};
+pub use listener::Listener;
 pub use privileges::{
     Capability, allow_no_new_privileges, close_inherited, drop_capabilities, forbid_dumps,
     has_call_filters, inherited_files,

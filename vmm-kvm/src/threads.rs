@@ -2,6 +2,8 @@
 //! the loop what comes next, and does it or names the thread that can.
 
 use crate::confinement::{Confinement, Role, confine};
+use crate::control::Control;
+use crate::gdb::Debuggers;
 use crate::host::LinuxHost;
 use crate::kvm::{GuestRam, PreparedVcpu};
 use crate::placement::Placement;
@@ -14,19 +16,24 @@ use vmm_common::Instant;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::scheduler::Next;
 use vmm_common::seam::{Host, VcpuBackend};
+use vmm_common::stop::{Detail, StopRequest};
 use vmm_common::system::System;
 
 /// The state that the turn guards.
 #[derive(Debug)]
-pub struct World {
+pub struct World<'a> {
     /// The VMs.
     pub system: System<GuestRam>,
     /// This process.
-    pub host: LinuxHost,
+    pub host: LinuxHost<'a>,
     /// The links' taps.
     pub taps: Taps,
     /// Where the threads are.
     pub placement: Placement,
+    /// VMs' debuggers.
+    pub debuggers: Debuggers,
+    /// The control socket, if there is one.
+    pub control: Option<Control>,
     /// The choice of the thread that handed the turn over.
     decided: Option<Task>,
     trouble: Option<anyhow::Error>,
@@ -42,10 +49,14 @@ enum Task {
     /// End its VM, and show its registers: only its own thread can read them.
     Stop {
         vcpu: VcpuIndex,
-        why: &'static str,
+        request: StopRequest,
     },
     /// Show its registers, as its VM has ended.
     Show {
+        vcpu: VcpuIndex,
+    },
+    /// Do for its VM's debugger what is next.
+    Visit {
         vcpu: VcpuIndex,
     },
     Idle {
@@ -58,12 +69,12 @@ enum Task {
 ///
 /// # Errors
 /// The host refused a thread, or failed the loop.
-pub fn run_threads(
-    world: World,
+pub fn run_threads<'a>(
+    world: World<'a>,
     vcpus: Vec<Vec<PreparedVcpu>>,
     names: &[String],
     confinement: Option<&Confinement>,
-) -> Result<World> {
+) -> Result<World<'a>> {
     let of_vm = |(name, vcpus): (&String, Vec<PreparedVcpu>)| {
         let named = |(id, vcpu)| (format!("{name}.{id}"), vcpu);
         vcpus.into_iter().enumerate().map(named).collect::<Vec<_>>()
@@ -107,9 +118,9 @@ pub fn run_threads(
 }
 
 /// Ends all turns if this thread panics; otherwise the others would wait for ever.
-struct AbandonOnPanic<'a>(&'a Turn<World>);
+struct AbandonOnPanic<'a, 'w>(&'a Turn<World<'w>>);
 
-impl Drop for AbandonOnPanic<'_> {
+impl Drop for AbandonOnPanic<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.abandon();
@@ -121,7 +132,7 @@ impl Drop for AbandonOnPanic<'_> {
 fn run_vcpu(
     me: usize,
     vcpu: PreparedVcpu,
-    turn: &Turn<World>,
+    turn: &Turn<World<'_>>,
     confinement: Option<&Confinement>,
 ) -> Result<()> {
     let mut backend = vcpu.start().context("a timer for the vCPU's thread")?;
@@ -139,17 +150,29 @@ fn run_vcpu(
             }
             match held.next() {
                 Task::Run { vcpu, until } if vcpu.position() == me => {
-                    let World { system, host, .. } = &mut *held;
+                    let World { system, host, debuggers, .. } = &mut *held;
                     system.turn(vcpu, until, &mut backend, host);
+                    debuggers.after_turn(system, vcpu);
                 }
-                Task::Stop { vcpu, why } if vcpu.position() == me => {
+                Task::Visit { vcpu } if vcpu.position() == me => {
+                    let World { system, host, debuggers, .. } = &mut *held;
+                    debuggers.visit(vcpu, system, &mut backend, host);
+                }
+                Task::Stop { vcpu, request } if vcpu.position() == me => {
                     let World { system, host, .. } = &mut *held;
-                    system.stop_vm(vcpu, why, Some(backend.registers()), host);
+                    let shown = Some((backend.registers(), request.detail()));
+                    system.stop_vm(vcpu, request.why(), shown, host);
                 }
                 Task::Show { vcpu } if vcpu.position() == me => {
-                    held.host.sibling_registers(vcpu, &backend.registers());
+                    let World { system, host, .. } = &mut *held;
+                    let now = host.clock.now();
+                    let dump = system.sibling_dump(vcpu, backend.registers(), now);
+                    host.sibling_ended(vcpu, &dump);
                 }
-                task @ (Task::Run { vcpu, .. } | Task::Stop { vcpu, .. } | Task::Show { vcpu }) => {
+                task @ (Task::Run { vcpu, .. }
+                | Task::Stop { vcpu, .. }
+                | Task::Show { vcpu }
+                | Task::Visit { vcpu }) => {
                     held.decided = Some(task);
                     backend.rest();
                     held.hand_to(vcpu.position());
@@ -169,61 +192,74 @@ fn run_vcpu(
     Ok(())
 }
 
-impl World {
+impl<'a> World<'a> {
     /// Before the first turn.
     #[must_use]
     pub fn new(
         system: System<GuestRam>,
-        host: LinuxHost,
+        host: LinuxHost<'a>,
         taps: Taps,
         placement: Placement,
+        (debuggers, control): (Debuggers, Option<Control>),
     ) -> Self {
-        Self { system, host, taps, placement, decided: None, trouble: None }
+        let (decided, trouble) = (None, None);
+        Self { system, host, taps, placement, debuggers, control, decided, trouble }
     }
 
     fn next(&mut self) -> Task {
         if let Some(next) = self.decided.take() {
             return next;
         }
-        if let Some(vcpu) = self.system.next_to_show() {
-            return Task::Show { vcpu };
-        }
         match self.host.between_turns() {
             Ok(Some(begin)) => {
                 self.record();
+                self.serve_sockets();
                 let looked = self.placement.look(self.host.clock.now());
                 self.say_moves(looked);
                 self.system.console_had(begin, self.host.clock.now());
+                self.carry_out_requests();
             }
             Ok(None) => {}
             Err(error) => self.give_up(error),
         }
+        if let Some(vcpu) = self.system.next_to_show() {
+            return Task::Show { vcpu };
+        }
         if let Some(request) = self.host.stop_request {
-            if request.wants_registers()
+            if request.detail() != Detail::Nothing
                 && let Some(vcpu) = self.running()
             {
-                return Task::Stop { vcpu, why: request.why() };
+                return Task::Stop { vcpu, request };
             }
             self.system.stop(request.why(), &mut self.host);
+        }
+        if let Some(vcpu) = self.debuggers.next_visit() {
+            return Task::Visit { vcpu };
         }
         match self.system.next(&mut self.host) {
             Next::Run { vcpu, until } => Task::Run { vcpu, until },
             Next::Idle { until } => Task::Idle { until },
-            Next::Done => Task::Done,
+            Next::Done => {
+                self.serve_sockets();
+                Task::Done
+            }
         }
     }
 
-    /// The first vCPU that neither halts nor waits for a start-up IPI, of a VM that still runs: its
-    /// registers may show why it has not ended.
+    /// What the operator asks of VMs.
+    fn carry_out_requests(&mut self) {
+        while let Some((vm, request)) = self.host.console.take_request() {
+            if let Err(why) = self.system.carry_out(vm, request, &mut self.host) {
+                self.host.console.refused(vm, why);
+            }
+        }
+    }
+
+    /// A vCPU of the first VM that still runs: its registers may show why it has not ended.
     fn running(&self) -> Option<VcpuIndex> {
-        let is_running = |vcpu: &VcpuIndex| {
-            let vm = &self.system.vms[vcpu.vm()];
-            vm.ending.is_none()
-                && vm.vcpu(vcpu.id()).is_some_and(|vcpu| !vcpu.is_halted)
-                && !vm.machine.is_waiting_for_startup(vcpu.id())
-        };
-        let vms = VmIndex::first(self.system.vms.len());
-        vms.flat_map(|vm| self.system.vcpus_of(vm)).find(is_running)
+        let mut vms = VmIndex::first(self.system.vms.len());
+        let vm = vms.find(|vm| self.system.vms[*vm].ending.is_none())?;
+        Some(self.system.vcpu_to_show(vm))
     }
 
     /// Puts this thread, or all of them, back on the run's core.
@@ -251,7 +287,23 @@ impl World {
 
     fn idle(&mut self, until: Instant) {
         self.record();
+        // Requests that are left would otherwise wait for an event.
+        let is_behind = self.control.as_ref().is_some_and(Control::is_behind);
+        let until = if is_behind { self.host.clock.now() } else { until };
         if let Err(error) = self.host.idle(until) {
+            self.give_up(error);
+        }
+        self.serve_sockets();
+        self.carry_out_requests();
+    }
+
+    /// Debuggers, and the operator's programs.
+    fn serve_sockets(&mut self) {
+        let mut served = self.debuggers.serve(&mut self.system, &mut self.host);
+        if let Some(control) = &mut self.control {
+            served = served.and(control.serve(&mut self.system, &mut self.host));
+        }
+        if let Err(error) = served {
             self.give_up(error);
         }
     }

@@ -65,7 +65,7 @@ fn values(event: &Event, at: Instant, output: &mut Output) -> Vec<Value> {
                 texts.extend(output.wrote(vm, port, value as u8));
             }
         }
-        What::IdleBegins | What::Interrupt(_) | What::Ended => {}
+        What::IdleBegins | What::Interrupt(_) | What::Ended | What::Restarted => {}
     }
     let is_end = event.what == What::TurnEnds;
     let own = own.unwrap_or_else(|| value(event, at));
@@ -99,9 +99,7 @@ fn us(at: Instant) -> f64 {
 
 fn value(event: &Event, at: Instant) -> Value {
     let (vm, vcpu) = (event.vcpu.vm().0, event.vcpu.id());
-    let phase = |phase: &str, track: usize, name: &str| {
-        json!({"ph": phase, "pid": 1, "tid": track, "ts": us(at), "name": name})
-    };
+    let phase = |phase: &str, track: usize, name: &str| json!({"ph": phase, "pid": 1, "tid": track, "ts": us(at), "name": name});
     let instant = |name: &str| {
         json!({"ph": "i", "s": "t", "pid": 1, "tid": vm, "ts": us(at), "name": name,
                "args": {"vcpu": vcpu}})
@@ -114,6 +112,7 @@ fn value(event: &Event, at: Instant) -> Value {
         What::HostTook { .. } => instant("the host had it"),
         What::Interrupt(vector) => instant(&format!("interrupt, vector {vector:#x}")),
         What::Ended => instant("ended"),
+        What::Restarted => instant("restarted"),
         What::Exit(reason) => {
             let mut value = instant(&access::in_words(&reason));
             value["cat"] = json!(ExitReason::KINDS[reason.kind()]);

@@ -1,5 +1,6 @@
 //! `run` and `image`: a config on the bare-metal hypervisor; `run --on debian`: on the KVM target.
 
+use crate::debuggers;
 use anyhow::{Context, Result};
 use std::borrow::Cow;
 use std::fs;
@@ -7,6 +8,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmm_common::console::Ability;
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Machine, Report};
 use xtask::linux::nested::Nested;
 use xtask::load::{self, Load};
@@ -59,6 +61,10 @@ pub struct Run {
     /// Also write the console's output to a file
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Let gdb reach this VM; in place of the config's `gdb`. A TCP port of 127.0.0.1 may follow,
+    /// with wait: before it if the VM is to wait, as left=wait:1234
+    #[arg(long, value_name = "NAME[=PORT]")]
+    gdb: Option<String>,
     /// End the run after this long, as 90s, 500ms or 2m; a number alone is in seconds
     #[arg(long, value_name = "TIME", value_parser = vmm_config::parse_time_limit_ns)]
     timeout: Option<u64>,
@@ -87,7 +93,9 @@ pub fn run(arguments: &Run) -> u8 {
         complain("--untagged is about our own switching; on Debian the switching is Linux's");
         return USAGE;
     }
-    let Some(load) = load(&arguments.config, arguments.on.max_memory_mib()) else { return USAGE };
+    let Some(load) = load(&arguments.config, &arguments.gdb, arguments.on.max_memory_mib()) else {
+        return USAGE;
+    };
     if arguments.on != Emulator::Debian && !suits_bare_metal(&load) {
         return USAGE;
     }
@@ -99,7 +107,7 @@ pub fn run(arguments: &Run) -> u8 {
 
 /// Writes a config's ISO; the exit code.
 pub fn image(arguments: &Image) -> u8 {
-    let Some(load) = load(&arguments.config, ANY_MEMORY_MIB) else { return USAGE };
+    let Some(load) = load(&arguments.config, &None, ANY_MEMORY_MIB) else { return USAGE };
     if !suits_bare_metal(&load) {
         return USAGE;
     }
@@ -141,6 +149,7 @@ fn ability() -> Ability {
 
 fn boot(arguments: &Run, load: &Load) -> Result<Report> {
     let Boot { kernel, module, memory_mib } = boot_of(arguments, load)?;
+    let debugger = debuggers::open(&load.plan)?;
     let machine = Machine {
         emulator: arguments.on,
         cpu: arguments.cpu.clone(),
@@ -152,7 +161,9 @@ fn boot(arguments: &Run, load: &Load) -> Result<Report> {
         terminal: io::stdout().is_terminal().then(ability),
         has_counted_clock: arguments.counted,
         is_untagged: arguments.untagged,
+        debugger,
         words: arguments.word.clone(),
+        names: Names::open(&load.plan),
     };
     let report = emulate::run(&machine, &kernel, &module, &mut io::stdout().lock())?;
     let write = |path: &Option<PathBuf>, bytes: &[u8]| {
@@ -193,13 +204,17 @@ fn suits_bare_metal(load: &Load) -> bool {
 }
 
 /// What was loaded and packed; None: the config's faults were printed.
-fn load(config: &Path, max_memory_mib: u64) -> Option<Load> {
+fn load(config: &Path, gdb: &Option<String>, max_memory_mib: u64) -> Option<Load> {
     if let Err(error) = make_what_is_named(config) {
         // The config's own faults say what is missing.
         complain(&format!("{error:#}"));
     }
     match load::config(config, max_memory_mib) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            if let Err(why) = debuggers::choose(&mut loaded.plan, gdb.as_deref()) {
+                complain(&why);
+                return None;
+            }
             for note in vmm_config::notes(&loaded) {
                 complain(&note);
             }

@@ -15,15 +15,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use vmm_common::console::Ability;
+use vmm_symbols::{Annotator, Names};
 
 pub mod alone;
 mod bochs;
-mod dump;
+pub mod gdb;
 mod keyboard;
 mod qemu;
 mod report;
-
-use dump::Disassembler;
 
 pub use bochs::INSTRUCTIONS_PER_SECOND;
 pub use keyboard::{Keyboard, Typed};
@@ -75,8 +74,12 @@ pub struct Machine {
     pub has_counted_clock: bool,
     /// VMs' translations are not tagged by VPID or ASID.
     pub is_untagged: bool,
+    /// The port of this host that its second serial port, a debugger's, connects to.
+    pub debugger: Option<u16>,
     /// More words for the kernel's command line.
     pub words: Vec<String>,
+    /// For the addresses in the hypervisor's dumps.
+    pub names: Names,
 }
 
 impl Emulator {
@@ -188,24 +191,28 @@ pub(crate) fn copy(
     chunks: &Receiver<Vec<u8>>,
     console: &mut dyn Write,
     mut keyboard: Keyboard<'_>,
+    names: Option<&Names>,
     deadline: Option<Instant>,
 ) -> Result<(Vec<u8>, bool)> {
     /// As good as for ever.
     const LONG: Duration = Duration::from_secs(1 << 20);
     const TO_END: Duration = Duration::from_secs(20);
     let (mut all, mut deadline, mut is_timed_out) = (Vec::new(), deadline, false);
-    let mut disassembler = Disassembler::default();
+    let mut annotator = Annotator::new(names.cloned().unwrap_or_default());
     loop {
         let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         match chunks.recv_timeout(left) {
             Ok(chunk) => {
-                let chunk = disassembler.annotate(&chunk);
+                let chunk = annotator.annotate(&chunk);
                 let written = console.write_all(&chunk).and_then(|()| console.flush());
                 written.context("cannot write the console's output")?;
                 all.extend(chunk);
                 keyboard.look_at(&all);
             }
-            Err(RecvTimeoutError::Disconnected) => return Ok((all, is_timed_out)),
+            Err(RecvTimeoutError::Disconnected) => {
+                all.extend(annotator.finish());
+                return Ok((all, is_timed_out));
+            }
             Err(RecvTimeoutError::Timeout) if is_timed_out => return Ok((all, true)),
             Err(RecvTimeoutError::Timeout) => {
                 is_timed_out = true;

@@ -21,6 +21,11 @@ pub fn write() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for image in guests::IMAGES {
         put(&folder.join(format!("{}.bin", image.name)), image.bytes)?;
+        let elf = format!("{}.elf", image.name);
+        // What runs has no symbols; debuggers take them from here.
+        if let Ok(bytes) = fs::read(Path::new(guests::BUILT).join(&elf)) {
+            put(&folder.join(elf), &bytes)?;
+        }
     }
     crate::disk_images::write()?;
     Ok(folder)

@@ -13,9 +13,11 @@
 mod child;
 pub mod disk_images;
 pub mod emulate;
+pub mod gdb_session;
 pub mod guest_files;
 pub mod hypervisor;
 pub mod image;
+pub mod kernels;
 pub mod linux;
 pub mod load;
 pub mod packages;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod bare;
+mod debuggers;
 mod develop;
 mod fuzz;
 mod linux_command;

@@ -36,6 +36,8 @@ pub const TMUX: &[Need] = &[need("tmux", "tmux")];
 pub const IPROUTE: &[Need] = &[need("ip", "iproute2")];
 /// Packages for tests of captures.
 pub const TSHARK: &[Need] = &[need("tshark", "tshark")];
+/// Packages for tests of debuggers.
+pub const GDB: &[Need] = &[need("gdb", "gdb")];
 /// What making an ISO needs.
 pub const GRUB: &[Need] = &[
     need("grub-mkrescue", "grub-common"),

@@ -111,7 +111,9 @@ impl Counting {
             terminal: None,
             has_counted_clock: true,
             is_untagged: false,
+            debugger: None,
             words: Vec::new(),
+            names: vmm_symbols::Names::default(),
         };
         let report = emulate::run(&machine, &self.kernel, &load.pack, &mut io::sink())?;
         if report.exit != Some(0) {

@@ -1,5 +1,7 @@
 //! What a link has done with the bytes of each end.
 
+use crate::uart::LineCounts;
+
 /// Why a byte a guest wrote to a link never reached a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossReason {
@@ -52,12 +54,20 @@ pub struct LinkStatistics {
     /// counts them lost only if no other end took them either.
     pub missed: u64,
     lost: [u64; LossReason::ALL.len()],
+    /// What the end's guests before the one that runs, if it was restarted, had written and lost.
+    earlier: LineCounts,
 }
 
 impl LinkStatistics {
     /// Nothing has happened yet.
-    pub(super) const ZERO: Self =
-        Self { sent: 0, delivered: 0, received: 0, missed: 0, lost: [0; LossReason::ALL.len()] };
+    pub(super) const ZERO: Self = Self {
+        sent: 0,
+        delivered: 0,
+        received: 0,
+        missed: 0,
+        lost: [0; LossReason::ALL.len()],
+        earlier: LineCounts { written: 0, transmit_overruns: 0, flushed: 0 },
+    };
 
     /// Bytes this end's guest wrote that were lost for `reason`.
     #[must_use]
@@ -69,6 +79,26 @@ impl LinkStatistics {
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost.iter().sum()
+    }
+
+    /// Takes what the end's port has counted.
+    pub(super) const fn copy(&mut self, counts: LineCounts) {
+        let LineCounts { written, transmit_overruns, flushed } = counts;
+        self.sent = self.earlier.written + written;
+        let overruns = self.earlier.transmit_overruns + transmit_overruns;
+        *self.lost_mut(LossReason::TransmitOverrun) = overruns;
+        *self.lost_mut(LossReason::Flushed) = self.earlier.flushed + flushed;
+    }
+
+    /// The end's port is a new one, which counts from 0: what waited in the one before is flushed.
+    pub(super) fn begin_life(&mut self) {
+        let waiting = self.sent.saturating_sub(self.delivered + self.lost_total());
+        *self.lost_mut(LossReason::Flushed) += waiting;
+        self.earlier = LineCounts {
+            written: self.sent,
+            transmit_overruns: self.lost(LossReason::TransmitOverrun),
+            flushed: self.lost(LossReason::Flushed),
+        };
     }
 
     pub(super) const fn lost_mut(&mut self, reason: LossReason) -> &mut u64 {

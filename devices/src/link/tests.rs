@@ -6,6 +6,7 @@ use crate::time::Instant;
 
 mod modes;
 mod rates;
+mod restarts;
 
 const DATA: u8 = 0;
 const IER: u8 = 1;

@@ -1,5 +1,7 @@
 //! One 8259A: requests (IRR), mask (IMR), in service (ISR), priority, command words.
 
+use super::ChipRegisters;
+
 /// Command port bit 4: an initialisation word (ICW1) rather than an operation word.
 const ICW1: u8 = 1 << 4;
 const ICW1_WANTS_ICW4: u8 = 1 << 0;
@@ -94,6 +96,10 @@ impl Chip {
 
     pub(super) const fn is_unmasked(&self, line: u8) -> bool {
         self.mask & (1 << line) == 0
+    }
+
+    pub(super) fn registers(&self) -> ChipRegisters {
+        ChipRegisters { requested: self.requests(), in_service: self.in_service, masked: self.mask }
     }
 
     /// IRR: latched edges, high levels, and the cascaded chip.

@@ -74,6 +74,12 @@ pub enum Intercept {
     WriteCr8,
     /// MOV from CR0 and SMSW, where the guest sees more of it than the processor has.
     ReadCr0,
+    /// The exception of INT3.
+    Breakpoint,
+    /// INT n, and in QEMU INT3.
+    SoftwareInterrupt,
+    /// MOV to and from debug registers.
+    DebugRegisters,
 }
 
 impl ControlBlock {
@@ -268,6 +274,9 @@ impl Loaded<'_> {
             Intercept::ReadCr0 => {
                 control.intercept_control_registers & vmcb::INTERCEPT_READ_CR0 != 0
             }
+            Intercept::Breakpoint => control.intercept_exceptions & controls::BREAKPOINT != 0,
+            Intercept::SoftwareInterrupt => control.intercept3 & intercept3::INTN != 0,
+            Intercept::DebugRegisters => control.intercept_debug_registers != 0,
         }
     }
 
@@ -284,6 +293,9 @@ impl Loaded<'_> {
             Intercept::ReadCr0 => {
                 (&mut control.intercept_control_registers, vmcb::INTERCEPT_READ_CR0)
             }
+            Intercept::Breakpoint => (&mut control.intercept_exceptions, controls::BREAKPOINT),
+            Intercept::SoftwareInterrupt => (&mut control.intercept3, intercept3::INTN),
+            Intercept::DebugRegisters => (&mut control.intercept_debug_registers, u32::MAX),
         };
         *word = if is_wanted { *word | bit } else { *word & !bit };
     }
@@ -380,11 +392,6 @@ impl Loaded<'_> {
         self.extended
     }
 
-    /// Reports the machine check that caused the last exit.
-    pub fn take_machine_check(&mut self) -> ! {
-        interrupts::take_machine_check()
-    }
-
     /// Virtual interrupt and shadow; ASID and nested CR3: for a dump.
     #[must_use]
     pub fn dumped(&self) -> [u64; 4] {
@@ -408,6 +415,7 @@ impl Loaded<'_> {
             nmi_timer::arm(deadline);
         }
         self.vmcb.state.rax = general[general::RAX];
+        self.arm_in_qemu(self.vmcb.state.dr7);
         // A frame's address is its physical one.
         let vmcb = &raw mut *self.vmcb as u64;
         // SAFETY: SVM is enabled, and the block's VMCB, whose intercepts, maps and nested tables
@@ -415,7 +423,22 @@ impl Loaded<'_> {
         unsafe { entry::enter(general, vmcb, self.host_vmcb, &raw mut self.extended.fx) };
         general[general::RAX] = self.vmcb.state.rax;
         self.vmcb.control.tlb_control = 0;
+        self.arm_in_qemu(reset::DR7);
         Run::Exit
+    }
+
+    /// QEMU's VMRUN and exits switch DR7, but not what it watches, which a MOV to it alone changes:
+    /// done here while the guest's DR7 enables any. General detection would trap the next such MOV.
+    #[inline]
+    fn arm_in_qemu(&mut self, dr7: u64) {
+        const ENABLED: u64 = 0xff;
+        const GENERAL_DETECT: u64 = 1 << 13;
+        if !self.has_next_rip && self.vmcb.state.dr7 & ENABLED != 0 {
+            // SAFETY: changes no memory. Where a guest watches what the host reaches between here
+            // and VMRUN, the host's #DB is reported and ends the run, in QEMU alone; before, the
+            // guest's breakpoints were on all the time that the host ran.
+            unsafe { cpu::set_dr7(dr7 & !GENERAL_DETECT) };
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use super::vmcb::{intercept3, intercept4};
 /// would hold the processor for ever.
 pub const INTERCEPT_EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
+/// The exception of INT3, for a debugger.
+pub const BREAKPOINT: u32 = 1 << 3;
+
 /// Intercepts that `vmm-baremetal` handles, in the word at 0x00c. Not among them: task switches,
 /// which the processor carries out (APM vol. 2, 12.3), where VMX's exit.
 pub const INTERCEPT3: u32 = intercept3::INTR

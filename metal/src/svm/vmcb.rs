@@ -29,6 +29,7 @@ pub(super) mod intercept3 {
     pub const CPUID: u32 = 1 << 18;
     pub const RSM: u32 = 1 << 19;
     pub const IRET: u32 = 1 << 20;
+    pub const INTN: u32 = 1 << 21;
     pub const INVD: u32 = 1 << 22;
     pub const PAUSE: u32 = 1 << 23;
     pub const HLT: u32 = 1 << 24;
@@ -114,7 +115,8 @@ pub(super) struct Vmcb {
 pub(super) struct Control {
     /// Reads of CR0 to CR15, then writes.
     pub(super) intercept_control_registers: u32,
-    _intercept_debug_registers: u32,
+    /// Reads of DR0 to DR15, then writes.
+    pub(super) intercept_debug_registers: u32,
     /// A bit for each vector.
     pub(super) intercept_exceptions: u32,
     pub(super) intercept3: u32,
@@ -179,7 +181,7 @@ pub struct State {
     _before_rax: [u64; 3],
     pub rax: u64,
     /// STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP.
-    _system_calls: [u64; 8],
+    pub system_calls: [u64; 8],
     cr2: u64,
     _before_pat: [u64; 4],
     pub pat: u64,

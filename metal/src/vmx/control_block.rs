@@ -1,7 +1,7 @@
 //! A vCPU's VMCS and what it refers to, made from a grant; and the one that is current.
 
 use super::control_registers::{Split, seen};
-use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, NMI_WINDOW, VPID};
+use super::controls::{Controls, IA32E_GUEST, INTERRUPT_WINDOW, MOV_DR, NMI_WINDOW, VPID};
 use super::entry::vmx_enter;
 use super::field::Field;
 use super::initial::{self, Places};
@@ -82,6 +82,8 @@ pub enum Window {
     Interrupt,
     /// A non-maskable interrupt.
     Nmi,
+    /// MOV to or from a debug register.
+    DebugRegisters,
 }
 
 impl ControlBlock {
@@ -164,6 +166,15 @@ impl ControlBlock {
     }
 }
 
+/// Sets [`SWITCHED_MSRS`] of the guest that has the processor: what was read there, or 0.
+fn set_switched_msrs(values: [u64; 5]) {
+    for (index, value) in SWITCHED_MSRS.into_iter().zip(values) {
+        // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; they hold
+        // such values.
+        unsafe { cpu::write_msr(index, value) };
+    }
+}
+
 impl Vmx {
     /// Gives the processor to a vCPU, after `before`, which had it, or as the first.
     ///
@@ -185,11 +196,7 @@ impl Vmx {
             &before.switched_msrs
         });
         if before.is_none_or(|before| differ(before, &block.switched_msrs)) {
-            for (index, value) in SWITCHED_MSRS.into_iter().zip(block.switched_msrs) {
-                // SAFETY: SYSCALL's and SWAPGS's registers, which the hypervisor does not use; the
-                // value was read from there.
-                unsafe { cpu::write_msr(index, value) };
-            }
+            set_switched_msrs(block.switched_msrs);
         }
         self.resident = block.vmcs.address();
         self.loaded(block)
@@ -273,6 +280,7 @@ impl Loaded<'_> {
         let control = match window {
             Window::Interrupt => INTERRUPT_WINDOW,
             Window::Nmi => NMI_WINDOW,
+            Window::DebugRegisters => MOV_DR,
         };
         let block = &mut *self.block;
         let primary = if is_wanted { block.primary | control } else { block.primary & !control };
@@ -349,6 +357,11 @@ impl Loaded<'_> {
         unsafe { write(Field::EntryControls, entry.into()) };
     }
 
+    /// The registers of SYSCALL and SWAPGS are as after reset.
+    pub fn reset_switched_msrs(&mut self) {
+        set_switched_msrs([0; 5]);
+    }
+
     /// CR2, which no VMCS holds.
     #[must_use]
     pub const fn cr2(&self) -> u64 {
@@ -389,16 +402,6 @@ impl Loaded<'_> {
             let dropped = instructions::invvpid(read(Field::Vpid));
             dropped.expect("it was possible when the block was made");
         }
-    }
-
-    /// Calls the host's handler for the non-maskable interrupt that caused the last exit.
-    pub fn take_nmi(&mut self) {
-        interrupts::take_nmi();
-    }
-
-    /// Reports the machine check that caused the last exit.
-    pub fn take_machine_check(&mut self) -> ! {
-        interrupts::take_machine_check()
     }
 
     /// Calls the host's handler for the interrupt, already acknowledged, that caused the last exit.

@@ -8,6 +8,8 @@ use super::missing::Missing;
 pub const INTERRUPT_WINDOW: u32 = 1 << 2;
 /// Primary control: exit as soon as a non-maskable interrupt can be delivered.
 pub const NMI_WINDOW: u32 = 1 << 22;
+/// Primary control: exit from MOV to and from debug registers.
+pub const MOV_DR: u32 = 1 << 23;
 /// Entry control: the guest is in IA-32e mode.
 pub const IA32E_GUEST: u32 = 1 << 9;
 /// Secondary control: translations are tagged with the vCPU's VPID. Without it, each entry and each

@@ -9,8 +9,8 @@ use vmm_common::registers::{CpuState, general};
 
 const NO_LINK: u64 = u64::MAX;
 /// Machine checks are the host's. Debug and alignment exceptions whose delivery raises them again
-/// would hold the processor for ever.
-const EXCEPTIONS: u64 = 1 << vector::DB | 1 << vector::AC | 1 << vector::MC;
+/// would hold the processor for ever. A debugger may want breakpoints.
+const EXCEPTIONS: u64 = 1 << vector::DB | 1 << vector::BP | 1 << vector::AC | 1 << vector::MC;
 
 /// PAUSEs at most so many ticks of the TSC apart are one loop, which exits after so many: Linux's
 /// KVM has the same.

@@ -10,6 +10,8 @@
 mod bad_guests;
 mod clocks;
 mod control;
+mod crashes;
+mod gdb;
 mod hvc;
 mod instructions;
 mod linux;

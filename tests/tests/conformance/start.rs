@@ -25,7 +25,9 @@ fn machine(cpu: &str) -> Machine {
         terminal: None,
         has_counted_clock: true,
         is_untagged: false,
+        debugger: None,
         words: Vec::new(),
+        names: vmm_symbols::Names::default(),
     }
 }
 

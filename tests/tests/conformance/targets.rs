@@ -7,11 +7,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
+use vmm_common::plan::{DebuggerAddress, DebuggerPlan, Plan};
+use vmm_symbols::Names;
 use xtask::emulate::{self, Accelerator, Emulator, Keyboard, Machine, Typed};
 use xtask::linux::nested::Nested;
 use xtask::scratch::Scratch;
-use xtask::{hypervisor, load, pseudo_terminal};
+use xtask::{gdb_session, hypervisor, load, pseudo_terminal};
 
 /// Few emulated machines at a time: one of Intel's, one of AMD's, and one that runs Linux as a
 /// host.
@@ -20,6 +23,8 @@ static ONE_OF_AMD: Mutex<()> = Mutex::new(());
 static ONE_OF_DEBIAN: Mutex<()> = Mutex::new(());
 /// Far beyond what any run takes: only a hang gets here.
 const TIMEOUT: Duration = Duration::from_secs(1500);
+/// How often a socket is looked for.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Who runs guest instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +113,49 @@ impl Target {
         ours.map(|machine| emulated(&config, machine, (Clock::Counted, untagged()), &[]))
     }
 
+    /// Runs a config of the repository while gdb, with the symbols of `elf`, does to its VM `vm`
+    /// what `commands` say, from the first instruction on; and what gdb printed.
+    pub fn run_debugged(
+        self,
+        name: &str,
+        (vm, elf): (&str, &Path),
+        commands: &[&str],
+    ) -> (Outcome, String) {
+        let config = configs().join(format!("{name}.yml"));
+        let session = |address: &str| {
+            gdb_session::run(elf, address, commands).unwrap_or_else(|error| panic!("{error:#}"))
+        };
+        let Some(machine) = self.machine() else {
+            let scratch = Scratch::new().expect("a folder for temporary files");
+            let socket = scratch.path().join("gdb");
+            let address = socket.to_str().expect("a path in UTF-8").to_owned();
+            return thread::scope(|scope| {
+                let gdb = scope.spawn(|| {
+                    while !socket.exists() {
+                        thread::sleep(POLL);
+                    }
+                    session(&address)
+                });
+                let option = format!("--gdb={vm}=wait:unix:{address}");
+                let outcome = on_kvm_with(&config, &[], &[&option]);
+                (outcome, gdb.join().expect("gdb runs"))
+            });
+        };
+        let bridge = emulate::gdb::open(0).expect("a port is free");
+        let waiting = |plan: &mut Plan| {
+            let debugged = plan.vms.iter_mut().find(|it| it.name == vm).expect("it has this VM");
+            let address = DebuggerAddress::Tcp(bridge.gdb);
+            debugged.debugger = Some(DebuggerPlan { address, waits: true });
+            Some(bridge.emulator)
+        };
+        thread::scope(|scope| {
+            let gdb = scope.spawn(|| session(&format!(":{}", bridge.gdb)));
+            let how = (Clock::Usual, Vec::new());
+            let outcome = emulated_with(&config, machine, how, &[], waiting);
+            (outcome, gdb.join().expect("gdb runs"))
+        })
+    }
+
     /// The emulator, and its CPU if it is not the usual one.
     fn machine(self) -> Option<(Emulator, Option<&'static str>)> {
         match self {
@@ -181,13 +229,17 @@ pub fn configs() -> PathBuf {
 }
 
 fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
+    on_kvm_with(config, typed, &[])
+}
+
+fn on_kvm_with(config: &Path, typed: &[Typed], more: &[&str]) -> Outcome {
     let scratch = Scratch::new().expect("a folder for temporary files");
     let timeout = format!("{}s", TIMEOUT.as_secs());
     let [receipt, errors] = ["receipt.json", "errors"].map(|name| scratch.path().join(name));
     // Ctrl-A is ours on a terminal only.
     let (keys, terminal) = pseudo_terminal::open().expect("the host has a terminal");
     let mut command = Command::new(vmm_kvm());
-    command.arg(config).arg("--receipt").arg(&receipt).arg("--timeout").arg(timeout);
+    command.arg(config).arg("--receipt").arg(&receipt).arg("--timeout").arg(timeout).args(more);
     command.stdin(terminal).stdout(Stdio::piped());
     command.stderr(File::create(&errors).expect("a file in it"));
     let mut child = command.spawn().expect("vmm-kvm starts");
@@ -209,11 +261,23 @@ fn on_kvm(config: &Path, typed: &[Typed]) -> Outcome {
 fn emulated(
     config: &Path,
     (emulator, cpu): (Emulator, Option<&str>),
-    (clock, words): (Clock, Vec<String>),
+    how: (Clock, Vec<String>),
     typed: &[Typed],
 ) -> Outcome {
+    emulated_with(config, (emulator, cpu), how, typed, |_| None)
+}
+
+/// As [`emulated`]; `debugged` gives a VM of the plan a debugger, at a port of this host.
+fn emulated_with(
+    config: &Path,
+    (emulator, cpu): (Emulator, Option<&str>),
+    (clock, words): (Clock, Vec<String>),
+    typed: &[Typed],
+    debugged: impl FnOnce(&mut Plan) -> Option<u16>,
+) -> Outcome {
     let loaded = load::config(config, emulator.max_memory_mib());
-    let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+    let mut loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+    let debugger = debugged(&mut loaded.plan);
     let load = load::packed(loaded).expect("disks can be read");
     let (kernel, module, memory_mib) = if emulator == Emulator::Debian {
         let nested = Nested::new(vmm_kvm_static(), config, &load.plan);
@@ -235,7 +299,9 @@ fn emulated(
         terminal: None,
         has_counted_clock: clock == Clock::Counted,
         is_untagged: false,
+        debugger,
         words,
+        names: Names::open(&load.plan),
     };
     let one = match (emulator, cpu) {
         (Emulator::Bochs, None) => &ONE_OF_INTEL,

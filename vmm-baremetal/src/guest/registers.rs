@@ -4,14 +4,29 @@ use super::instruction::{Carried, PagingLimits};
 use super::vcpu::{Awaiting, Loaded};
 use super::vendor::{Flags, LoadedVcpu, Register, fetch};
 use metal::architecture::reset;
+use metal::extended_state::FxArea;
 use vmm_common::registers::{CpuState, TableRegister, general};
 use vmm_common::x86::Writes;
 
 impl<G: LoadedVcpu> Loaded<'_, G> {
     /// As [`vmm_common::seam::VcpuBackend::start_up`].
     pub(super) fn begin_anew(&mut self, registers: &CpuState) {
+        let cr0 = registers.cr0_from(self.guest.get(Register::Cr0));
+        self.begin_with(registers, cr0);
+    }
+
+    /// As [`vmm_common::seam::VcpuBackend::power_on`].
+    pub(super) fn switch_on(&mut self, registers: &CpuState) {
+        self.begin_with(registers, registers.cr0);
+        self.guest.reset_msrs();
+        let extended = self.guest.extended_mut();
+        extended.fx = FxArea::INITIAL;
+        extended.switched.reset();
+        self.common.tsc_held_ns = 0;
+    }
+
+    fn begin_with(&mut self, registers: &CpuState, cr0: u64) {
         let Self { guest, common } = self;
-        let cr0 = registers.cr0_from(guest.get(Register::Cr0));
         guest.drop_events();
         let values = [
             (Register::Rip, registers.rip),

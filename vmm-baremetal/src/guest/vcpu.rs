@@ -3,6 +3,7 @@
 //! An [`Event`] is decoded into an exit here, once for both vendors; a pending reply is
 //! recorded as [`Awaiting`] and filled in at the next entry.
 
+use super::debug::Debugged;
 use super::instruction::{Carried, PagingLimits};
 use super::vendor::{
     Event, Flags, Inject, Left, LoadedVcpu, PortEvent, Processor, Register, Resume, code_bits,
@@ -45,7 +46,7 @@ pub(super) struct Common {
     /// The next entry, as far as it is known. Its TSC offset is the guest's.
     pub resume: Resume,
     /// [`Entry::tsc_held_ns`] as of the last entry.
-    tsc_held_ns: u64,
+    pub tsc_held_ns: u64,
     /// [`Entry::deadline`] of the last entry.
     deadline: Instant,
     /// State at the last exit; RFLAGS as changed since.
@@ -53,6 +54,7 @@ pub(super) struct Common {
     cpuid: Vec<CpuidEntry>,
     /// What was last found there, for a leaf and subleaf.
     looked_up: ((u32, u32), CpuidResult),
+    pub debugged: Debugged,
     is_apic_enabled: bool,
 }
 
@@ -112,6 +114,7 @@ impl<V> Vcpu<V> {
             tsc_held_ns: 0,
             deadline: Instant::ZERO,
             left,
+            debugged: Debugged::default(),
             looked_up: ((0, 0), cpuid::lookup(&cpuid, 0, 0)),
             cpuid,
             is_apic_enabled: true,
@@ -210,7 +213,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// The event as an exit to the loop; None if it was handled here.
-    fn decode(&mut self, event: Event) -> Option<ExitReason> {
+    pub(super) fn decode(&mut self, event: Event) -> Option<ExitReason> {
         match event {
             Event::Port(port) => match port.string {
                 Some(operand) => self.port_string(port, operand),
@@ -248,6 +251,8 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
             Event::TaskSwitch(switch) => self.task_switch(&switch),
             Event::Window => Some(ExitReason::InterruptWindow),
             Event::Deadline => Some(ExitReason::Preempted),
+            Event::Debug(event) => Some(ExitReason::Debug(event)),
+            Event::DebugRegister => self.debug_register(),
             Event::Shutdown => Some(ExitReason::Shutdown),
             Event::Fault(fault) => Some(ExitReason::Fault(fault)),
         }
@@ -274,7 +279,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
     }
 
     /// The next entry resumes after the instruction that caused the exit.
-    fn skip_instruction(&mut self) {
+    pub(super) fn skip_instruction(&mut self) {
         self.advance_to(self.guest.get(Register::NextRip));
     }
 
@@ -322,25 +327,6 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         self.common.general[general::RBX] = result.ebx.into();
         self.common.general[general::RCX] = result.ecx.into();
         self.common.general[general::RDX] = result.edx.into();
-        self.skip_instruction();
-    }
-
-    /// Answers as KVM, whose interface CPUID shows (Linux
-    /// Documentation/virt/kvm/x86/hypercalls.rst): none of the features that come with a hypercall
-    /// is offered, and VAPIC_POLL_IRQ, which does nothing, needs none.
-    #[inline(never)]
-    fn hypercall(&mut self) {
-        const VAPIC_POLL_IRQ: u64 = 1;
-        const EPERM: i64 = 1;
-        const ENOSYS: i64 = 1000;
-        let width = if code_bits(&self.guest) == 64 { u64::MAX } else { 0xffff_ffff };
-        let is_ring_0 = self.guest.get(Register::Cpl) == 0;
-        let result = match self.common.general[general::RAX] & width {
-            _ if !is_ring_0 => -EPERM,
-            VAPIC_POLL_IRQ => 0,
-            _ => -ENOSYS,
-        };
-        self.common.general[general::RAX] = result.cast_unsigned() & width;
         self.skip_instruction();
     }
 
@@ -421,7 +407,7 @@ impl<G: LoadedVcpu> Loaded<'_, G> {
         Exit { tsc: Some(self.common.read_tsc()), ..self.exit(ExitReason::Preempted) }
     }
 
-    fn exit(&self, reason: ExitReason) -> Exit {
+    pub(super) fn exit(&self, reason: ExitReason) -> Exit {
         // An entry that delivers an exception, or continues an instruction, delivers nothing
         // else.
         let is_open = match self.common.awaiting {
@@ -467,6 +453,9 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
             self.common.deadline = entry.deadline;
             self.common.resume.deadline = self.common.clock.tsc_of(entry.deadline);
         }
+        if self.common.debugged.is_stepping {
+            return self.enter_stepping();
+        }
         loop {
             let Common { general, resume, left, .. } = &mut *self.common;
             let Left { event, flags } = self.guest.resume(general, resume);
@@ -486,6 +475,9 @@ impl<G: LoadedVcpu> VcpuBackend for Loaded<'_, G> {
 
     fn start_up(&mut self, registers: &CpuState) {
         self.begin_anew(registers);
+    }
+    fn power_on(&mut self, registers: &CpuState) {
+        self.switch_on(registers);
     }
 
     fn registers(&mut self) -> CpuState {

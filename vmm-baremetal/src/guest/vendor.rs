@@ -12,6 +12,7 @@ use metal::frames::Frames;
 use metal::guest_ram::GuestRam;
 use metal::siblings::Siblings;
 use vmm_common::cpuid::CpuidResult;
+use vmm_common::debugger::DebugEvent;
 use vmm_common::grant::{Grant, Reach, Vendor};
 use vmm_common::memory::GuestMemory;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, segment};
@@ -33,7 +34,10 @@ pub enum Register {
     Cr3,
     Cr4,
     Efer,
+    /// The causes of debug exceptions (SDM vol. 3, 17.2.3). Setting it adds them.
+    Dr6,
     Dr7,
+    KernelGsBase,
     GdtrBase,
     GdtrLimit,
     IdtrBase,
@@ -60,6 +64,24 @@ pub enum Inject {
         /// The error code, for those that push one.
         error: Option<u32>,
     },
+    /// The exception of the INT3 at RIP.
+    Breakpoint,
+}
+
+/// What makes a guest leave besides, for its debugger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traps {
+    /// The end of an instruction, and every #DB.
+    pub steps: bool,
+    /// INT3.
+    pub breakpoints: bool,
+    /// Every #DB, and MOV to and from debug registers, which are the debugger's.
+    pub debug_registers: bool,
+}
+
+impl Traps {
+    /// None.
+    pub const NONE: Self = Self { steps: false, breakpoints: false, debug_registers: false };
 }
 
 /// IN or OUT, one element of it.
@@ -148,6 +170,10 @@ pub enum Event {
     Deadline,
     /// A host interrupt: its handler has run already.
     HostInterrupt,
+    /// What the debugger waits for.
+    Debug(DebugEvent),
+    /// MOV to or from a debug register.
+    DebugRegister,
     /// Triple fault.
     Shutdown,
     /// This VM cannot continue.
@@ -220,6 +246,13 @@ pub trait LoadedVcpu {
     /// Drops every event that is pending, in delivery or blocked, and what the control block notes
     /// of debug exceptions, as INIT does.
     fn drop_events(&mut self);
+
+    /// Leaves for these from now on.
+    fn trap(&mut self, traps: Traps);
+
+    /// The model-specific registers that the guest has of its own are as after reset, but for those
+    /// that are segments' bases, EFER and the time-stamp counter.
+    fn reset_msrs(&mut self);
 
     /// A segment register, by [`vmm_common::registers::segment`].
     fn segment(&self, index: usize) -> Segment;

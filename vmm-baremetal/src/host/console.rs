@@ -16,13 +16,14 @@ use metal::{cpu, host_serial, interrupts, nmi_timer};
 use vmm_common::Instant;
 use vmm_common::backing::{Backing, DiskIndex, Progress, Request};
 use vmm_common::console::{Console, ConsoleSettings, Display};
+use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::plan::Plan;
-use vmm_common::registers::CpuState;
 use vmm_common::screen::{Picture, Viewer};
 use vmm_common::seam::Host;
 use vmm_common::stop::StopRequest;
+use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
 
 /// How often keys are polled, while guests run and while none can.
@@ -39,13 +40,14 @@ const FIFO_BYTES: usize = 16;
 
 /// The machine.
 #[derive(Debug)]
-pub struct BareHost {
+pub struct BareHost<'a> {
     /// The clock that all times are of.
     pub clock: Clock,
     /// Lines and keyboard.
     pub console: Console,
     /// Why the run should end now.
     pub stop_request: Option<StopRequest>,
+    beginnings: Vec<Beginning<'a>>,
     serial: Serial,
     disks: Disks,
     random: Random,
@@ -58,11 +60,16 @@ pub struct BareHost {
     next_look_tsc: u64,
 }
 
-impl BareHost {
-    /// A host for the VMs of `plan`.
+impl<'a> BareHost<'a> {
+    /// A host for the VMs of `plan`, with these beginnings.
     #[must_use]
-    pub fn new(clock: Clock, plan: &Plan, display: Display, disks: Disks) -> Self {
-        host_serial::enable();
+    pub fn new(
+        (clock, beginnings): (Clock, Vec<Beginning<'a>>),
+        plan: &Plan,
+        display: Display,
+        disks: Disks,
+    ) -> Self {
+        host_serial::COM1.enable();
         let settings = ConsoleSettings {
             display,
             has_command_keys: true,
@@ -75,6 +82,7 @@ impl BareHost {
             clock,
             console,
             stop_request: None,
+            beginnings,
             serial: Serial::again(),
             disks,
             random: Random::new(cpu::tsc()),
@@ -98,8 +106,8 @@ impl BareHost {
         let now = self.clock.now();
         self.next_look = now.after_ns(LOOK_NS);
         self.next_look_tsc = self.clock.tsc_of(self.next_look);
-        host_serial::serve();
-        while let Some(key) = host_serial::take() {
+        host_serial::COM1.serve();
+        while let Some(key) = host_serial::COM1.take() {
             self.stop_request = self.stop_request.or(self.console.typed(&[key]));
         }
         self.say_overruns();
@@ -111,7 +119,7 @@ impl BareHost {
 
     /// The line status says that the port dropped input, or there was no room for it.
     fn say_overruns(&mut self) {
-        let overruns = host_serial::overruns();
+        let overruns = host_serial::COM1.overruns();
         if overruns != self.said_overruns {
             self.said_overruns = overruns;
             self.console.say("[keys are lost: COM1 received more than was taken from it in time]");
@@ -159,7 +167,7 @@ impl BareHost {
     fn send(&mut self) {
         let waiting = self.console.waiting();
         let mut sent = 0;
-        if host_serial::waiting() == 0 {
+        if host_serial::COM1.waiting() == 0 {
             for bytes in waiting.chunks(FIFO_BYTES) {
                 if !self.serial.can_send() {
                     break;
@@ -170,20 +178,20 @@ impl BareHost {
                 sent += bytes.len();
             }
         }
-        sent += host_serial::put(&waiting[sent..]);
+        sent += host_serial::COM1.put(&waiting[sent..]);
         self.console.written(sent);
-        if sent > 0 && host_serial::waiting() > 0 {
-            host_serial::enable();
+        if sent > 0 && host_serial::COM1.waiting() > 0 {
+            host_serial::COM1.enable();
         }
     }
 
     /// Sends everything, waiting for the port.
     fn send_all(&mut self) {
         for _ in 0..PATIENCE {
-            if host_serial::waiting() == 0 {
+            if host_serial::COM1.waiting() == 0 {
                 break;
             }
-            host_serial::serve();
+            host_serial::COM1.serve();
         }
         while let bytes @ [_, ..] = self.console.waiting() {
             for byte in bytes {
@@ -195,7 +203,7 @@ impl BareHost {
     }
 }
 
-impl Backing<GuestRam> for BareHost {
+impl Backing<GuestRam> for BareHost<'_> {
     fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
         Progress::Done(self.disks.request(disk, request, memory))
     }
@@ -205,7 +213,7 @@ impl Backing<GuestRam> for BareHost {
     }
 }
 
-impl Viewer for BareHost {
+impl Viewer for BareHost<'_> {
     fn input_unread(&mut self, VmIndex(vm): VmIndex, byte: u8) {
         self.console.give_back(vm, byte);
     }
@@ -227,7 +235,7 @@ impl Viewer for BareHost {
     }
 }
 
-impl Host<GuestRam> for BareHost {
+impl Host<GuestRam> for BareHost<'_> {
     fn now(&mut self) -> Instant {
         self.clock.now()
     }
@@ -244,12 +252,24 @@ impl Host<GuestRam> for BareHost {
         self.console.take_key(vm)
     }
 
-    fn sibling_registers(&mut self, vcpu: VcpuIndex, registers: &CpuState) {
-        self.console.say_dump(vcpu, &format!("{registers}"));
+    fn sibling_ended(&mut self, vcpu: VcpuIndex, dump: &Dump) {
+        self.console.say_dump(vcpu, &format!("{dump}"));
+    }
+
+    fn vm_sleeps(&mut self, vm: VmIndex, why: &str) {
+        self.console.vm_sleeps(vm, why);
+    }
+
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.console.vm_changed(vm, change);
     }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
-        self.console.vm_ended(vcpu, ending, dump);
+        self.console.vm_ended(vcpu, ending, dump.map(|dump| format!("{dump}")).as_deref());
         self.send();
     }
 }

@@ -112,6 +112,7 @@ fn name_of(plan: &Plan, field: plan::Field) -> String {
         Field::VmMemory(index) => vm(index, "memory"),
         Field::VmVcpuCount(index) => vm(index, "vcpu_count"),
         Field::VmShare(index) => vm(index, "share"),
+        Field::VmRestarts(index) => vm(index, "restarts"),
         Field::VmCmdline(index) => vm(index, "cmdline"),
         Field::VmModules(index) => vm(index, "modules"),
         Field::VmModuleCmdline(index, module) => vm(index, &format!("module {module}, cmdline")),

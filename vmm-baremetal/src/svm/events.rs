@@ -16,6 +16,7 @@ pub const NMI: u64 = event::VALID | event::NMI | 2;
 pub const fn injection(inject: Inject) -> u64 {
     match inject {
         Inject::Interrupt(vector) => event::VALID | event::INTERRUPT | vector as u64,
+        Inject::Breakpoint => event::VALID | event::EXCEPTION | BP,
         Inject::Exception { vector, error: None } => {
             event::VALID | event::EXCEPTION | vector as u64
         }
@@ -26,11 +27,17 @@ pub const fn injection(inject: Inject) -> u64 {
     }
 }
 
+/// EVENTINJ for INT n.
+#[must_use]
+pub const fn software(vector: u8) -> u64 {
+    event::VALID | event::SOFTWARE | vector as u64
+}
+
 /// Whether the event is a fault, whose handler finds RFLAGS.RF set (APM vol. 2, 3.1.6).
 #[must_use]
 pub const fn is_fault(inject: Inject) -> bool {
     match inject {
-        Inject::Interrupt(_) => false,
+        Inject::Interrupt(_) | Inject::Breakpoint => false,
         Inject::Exception { vector, .. } => vector != DB,
     }
 }

@@ -15,6 +15,7 @@ pub mod code {
     pub const WRITE_CR4: u64 = 0x14;
     pub const WRITE_CR8: u64 = 0x18;
     pub const DB: u64 = 0x41;
+    pub const BP: u64 = 0x43;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;
     pub const INTR: u64 = 0x60;
@@ -27,6 +28,7 @@ pub mod code {
     pub const CPUID: u64 = 0x72;
     pub const RSM: u64 = 0x73;
     pub const IRET: u64 = 0x74;
+    pub const SWINT: u64 = 0x75;
     pub const INVD: u64 = 0x76;
     pub const PAUSE: u64 = 0x77;
     pub const HLT: u64 = 0x78;
@@ -63,6 +65,7 @@ pub const fn name(code: u64) -> &'static str {
         code::WRITE_CR4 => "WRITE_CR4",
         code::WRITE_CR8 => "WRITE_CR8",
         code::DB => "EXCEPTION_DB",
+        code::BP => "EXCEPTION_BP",
         code::AC => "EXCEPTION_AC",
         code::MC => "EXCEPTION_MC",
         code::INTR => "INTR",
@@ -75,6 +78,7 @@ pub const fn name(code: u64) -> &'static str {
         code::CPUID => "CPUID",
         code::RSM => "RSM",
         code::IRET => "IRET",
+        code::SWINT => "SWINT",
         code::INVD => "INVD",
         code::PAUSE => "PAUSE",
         code::HLT => "HLT",

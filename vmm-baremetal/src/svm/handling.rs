@@ -7,10 +7,11 @@ use super::loaded::{Iret, Nmi, SvmGuest};
 use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
 use metal::architecture::msr::{IA32_EFER, IA32_PAT, IA32_TIME_STAMP_COUNTER};
-use metal::architecture::vector::{AC, DB, GP};
+use metal::architecture::vector::{AC, BP, DB, GP};
 use metal::architecture::{ACCESS_LONG, rflags};
 use metal::svm::{Exit, Intercept};
-use metal::{General, cpu};
+use metal::{General, cpu, interrupts};
+use vmm_common::debugger::DebugEvent;
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
 
@@ -159,11 +160,20 @@ impl SvmGuest<'_> {
     pub(super) fn exception(&mut self, exit_code: u64) -> Event {
         let vector = (exit_code - code::DB) as u8 + DB;
         if exit_code == code::MC {
-            self.vmcb.take_machine_check();
+            interrupts::take_machine_check();
         }
         if self.has_pending_event() {
             // An exception while another was delivered: a double fault at least.
             return Event::Shutdown;
+        }
+        let traps = self.state.traps;
+        if vector == BP {
+            return Event::Debug(DebugEvent::Breakpoint);
+        }
+        if vector == DB && (traps.steps || traps.debug_registers) {
+            let dr6 = self.vmcb.state().dr6;
+            self.vmcb.state_mut().dr6 = self.state.own_dr6;
+            return Event::Debug(DebugEvent::Debug { dr6 });
         }
         if vector == DB {
             // Delivery ends general detection, which an intercepted exception leaves on.

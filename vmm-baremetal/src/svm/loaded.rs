@@ -3,7 +3,7 @@
 use super::exits::{self, Instruction, code};
 use super::{efer, events};
 use crate::guest::vendor::{
-    Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, code_bits, fetch,
+    Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, Traps, code_bits, fetch,
 };
 use core::fmt;
 use metal::architecture::vector::DB;
@@ -15,6 +15,11 @@ use metal::svm::{ControlBlock, Intercept, Loaded, Run};
 use metal::{General, cpu};
 use vmm_common::cpuid::Permitted;
 use vmm_common::registers::{INSTRUCTION_BYTES, Segment, segment};
+
+/// The place of IA32_KERNEL_GS_BASE among the registers of system calls.
+const KERNEL_GS_BASE: usize = 4;
+/// BS, BT, B0 to B3 of DR6.
+const DR6_CAUSES: u64 = 0xe00f;
 
 /// A vCPU.
 #[derive(Debug)]
@@ -28,6 +33,12 @@ pub struct SvmVcpu {
 pub(super) struct State {
     pub ram: GuestRam,
     pub permitted: Permitted,
+    /// What the debugger waits for.
+    pub traps: Traps,
+    /// DR6 before the entry.
+    pub own_dr6: u64,
+    /// RFLAGS.TF is the debugger's.
+    pub is_tf_ours: bool,
     pub nmi: Nmi,
     pub is_nmi_waiting: bool,
     /// A virtual interrupt is set to exit when it would be delivered.
@@ -72,6 +83,9 @@ impl SvmVcpu {
         let state = State {
             ram,
             permitted,
+            traps: Traps::NONE,
+            own_dr6: 0,
+            is_tf_ours: false,
             nmi: Nmi::Open,
             is_nmi_waiting: false,
             has_window: false,
@@ -114,8 +128,9 @@ impl SvmGuest<'_> {
                 return self.write_control_register(exit.code, general);
             }
             code::READ_CR0 | code::READ_CR4 => return self.read_control_register(&exit, general),
-            code::DB | code::AC | code::MC => return self.exception(exit.code),
+            code::DB | code::AC | code::MC | code::BP => return self.exception(exit.code),
             code::IRET => return self.nmi_handler_ends(),
+            code::SWINT => return self.software_interrupt(),
             code::CPUID => return Event::Cpuid,
             code::INVD | code::WBINVD => return Event::Skip,
             code::PAUSE => return self.pause(),
@@ -203,6 +218,12 @@ impl SvmGuest<'_> {
     pub(super) fn inject(&mut self, inject: Inject) {
         match inject {
             Inject::Interrupt(vector) if self.is_on_qemu() => self.raise_virtual(vector),
+            Inject::Breakpoint => {
+                // The handler returns behind it.
+                let state = self.vmcb.state_mut();
+                state.rip = state.rip.wrapping_add(1);
+                self.vmcb.inject(events::injection(inject));
+            }
             Inject::Interrupt(_) | Inject::Exception { .. } => {
                 self.vmcb.inject(events::injection(inject));
                 if events::is_fault(inject) {
@@ -251,8 +272,14 @@ impl LoadedVcpu for SvmGuest<'_> {
         if self.state.is_nmi_waiting {
             self.deliver_nmi();
         }
-        let event = match self.vmcb.enter(general, resume.deadline) {
-            Run::Exit => self.settle(general, resume.deadline),
+        let is_debugged = self.state.traps.steps || self.state.traps.debug_registers;
+        let deadline = if is_debugged { self.begin_step(resume) } else { resume.deadline };
+        let run = self.vmcb.enter(general, deadline);
+        if is_debugged {
+            self.end_step();
+        }
+        let event = match run {
+            Run::Exit => self.settle(general, deadline),
             Run::Late => Event::Deadline,
         };
         self.left(event)
@@ -271,7 +298,9 @@ impl LoadedVcpu for SvmGuest<'_> {
             Register::Cr3 => state.cr3,
             Register::Cr4 => self.vmcb.cr4(),
             Register::Efer => efer::from_vmcb(state.efer),
+            Register::Dr6 => state.dr6,
             Register::Dr7 => state.dr7,
+            Register::KernelGsBase => state.system_calls[KERNEL_GS_BASE],
             Register::GdtrBase => state.gdtr.base,
             Register::GdtrLimit => state.gdtr.limit.into(),
             Register::IdtrBase => state.idtr.base,
@@ -298,7 +327,9 @@ impl LoadedVcpu for SvmGuest<'_> {
             }
             Register::Cr4 => self.vmcb.set_cr4(value),
             Register::Efer => state.efer = efer::to_vmcb(value),
+            Register::Dr6 => state.dr6 |= value & DR6_CAUSES,
             Register::Dr7 => state.dr7 = value,
+            Register::KernelGsBase => state.system_calls[KERNEL_GS_BASE] = value,
             Register::GdtrBase => state.gdtr.base = value,
             Register::GdtrLimit => state.gdtr.limit = value as u32,
             Register::IdtrBase => state.idtr.base = value,
@@ -318,6 +349,20 @@ impl LoadedVcpu for SvmGuest<'_> {
         self.vmcb.end_shadow();
         // VMRUN loads the VMCB's, not that of the state that is switched.
         self.vmcb.state_mut().dr6 = reset::DR6;
+    }
+
+    fn trap(&mut self, traps: Traps) {
+        self.state.traps = traps;
+        self.vmcb.intercept(Intercept::Breakpoint, traps.breakpoints);
+        if self.is_on_qemu() {
+            self.vmcb.intercept(Intercept::SoftwareInterrupt, traps.breakpoints);
+        }
+        self.vmcb.intercept(Intercept::DebugRegisters, traps.debug_registers);
+    }
+
+    fn reset_msrs(&mut self) {
+        let state = self.vmcb.state_mut();
+        (state.system_calls, state.pat) = ([0; 8], reset::PAT);
     }
 
     fn segment(&self, index: usize) -> Segment {

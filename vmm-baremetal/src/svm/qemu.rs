@@ -12,6 +12,8 @@
 //!   timer does while QEMU counts instructions, it raises the interrupt again. A virtual interrupt
 //!   (15.21.4) avoids that field without delay: one is injected only if the guest can take it.
 //!
+//! - Its INT3 is intercepted as INT n is, not as an exception.
+//!
 //! QEMU, elsewhere: it refuses VMRUN by the lower half of the code, leaves the address size out of
 //! EXITINFO1 and has no decode assists ([`super::exits`]); RDMSR of the TSC and the PAT reach the
 //! host's ([`vmm_common::grant`]); CR0 and CR4 take what VMRUN refuses then
@@ -21,11 +23,14 @@
 //! intercepted instruction reaches the host after VMRUN (`interrupts`), and a guest's IF masks the
 //! host's interrupts (`nmi_timer`).
 
+use super::events;
 use super::exits::code;
 use super::loaded::SvmGuest;
 use crate::guest::vendor::Event;
 use metal::architecture::rflags;
 use metal::svm::Intercept;
+use vmm_common::debugger::DebugEvent;
+use vmm_common::seam::Fault;
 
 /// The length of the instruction that exits with `code`, without prefixes; None if it is known
 /// otherwise or the exit is not an instruction's.
@@ -60,6 +65,24 @@ impl SvmGuest<'_> {
             (Some(next_rip), _) => next_rip,
             (None, Some(opcode)) => rip.wrapping_add(self.instruction().prefixes().len + opcode),
             (None, None) => rip,
+        }
+    }
+
+    /// INT3, which is for the debugger, or INT n, which goes on through the guest's IDT.
+    #[inline(never)]
+    pub(super) fn software_interrupt(&mut self) -> Event {
+        const INT3: u8 = 0xcc;
+        let instruction = self.instruction();
+        let at = instruction.prefixes().len as usize;
+        match instruction.bytes[..instruction.len].get(at..) {
+            Some(&[INT3, ..]) => Event::Debug(DebugEvent::Breakpoint),
+            Some(&[_, vector, ..]) => {
+                let state = self.vmcb.state_mut();
+                state.rip = state.rip.wrapping_add(at as u64 + 2);
+                self.vmcb.inject(events::software(vector));
+                Event::Handled
+            }
+            _ => Event::Fault(Fault::Unexpected { exit: code::SWINT as u32 }),
         }
     }
 

@@ -5,10 +5,11 @@ use super::exits::{self, ControlAccess};
 use super::loaded::{BLOCKED_BY_NMI, BLOCKED_BY_STI_OR_MOV_SS, VmxGuest};
 use crate::guest::control_registers::{self, Mode};
 use crate::guest::vendor::{Event, Inject, LoadedVcpu, Register};
-use metal::General;
-use metal::architecture::vector::{DB, GP, MC};
+use metal::architecture::vector::{BP, DB, GP, MC};
 use metal::architecture::{ACCESS_LONG, cr0, cr4, efer, rflags};
 use metal::vmx::field::Field;
+use metal::{General, interrupts};
+use vmm_common::debugger::DebugEvent;
 use vmm_common::memory::GuestMemory as _;
 use vmm_common::registers::general;
 use vmm_common::seam::Fault;
@@ -18,6 +19,7 @@ pub const VALID: u32 = 1 << 31;
 pub const HAS_ERROR: u32 = 1 << 11;
 pub const TYPE_NMI: u32 = 2 << 8;
 pub const TYPE_EXCEPTION: u32 = 3 << 8;
+const TYPE_SOFTWARE_EXCEPTION: u32 = 6 << 8;
 const TYPE: u32 = 7 << 8;
 
 /// An event for the next entry, in the fields that deliver it.
@@ -32,6 +34,13 @@ impl Pending {
     /// An event that is no software interrupt or exception.
     pub const fn of(information: u32, error: u32) -> Self {
         Self { information, error, instruction_length: 0 }
+    }
+
+    /// The exception of an INT3, which lies at RIP.
+    pub fn int3() -> Self {
+        const INT3_BYTES: u32 = 1;
+        let information = VALID | TYPE_SOFTWARE_EXCEPTION | u32::from(BP);
+        Self { information, error: 0, instruction_length: INT3_BYTES }
     }
 
     /// From the information field of an exit, whose bit 12 means something else in an entry.
@@ -69,15 +78,22 @@ impl VmxGuest<'_> {
         let information = self.read(Field::ExitInterruption);
         let vector = information as u8;
         if information & TYPE == TYPE_NMI {
-            self.vmcs.take_nmi();
+            interrupts::take_nmi();
             return Event::HostInterrupt;
         }
         if vector == MC {
-            self.vmcs.take_machine_check();
+            interrupts::take_machine_check();
         }
         if self.state.pending.is_some() {
             // An exception while another was delivered: a double fault at least.
             return Event::Shutdown;
+        }
+        let traps = self.state.traps;
+        if vector == BP && traps.breakpoints {
+            return Event::Debug(DebugEvent::Breakpoint);
+        }
+        if vector == DB && (traps.steps || traps.debug_registers) {
+            return Event::Debug(DebugEvent::Debug { dr6: self.vmcs.read(Field::Qualification) });
         }
         if vector == DB {
             self.vmcs.set_debug_causes(self.vmcs.read(Field::Qualification));

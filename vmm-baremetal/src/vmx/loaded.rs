@@ -2,9 +2,9 @@
 
 use super::exits::{self, Decision};
 use super::handling::{HAS_ERROR, Pending, TYPE_EXCEPTION, TYPE_NMI, VALID};
-use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume};
+use crate::guest::vendor::{Event, Flags, Inject, Left, LoadedVcpu, Register, Resume, Traps};
 use core::fmt;
-use metal::architecture::{ACCESS_LONG, cr0, rflags, vector};
+use metal::architecture::{ACCESS_LONG, cr0, reset, rflags, vector};
 use metal::extended_state::ExtendedState;
 use metal::guest_ram::GuestRam;
 use metal::vmx::failure::error_name;
@@ -40,6 +40,10 @@ pub(super) struct State {
     pub interruptibility: u64,
     /// Bits of CR4 that the guest may set.
     pub permitted_cr4: u64,
+    /// What the debugger waits for.
+    pub traps: Traps,
+    /// RFLAGS.TF is the debugger's.
+    pub is_tf_ours: bool,
     tsc_offset: u64,
     has_nmi: bool,
     /// The handler of an injected non-maskable interrupt may not have ended: since the vCPU got the
@@ -68,6 +72,8 @@ impl VmxVcpu {
             rflags: boot.rflags | rflags::ALWAYS,
             interruptibility: 0,
             permitted_cr4: permitted.cr4,
+            traps: Traps::NONE,
+            is_tf_ours: false,
             tsc_offset: 0,
             has_nmi: false,
             is_in_nmi: false,
@@ -201,6 +207,10 @@ impl VmxGuest<'_> {
                 let has_error = if error.is_some() { HAS_ERROR } else { 0 };
                 (TYPE_EXCEPTION | has_error | u32::from(vector), error.unwrap_or(0))
             }
+            Inject::Breakpoint => {
+                self.state.pending = Some(Pending::int3());
+                return;
+            }
         };
         self.state.pending = Some(Pending::of(VALID | information, error));
     }
@@ -237,8 +247,15 @@ impl LoadedVcpu for VmxGuest<'_> {
         if let Some(Pending { information, error, instruction_length }) = pending {
             self.vmcs.inject(information, error, instruction_length);
         }
-        let event = match self.vmcs.enter(general, resume.deadline) {
-            Run::Exit(reason) => self.settle(reason, general, resume.deadline),
+        let is_stepping = self.state.traps.steps;
+        let deadline = match is_stepping {
+            true => self.begin_step(pending.is_some(), resume.deadline),
+            false => resume.deadline,
+        };
+        let run = self.vmcs.enter(general, deadline);
+        let is_over = is_stepping && self.end_step();
+        let event = match run {
+            Run::Exit(reason) => self.settle(reason, general, deadline),
             Run::Late => {
                 self.state.pending = pending;
                 Event::Deadline
@@ -248,7 +265,7 @@ impl LoadedVcpu for VmxGuest<'_> {
                 Event::Fault(Fault::EntryFailed { reason: number.into() })
             }
         };
-        self.left(event)
+        self.left(if is_over { self.or_stepped(event) } else { event })
     }
 
     // With the register known, it is one load.
@@ -264,7 +281,9 @@ impl LoadedVcpu for VmxGuest<'_> {
             Register::Cr3 => vmcs.read(Field::GuestCr3),
             Register::Cr4 => vmcs.cr4(),
             Register::Efer => vmcs.read(Field::GuestEfer),
+            Register::Dr6 => vmcs.extended().switched.debug()[4],
             Register::Dr7 => vmcs.read(Field::GuestDr7),
+            Register::KernelGsBase => vmcs.kernel_gs_base(),
             Register::GdtrBase => vmcs.read(Field::GuestGdtrBase),
             Register::GdtrLimit => vmcs.read(Field::GuestGdtrLimit),
             Register::IdtrBase => vmcs.read(Field::GuestIdtrBase),
@@ -295,7 +314,9 @@ impl LoadedVcpu for VmxGuest<'_> {
             }
             Register::Cr4 => vmcs.set_cr4(value),
             Register::Efer => vmcs.set_efer(value),
+            Register::Dr6 => vmcs.set_debug_causes(value),
             Register::Dr7 => vmcs.write(Field::GuestDr7, value),
+            Register::KernelGsBase => vmcs.set_kernel_gs_base(value),
             Register::GdtrBase => vmcs.write(Field::GuestGdtrBase, value),
             Register::GdtrLimit => vmcs.write(Field::GuestGdtrLimit, value),
             Register::IdtrBase => vmcs.write(Field::GuestIdtrBase, value),
@@ -314,6 +335,19 @@ impl LoadedVcpu for VmxGuest<'_> {
         self.set_interruptibility(0);
         self.vmcs.write(Field::GuestPendingDebug, 0);
         self.vmcs.write(Field::GuestActivity, ACTIVE);
+    }
+
+    fn trap(&mut self, traps: Traps) {
+        self.state.traps = traps;
+        self.vmcs.want_window(Window::DebugRegisters, traps.debug_registers);
+    }
+
+    fn reset_msrs(&mut self) {
+        self.vmcs.reset_switched_msrs();
+        self.vmcs.write(Field::GuestPat, reset::PAT);
+        for field in [Field::GuestSysenterCs, Field::GuestSysenterEsp, Field::GuestSysenterEip] {
+            self.vmcs.write(field, 0);
+        }
     }
 
     fn segment(&self, index: usize) -> Segment {

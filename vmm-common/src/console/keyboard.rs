@@ -1,5 +1,6 @@
 //! The keyboard: which VM has it, and the keys that are commands to the console.
 
+use crate::control::VmRequest;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,8 +12,12 @@ const ESCAPE: u8 = 0x01;
 pub const HELP: &str = "\
 keys: Ctrl-A 0 to 9  give the keyboard to the VM of that position
       Ctrl-A n       give it to the next VM
-      Ctrl-A r       raw terminal for the VM with the keyboard, on or off
-      Ctrl-A s       show the text screen of the VM with the keyboard
+      Ctrl-A p       pause the VM with the keyboard, or let it go on
+      Ctrl-A r       restart it
+      Ctrl-A k       stop it
+      Ctrl-A d       show its registers
+      Ctrl-A f       give it the terminal raw, for full-screen programs, or take it back
+      Ctrl-A s       show its text screen
       Ctrl-A x       end the run
       Ctrl-A t       end it as a time limit does: with the registers of what still runs
       Ctrl-A Ctrl-A  send a Ctrl-A
@@ -53,6 +58,8 @@ pub enum Command {
     Focus(usize),
     /// Give the terminal raw to this VM, which has the keyboard, or take it back.
     Raw(usize),
+    /// Ask this of the VM that has the keyboard.
+    Vm(usize, VmRequest),
     /// Show this VM's text screen.
     Screen(usize),
     /// End the run.
@@ -171,6 +178,16 @@ impl Keyboard {
         next
     }
 
+    /// VM `vm` begins anew. Keys that the guest before had not read are the new one's.
+    pub fn restarted(&mut self, vm: usize) {
+        self.has_ended[vm] = false;
+        let given_back = core::mem::take(&mut self.given_back[vm]);
+        self.waiting += given_back.len();
+        for byte in given_back.into_iter().rev() {
+            self.typed[vm].push_front(byte);
+        }
+    }
+
     /// The next key for VM `vm`.
     pub fn take(&mut self, vm: usize) -> Option<u8> {
         let key = self.scripted[vm].pop_front().or_else(|| {
@@ -225,7 +242,11 @@ impl Keyboard {
                 let next = others.into_iter().find(|vm| !self.has_ended[*vm]);
                 self.focus_on(next.unwrap_or(self.focus))
             }
-            b'r' => Some(Command::Raw(self.focus)),
+            b'p' => Some(Command::Vm(self.focus, VmRequest::PauseOrResume)),
+            b'r' => Some(Command::Vm(self.focus, VmRequest::Restart)),
+            b'k' => Some(Command::Vm(self.focus, VmRequest::Stop)),
+            b'd' => Some(Command::Vm(self.focus, VmRequest::Dump)),
+            b'f' => Some(Command::Raw(self.focus)),
             b's' => Some(Command::Screen(self.focus)),
             b'x' => Some(Command::End),
             b't' => Some(Command::EndWithRegisters),

@@ -102,7 +102,7 @@ impl Matcher {
         while self.matched > 0 && text[self.matched] != byte {
             self.matched = self.borders[self.matched - 1];
         }
-        self.matched += usize::from(text.first().is_some() && text[self.matched] == byte);
+        self.matched += usize::from(!text.is_empty() && text[self.matched] == byte);
         let is_found = self.matched == text.len();
         if is_found {
             self.matched = 0;

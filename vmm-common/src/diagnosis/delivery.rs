@@ -217,8 +217,9 @@ fn task_stack<M: GuestMemory>(
     Ok(u64::from_le_bytes(word))
 }
 
-fn no_gate(vector: u8, limit: u16) -> String {
-    format!("the IDT has no gate {vector} (limit {limit:#x})")
+/// Why a vector beyond the IDT has no gate.
+pub fn no_gate(vector: u8, limit: u16) -> String {
+    format!("the IDT has no gate {vector} (limit {limit})")
 }
 
 /// INT n is no external event; all others are (SDM vol. 3, 6.13).

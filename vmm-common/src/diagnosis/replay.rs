@@ -6,6 +6,8 @@ use crate::registers::INSTRUCTION_BYTES;
 use crate::x86::paging::{Access, AccessKind};
 use crate::x86::segmentation::{is_canonical, linear};
 use crate::x86::{Exception, Guest, Outcome, Reads, Refusal, carry_out, decode};
+use alloc::format;
+use alloc::string::String;
 
 /// What a replay shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,28 @@ pub fn first_exception<M: GuestMemory>(scene: &Scene<'_, M>) -> Replayed {
     }
 }
 
+/// Why the instruction at RIP raises #GP or #SS without a selector, if its addresses show it.
+pub fn bad_address<M: GuestMemory>(scene: &Scene<'_, M>) -> Option<String> {
+    let is_long = scene.code_bits() == 64;
+    if is_long && !is_canonical(scene.rip()) {
+        return Some(format!("{:#x} is no canonical address", scene.rip()));
+    }
+    let mut bytes = [0; INSTRUCTION_BYTES];
+    let (len, _) = fetch(scene, &mut bytes);
+    let instruction = decode(scene.code_bits(), &bytes[..len]).ok()?;
+    let memory = instruction.memory.filter(|memory| !memory.is_rip_relative)?;
+    let base = memory.base.map_or(0, |base| scene.general(base));
+    let index = memory.index.map_or(0, |(index, scale)| scene.general(index) << scale);
+    let offset = memory.displacement.wrapping_add(base).wrapping_add(index);
+    let offset = offset & (u64::MAX >> (64 - u32::from(instruction.address_bits.clamp(16, 64))));
+    let size = u64::from(instruction.memory_size.max(1));
+    linear(scene, memory.segment, offset, size, AccessKind::Read).err()?;
+    Some(match is_long {
+        true => format!("{offset:#x} is no canonical address"),
+        false => format!("offset {offset:#x} is not in its segment"),
+    })
+}
+
 /// What instructions raise that access no memory, as far as their first bytes show it (SDM vol. 2:
 /// INT n, UD, DIV and IDIV, and those that ring 0 has for itself).
 fn of_its_own<M: GuestMemory>(scene: &Scene<'_, M>, mut bytes: &[u8]) -> Replayed {
@@ -82,6 +106,10 @@ fn of_its_own<M: GuestMemory>(scene: &Scene<'_, M>, mut bytes: &[u8]) -> Replaye
                 0 => Replayed::Raises(Exception::DIVIDE),
                 _ => Replayed::Unknown,
             }
+        }
+        [0x8e, mod_rm @ 0xc0..=0xff, ..] if scene.is_protected() => {
+            let register = (mod_rm & 7) | (rex & 1) << 3;
+            scene.loads_segment(mod_rm >> 3 & 7, scene.general(register) as u16)
         }
         [0xf4, ..] | [0x0f, 0x06 | 0x08 | 0x09 | 0x20..=0x23 | 0x30 | 0x32, ..] if is_outer => {
             Replayed::Raises(Exception::GENERAL_PROTECTION)

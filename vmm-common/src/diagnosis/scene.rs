@@ -57,6 +57,14 @@ impl<'a, M: GuestMemory> Scene<'a, M> {
         self.state.cr0 & cr0::PE != 0
     }
 
+    /// The linear address of an offset in the stack segment.
+    pub fn stack_linear(&self, offset: u64) -> u64 {
+        match self.code_bits() {
+            64 => offset,
+            _ => self.state.segments[segment::SS].base.wrapping_add(offset) & 0xffff_ffff,
+        }
+    }
+
     /// The linear address of the instruction.
     pub fn linear_rip(&self) -> u64 {
         match self.code_bits() {

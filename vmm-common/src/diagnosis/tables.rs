@@ -1,8 +1,10 @@
 //! Reads of what the processor reads for itself, with the reason where it cannot.
 
+use super::replay::Replayed;
 use super::scene::Scene;
 use crate::architecture::{cr4, efer};
 use crate::memory::GuestMemory;
+use crate::registers::segment;
 use crate::x86::paging::{
     ADDRESS, Access, AccessKind, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE, error,
 };
@@ -66,9 +68,42 @@ impl<M: GuestMemory> Scene<'_, M> {
             .map_err(|fault| Failure::new(Exception::page_fault(fault.error, linear), what.into()))
     }
 
+    /// What MOV to a segment register raises for a selector (SDM vol. 2, "MOV"), as far as the table
+    /// and its descriptor show it.
+    pub fn loads_segment(&self, register: u8, selector: u16) -> Replayed {
+        const OF_LDT: u16 = 4;
+        const PRESENT: u64 = 1 << 47;
+        const CS: u8 = segment::CS as u8;
+        const SS: u8 = segment::SS as u8;
+        let general = |code: u16| Replayed::Raises(Exception::coded(13, code.into()));
+        let is_null = selector & !3 == 0;
+        match register {
+            CS | 6.. => return Replayed::Raises(Exception::UNDEFINED),
+            SS if is_null && !self.is_long() => return general(0),
+            _ if is_null => return Replayed::Nothing,
+            _ if selector & OF_LDT != 0 => return Replayed::Unknown,
+            _ => {}
+        }
+        let (gdt, at) = (self.state.gdtr, u64::from(selector & !7));
+        if at + 7 > gdt.limit.into() {
+            return general(selector & !3);
+        }
+        let mut bytes = [0; 8];
+        match self.read_linear(gdt.base.wrapping_add(at), &mut bytes, "the GDT") {
+            Err(failure) => return Replayed::Raises(failure.exception),
+            Ok(()) if u64::from_le_bytes(bytes) & PRESENT == 0 => {}
+            Ok(()) => return Replayed::Unknown,
+        }
+        let vector = if register == SS { 12 } else { 11 };
+        Replayed::Raises(Exception::coded(vector, u32::from(selector & !3)))
+    }
+
     /// Why an access raises #PF with this error code.
     pub fn page_in_words(&self, linear: u64, code: u32) -> String {
+        // Whether a refused access sets these is the processor's own affair.
+        const ACCESSED_AND_DIRTY: u64 = 0x60;
         let (level, entry) = self.last_entry(linear);
+        let entry = entry & !ACCESSED_AND_DIRTY;
         if code & error::RESERVED != 0 {
             return format!("a reserved bit is set in the level {level} entry, {entry:#x}");
         }

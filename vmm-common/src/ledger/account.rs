@@ -18,6 +18,10 @@ pub struct VmAccount {
     pub waiting_ns: u64,
     /// It had nothing to do, ns.
     pub halted_ns: u64,
+    /// The operator or a debugger kept it from running, or it had ended and was restarted, ns.
+    pub held_ns: u64,
+    /// How often it was restarted.
+    pub restarts: u64,
     /// From the first turn of the run to its end, ns.
     pub lifetime_ns: u64,
     /// Of its wait, leaving its guest at the ends of slices: the guest's exact stop is unknown,
@@ -72,6 +76,8 @@ impl VmAccount {
             vmm_ns: 0,
             waiting_ns: 0,
             halted_ns: 0,
+            held_ns: 0,
+            restarts: 0,
             lifetime_ns: 0,
             leaving_ns: 0,
             leaving_seen_ns: 0,

@@ -73,7 +73,7 @@ impl VcpuAccount {
                     self.longest_own_blackout_ns.max(spent_ns - taken_ns);
             }
             Standing::Halted => self.halted_ns += spent_ns,
-            Standing::Ended => {}
+            Standing::Held | Standing::Ended => {}
         }
         self.taken_before_ns = taken_ns;
         self.guest_before_ns = guest_ns;
@@ -100,7 +100,7 @@ impl Ledger {
         if self.vms[vm].vcpus.is_empty() {
             return self.vm_turns_to(vm, standing, now);
         }
-        if self.vms[vm].standing == Standing::Ended {
+        if matches!(self.vms[vm].standing, Standing::Held | Standing::Ended) {
             return;
         }
         let id = vcpu.id() as usize;
@@ -152,7 +152,7 @@ impl Ledger {
                 self.sibling_switches += u64::from(is_switch);
             }
             (Standing::Running, None) => {}
-            (Standing::Waiting | Standing::Halted | Standing::Ended, _) => {
+            (Standing::Waiting | Standing::Halted | Standing::Held | Standing::Ended, _) => {
                 let was_running =
                     self.vms[vcpu.vm()].vcpus[vcpu.id() as usize].standing == Standing::Running;
                 if was_running {
@@ -162,12 +162,12 @@ impl Ledger {
         }
     }
 
-    /// `vm` has ended, and its vCPUs with it.
-    pub(super) fn end_vcpus(&mut self, vm: VmIndex, now: Instant) {
+    /// `vm` is in `standing`, and its vCPUs with it.
+    pub(super) fn vcpus_turn_to(&mut self, vm: VmIndex, standing: Standing, now: Instant) {
         let taken_ns = self.taken_by(now);
         let account = &mut self.vms[vm];
         for vcpu in &mut account.vcpus {
-            vcpu.turns_to(Standing::Ended, account.guest_ns, taken_ns, now);
+            vcpu.turns_to(standing, account.guest_ns, taken_ns, now);
         }
     }
 

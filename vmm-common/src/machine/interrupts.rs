@@ -228,7 +228,7 @@ impl Interrupts {
     }
 
     /// Whether `processor` gets the 8259 pair's interrupts.
-    fn hears_pic(&self, processor: usize) -> bool {
+    pub fn hears_pic(&self, processor: usize) -> bool {
         self.local_apics.get(processor).is_none_or(LocalApic::accepts_external)
     }
 }
@@ -243,6 +243,15 @@ impl Interrupts {
     pub fn io_apic(&mut self) -> Option<&mut IoApic> {
         self.has_attention = true;
         self.io_apic.as_mut()
+    }
+
+    /// The same two, read-only.
+    pub const fn pic_state(&self) -> &PicPair {
+        &self.pic
+    }
+
+    pub const fn io_apic_state(&self) -> Option<&IoApic> {
+        self.io_apic.as_ref()
     }
 
     /// The current processor's.

@@ -93,6 +93,15 @@ impl Timers {
         self.hpet.as_mut()
     }
 
+    pub const fn hpet_state(&self) -> Option<&Hpet> {
+        self.hpet.as_ref()
+    }
+
+    /// Whether the 8254 and the clock will do something.
+    pub fn has_deadlines(&self) -> [bool; 2] {
+        [self.pit.deadline().is_some(), self.rtc.deadline().is_some()]
+    }
+
     /// Brings every timer to `now`.
     pub fn advance(&mut self, now: MachineTime, interrupts: &mut Interrupts) {
         self.pit.advance(now);

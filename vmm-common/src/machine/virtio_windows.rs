@@ -80,6 +80,13 @@ impl Virtio {
         self.devices.get_mut(number).map(|(_, device)| (number, device))
     }
 
+    /// The lines of the devices whose driver is there.
+    pub fn running_lines(&self) -> impl Iterator<Item = Line> {
+        let numbered = self.devices.iter().enumerate();
+        let running = numbered.filter(|(_, (_, device))| device.transport().is_running());
+        running.map(|(number, _)| Line { pin: place(number).1, irq: None })
+    }
+
     /// Carries the levels of the devices' pins to the interrupt controllers.
     fn sample(&mut self, interrupts: &mut Interrupts) {
         let mut levels = 0;
@@ -195,6 +202,15 @@ impl Machine {
             self.virtio.work |= 1 << (FIRST_HOLD as usize + disk);
             self.interrupts.draw_attention();
         }
+    }
+
+    /// Whether a disk has requests under way.
+    #[must_use]
+    pub fn has_requests_under_way(&self) -> bool {
+        self.virtio.devices.iter().any(|(_, device)| match device {
+            Device::Block(block) => block.under_way() > 0,
+            Device::Net(_) | Device::Entropy(_) | Device::Console(_) => false,
+        })
     }
 
     /// A request of the disk has come back. True if the guest goes on by that.

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 mod hvc_needs;
 mod nics;
+mod restart_limits;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,8 @@ pub enum Field {
     VmVcpuCount(usize),
     /// `VmPlan::share`.
     VmShare(usize),
+    /// `VmPlan::restarts`.
+    VmRestarts(usize),
     /// `VmPlan::cmdline`.
     VmCmdline(usize),
     /// `BootPlan::modules` as a whole.
@@ -166,6 +169,7 @@ fn check_machine(index: usize, vm: &VmPlan, problems: &mut Problems) {
         );
     }
     vcpu_counts::check_machine(index, vm, problems);
+    restart_limits::check(index, vm, problems);
     virtio_needs::check_machine(index, vm, problems);
     hvc_needs::check_machine(index, vm, problems);
     check_cmdline(&vm.cmdline, Field::VmCmdline(index), problems);

@@ -165,6 +165,14 @@ fn fmt_vm(vm: &VmReceipt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if let Some(budget) = &vm.budget {
         fmt_list("  budget: ", &fmt_budget(budget), ", ", f)?;
     }
+    match (vm.restarts, vm.held_ns) {
+        (0, 0) => {}
+        (0, held_ns) => writeln!(f, "  held for {}", MeasuredTime(held_ns))?,
+        (times, 0) => writeln!(f, "  restarts: {times}")?,
+        (times, held_ns) => {
+            writeln!(f, "  restarts: {times}; held for {}", MeasuredTime(held_ns))?;
+        }
+    }
     fmt_blackout(vm, f)?;
     for (id, vcpu) in vm.vcpus.iter().enumerate() {
         fmt_list(&format!("  vCPU {id}: "), &fmt_vcpu(vcpu), ", ", f)?;

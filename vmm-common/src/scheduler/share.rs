@@ -14,6 +14,8 @@ pub(super) enum State {
     Runnable,
     /// Until its next timer, or woken.
     Halted(Instant),
+    /// By the operator or a debugger, until released.
+    Held,
     Finished,
 }
 

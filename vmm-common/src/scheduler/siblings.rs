@@ -135,7 +135,7 @@ impl Siblings {
     fn next_timer(&self) -> Instant {
         let timers = self.vcpus.iter().filter_map(|vcpu| match vcpu.state {
             State::Halted(until) => Some(until),
-            State::Runnable | State::Finished => None,
+            State::Runnable | State::Held | State::Finished => None,
         });
         timers.min().unwrap_or(Instant::FAR_FUTURE)
     }
@@ -233,9 +233,16 @@ impl Siblings {
         self.called().is_some_and(|id| id != self.running)
     }
 
-    /// None of them will run again.
+    /// None of them will run again, unless they are restarted.
     pub fn finished(&mut self) {
         self.vcpus.iter_mut().for_each(|vcpu| vcpu.state = State::Finished);
+    }
+
+    /// They are restarted: they sleep until they are woken.
+    pub fn revived(&mut self) {
+        let state = State::Halted(Instant::FAR_FUTURE);
+        self.vcpus.fill(Vcpu { state, call: None, waits_for: None });
+        self.end_tenure();
     }
 
     pub fn state(&self, id: u32) -> State {
@@ -253,7 +260,7 @@ impl Siblings {
                 && match vcpu.state {
                     State::Runnable => true,
                     State::Halted(until) => until <= now,
-                    State::Finished => false,
+                    State::Held | State::Finished => false,
                 }
         })
     }

@@ -27,6 +27,8 @@ pub(super) struct Vms {
     /// How many have halted, and how many have a budget.
     halted: usize,
     budgeted: usize,
+    /// How many have finished.
+    finished: usize,
     /// How many have halted, have woken and not run since, or have a budget: a switch skips the
     /// search at 0.
     irregular: usize,
@@ -55,6 +57,7 @@ impl Vms {
             entities,
             is_turn_open: false,
             halted: 0,
+            finished: 0,
             irregular: budgeted,
             has_yields: false,
             jumps: Jumps::new(),
@@ -126,6 +129,9 @@ impl Vms {
 
     /// `vm` has nothing to do until `until` or until it is woken. It gives up its turn.
     pub fn halted(&mut self, vm: VmIndex, until: Instant) {
+        if self.entities[vm].state == State::Held {
+            return;
+        }
         self.enter(vm, State::Halted(until));
         self.close_turn(vm);
     }
@@ -151,7 +157,18 @@ impl Vms {
         (goes_first && self.jumps.may_interrupt).then(|| self.jumps.grace_ns())
     }
 
-    /// `vm` will never run again.
+    /// `vm` does not run until it is released. It gives up its turn.
+    pub fn held(&mut self, vm: VmIndex) {
+        self.enter(vm, State::Held);
+        self.close_turn(vm);
+    }
+
+    /// `vm`, which was held or has finished, may run: as one that sleeps until it is woken.
+    pub fn released(&mut self, vm: VmIndex) {
+        self.enter(vm, State::Halted(Instant::FAR_FUTURE));
+    }
+
+    /// `vm` will not run again, unless it is restarted.
     pub fn finished(&mut self, vm: VmIndex) {
         self.enter(vm, State::Finished);
         self.close_turn(vm);
@@ -166,6 +183,11 @@ impl Vms {
         self.jumps.count()
     }
 
+    /// Whether any VM has finished.
+    pub const fn has_finished(&self) -> bool {
+        self.finished > 0
+    }
+
     /// Whether any VM has halted.
     pub const fn has_halted(&self) -> bool {
         self.halted > 0
@@ -174,7 +196,10 @@ impl Vms {
     fn enter(&mut self, vm: VmIndex, state: State) {
         let is_halted = |state| matches!(state, State::Halted(_));
         let entity = &mut self.entities[vm];
-        let was_halted = is_halted(core::mem::replace(&mut entity.state, state));
+        let before = core::mem::replace(&mut entity.state, state);
+        let was_halted = is_halted(before);
+        self.finished += usize::from(state == State::Finished);
+        self.finished -= usize::from(before == State::Finished);
         let wakes = was_halted && state == State::Runnable;
         let may_jump = wakes && matches!(entity.account, Account::Weight { .. });
         self.halted += usize::from(is_halted(state));
@@ -199,7 +224,7 @@ impl Vms {
                 && match entity.state {
                     State::Runnable => entity.may_run(now),
                     State::Halted(until) => until <= now,
-                    State::Finished => false,
+                    State::Held | State::Finished => false,
                 }
         })
     }
@@ -369,7 +394,7 @@ impl Vms {
                 State::Runnable => Some(period_end),
                 State::Halted(until) if left_ns > 0 => Some(until),
                 State::Halted(until) => Some(until.max(period_end)),
-                State::Finished => None,
+                State::Held | State::Finished => None,
             }
         });
         ends.min().unwrap_or(Instant::FAR_FUTURE)
@@ -391,7 +416,7 @@ impl Vms {
         }
         let timers = self.entities.iter().filter_map(|entity| match entity.state {
             State::Halted(until) if entity.advance_ns() >= LEAST_JUMP_NS => Some(until),
-            State::Halted(_) | State::Runnable | State::Finished => None,
+            State::Halted(_) | State::Runnable | State::Held | State::Finished => None,
         });
         timers.min().unwrap_or(Instant::FAR_FUTURE)
     }
@@ -403,7 +428,7 @@ impl Vms {
                 Account::Budget { period_end, .. } => Some(period_end),
                 Account::Weight { .. } => Some(now),
             },
-            State::Finished => None,
+            State::Held | State::Finished => None,
         });
         events.min().unwrap_or(Instant::FAR_FUTURE)
     }

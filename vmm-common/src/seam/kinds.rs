@@ -4,7 +4,7 @@ use super::ExitReason;
 
 impl ExitReason {
     /// The names of the kinds, in the order of [`ExitReason::kind`].
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "port in",
         "port out",
         "mmio read",
@@ -17,12 +17,19 @@ impl ExitReason {
         "preempted",
         "fault",
         "pause",
+        "debug",
     ];
 
     /// An access to a port.
     #[must_use]
     pub const fn is_port(&self) -> bool {
         matches!(self, Self::PortIn { .. } | Self::PortOut { .. })
+    }
+
+    /// No instruction is under way that the next entry completes.
+    #[must_use]
+    pub const fn is_between_instructions(&self) -> bool {
+        matches!(self, Self::Preempted | Self::Debug(_))
     }
 
     /// The position of this reason in [`ExitReason::KINDS`].
@@ -41,6 +48,7 @@ impl ExitReason {
             Self::Preempted => 9,
             Self::Fault(_) => 10,
             Self::Pause => 11,
+            Self::Debug(_) => 12,
         }
     }
 }

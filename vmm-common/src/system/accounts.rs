@@ -6,12 +6,22 @@ use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Activity;
 use crate::memory::GuestMemory;
 use crate::seam::{Host, VcpuBackend};
+use crate::stop::Detail;
 use crate::trace::What;
 
 /// What the host takes is in the trace from here on: below, clocks are read at different moments.
 const TRACED_NS: u64 = 20_000;
 
 impl<M: GuestMemory> System<M> {
+    /// The run begins at the first call.
+    #[inline]
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.ledger.restart(now);
+        }
+    }
+
     /// The end of a turn whose time is used up. None if parts of the last exit remain: they come
     /// first, or a stop could lose them.
     #[inline]
@@ -60,10 +70,14 @@ impl<M: GuestMemory> System<M> {
                 self.scheduler.yielded(vcpu);
                 self.ledger.waits(vcpu, now);
             }
-            Step::Halt(until) => self.sleeps(vcpu, until, now),
+            Step::Halt(until) => {
+                self.sleeps(vcpu, until, now);
+                self.tell_sleep(vcpu, host);
+            }
             Step::End(ending) => {
-                let dump = ending.deserves_dump().then(|| backend.registers());
-                self.end_vm(vcpu, ending, dump, now, host);
+                let deserves = ending.deserves_dump(self.vms[vm].outcomes);
+                let shown = deserves.then(|| (backend.registers(), Detail::All));
+                self.end_vm(vcpu, ending, shown, now, host);
             }
         }
     }

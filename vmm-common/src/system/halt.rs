@@ -2,12 +2,12 @@
 
 use super::{Step, System};
 use crate::Instant;
-use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::ledger::Standing;
 use crate::memory::GuestMemory;
 use crate::registers::CpuState;
 use crate::seam::Host;
+use crate::stop::Detail;
 use crate::trace::What;
 use crate::vm::Ending;
 
@@ -19,18 +19,18 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// Ends the VM of `vcpu`, if it still runs, with the registers of this vCPU that its console
-    /// shows.
+    /// Ends the VM of `vcpu`, if it still runs; what is shown of it comes from the registers of this
+    /// vCPU, if there are any.
     pub fn stop_vm<H: Host<M>>(
         &mut self,
         vcpu: VcpuIndex,
         why: &'static str,
-        registers: Option<CpuState>,
+        shown: Option<(CpuState, Detail)>,
         host: &mut H,
     ) {
         if self.vms[vcpu.vm()].ending.is_none() {
             let now = self.settle_taken(host);
-            self.end_vm(vcpu, Ending::Stopped { why }, registers, now, host);
+            self.end_vm(vcpu, Ending::Stopped { why }, shown, now, host);
         }
     }
 
@@ -68,22 +68,24 @@ impl<M: GuestMemory> System<M> {
         &mut self,
         vcpu: VcpuIndex,
         ending: Ending,
-        dump: Option<CpuState>,
+        shown: Option<(CpuState, Detail)>,
         now: Instant,
         host: &mut H,
     ) {
         let vm = vcpu.vm();
+        let dump = shown.map(|(state, detail)| self.dump(vcpu, &ending, state, detail, now));
         self.trace.record(now, vcpu, What::Ended);
         self.scheduler.finished(vm);
         self.ledger.vm_turns_to(vm, Standing::Ended, now);
         self.unplug(vm, now, host);
         self.finish_screen(vm, host);
         self.leave_networks(vm, now, host);
-        let dump = dump.map(|registers| Dump::new(&ending, registers, &self.vms[vm].memory));
         host.vm_ended(vcpu, &ending, dump.as_ref());
-        if dump.is_some() {
+        let shows_all = shown.is_some_and(|(_, detail)| detail == Detail::All);
+        if shows_all && ending != Ending::HaltedForGood {
             (self.shown, self.to_show) = (Some(vcpu), Some(self.vcpu(vm, 0)));
         }
         self.vms[vm].ending = Some(ending);
+        self.decide_restart(vm, now, host);
     }
 }

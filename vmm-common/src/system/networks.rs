@@ -324,6 +324,18 @@ impl<M: GuestMemory> System<M> {
         self.networks.note_waiting();
     }
 
+    /// Plugs the interfaces of a VM that begins anew into their networks.
+    pub(super) fn rejoin_networks<H: Host<M>>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
+        for number in 0..self.networks.all.len() {
+            let network = &mut self.networks.all[number];
+            let Some(port) = network.port_of(vm) else { continue };
+            let end = network.ports[port].end;
+            network.ports[port] = NetworkPort::new(end, Receiver::NotUp);
+            self.set_uplink_offloads(number, host);
+            self.check_link(number, now);
+        }
+    }
+
     /// Takes the interfaces of a VM that has ended off their networks.
     pub(super) fn leave_networks<H: Host<M>>(&mut self, vm: VmIndex, now: Instant, host: &mut H) {
         for number in 0..self.networks.all.len() {

@@ -1,6 +1,6 @@
 //! Publishes the time and steal time in a guest's RAM before an entry.
 
-use super::System;
+use super::{Life, System};
 use crate::Instant;
 use crate::index::VcpuIndex;
 use crate::memory::GuestMemory;
@@ -13,18 +13,25 @@ impl<M: GuestMemory> System<M> {
     pub(super) fn prepare(&mut self, vcpu: VcpuIndex, now: Instant) -> bool {
         /// How often the time-stamp counter is compared with the clock, which may be slewed.
         const CHECK_TSC_EVERY_NS: u64 = 1_000_000_000;
+        let Life { restart: None, before_ns: (before_ns, taken_before_ns), .. } =
+            self.vms[vcpu.vm()].life
+        else {
+            return false;
+        };
         let account = &self.ledger.vms[vcpu.vm()];
         // A stopped clock must not fall behind what the guest read just before its preemption.
         let waiting_ns = account.waiting_ns.saturating_sub(account.leaving_ns);
-        let taken_ns = account.taken_ns;
+        let taken_ns = account.taken_ns.saturating_sub(taken_before_ns);
         // What the host took of a vCPU with siblings is in its waits, or not known to be its own.
         let stolen_ns = match account.vcpus.is_empty() {
             true => waiting_ns + taken_ns,
             false => self.ledger.waited_ns(vcpu),
         };
+        // A held VM waits for no other: that is no steal time, but a clock of its own stops.
+        let stood_ns = (waiting_ns + account.held_ns).saturating_sub(before_ns);
         let vm = &mut self.vms[vcpu.vm()];
         vm.machine.select(vcpu.id());
-        vm.machine.record_wait(waiting_ns, taken_ns, stolen_ns);
+        vm.machine.record_wait(stood_ns, taken_ns, stolen_ns);
         let (machine, vcpu) = vm.parts(vcpu);
         if now >= vcpu.next_tsc_check {
             vcpu.next_tsc_check = now.after_ns(CHECK_TSC_EVERY_NS);

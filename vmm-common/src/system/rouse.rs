@@ -23,7 +23,12 @@ impl<M: GuestMemory> System<M> {
         (0..self.vms[vm].vcpus().len() as u32).map(move |id| first.sibling(id))
     }
 
-    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_registers`]) before
+    /// The host is to show the registers of `vm`, which runs on.
+    pub(crate) fn show(&mut self, vm: VmIndex) {
+        (self.shown, self.to_show) = (None, Some(self.vcpu(vm, 0)));
+    }
+
+    /// A vCPU whose registers the host is to show ([`crate::seam::Host::sibling_ended`]) before
     /// it asks for the next turn: a dump is of all vCPUs of its VM that have begun, and each one's
     /// backend alone can read its registers.
     pub fn next_to_show(&mut self) -> Option<VcpuIndex> {
@@ -131,7 +136,7 @@ impl<M: GuestMemory> System<M> {
     }
 
     /// `vcpu` may have something to do now.
-    pub(super) fn wake(&mut self, vcpu: VcpuIndex, now: Instant) {
+    pub(crate) fn wake(&mut self, vcpu: VcpuIndex, now: Instant) {
         self.until = self.scheduler.woken(vcpu).shorten(self.until, now);
         self.has_woken(vcpu, now);
     }

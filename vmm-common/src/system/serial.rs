@@ -234,11 +234,11 @@ impl<M: GuestMemory> System<M> {
                 continue;
             }
             for com in Com::ALL {
-                if self.vms[vm].ending.is_none() {
+                if self.vms[vm].has_guest() {
                     self.feed_console(vm, com, now, host);
                 }
             }
-            if self.vms[vm].ending.is_none() {
+            if self.vms[vm].has_guest() {
                 self.feed_hvc(vm, now, host);
             }
         }

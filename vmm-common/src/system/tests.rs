@@ -4,9 +4,11 @@ mod called_sibling;
 mod frame_paths;
 mod frames_in_segments;
 mod held_frames;
+mod held_vms;
 mod hvc_lines;
 mod link_changes;
 mod random_bytes;
+mod restarted_vms;
 mod scripted;
 mod slow_disk;
 mod uplinks;
@@ -113,7 +115,9 @@ impl Host<Ram> for Place {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// Asks for a clock at 0x1000, then runs to each deadline.
@@ -147,6 +151,8 @@ impl VcpuBackend for Guest {
             tsc,
         }
     }
+
+    fn power_on(&mut self, _registers: &CpuState) {}
 
     fn start_up(&mut self, _registers: &CpuState) {
         unreachable!("it has no siblings")

@@ -135,6 +135,19 @@ impl Paging {
         Ok(page.address)
     }
 
+    /// The guest-physical address of `linear`, if it is mapped at all: for a debugger, which needs
+    /// no permission and leaves no Accessed flag.
+    #[must_use]
+    pub fn look_up(&self, memory: &impl GuestMemory, linear: u64) -> Option<u64> {
+        let is_long = self.efer & efer::LMA != 0;
+        let linear = if is_long { linear } else { linear & 0xffff_ffff };
+        if self.is_off() {
+            return Some(linear & 0xffff_ffff);
+        }
+        let access = Access { kind: AccessKind::Read, is_user: false, may_reach_user: true };
+        self.walk(memory, linear, access, |_, _| {}).ok().map(|page| page.address)
+    }
+
     /// Down the tables to the page; each entry, and whether it is the last, is shown to `visit`.
     #[inline]
     fn walk(

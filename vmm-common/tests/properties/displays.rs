@@ -45,6 +45,8 @@ fn vm() -> impl Strategy<Value = VmReceipt> {
             guest_ns: n[2],
             vmm_ns: n[3],
             waiting_ns: n[4],
+            held_ns: n[0],
+            restarts: n[1],
             halted_ns: n[5],
             longest_blackout_ns: n[6],
             turns: n[7],

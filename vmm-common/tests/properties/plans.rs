@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use vmm_common::Instant;
 use vmm_common::plan::{
     BootKind, BootPlan, ClockPolicy, DeviceSet, ImageSource, Limits, LinkPlan, OnSwitch, Outcomes,
-    Plan, SerialPlan, Share, VirtioPlan, VmPlan, check as check_plan,
+    Plan, Restarts, SerialPlan, Share, VirtioPlan, VmPlan, check as check_plan,
 };
 use vmm_common::scheduler::{Next, Scheduler};
 
@@ -57,6 +57,7 @@ fn vm() -> impl Strategy<Value = VmPlan> {
                 kernel: ImageSource::Builtin(String::from("os")),
                 kind: BootKind::Auto,
                 bios: None,
+                symbols: None,
                 modules: Vec::new(),
             },
             cmdline,
@@ -68,6 +69,8 @@ fn vm() -> impl Strategy<Value = VmPlan> {
             screen: vmm_common::plan::ScreenPlan { is_shown: has_keyboard, has_keyboard },
             input: Vec::new(),
             outcomes: Outcomes::default(),
+            restarts: Restarts::default(),
+            debugger: None,
         },
     )
 }

@@ -295,6 +295,10 @@ impl VcpuBackend for Guest {
         (self.behind_batch, self.last, self.due_at) = (None, None, None);
     }
 
+    fn power_on(&mut self, registers: &CpuState) {
+        self.start_up(registers);
+    }
+
     fn registers(&mut self) -> CpuState {
         CpuState::default()
     }

@@ -18,6 +18,7 @@
 //! | `vcpus.rs` | scheduler and ledger alone: VMs of several vCPUs, waits and accounts |
 //! | `interprocessor.rs` | processors of a VM start, interrupt and restart each other |
 //! | `last_runner.rs` | what the last processor to run leaves to those that have halted |
+//! | `lifecycle.rs` | a VM that is paused, restarted and stopped, and neighbours that do not notice |
 //! | `chaos.rs` | guests that do anything at all, and neighbours that do not notice; determinism |
 
 mod chaos;
@@ -27,6 +28,7 @@ mod guest;
 mod hardware;
 mod interprocessor;
 mod last_runner;
+mod lifecycle;
 mod links;
 mod place;
 mod round_trips;

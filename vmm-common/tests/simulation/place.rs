@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use vmm_common::Instant;
 use vmm_common::backing::Backing;
+use vmm_common::control::Change;
 use vmm_common::diagnosis::Dump;
 use vmm_common::index::{VcpuIndex, VmIndex};
 use vmm_common::memory::NoMemory;
-use vmm_common::registers::CpuState;
 use vmm_common::seam::Host;
+use vmm_common::switch_on::Beginning;
 use vmm_common::vm::Ending;
 
 /// Reading the clock takes this long at most, ns.
@@ -150,11 +151,14 @@ pub struct SimulatedHost {
     pub typing: Vec<VecDeque<(Instant, u8)>>,
     /// How each VM ended.
     pub endings: Vec<Option<Ending>>,
+    beginnings: Vec<Beginning<'static>>,
 }
 
 impl SimulatedHost {
-    pub fn new(clock: Rc<Clock>, vms: usize) -> Self {
+    pub fn new(clock: Rc<Clock>, beginnings: Vec<Beginning<'static>>) -> Self {
+        let vms = beginnings.len();
         Self {
+            beginnings,
             clock,
             printed: vec![Vec::new(); vms],
             typing: vec![VecDeque::new(); vms],
@@ -200,12 +204,29 @@ impl Host<NoMemory> for SimulatedHost {
         Some(byte)
     }
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
+
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, VmIndex(vm): VmIndex, change: Change) {
+        if change == Change::Restarted {
+            self.endings[vm] = None;
+            self.clock.vms.borrow_mut()[vm].has_ended = false;
+        }
+    }
 
     fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&Dump>) {
         let VmIndex(vm) = vcpu.vm();
         assert_eq!(self.endings[vm], None, "VM {vm} ends twice");
-        assert_eq!(dump.is_some(), ending.deserves_dump(), "{ending:?}");
+        assert_eq!(
+            dump.is_some(),
+            ending.deserves_dump(vmm_common::plan::Outcomes::default()),
+            "{ending:?}"
+        );
         self.endings[vm] = Some(ending.clone());
         self.clock.vms.borrow_mut()[vm].has_ended = true;
     }

@@ -18,15 +18,19 @@ use devices::link::LinkEnd;
 use devices::time::MachineTime;
 use std::rc::Rc;
 use vmm_common::Instant;
+use vmm_common::boot::{Boot, Images};
+use vmm_common::cpuid::CpuidResult;
 use vmm_common::index::{LinkedPort, VcpuIndex, VmIndex};
 use vmm_common::ledger::Standing;
 use vmm_common::machine::{Machine, Surroundings};
 use vmm_common::memory::NoMemory;
 use vmm_common::plan::{
-    DeviceSet, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share, VmPlan,
+    BootKind, DeviceSet, ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, Share, VmPlan,
 };
+use vmm_common::registers::CpuState;
 use vmm_common::scheduler::Next;
 use vmm_common::seam::Host;
+use vmm_common::switch_on::{self, Beginning, HostFacts};
 use vmm_common::system::System;
 use vmm_common::vm::Ending;
 
@@ -54,7 +58,12 @@ pub struct VmSetup {
     pub software: Box<dyn FnOnce(Cpu) -> Software>,
     /// What its other processors run each time they are started.
     pub others: Vec<Starter>,
+    /// What its first processor runs when the VM is restarted.
+    pub again: Option<Starter>,
 }
+
+/// What happens to VMs between turns.
+pub type Operator = Box<dyn FnMut(&mut System<NoMemory>, &mut SimulatedHost, Instant)>;
 
 /// What a processor runs from its start-up on.
 pub type Starter = Rc<dyn Fn(Cpu) -> Software>;
@@ -76,6 +85,7 @@ pub struct World {
     pub clock: Rc<Clock>,
     pub turns: Vec<Turn>,
     pub idle_ns: u64,
+    pub operator: Option<Operator>,
     begun: Instant,
     random: Random,
 }
@@ -90,6 +100,7 @@ impl VmSetup {
             devices: DeviceSet { has_io_apic: true, has_hpet: true, has_local_apic: true },
             software: Box::new(software),
             others: Vec::new(),
+            again: None,
         }
     }
 }
@@ -117,14 +128,15 @@ impl World {
                 Guest::new(cpu, place, habits, (program, handler), starter)
             };
             let cpu = Cpu::new(clock.clone());
-            let first = guest(Some((setup.software)(cpu.clone())), None).with_cpu(cpu);
+            let first = guest(Some((setup.software)(cpu.clone())), setup.again).with_cpu(cpu);
             let others = setup.others.into_iter().map(|starter| guest(None, Some(starter)));
             std::iter::once(first).chain(others).collect::<Vec<_>>()
         };
         let guests: Vec<_> = setups.into_iter().enumerate().flat_map(guests_of).collect();
-        let host = SimulatedHost::new(clock.clone(), plan.vms.len());
-        let (turns, random) = (Vec::new(), random.fork());
-        Self { plan, system, guests, host, clock, turns, idle_ns: 0, begun, random }
+        let beginnings = plan.vms.iter().map(|vm| beginning(vm, begun)).collect();
+        let host = SimulatedHost::new(clock.clone(), beginnings);
+        let (turns, random, operator) = (Vec::new(), random.fork(), None);
+        Self { plan, system, guests, host, clock, turns, idle_ns: 0, operator, begun, random }
     }
 
     /// Runs the VMs until all have ended. Those that have not when `lasts_ns` have passed, or when
@@ -134,6 +146,9 @@ impl World {
         loop {
             if self.clock.now() >= horizon && !self.system.is_done() {
                 self.system.stop(OVER, &mut self.host);
+            }
+            if let Some(operator) = &mut self.operator {
+                operator(&mut self.system, &mut self.host, self.clock.now());
             }
             self.clock.decide();
             match self.system.next(&mut self.host) {
@@ -171,7 +186,8 @@ impl World {
         assert!(until > self.clock.basis(), "idle for no time");
         for (vm, account) in self.system.ledger.vms.iter().enumerate() {
             let has_budget = matches!(self.plan.vms[vm].share, Share::Budget { .. });
-            let may_idle = matches!(account.standing(), Standing::Halted | Standing::Ended);
+            let may_idle =
+                matches!(account.standing(), Standing::Halted | Standing::Held | Standing::Ended);
             assert!(may_idle || has_budget, "VM {vm} waits for an idle core");
         }
         let begin = self.clock.now();
@@ -212,8 +228,8 @@ impl World {
         assert_eq!(ledger.core_sum_ns(), elapsed_ns, "the core's accounts");
         assert_eq!(ledger.check(elapsed_ns), Ok(()));
         for (vm, account) in ledger.vms.iter().enumerate() {
-            let sum_ns =
-                account.core_ns() + account.taken_ns + account.waiting_ns + account.halted_ns;
+            let off_ns = account.waiting_ns + account.halted_ns + account.held_ns;
+            let sum_ns = account.core_ns() + account.taken_ns + off_ns;
             assert_eq!(sum_ns, account.lifetime_ns, "accounts of VM {vm}: {account:?}");
             if ledger.taken_ns > 0 {
                 continue;
@@ -247,6 +263,20 @@ impl World {
         let own = self.turns.iter().filter(|turn| turn.vm == vm);
         own.map(|turn| turn.end.min(to).ns_since(turn.begin.max(from))).sum()
     }
+}
+
+/// What a VM begins with.
+fn beginning(plan: &VmPlan, now: Instant) -> Beginning<'static> {
+    let boot = Boot {
+        kind: BootKind::Flat,
+        pieces: Vec::new(),
+        registers: CpuState::default(),
+        base_memory_kib: 639,
+    };
+    let (plan, boot) = (Box::leak(Box::new(plan.clone())), Box::leak(Box::new(boot)));
+    let facts = HostFacts { epoch_seconds: 1, tsc_hz: TSC.hz, has_tsc_deadline: false };
+    let (_, machine) = switch_on::prepare(plan, boot, facts, |_, _| CpuidResult::default());
+    Beginning::new(machine, Images::of(&[]), TSC, now)
 }
 
 /// The software of a processor that waits for its start-up IPI.

@@ -100,6 +100,10 @@ pub fn filter(role: Role, has_reports: bool, taps: &[RawFd]) -> Result<BpfProgra
         // A capture on a full file system is cut behind its last whole block.
         allow(&[libc::SYS_ftruncate]);
     }
+    if role == Role::Vcpu {
+        // Debuggers come while the VMs run.
+        allow(&[libc::SYS_accept4]);
+    }
     // The main thread prints when the loop is over.
     let has_loop = role != Role::Files;
     if has_loop {

@@ -7,7 +7,7 @@ use vmm_common::backing::{
     Backing, DiskIndex, Finished, Frame, FromUplink, Offloads, Progress, Request, ToUplink,
 };
 
-impl Backing<GuestRam> for LinuxHost {
+impl Backing<GuestRam> for LinuxHost<'_> {
     fn disk(&mut self, disk: DiskIndex, request: &Request<'_>, memory: &GuestRam) -> Progress {
         let progress = self.disks.request(disk, request, memory);
         self.say_troubles();

@@ -10,7 +10,7 @@ const PATIENCE_NS: u64 = 2_000_000_000;
 /// Signals are looked for this often.
 const LOOK_MS: i32 = 20;
 
-impl LinuxHost {
+impl LinuxHost<'_> {
     /// All VMs have ended: writes what they left, and returns how many bytes were not read. A pipe
     /// or a file is waited for, as every program does, until a signal or the time limit interrupts
     /// the run. Such a run gives up after a while, and so does one on a terminal that accepts

@@ -128,6 +128,16 @@ impl GuestMemory for GuestRam {
         true
     }
 
+    fn clear(&self, address: u64, bytes: u64) {
+        let Ok(len) = usize::try_from(bytes) else { return };
+        let Ok(slice) = self.0.get_slice(GuestAddress(address), len) else { return };
+        let start = slice.ptr_guard_mut().as_ptr();
+        // Pages of our own, anonymous and private, read as zero after that (madvise(2)); it gives
+        // them back to the host, too.
+        // SAFETY: the range is this mapping's, and no reference to its bytes exists.
+        unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) };
+    }
+
     fn has(&self, address: u64, bytes: u64) -> bool {
         // Of a single region: regions do not follow one another.
         usize::try_from(bytes).is_ok_and(|len| self.0.check_range(GuestAddress(address), len))

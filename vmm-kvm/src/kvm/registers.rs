@@ -1,10 +1,15 @@
 //! Converts between KVM's registers and ours.
 
-use super::GuestRam;
+use super::{GuestRam, extended_state};
 use anyhow::{Context, Result};
-use kvm_bindings::{kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events};
+use kvm_bindings::{
+    Msrs, kvm_debugregs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
+    kvm_vcpu_events,
+};
 use kvm_ioctls::VcpuFd;
 use vmm_common::architecture::cr0;
+use vmm_common::architecture::msr::{IA32_PAT, IA32_TIME_STAMP_COUNTER};
+use vmm_common::machine::PASSED_MSRS;
 use vmm_common::registers::{CpuState, INSTRUCTION_BYTES, Segment, TableRegister, segment};
 
 /// Access rights, bit 16: the segment is unusable.
@@ -15,6 +20,12 @@ const PAGED: u64 = cr0::PG | cr0::PE;
 /// Loads a boot's registers.
 pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     let mut special = vcpu.get_sregs().context("KVM_GET_SREGS")?;
+    system(&mut special, state);
+    vcpu.set_sregs(&special).context("KVM_SET_SREGS")?;
+    vcpu.set_regs(&general(state)).context("KVM_SET_REGS")
+}
+
+fn system(special: &mut kvm_sregs, state: &CpuState) {
     special.cr0 = state.cr0;
     special.cr2 = state.cr2;
     special.cr3 = state.cr3;
@@ -25,11 +36,25 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     (special.fs, special.gs, special.ldt, special.tr) = (fs, gs, ldt, tr);
     special.gdt = kvm_dtable { base: state.gdtr.base, limit: state.gdtr.limit, padding: [0; 3] };
     special.idt = kvm_dtable { base: state.idtr.base, limit: state.idtr.limit, padding: [0; 3] };
-    vcpu.set_sregs(&special).context("KVM_SET_SREGS")?;
+}
+
+/// Loads what a debugger has changed, and nothing else.
+pub fn change(vcpu: &VcpuFd, before: &CpuState, state: &CpuState) -> Result<(), kvm_ioctls::Error> {
+    let mut special = vcpu.get_sregs()?;
+    let of =
+        |it: &CpuState| (it.cr0, it.cr2, it.cr3, it.cr4, it.efer, it.segments, it.gdtr, it.idtr);
+    if of(before) != of(state) {
+        system(&mut special, state);
+        vcpu.set_sregs(&special)?;
+    }
+    vcpu.set_regs(&general(state))
+}
+
+fn general(state: &CpuState) -> kvm_regs {
     let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] =
         state.general;
     let (rip, rflags) = (state.rip, state.rflags);
-    let general = kvm_regs {
+    kvm_regs {
         rax,
         rbx,
         rcx,
@@ -48,8 +73,7 @@ pub fn load(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
         r15,
         rip,
         rflags,
-    };
-    vcpu.set_regs(&general).context("KVM_SET_REGS")
+    }
 }
 
 /// Loads the registers of a processor that a start-up IPI starts, on a vCPU that may have run.
@@ -63,6 +87,25 @@ pub fn start_up(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
     vcpu.set_vcpu_events(&events).context("KVM_SET_VCPU_EVENTS")?;
     let debug = kvm_debugregs { dr6: 0xffff_0ff0, dr7: 0x400, ..Default::default() };
     vcpu.set_debug_regs(&debug).context("KVM_SET_DEBUGREGS")
+}
+
+/// Loads the registers of a processor that is switched on, on a vCPU that may have run: all that
+/// its guest reaches, but for the time-stamp counter.
+pub fn power_on(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
+    /// IA32_PAT after reset (SDM vol. 3, table 12-12).
+    const PAT: u64 = 0x0007_0406_0007_0406;
+    start_up(vcpu, state)?;
+    extended_state::reset(vcpu)?;
+    let all = PASSED_MSRS.iter().flat_map(|(first, last)| *first..=*last);
+    for index in all.filter(|index| *index != IA32_TIME_STAMP_COUNTER) {
+        let data = if index == IA32_PAT { PAT } else { 0 };
+        let entry = kvm_msr_entry { index, data, ..Default::default() };
+        let entries = Msrs::from_entries(&[entry]).context("one entry is not too many")?;
+        // Of one that the processor lacks there is nothing to reset.
+        vcpu.set_msrs(&entries).context("KVM_SET_MSRS")?;
+    }
+    // EFER and the bases of FS and GS were among them.
+    load(vcpu, state)
 }
 
 /// Sets the enable bit of KVM's IA32_APIC_BASE, which CPUID.1:EDX\[9\] follows. The rest of the

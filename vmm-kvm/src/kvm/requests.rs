@@ -2,8 +2,9 @@
 //! and vCPUs is over by then.
 
 use kvm_bindings::{
-    KVMIO, kvm_coalesced_mmio_zone, kvm_debugregs, kvm_device_attr, kvm_interrupt, kvm_msrs,
-    kvm_regs, kvm_sregs, kvm_translation, kvm_vcpu_events,
+    KVMIO, kvm_coalesced_mmio_zone, kvm_debugregs, kvm_device_attr, kvm_fpu, kvm_guest_debug,
+    kvm_interrupt, kvm_msrs, kvm_regs, kvm_sregs, kvm_translation, kvm_vcpu_events, kvm_xcrs,
+    kvm_xsave,
 };
 
 /// The direction of a request's data (asm-generic/ioctl.h), as the kernel names it.
@@ -12,12 +13,18 @@ const WRITE: u64 = 1;
 const READ: u64 = 2;
 
 /// KVM_RUN, by far the most frequent, and the others.
-pub const LOOP_REQUESTS: [u64; 19] = [
+pub const LOOP_REQUESTS: [u64; 25] = [
     request::<()>(NONE, 0x80),                       // KVM_RUN
     request::<kvm_interrupt>(WRITE, 0x86),           // KVM_INTERRUPT
     request::<kvm_vcpu_events>(READ, 0x9f),          // KVM_GET_VCPU_EVENTS
     request::<kvm_vcpu_events>(WRITE, 0xa0),         // KVM_SET_VCPU_EVENTS
     request::<kvm_debugregs>(WRITE, 0xa2),           // KVM_SET_DEBUGREGS
+    request::<kvm_debugregs>(READ, 0xa1),            // KVM_GET_DEBUGREGS
+    request::<kvm_guest_debug>(WRITE, 0x9b),         // KVM_SET_GUEST_DEBUG
+    request::<kvm_fpu>(READ, 0x8c),                  // KVM_GET_FPU
+    request::<kvm_fpu>(WRITE, 0x8d),                 // KVM_SET_FPU
+    request::<kvm_xsave>(WRITE, 0xa5),               // KVM_SET_XSAVE
+    request::<kvm_xcrs>(WRITE, 0xa7),                // KVM_SET_XCRS
     request::<()>(NONE, 0x9a),                       // KVM_NMI
     request::<kvm_regs>(READ, 0x81),                 // KVM_GET_REGS
     request::<kvm_regs>(WRITE, 0x82),                // KVM_SET_REGS

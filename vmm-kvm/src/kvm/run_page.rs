@@ -78,6 +78,13 @@ pub fn set_msr_answer(run: &mut kvm_run, answer: Option<u64>) {
     run.__bindgen_anon_1.msr.data = answer.unwrap_or(0);
 }
 
+/// The exception and DR6 of a KVM_EXIT_DEBUG.
+pub fn debug(run: &kvm_run) -> (u32, u64) {
+    // SAFETY: the caller saw KVM_EXIT_DEBUG; every bit pattern of these integers is a value.
+    let debug = unsafe { run.__bindgen_anon_1.debug };
+    (debug.arch.exception, debug.arch.dr6)
+}
+
 /// The hardware's reason of a KVM_EXIT_FAIL_ENTRY.
 pub fn entry_failure(run: &kvm_run) -> u64 {
     // SAFETY: the caller saw KVM_EXIT_FAIL_ENTRY; every bit pattern of the integer is a value.

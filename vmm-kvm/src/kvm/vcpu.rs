@@ -18,6 +18,7 @@ use vmm_common::cpuid::CpuidEntry;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::{Entry, Exit, ExitReason, Fault, Injection, VcpuBackend};
 
+mod debug;
 mod exits;
 mod start_up;
 
@@ -51,6 +52,8 @@ pub struct KvmVcpu {
     /// Of the last KVM_RUN.
     overhead_ns: u64,
     failures: Failures,
+    /// A debugger has breakpoints in the guest's memory.
+    traps_breakpoints: bool,
     /// The host refused to start the vCPU up: the next entry says so.
     refused: Option<i32>,
 }
@@ -114,6 +117,7 @@ impl PreparedVcpu {
             overhead: Overhead::default(),
             overhead_ns: 0,
             failures: Failures::default(),
+            traps_breakpoints: false,
             refused: None,
         })
     }
@@ -225,6 +229,10 @@ impl VcpuBackend for KvmVcpu {
 
     fn start_up(&mut self, registers: &CpuState) {
         self.begin_anew(registers);
+    }
+
+    fn power_on(&mut self, registers: &CpuState) {
+        self.switch_on(registers);
     }
 
     fn registers(&mut self) -> CpuState {

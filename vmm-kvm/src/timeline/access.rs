@@ -22,6 +22,7 @@ pub(super) fn in_words(reason: &ExitReason) -> String {
         ExitReason::Halt => "hlt".into(),
         ExitReason::Fault(fault) => format!("fault: {fault}"),
         ExitReason::Pause
+        | ExitReason::Debug(_)
         | ExitReason::Shutdown
         | ExitReason::InterruptWindow
         | ExitReason::Preempted => ExitReason::KINDS[reason.kind()].into(),

@@ -74,8 +74,8 @@ fn a_vm_that_has_the_terminal_raw_changes_it_and_leaves_it_as_it_was() {
     let terminal = TerminalEmulator::running(config, 1);
     let state = terminal.state();
     terminal.shows("corpus | escapes: waiting for a q");
-    terminal.types("\x01r");
-    terminal.shows("[corpus has the terminal raw until Ctrl-A r]");
+    terminal.types("\x01f");
+    terminal.shows("[corpus has the terminal raw until Ctrl-A f]");
     terminal.types("q");
     terminal.comes_to("screen 1 cursor 0 insert 1 keypad 1 1 mouse 1 1");
     assert!(terminal.state().contains("title forged"), "{}", terminal.state());

@@ -24,6 +24,7 @@ mod output_troubles;
 mod posture;
 mod screen;
 mod several_processors;
+mod symbols;
 mod terminal;
 mod timeline;
 mod uplinks;

@@ -49,7 +49,7 @@ fn one_processor_that_halts_for_good_does_not_end_its_vm() {
     assert_eq!(ending, "stopped: the time limit was reached", "{}", run.shown());
 }
 
-/// Neither it nor a processor that was never started shows anything by its registers.
+/// Neither its registers nor those of a processor that was never started show more than why.
 #[test]
 fn a_vm_that_is_stopped_while_it_halts_shows_no_registers() {
     /// 1: sti; hlt; jmp 1b
@@ -59,5 +59,6 @@ fn a_vm_that_is_stopped_while_it_halts_shows_no_registers() {
     let run = run.arg("--timeout").arg("1s").finish().ended_with(1).adds_up();
     let ending = &run.vm("vm")["ending"];
     assert_eq!(ending, "stopped: the time limit was reached", "{}", run.shown());
+    let run = run.shows("[vm.0]   halted at 0x200001; nothing can wake it: ");
     assert!(!run.output.contains("rip "), "registers: {}", run.shown());
 }

@@ -165,6 +165,29 @@ pub fn network(
     })
 }
 
+/// The exceptions and interrupts that QEMU's processor delivers to a kernel at 1 MiB or above, in
+/// QEMU's words (`-d int`), until it resets, as after a triple fault, or until `timeout`.
+///
+/// # Errors
+/// QEMU is missing or fails.
+pub fn deliveries(kernel: Kernel<'_>, timeout: Duration) -> Result<Vec<String>> {
+    Emulator::Qemu.ensure()?;
+    let scratch = Scratch::new()?;
+    let log = scratch.path().join("deliveries");
+    let options = ["-d", "int", "-D", log.to_str().context("the folder's name is no text")?];
+    // One that hangs has raised nothing, or it is in the log.
+    let _ = boot(Q35, kernel, &options, Instant::now() + timeout);
+    let text = fs::read_to_string(&log).context("QEMU's log")?;
+    // The firmware's own lie below.
+    let is_kernels = |line: &&str| {
+        let pc = line.split_once(" pc=").and_then(|(_, rest)| rest.split(' ').next());
+        let pc = pc.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        pc.is_some_and(|pc| (0x10_0000..0xfff0_0000).contains(&pc))
+    };
+    let lines = text.lines().filter(|line| line.contains(": v=")).filter(is_kernels);
+    Ok(lines.map(str::to_owned).collect())
+}
+
 fn boot(
     (machine, cpu): (&str, &str),
     kernel: Kernel<'_>,
@@ -192,7 +215,8 @@ fn boot_watched(
     let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = running.0.stdout.take().expect("it was asked for");
     let keyboard = Keyboard::new(&[], io::sink());
-    let (output, is_timed_out) = copy(&chunks(stdout), watcher, keyboard, Some(deadline))?;
+    let chunks = chunks(stdout);
+    let (output, is_timed_out) = copy(&chunks, watcher, keyboard, None, Some(deadline))?;
     let console = String::from_utf8_lossy(&output).into_owned();
     if is_timed_out {
         bail!("it did not end in time; the console:\n{console}");

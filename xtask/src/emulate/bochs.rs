@@ -65,7 +65,8 @@ pub(super) fn run(
     };
     let to_com1 = com1.try_clone().context("cannot copy a socket")?;
     let keyboard = Keyboard::of(machine, &bochs, typed, to_com1);
-    let (output, is_timed_out) = copy(&chunks(com1), console, keyboard, deadline)?;
+    let (output, is_timed_out) =
+        copy(&chunks(com1), console, keyboard, Some(&machine.names), deadline)?;
     drop(bochs);
     let debug: Vec<u8> = screen.iter().flatten().collect();
     Ok(Report::new(output, &debug, is_timed_out))
@@ -110,6 +111,9 @@ fn accept(
 fn settings(machine: &Machine, port: u16) -> String {
     let memory = machine.memory_mib;
     let cpu = machine.cpu.as_deref().unwrap_or(CPU);
+    let com2 = machine.debugger.map_or_else(String::new, |port| {
+        format!("com2: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n")
+    });
     format!(
         "\
 display_library: term
@@ -122,7 +126,7 @@ clock: sync=none, time0=utc, rtc_sync=0
 ata0-master: type=cdrom, path=iso, status=inserted
 boot: cdrom
 com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
-port_e9_hack: enabled=1
+{com2}port_e9_hack: enabled=1
 speaker: enabled=0
 sound: waveoutdrv=dummy
 log: log

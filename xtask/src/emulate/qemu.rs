@@ -42,7 +42,8 @@ pub(super) fn run(
     let stdout = qemu.0.stdout.take().expect("it was asked for");
     let stdin = qemu.0.stdin.take().expect("it was asked for");
     let keyboard = Keyboard::of(machine, &qemu, typed, stdin);
-    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, deadline)?;
+    let (output, is_timed_out) =
+        copy(&chunks(stdout), console, keyboard, Some(&machine.names), deadline)?;
     if !is_timed_out {
         let status = qemu.0.wait().context("cannot wait for QEMU")?;
         let is_started = fs::metadata(&debug).is_ok_and(|debug| debug.len() > 0);
@@ -85,6 +86,9 @@ fn arguments(machine: &Machine) -> Vec<String> {
         ("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
     ];
     let clock = is_counted.then_some(("-icount", COUNTED));
-    let pairs = pairs.into_iter().chain(clock).flat_map(|(option, value)| [option, value]);
+    let second = machine.debugger.map(|port| format!("tcp:127.0.0.1:{port}"));
+    let second = second.as_deref().map(|to| ("-serial", to));
+    let pairs =
+        pairs.into_iter().chain(clock).chain(second).flat_map(|(option, value)| [option, value]);
     pairs.chain(["-no-reboot", "-nodefaults"]).map(str::to_owned).collect()
 }

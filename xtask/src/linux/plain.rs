@@ -143,7 +143,7 @@ fn boot(
     let mut running = Running(qemu.spawn().context("cannot run qemu-system-x86_64")?);
     let stdout = running.0.stdout.take().expect("it was asked for");
     let keyboard = Keyboard::new(&[], io::sink());
-    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, Some(deadline))?;
+    let (output, is_timed_out) = copy(&chunks(stdout), console, keyboard, None, Some(deadline))?;
     let console = String::from_utf8_lossy(&output).into_owned();
     if is_timed_out {
         bail!("it is not done in time; the console:\n{console}");

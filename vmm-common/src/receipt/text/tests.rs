@@ -18,6 +18,8 @@ fn vm(name: &str) -> VmReceipt {
         vmm_ns: MS,
         waiting_ns: 1515 * MS,
         halted_ns: 0,
+        held_ns: 0,
+        restarts: 0,
         taken_ns: 0,
         longest_blackout_ns: 5 * MS,
         longest_blackout_taken_ns: 0,

@@ -8,7 +8,6 @@ use crate::index::{Com, VcpuIndex, VmIndex};
 use crate::machine::{Machine, VIRTIO_BASE};
 use crate::memory::GuestMemory;
 use crate::plan::{ImageSource, LinkPlan, OnSwitch, Plan, SerialPlan, VmPlan};
-use crate::registers::CpuState;
 use crate::seam::Host;
 use crate::system::{Step, System};
 use crate::vm::Ending;
@@ -68,7 +67,9 @@ impl Host<Ram> for Terminals {
 
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// What of each VM is an end of the link; the first one's console is a virtio console, too.

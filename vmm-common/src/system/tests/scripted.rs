@@ -3,6 +3,7 @@
 use super::Ram;
 use crate::Instant;
 use crate::backing::{Backing, DiskIndex, Finished, Progress, Request, Status};
+use crate::control::Change;
 use crate::diagnosis::Dump;
 use crate::index::{VcpuIndex, VmIndex};
 use crate::machine::Machine;
@@ -10,6 +11,7 @@ use crate::plan::{OnSwitch, Plan, VmPlan};
 use crate::registers::CpuState;
 use crate::scheduler::Next;
 use crate::seam::{Entry, Exit, ExitReason, Host, VcpuBackend};
+use crate::switch_on::Beginning;
 use crate::system::System;
 use crate::vm::Ending;
 use alloc::rc::Rc;
@@ -26,6 +28,10 @@ pub struct Place {
     /// How long the disk takes, and how long the host works for a request.
     pub disk_ns: u64,
     pub work_ns: u64,
+    /// What VMs begin with, if they can be restarted.
+    pub beginnings: Vec<Beginning<'static>>,
+    /// What has become of VMs.
+    pub changes: RefCell<Vec<(VmIndex, Change)>>,
     under_way: Vec<(u64, Finished)>,
 }
 
@@ -67,9 +73,19 @@ impl Host<Ram> for Place {
         None
     }
 
+    fn beginning(&self, VmIndex(vm): VmIndex) -> Option<&Beginning<'_>> {
+        self.beginnings.get(vm)
+    }
+
+    fn vm_changed(&mut self, vm: VmIndex, change: Change) {
+        self.changes.get_mut().push((vm, change));
+    }
+
     fn vm_ended(&mut self, _vcpu: VcpuIndex, _ending: &Ending, _dump: Option<&Dump>) {}
 
-    fn sibling_registers(&mut self, _vcpu: VcpuIndex, _registers: &CpuState) {}
+    fn sibling_ended(&mut self, _vcpu: VcpuIndex, _dump: &Dump) {}
+
+    fn vm_sleeps(&mut self, _vm: VmIndex, _why: &str) {}
 }
 
 /// Makes these exits, each at once, and then runs to each deadline.
@@ -82,6 +98,8 @@ pub struct Guest {
     pub entries: Vec<(u64, Entry)>,
     /// It has been started up.
     pub is_started: bool,
+    /// What it has been powered on with, each time.
+    pub powered_on: Vec<CpuState>,
 }
 
 impl VcpuBackend for Guest {
@@ -107,6 +125,10 @@ impl VcpuBackend for Guest {
         }
         self.now_ns.set(self.now_ns.get().max(entry.deadline.as_ns()));
         exit(ExitReason::Preempted)
+    }
+
+    fn power_on(&mut self, registers: &CpuState) {
+        self.powered_on.push(*registers);
     }
 
     fn start_up(&mut self, _registers: &CpuState) {
@@ -155,9 +177,17 @@ impl World {
             parts: 0,
             entries: Vec::new(),
             is_started: false,
+            powered_on: Vec::new(),
         };
         let guests = scripts.into_iter().map(guest).collect();
-        let place = Place { now_ns, disk_ns, work_ns, under_way: Vec::new() };
+        let place = Place {
+            now_ns,
+            disk_ns,
+            work_ns,
+            beginnings: Vec::new(),
+            changes: RefCell::default(),
+            under_way: Vec::new(),
+        };
         Self { system, place, guests, rams }
     }
 

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 /// Where the queue's parts, the requests and the data are.
 pub const TABLE: u64 = 0x1000;
 pub const AVAILABLE: u64 = 0x2000;
-const USED: u64 = 0x3000;
+pub const USED: u64 = 0x3000;
 const REQUESTS: u64 = 0x4000;
 pub const DATA: u64 = 0x8000;
 pub const VECTOR: u8 = 0x31;
@@ -33,7 +33,7 @@ fn with_disks(count: usize, times_ns: (u64, u64), script: Vec<ExitReason>) -> Wo
 }
 
 /// Puts `count` reads of a sector into the ring.
-fn offer(world: &World, count: u16) {
+pub fn offer(world: &World, count: u16) {
     let put = |address: u64, bytes: &[u8]| assert!(world.rams[0].write(address, bytes));
     for n in 0..count {
         let header = REQUESTS + 32 * u64::from(n);

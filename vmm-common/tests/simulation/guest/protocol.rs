@@ -148,5 +148,6 @@ pub(super) fn awaited(reason: &ExitReason) -> Awaits {
         ExitReason::PortOut { .. } | ExitReason::MmioWrite { .. } => Awaits::Nothing,
         ExitReason::Halt | ExitReason::Shutdown | ExitReason::Fault(_) => Awaits::Nothing,
         ExitReason::InterruptWindow | ExitReason::Preempted | ExitReason::Pause => Awaits::Nothing,
+        ExitReason::Debug(_) => unreachable!("no debugger has it"),
     }
 }

@@ -75,6 +75,10 @@ impl KvmVcpu {
                 true => ExitReason::Preempted,
                 false => ExitReason::Halt,
             },
+            kvm::KVM_EXIT_DEBUG => {
+                let (exception, dr6) = run_page::debug(run);
+                super::debug::event(exception, dr6)
+            }
             kvm::KVM_EXIT_SHUTDOWN => ExitReason::Shutdown,
             kvm::KVM_EXIT_IRQ_WINDOW_OPEN => ExitReason::InterruptWindow,
             kvm::KVM_EXIT_INTR | kvm::KVM_EXIT_SET_TPR => ExitReason::Preempted,
@@ -84,7 +88,7 @@ impl KvmVcpu {
             }
             kvm::KVM_EXIT_INTERNAL_ERROR => {
                 let code = run_page::internal_error(run);
-                ExitReason::Fault(Fault::CannotEmulate { code })
+                self.unless_breakpoint(Fault::CannotEmulate { code })
             }
             exit => ExitReason::Fault(Fault::Unexpected { exit }),
         }

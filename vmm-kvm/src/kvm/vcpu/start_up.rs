@@ -1,8 +1,9 @@
-//! What a start-up IPI does to a vCPU.
+//! What a start-up IPI does to a vCPU, and what a VM's new beginning does.
 
 use super::KvmVcpu;
 use super::exits::Pending;
 use crate::kvm::registers;
+use anyhow::Result;
 use kvm_bindings::kvm_regs;
 use vmm_common::registers::CpuState;
 use vmm_common::seam::Reply;
@@ -11,7 +12,19 @@ impl KvmVcpu {
     /// As [`vmm_common::seam::VcpuBackend::start_up`].
     pub(super) fn begin_anew(&mut self, registers: &CpuState) {
         self.finish_instruction();
-        if let Err(error) = registers::start_up(&self.fd, registers) {
+        self.note(registers::start_up(&self.fd, registers));
+    }
+
+    /// As [`vmm_common::seam::VcpuBackend::power_on`].
+    pub(super) fn switch_on(&mut self, registers: &CpuState) {
+        self.finish_instruction();
+        self.tsc_held_ns = 0;
+        self.note(registers::power_on(&self.fd, registers));
+    }
+
+    /// The next entry says what the host has refused.
+    fn note(&mut self, result: Result<()>) {
+        if let Err(error) = result {
             let error = error.downcast_ref::<kvm_ioctls::Error>();
             self.refused = Some(error.map_or(libc::EIO, |error| error.errno()));
         }

@@ -86,7 +86,7 @@ impl Write for Watcher {
 fn tell(socket: &Path, command: &str) -> io::Result<()> {
     const PROMPT: &[u8] = b"(qemu) ";
     let mut monitor = UnixStream::connect(socket)?;
-    let mut wait_for_prompt = || -> io::Result<()> {
+    let wait_for_prompt = || -> io::Result<()> {
         let (mut said, mut piece) = (Vec::new(), [0; 256]);
         while !said.ends_with(PROMPT) {
             match (&monitor).read(&mut piece)? {
