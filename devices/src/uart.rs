@@ -210,6 +210,11 @@ impl Uart {
         status
     }
 
+    /// Takes back the oldest byte that the guest has not read.
+    pub(crate) fn take_unread(&mut self) -> Option<u8> {
+        if self.is_looped_back() { None } else { self.line.take_received() }
+    }
+
     fn write_transmitter_holding(&mut self, byte: u8) {
         self.is_thre_latched = false;
         let depth = self.fifo_depth();

@@ -200,6 +200,11 @@ impl Console {
         self.keyboard.take(vm)
     }
 
+    /// VM `vm`, which ends, has not read this byte that it took.
+    pub fn give_back(&mut self, vm: usize, byte: u8) {
+        self.keyboard.give_back(vm, byte);
+    }
+
     /// A VM has ended; with the lines of a dump, if there is one. The next VM that still runs gets
     /// the keyboard, and of a pipe what has not been read.
     pub fn vm_ended(&mut self, vcpu: VcpuIndex, ending: &Ending, dump: Option<&str>) {

@@ -39,8 +39,13 @@ const MAX_MID_SCROLLS: u8 = 2;
 
 const BLANK: Row = [b' '; COLUMNS];
 
-/// Who shows the screens.
+/// Who shows the screens, and gets back what was typed to a VM that has ended.
 pub trait Viewer {
+    /// VM `vm` ends and has not read this byte, which was typed to it; in the order of typing.
+    fn input_unread(&mut self, vm: VmIndex, byte: u8) {
+        let _ = (vm, byte);
+    }
+
     /// Takes new text of a VM's screen: lines, of which the last may grow.
     fn screen_output(&mut self, vm: VmIndex, text: &str) {
         let _ = (vm, text);

@@ -21,6 +21,11 @@ pub enum What {
     IdleBegins,
     /// A VM can.
     IdleEnds,
+    /// The host ran something else for so long up to now; the vCPU is of no meaning.
+    HostTook {
+        /// Nanoseconds.
+        ns: u64,
+    },
     /// A VM ended.
     Ended,
     /// A VM begins anew.

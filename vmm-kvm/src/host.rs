@@ -304,6 +304,10 @@ impl<'a> LinuxHost<'a> {
 }
 
 impl Viewer for LinuxHost<'_> {
+    fn input_unread(&mut self, VmIndex(vm): VmIndex, byte: u8) {
+        self.console.give_back(vm, byte);
+    }
+
     fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
         if let Some(log) = self.logs[vm] {
             self.recorder.push(log, text.as_bytes());

@@ -181,6 +181,15 @@ impl Port {
         self.feed(self.console_place(), byte)
     }
 
+    /// Takes back a byte of console input that the guest has not read, oldest first.
+    pub fn console_unread(&mut self) -> Option<u8> {
+        match self.console_place() {
+            Place::OnRegisters => self.uart.take_unread(),
+            Place::Parked => self.parked.take_received(),
+            Place::Absent => None,
+        }
+    }
+
     const fn console_place(&self) -> Place {
         match self.mode {
             PortMode::Console => Place::OnRegisters,

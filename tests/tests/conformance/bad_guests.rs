@@ -90,7 +90,8 @@ fn check_on(guest: &str, says: &str, targets: &[Target], ending: &str, exit: i32
         let blackout_ns = vm(&outcome, "healthy")["longest_blackout_ns"].as_u64();
         let blackout_ns = blackout_ns.expect("nanoseconds");
         println!("{what}: {bad}; longest blackout {} us", blackout_ns / 1000);
-        let is_dumped = ending.starts_with("stopped: ") && !is_endless;
+        let is_stopped = ending.starts_with("stopped: ") || ending == "panicked";
+        let is_dumped = is_stopped && !is_endless;
         let allowed_ns = 2 * SLICE_NS + if is_dumped { DUMP_NS } else { 0 };
         assert!(blackout_ns <= allowed_ns, "{what}: {blackout_ns} ns of blackout:\n{shown}");
         assert!(bad.starts_with(ending), "{what}: {bad}\n{shown}");

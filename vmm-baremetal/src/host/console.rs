@@ -214,6 +214,10 @@ impl Backing<GuestRam> for BareHost<'_> {
 }
 
 impl Viewer for BareHost<'_> {
+    fn input_unread(&mut self, VmIndex(vm): VmIndex, byte: u8) {
+        self.console.give_back(vm, byte);
+    }
+
     fn screen_output(&mut self, VmIndex(vm): VmIndex, text: &str) {
         self.console.print_screen(vm, text);
     }

@@ -30,6 +30,10 @@ pub struct Keyboard {
     typed: Vec<VecDeque<u8>>,
     /// What files and the config type, which goes before that.
     scripted: Vec<VecDeque<u8>>,
+    /// How many of those typed at the keyboard each VM has taken.
+    taken: Vec<usize>,
+    /// What it took and had not read when it ended.
+    given_back: Vec<Vec<u8>>,
     /// Bytes in all of both.
     waiting: usize,
     /// The most bytes that may wait.
@@ -75,6 +79,8 @@ impl Keyboard {
         Self {
             typed: queues(),
             scripted: queues(),
+            taken: vec![0; vms],
+            given_back: vec![Vec::new(); vms],
             waiting: 0,
             most,
             is_used: false,
@@ -136,15 +142,28 @@ impl Keyboard {
         bytes.iter().filter_map(|byte| self.key(*byte)).collect()
     }
 
+    /// VM `vm`, which ends, has taken this byte and not read it; oldest first.
+    pub fn give_back(&mut self, vm: usize, byte: u8) {
+        self.given_back[vm].push(byte);
+    }
+
     /// VM `vm` has ended: the keyboard goes to the next one that still runs, and of a pipe what has
     /// not been read. On a terminal that is dropped: it was meant for this VM. Returns the next
     /// one, if the keyboard moved.
     pub fn ended(&mut self, vm: usize) -> Option<usize> {
         self.has_ended[vm] = true;
         let scripted = core::mem::take(&mut self.scripted[vm]).len();
-        let typed = core::mem::take(&mut self.typed[vm]);
+        let mut typed = core::mem::take(&mut self.typed[vm]);
+        // What was taken last was typed at the keyboard, as far as it has taken so much from there.
+        let given_back = core::mem::take(&mut self.given_back[vm]);
+        let of_keyboard = given_back.len().min(self.taken[vm]);
+        let (of_files, of_keyboard) = given_back.split_at(given_back.len() - of_keyboard);
         self.waiting -= scripted;
-        self.unread[vm] += scripted as u64;
+        self.waiting += of_keyboard.len();
+        self.unread[vm] += (scripted + of_files.len()) as u64;
+        for byte in of_keyboard.iter().rev() {
+            typed.push_front(*byte);
+        }
         let vms = self.has_ended.len();
         let next = (1..vms).map(|step| (vm + step) % vms).find(|next| !self.has_ended[*next]);
         let next = next.filter(|_| vm == self.focus);
@@ -162,11 +181,19 @@ impl Keyboard {
     /// VM `vm` begins anew. Keys that the guest before had not read are the new one's.
     pub fn restarted(&mut self, vm: usize) {
         self.has_ended[vm] = false;
+        let given_back = core::mem::take(&mut self.given_back[vm]);
+        self.waiting += given_back.len();
+        for byte in given_back.into_iter().rev() {
+            self.typed[vm].push_front(byte);
+        }
     }
 
     /// The next key for VM `vm`.
     pub fn take(&mut self, vm: usize) -> Option<u8> {
-        let key = self.scripted[vm].pop_front().or_else(|| self.typed[vm].pop_front());
+        let key = self.scripted[vm].pop_front().or_else(|| {
+            self.taken[vm] += usize::from(!self.typed[vm].is_empty());
+            self.typed[vm].pop_front()
+        });
         self.waiting -= usize::from(key.is_some());
         key
     }
@@ -319,13 +346,18 @@ mod tests {
         keyboard.type_to(1, b"file");
         keyboard.type_to(2, b"own ");
         keyboard.typed(b"abc");
-        keyboard.take(1);
+        for byte in *b"filea" {
+            assert_eq!(keyboard.take(1), Some(byte));
+        }
+        // Its port still had the last two.
+        keyboard.give_back(1, b'e');
+        keyboard.give_back(1, b'a');
         assert_eq!(keyboard.ended(1), Some(2));
         keyboard.typed(b"de");
         assert_eq!(taken(&mut keyboard, 2), b"own abcde");
-        assert_eq!(keyboard.unread(), [0, 3, 0]);
+        assert_eq!(keyboard.unread(), [0, 1, 0]);
         keyboard.type_to(1, b"late");
-        assert_eq!((keyboard.has_keys(), keyboard.unread()), (false, &[0, 7, 0][..]));
+        assert_eq!((keyboard.has_keys(), keyboard.unread()), (false, &[0, 5, 0][..]));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub fn last_injected(trace: &Trace, vcpu: VcpuIndex) -> Option<u8> {
             | What::IdleBegins
             | What::IdleEnds
             | What::Restarted
+            | What::HostTook { .. }
             | What::Ended => {}
             What::Exit(_) => last = None,
         }
@@ -101,6 +102,7 @@ fn in_words((what, count): &(What, u32)) -> String {
         | What::IdleBegins
         | What::IdleEnds
         | What::Restarted
+        | What::HostTook { .. }
         | What::Ended => String::new(),
     };
     if *count > 1 { format!("{text} ({count} times)") } else { text }

@@ -9,6 +9,9 @@ use crate::seam::{Host, VcpuBackend};
 use crate::stop::Detail;
 use crate::trace::What;
 
+/// What the host takes is in the trace from here on: below, clocks are read at different moments.
+const TRACED_NS: u64 = 20_000;
+
 impl<M: GuestMemory> System<M> {
     /// The run begins at the first call.
     #[inline]
@@ -127,6 +130,10 @@ impl<M: GuestMemory> System<M> {
     pub(super) fn taken_since<H: Host<M>>(&mut self, now: Instant, host: &mut H) -> u64 {
         let before_ns = self.taken_ns;
         self.taken_ns = host.taken_ns(now).max(before_ns);
-        self.taken_ns - before_ns
+        let ns = self.taken_ns - before_ns;
+        if ns >= TRACED_NS {
+            self.trace.record(now, VcpuIndex::only_of(VmIndex(0)), What::HostTook { ns });
+        }
+        ns
     }
 }

@@ -183,6 +183,11 @@ impl<M: GuestMemory> System<M> {
             if self.vms[vm].machine.serial_mut(com).is_some_and(|port| port.has_console()) {
                 self.drain_console(vm, com, host);
             }
+            if let Some(port) = self.vms[vm].machine.serial_mut(com) {
+                while let Some(byte) = port.console_unread() {
+                    host.input_unread(vm, byte);
+                }
+            }
         }
         for wire in 0..self.wires.len() {
             let Wire { link, ends } = &mut self.wires[wire];
