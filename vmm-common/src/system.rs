@@ -121,7 +121,6 @@ impl<M: GuestMemory> System<M> {
     ) -> Self {
         let vm = |(plan, (machine, memory)): (&crate::plan::VmPlan, (Machine, M))| {
             let mut vm = Vm::new(plan.id, plan.name.clone(), machine, memory);
-            vm.outcomes = plan.outcomes;
             for _ in 0..plan.processors() {
                 vm.add_vcpu();
             }

@@ -3,7 +3,6 @@
 use crate::Instant;
 use crate::index::VcpuIndex;
 use crate::machine::Machine;
-use crate::plan::Outcomes;
 use crate::polling::Polling;
 use crate::seam::{Entry, Injection, Reply};
 use crate::system::Life;
@@ -22,10 +21,6 @@ pub struct Vm<M> {
     pub machine: Machine,
     /// Its RAM.
     pub memory: M,
-    /// What it counts as when it ends without a status.
-    pub(crate) outcomes: Outcomes,
-    /// It was told that nothing can wake it.
-    pub(crate) has_told_sleep: bool,
     /// Who holds it, and how far it has come on its way to a new beginning.
     pub(crate) life: Life,
     /// How it ended; None while it runs.
@@ -67,9 +62,8 @@ impl<M> Vm<M> {
     /// A VM without vCPUs.
     #[must_use]
     pub fn new(id: u64, name: String, machine: Machine, memory: M) -> Self {
-        let (vcpus, life, outcomes) = (Vec::new(), Life::default(), Outcomes::default());
-        let has_told_sleep = false;
-        Self { id, name, vcpus, machine, memory, outcomes, has_told_sleep, life, ending: None }
+        let (vcpus, life) = (Vec::new(), Life::default());
+        Self { id, name, vcpus, machine, memory, life, ending: None }
     }
 
     /// The number the config gave it.

@@ -99,7 +99,10 @@ fn us(at: Instant) -> f64 {
 
 fn value(event: &Event, at: Instant) -> Value {
     let (vm, vcpu) = (event.vcpu.vm().0, event.vcpu.id());
-    let phase = |phase: &str, track: usize, name: &str| json!({"ph": phase, "pid": 1, "tid": track, "ts": us(at), "name": name});
+    let phase = |phase: &str, track: usize, name: &str| {
+        json!({"ph": phase, "pid": 1, "tid": track, "ts": us(at),
+               "name": name})
+    };
     let instant = |name: &str| {
         json!({"ph": "i", "s": "t", "pid": 1, "tid": vm, "ts": us(at), "name": name,
                "args": {"vcpu": vcpu}})

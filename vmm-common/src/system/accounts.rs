@@ -75,7 +75,7 @@ impl<M: GuestMemory> System<M> {
                 self.tell_sleep(vcpu, host);
             }
             Step::End(ending) => {
-                let deserves = ending.deserves_dump(self.vms[vm].outcomes);
+                let deserves = ending.deserves_dump(self.restarters[vm].outcomes);
                 let shown = deserves.then(|| (backend.registers(), Detail::All));
                 self.end_vm(vcpu, ending, shown, now, host);
             }

@@ -100,10 +100,10 @@ impl<M: GuestMemory> System<M> {
         let vm = &mut self.vms[vcpu.vm()];
         let is_still =
             |it: &crate::vm::Vcpu| it.is_halted || vm.machine.is_waiting_for_startup(it.id());
-        if vm.has_told_sleep || !vm.vcpus().iter().all(is_still) || vm.machine.can_wake() {
+        if vm.life.has_told_sleep || !vm.vcpus().iter().all(is_still) || vm.machine.can_wake() {
             return;
         }
-        vm.has_told_sleep = true;
+        vm.life.has_told_sleep = true;
         let why = vm.machine.why_asleep();
         host.vm_sleeps(vcpu.vm(), &why);
     }

@@ -49,6 +49,8 @@ pub(crate) struct Life {
     pub restart: Option<Restart>,
     /// What it had waited or been held, and the host had taken, when it began, ns.
     pub before_ns: (u64, u64),
+    /// It was told that nothing can wake it.
+    pub has_told_sleep: bool,
 }
 
 impl<M> Vm<M> {

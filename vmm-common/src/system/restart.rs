@@ -147,7 +147,6 @@ impl<M: GuestMemory> System<M> {
         let before_ns = (account.waiting_ns + account.held_ns, account.taken_ns);
         let it = &mut self.vms[vm];
         (it.machine, it.life) = (machine, Life { before_ns, ..Life::default() });
-        it.has_told_sleep = false;
         it.vcpus_mut().iter_mut().for_each(Vcpu::reset);
         for wire in 0..self.wires.len() {
             let Wire { link, ends } = &mut self.wires[wire];

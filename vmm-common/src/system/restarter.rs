@@ -14,7 +14,8 @@ use alloc::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Restarter {
     policy: Restarts,
-    outcomes: Outcomes,
+    /// What its endings without a status count as.
+    pub(super) outcomes: Outcomes,
     /// When it did, the last times.
     recent: VecDeque<Instant>,
     /// It is to, before the next turn.

@@ -227,7 +227,9 @@ fn these_guests_leave_for_every_reason_there_is() {
             nmis += guest.vectors.iter().filter(|vector| **vector == 2).count();
         }
     }
-    for (name, count) in ExitReason::KINDS.iter().zip(exits) {
+    // No debugger has them.
+    let kinds = ExitReason::KINDS.iter().zip(exits).filter(|(name, _)| **name != "debug");
+    for (name, count) in kinds {
         assert!(count > 0, "no guest is left for this: {name}");
     }
     assert!(batched > 1_000 && interrupts > 1_000 && nmis > 0, "{batched} {interrupts} {nmis}");

@@ -1,7 +1,7 @@
 //! The linear memory that a guest's page tables map to RAM, in pieces.
 //!
-//! Tables may say anything. What is looked at is bounded, for each entry of the highest level apart:
-//! tables that lead to themselves, as some kernels have on purpose, hide no other part.
+//! Tables may say anything. What is looked at is bounded, for each entry of the highest level
+//! apart: tables that lead to themselves, as some kernels have on purpose, hide no other part.
 
 use vmm_common::architecture::{cr0, cr4, efer};
 use vmm_common::memory::GuestMemory;

@@ -22,7 +22,7 @@ mod debug;
 mod exits;
 mod start_up;
 
-use exits::Pending;
+use exits::{Pending, is_unfinished};
 
 /// A vCPU ready to run, on the thread that starts it.
 #[derive(Debug)]
@@ -237,18 +237,6 @@ impl VcpuBackend for KvmVcpu {
 
     fn registers(&mut self) -> CpuState {
         registers::dump(&self.fd, &self.ram)
-    }
-}
-
-/// The next KVM_RUN completes the instruction, which may raise an exception: KVM delivers
-/// that, and drops an interrupt queued before it.
-fn is_unfinished(reason: &ExitReason) -> bool {
-    use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn, PortOut};
-    match reason {
-        // A guest that single-steps gets its #DB then.
-        PortIn { .. } | PortOut { .. } => true,
-        MmioRead { .. } | MsrRead { .. } | MsrWrite { .. } => true,
-        _ => false,
     }
 }
 

@@ -158,3 +158,15 @@ impl KvmVcpu {
         }
     }
 }
+
+/// The next KVM_RUN completes the instruction, which may raise an exception: KVM delivers
+/// that, and drops an interrupt queued before it.
+pub(super) const fn is_unfinished(reason: &ExitReason) -> bool {
+    use ExitReason::{MmioRead, MsrRead, MsrWrite, PortIn, PortOut};
+    match reason {
+        // A guest that single-steps gets its #DB then.
+        PortIn { .. } | PortOut { .. } => true,
+        MmioRead { .. } | MsrRead { .. } | MsrWrite { .. } => true,
+        _ => false,
+    }
+}
