@@ -9,6 +9,7 @@ mod captures;
 mod command_line;
 mod configs;
 mod console;
+mod control;
 mod cores;
 mod disks;
 mod endings;
