@@ -7,10 +7,13 @@ mod common;
 
 use common::{console, cpu, power};
 
-/// Power-off: 0x604, 0xB004 (ACPI). Status: 0xF4 to 0xF7. Reset: 0xCF9, 0x64, 0x92.
+/// Power-off: 0x604, 0xB004 (ACPI). Status: 0xF4 to 0xF7. Reset: 0xCF9, 0x64, 0x92. Panic: 0x505.
 fn ends_machine(port: u16) -> bool {
-    matches!(port, 0x604 | 0xB004 | 0xF4..=0xF7 | 0xCF9 | 0x64 | 0x92)
+    matches!(port, 0x604 | 0xB004 | 0xF4..=0xF7 | 0xCF9 | 0x64 | 0x92 | 0x505)
 }
+
+/// What is written there is printed: a debug console's port.
+const DEBUG_CONSOLE: u16 = 0xE9;
 
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
@@ -20,7 +23,8 @@ extern "C" fn guest_main() -> ! {
             continue;
         }
         // A value that differs from port to port, but keeps the console's transcript readable.
-        let value = if port == console::COM1 { b'\n' } else { port as u8 };
+        let prints = [console::COM1, DEBUG_CONSOLE].contains(&port);
+        let value = if prints { b'\n' } else { port as u8 };
         cpu::out8(port, value);
         cpu::in8(port);
     }
