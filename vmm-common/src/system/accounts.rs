@@ -72,7 +72,7 @@ impl<M: GuestMemory> System<M> {
             }
             Step::Halt(until) => {
                 self.sleeps(vcpu, until, now);
-                self.tell_sleep(vcpu, host);
+                self.tell_sleep(vcpu, (until, now), host);
             }
             Step::End(ending) => {
                 let deserves = ending.deserves_dump(self.restarters[vm].outcomes);

@@ -1,6 +1,7 @@
 //! What is told of a VM that has ended, or that nothing can wake.
 
 use super::System;
+use super::lifecycle::SleepLook;
 use crate::Instant;
 use crate::diagnosis::{Dump, Found, last_events, last_injected};
 use crate::index::{VcpuIndex, VmIndex};
@@ -94,13 +95,32 @@ impl<M: GuestMemory> System<M> {
         }
     }
 
-    /// `vcpu` halts: says so, once, if no vCPU of its VM can ever run again by itself. The VM goes
-    /// on, as its neighbours may not see a difference, and what looks asleep costs nothing.
-    pub(super) fn tell_sleep<H: Host<M>>(&mut self, vcpu: VcpuIndex, host: &mut H) {
+    /// `vcpu` halts until `until`, or until an event: says so, once, if no vCPU of its VM can ever
+    /// run again by itself. The VM goes on, as its neighbours may not see a difference, and what
+    /// looks asleep costs nothing.
+    ///
+    /// To find that out costs as much as some exits, and guests halt often: it is looked at where a
+    /// VM halts without a timer for the first time after halts with one, and else once a second.
+    pub(super) fn tell_sleep<H: Host<M>>(
+        &mut self,
+        vcpu: VcpuIndex,
+        (until, now): (Instant, Instant),
+        host: &mut H,
+    ) {
+        const LOOK_EVERY_NS: u64 = 1_000_000_000;
         let vm = &mut self.vms[vcpu.vm()];
+        let (has_timer, look) = (until != Instant::FAR_FUTURE, &mut vm.life.sleep_look);
+        let is_news = !has_timer && look.has_timer;
+        let is_due = now >= look.due && !(has_timer && look.due == Instant::ZERO);
+        if is_news || is_due || look.due == Instant::ZERO {
+            *look = SleepLook { due: now.after_ns(LOOK_EVERY_NS), has_timer };
+        }
+        if vm.life.has_told_sleep || !(is_news || is_due) {
+            return;
+        }
         let is_still =
             |it: &crate::vm::Vcpu| it.is_halted || vm.machine.is_waiting_for_startup(it.id());
-        if vm.life.has_told_sleep || !vm.vcpus().iter().all(is_still) || vm.machine.can_wake() {
+        if !vm.vcpus().iter().all(is_still) || vm.machine.can_wake() {
             return;
         }
         vm.life.has_told_sleep = true;

@@ -41,6 +41,20 @@ impl Holders {
     }
 }
 
+/// When it is looked next whether something can wake a VM that halts, and whether a timer was to end
+/// the halt at the last look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SleepLook {
+    pub due: Instant,
+    pub has_timer: bool,
+}
+
+impl Default for SleepLook {
+    fn default() -> Self {
+        Self { due: Instant::ZERO, has_timer: true }
+    }
+}
+
 /// What becomes of a VM from outside.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Life {
@@ -51,6 +65,8 @@ pub(crate) struct Life {
     pub before_ns: (u64, u64),
     /// It was told that nothing can wake it.
     pub has_told_sleep: bool,
+    /// The last look whether something can.
+    pub sleep_look: SleepLook,
 }
 
 impl<M> Vm<M> {
