@@ -283,17 +283,20 @@ impl Default for Screen {
     }
 }
 
-/// Whether the guest may be in the middle of moving rows up: those above some row have moved, those
-/// below have not.
+/// Whether the guest may be in the middle of moving rows up: those above some row have moved further
+/// than those below, which have not moved, or by a few rows in scrolls since the last look.
 fn is_mid_scroll(before: &Rows, now: &Rows) -> bool {
-    (1..ROWS).any(|by| {
+    const MOST_SCROLLS: usize = 4;
+    let is_it = |rest: usize, by: usize| {
         let moved = now.iter().zip(&before[by..]).take_while(|(new, old)| new == old).count();
-        let has_moved = (0..moved).any(|row| now[row] != before[row]);
+        let has_moved = (0..moved).any(|row| now[row] != before[row + rest]);
         has_moved
-            && (moved..=moved + 1).any(|from| {
-                from < ROWS && now[from..] == before[from..] && now[from..].iter().any(is_used)
+            && (moved..=moved + 1).filter(|from| from + rest < ROWS).any(|from| {
+                let below = &now[from..ROWS - rest];
+                *below == before[from + rest..] && below.iter().any(is_used)
             })
-    })
+    };
+    (0..=MOST_SCROLLS).any(|rest| (rest + 1..ROWS).any(|by| is_it(rest, by)))
 }
 
 fn is_used(row: &Row) -> bool {
