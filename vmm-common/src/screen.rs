@@ -284,16 +284,20 @@ impl Default for Screen {
 }
 
 /// Whether the guest may be in the middle of moving rows up: those above some row have moved further
-/// than those below, which have not moved, or by a few rows in scrolls since the last look.
+/// than those below, which have not moved, or by a few rows in scrolls since the last look. The last
+/// row may have got more text since, and others may have followed it.
 fn is_mid_scroll(before: &Rows, now: &Rows) -> bool {
     const MOST_SCROLLS: usize = 4;
+    let last = before.iter().rposition(is_used).unwrap_or(0);
     let is_it = |rest: usize, by: usize| {
         let moved = now.iter().zip(&before[by..]).take_while(|(new, old)| new == old).count();
         let has_moved = (0..moved).any(|row| now[row] != before[row + rest]);
+        let is_kept = |row: usize| now[row] == before[row + rest];
         has_moved
-            && (moved..=moved + 1).filter(|from| from + rest < ROWS).any(|from| {
-                let below = &now[from..ROWS - rest];
-                *below == before[from + rest..] && below.iter().any(is_used)
+            && (moved..=moved + 1).any(|from| {
+                let mut below = from..(ROWS - rest).max(from);
+                below.clone().all(|row| is_kept(row) || row + rest >= last)
+                    && below.any(|row| is_kept(row) && is_used(&now[row]))
             })
     };
     (0..=MOST_SCROLLS).any(|rest| (rest + 1..ROWS).any(|by| is_it(rest, by)))
