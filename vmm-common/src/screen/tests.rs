@@ -156,6 +156,30 @@ fn a_look_in_the_middle_of_a_scroll_prints_nothing_twice() {
     }
 }
 
+/// At the look before, the last row was not whole.
+#[test]
+fn a_look_in_the_middle_of_a_scroll_knows_it_by_the_rows_that_stay() {
+    for moved in 1..24 * WIDTH / 2 {
+        let mut guest = Guest::new();
+        let rows: Vec<_> = (0..24).map(|row| alloc::format!("row {row}")).collect();
+        guest.write(&rows.join("\n"));
+        guest.write("\nrow");
+        let before = guest.look();
+        guest.write(" 24");
+        let end = WIDTH * 2 + 4 * moved;
+        guest.memory.0.borrow_mut().copy_within(WIDTH * 2..end, 0);
+        let middle = guest.look();
+        memory_moves_on(&guest);
+        guest.place = 24 * WIDTH;
+        guest.write("a new one");
+        let all = before + &middle + &guest.finish();
+        let lines: Vec<&str> = all.lines().collect();
+        let expected: Vec<_> = (0..25).map(|row| alloc::format!("row {row}")).collect();
+        assert_eq!(lines[..25], expected, "{moved} of the double words moved");
+        assert_eq!(lines[25..], ["a new one"], "{moved} of the double words moved");
+    }
+}
+
 /// The rest of a scroll by one row of the rows 0 to 24.
 fn memory_moves_on(guest: &Guest) {
     let mut memory = guest.memory.0.borrow_mut();
