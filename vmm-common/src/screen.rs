@@ -142,6 +142,14 @@ impl Default for Picture {
     }
 }
 
+/// Whether a row of the screen, where a BIOS has it, is not blank.
+pub(crate) fn has_text(memory: &impl GuestMemory, row: usize) -> bool {
+    let mut cells = [0; COLUMNS * CELL_BYTES];
+    let at = ADDRESS + (row * cells.len()) as u64;
+    memory.read(at, &mut cells)
+        && cells.chunks(CELL_BYTES).any(|cell| !matches!(cell[0], 0 | 0xff | b' '))
+}
+
 /// When a screen is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {

@@ -9,15 +9,16 @@ use crate::Instant;
 use crate::index::VmIndex;
 use crate::memory::GuestMemory;
 use crate::plan::Plan;
-use crate::screen::{MAX_TEXT_BYTES, Moment, Picture, Screen};
+use crate::screen::{MAX_TEXT_BYTES, Moment, Picture, ROWS, Screen};
 use crate::seam::Host;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How often screens are looked at.
 const LOOK_NS: u64 = 10_000_000;
-/// The same where a screen is not shown.
-const WATCH_NS: u64 = 500_000_000;
+/// How often a row is looked at of screens that are not shown: a whole screen at once would keep the
+/// next VM waiting.
+const WATCH_NS: u64 = 20_000_000;
 /// A guest that ran for so long without changing a row has left it alone.
 const LEFT_ALONE_NS: u64 = 10_000_000;
 
@@ -39,6 +40,8 @@ struct VmScreen {
     shown: Option<Screen>,
     /// It is not shown, and it has been said that something is on it.
     has_said: bool,
+    /// It is not shown: the row that is looked at next.
+    next_row: usize,
     /// It has had a turn since the last look.
     has_run: bool,
     /// What it had run at the last look that found a change.
@@ -50,6 +53,7 @@ impl Screens {
         let screen = |vm: &crate::plan::VmPlan| VmScreen {
             shown: vm.screen.is_shown.then(Screen::new),
             has_said: false,
+            next_row: 0,
             has_run: false,
             ran_ns: 0,
         };
@@ -153,10 +157,18 @@ impl<M: GuestMemory> System<M> {
 
     /// Says once that a screen that is not shown has something on it.
     fn watch_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
-        let VmScreen { has_run, has_said, .. } = &mut self.screens.vms[vm.0];
-        if !core::mem::take(has_run) || *has_said {
+        let VmScreen { has_run, has_said, next_row, .. } = &mut self.screens.vms[vm.0];
+        if !*has_run || *has_said {
             return;
         }
+        let row = core::mem::replace(next_row, (*next_row + 1) % ROWS);
+        *has_run = *next_row != 0;
+        if crate::screen::has_text(&self.vms[vm].memory, row) {
+            self.say_screen(vm, host);
+        }
+    }
+
+    fn say_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
         if self.take_picture(vm) && !self.screens.picture.is_blank() {
             self.screens.vms[vm.0].has_said = true;
             host.screen_is_not_shown(vm);
@@ -166,8 +178,11 @@ impl<M: GuestMemory> System<M> {
     /// The last look at the screen of a VM that ends.
     pub(super) fn finish_screen<H: Host<M>>(&mut self, vm: VmIndex, host: &mut H) {
         self.screens.vms[vm.0].has_run = true;
-        if self.screens.vms[vm.0].shown.is_none() {
-            return self.watch_screen(vm, host);
+        let VmScreen { shown, has_said, .. } = &self.screens.vms[vm.0];
+        match (shown, has_said) {
+            (Some(_), _) => {}
+            (None, false) => return self.say_screen(vm, host),
+            (None, true) => return,
         }
         if !self.take_picture(vm) {
             return;
