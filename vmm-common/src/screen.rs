@@ -291,9 +291,9 @@ impl Default for Screen {
     }
 }
 
-/// Whether the guest may be in the middle of moving rows up: those above some row have moved further
-/// than those below, which have not moved, or by a few rows in scrolls since the last look. The last
-/// row may have got more text since, and others may have followed it.
+/// Whether the guest may be in the middle of moving rows up: those above some row have moved
+/// further than those below, which have not moved, or by a few rows in scrolls since the last look.
+/// The last row may have got more text since, and others may have followed it.
 fn is_mid_scroll(before: &Rows, now: &Rows) -> bool {
     const MOST_SCROLLS: usize = 4;
     let last = before.iter().rposition(is_used).unwrap_or(0);

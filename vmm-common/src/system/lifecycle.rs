@@ -41,8 +41,8 @@ impl Holders {
     }
 }
 
-/// When it is looked next whether something can wake a VM that halts, and whether a timer was to end
-/// the halt at the last look.
+/// When it is looked next whether something can wake a VM that halts, and whether a timer was to
+/// end the halt at the last look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SleepLook {
     pub due: Instant,

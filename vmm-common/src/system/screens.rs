@@ -16,8 +16,8 @@ use alloc::vec::Vec;
 
 /// How often screens are looked at.
 const LOOK_NS: u64 = 10_000_000;
-/// How often a row is looked at of screens that are not shown: a whole screen at once would keep the
-/// next VM waiting.
+/// How often a row is looked at of screens that are not shown: a whole screen at once would keep
+/// the next VM waiting.
 const WATCH_NS: u64 = 20_000_000;
 /// A guest that ran for so long without changing a row has left it alone.
 const LEFT_ALONE_NS: u64 = 10_000_000;
