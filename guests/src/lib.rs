@@ -30,7 +30,7 @@ pub struct Image {
 pub static IMAGES: &[Image] = include!(concat!(env!("OUT_DIR"), "/images.rs"));
 
 /// Where the build has put the images with their symbols, `NAME.elf`; for debuggers, as long as
-/// nobody has cleaned up.
+/// no code has cleaned up.
 pub const BUILT: &str = env!("OUT_DIR");
 
 /// The image with that name.

@@ -2,7 +2,7 @@
 //!
 //! The protocol is gdbstub's state machine, fed with the bytes that the host has received. It sees
 //! a [`subject::Subject`]: registers that were gathered when the VM stopped, and its memory. So no
-//! packet needs a backend. Whoever holds the turn asks [`Debugger::next_visit`] before the next
+//! packet needs a backend. The turn's holder asks [`Debugger::next_visit`] before the next
 //! turn, and calls [`Debugger::visit`] with that vCPU's backend:
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //!  +--- detached ------------------------------------------+                 runs one turn
 //! ```
 //!
-//! A VM that stands here is held ([`System::hold`]): its neighbours have the core as if it halted.
+//! A VM that stands here is held ([`System::hold`]): its neighbours have the core meanwhile.
 
 use crate::index::{VcpuIndex, VmIndex};
 use crate::memory::GuestMemory;
@@ -56,7 +56,7 @@ enum Phase {
     Stopping { cause: Cause, visited: u32 },
     /// It stands.
     Stopped,
-    /// Registers are written back, and each vCPU is told what the debugger wants.
+    /// Registers are written back, and each vCPU is armed as the debugger wants.
     Resuming { visited: u32, is_left: bool },
     /// This vCPU executes one instruction, and no other one runs.
     Stepping { id: u32, has_begun: bool },
@@ -145,7 +145,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         self.inbox.extend_from_slice(&bytes[..bytes.len().min(self.room())]);
     }
 
-    /// What is to be sent to gdb; whoever sends it removes it.
+    /// What is to be sent to gdb; the sender removes it.
     pub fn outbox(&mut self) -> Option<&mut Vec<u8>> {
         self.stub.as_mut().map(Stub::outbox)
     }
@@ -268,7 +268,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         }
     }
 
-    /// The VM has ended: gdb is told so, and is free to go.
+    /// The VM has ended: reports that to gdb and closes the connection.
     fn ended(&mut self, ending: &Ending) {
         self.phase = Phase::Free;
         let Some(stub) = &mut self.stub else { return };

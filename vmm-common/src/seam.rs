@@ -159,7 +159,7 @@ pub trait VcpuBackend {
     fn start_up(&mut self, registers: &CpuState);
 
     /// The processor is switched on, with these registers; nothing of the guest before is left in
-    /// it. Its time-stamp counter goes on, as if none of it had been held back.
+    /// it. Its time-stamp counter goes on; [`Entry::tsc_held_ns`] counts from 0 again.
     fn power_on(&mut self, registers: &CpuState);
 
     /// The registers for a dump; those that cannot be read are zero.

@@ -25,7 +25,7 @@ pub mod protocol;
 
 use protocol::{Command, Reply, Request};
 
-/// Clients at a time; a further one is told so and sent away.
+/// Clients at a time; a further one gets an error and is disconnected.
 const MAX_CLIENTS: usize = 32;
 /// Clients that are accepted, and requests of one client that are carried out, at a look.
 const AT_ONCE: usize = 8;

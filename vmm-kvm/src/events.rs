@@ -207,7 +207,7 @@ impl MutEventSubscriber for Sources {
             // Rearmed for each wait; reading it only clears its readiness.
             let _ = self.timer.wait();
         } else if self.others.contains(&fd) {
-            // The wait is over, and whoever made it looks.
+            // The wait is over; the descriptor's owner reads it.
             self.arrived.ready.push(fd);
         } else if self.read_stdin() {
             // Before the file is closed: epoll would go on reporting its duplicate.

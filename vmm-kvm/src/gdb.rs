@@ -18,7 +18,7 @@ use vmm_common::system::System;
 const CHUNK_BYTES: usize = 4096;
 /// Replies for a gdb that does not read them; more is not made.
 const MAX_UNSENT_BYTES: usize = 256 << 10;
-/// What a second gdb is told: an error as its remote protocol has it, with its checksum.
+/// The answer to a second gdb: an error of the remote protocol, with its checksum.
 const IN_USE: &[u8] = b"+$E.another debugger has this VM#c0";
 
 /// A VM's debugger and its sockets.

@@ -1,4 +1,4 @@
-//! Which registers gdb is told of: their order, names and sizes.
+//! The registers that gdb sees: their order, names and sizes.
 //!
 //! The standard features have the names that gdb gives them (gdb manual, "i386 Features"); the
 //! control registers have those that QEMU gives them, so that scripts for kernels find them.
@@ -6,7 +6,7 @@
 use crate::registers::segment;
 use alloc::vec::Vec;
 
-/// The processor as gdb is told of it.
+/// The processor as gdb sees it.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Width {

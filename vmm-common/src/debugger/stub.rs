@@ -79,7 +79,7 @@ impl<M: GuestMemory> Stub<M> {
         Self { machine, sent: Vec::new(), packet: None }
     }
 
-    /// What is to be sent; whoever sends it removes it.
+    /// What is to be sent; the sender removes it.
     pub fn outbox(&mut self) -> &mut Vec<u8> {
         &mut self.sent
     }

@@ -53,7 +53,7 @@ pub struct Subject<M> {
     /// What each vCPU does, in words.
     pub standings: Vec<&'static str>,
     pub breakpoints: Breakpoints,
-    /// What each vCPU is told to do; the others do as `others` says.
+    /// The action of each vCPU; `others` is that of the rest.
     actions: Vec<Option<Action>>,
     others: Action,
     /// The vCPU that stopped the VM; its page tables lead to breakpoints.
@@ -92,7 +92,7 @@ impl<M: GuestMemory> Subject<M> {
         self.others = Action::Continue;
     }
 
-    /// What the vCPU is told for the way on.
+    /// The vCPU's action when the VM resumes.
     pub fn controls(&self, id: usize) -> Controls {
         Controls {
             is_stepping: self.action(id) == Action::Step,

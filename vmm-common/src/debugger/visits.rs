@@ -101,7 +101,7 @@ impl<M: GuestMemory + Clone> Debugger<M> {
         self.stands_for(cause, system, host);
     }
 
-    /// All registers are there: the VM stands, and gdb is told why.
+    /// All registers are there: the VM stands; reports the cause to gdb.
     fn stands_for<H: Host<M>>(&mut self, cause: Cause, system: &mut System<M>, host: &mut H) {
         self.phase = Phase::Stopped;
         if !system.is_held(self.vm) {

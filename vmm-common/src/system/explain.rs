@@ -1,4 +1,4 @@
-//! What is told of a VM that has ended, or that nothing can wake.
+//! Explanations of a VM that has ended, or that nothing can wake.
 
 use super::System;
 use super::lifecycle::SleepLook;

@@ -46,7 +46,7 @@ impl Listener {
         if fd < 0 {
             return None;
         }
-        // SAFETY: the call succeeded, so the descriptor is new, and nobody else's.
+        // SAFETY: the call succeeded, so the descriptor is new, and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Some(fd.into())
     }
@@ -80,7 +80,7 @@ fn send_at_once(fd: &OwnedFd) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Removes a socket on which nobody listens any more; no other file.
+/// Removes a socket on which no process listens any more; no other file.
 fn remove_stale(path: &str) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(data) if data.file_type().is_socket() && UnixStream::connect(path).is_err() => {

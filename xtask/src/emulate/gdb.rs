@@ -12,7 +12,7 @@ use std::thread;
 
 /// Ctrl-C, and the packet by which gdb detaches.
 const DETACHES: &[u8] = b"\x03$D#44";
-/// What a second gdb is told: an error of the remote protocol.
+/// The answer to a second gdb: an error of the remote protocol.
 const IN_USE: &[u8] = b"+$E.another debugger has this VM#c0";
 
 /// The ports of a bridge.
